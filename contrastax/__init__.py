@@ -1,0 +1,8 @@
+"""contrastax: exact, composable contrastive representation learning in JAX.
+
+Each part is a subpackage: `methods`, `losses`, `encoders`, `views`, `negatives`,
+`positives`, `temperatures`, `data`, `training`, `evaluation`, `reporting`, `pairwise`.
+"""
+
+from contrastax.core import UserError as UserError
+from contrastax.training.load import load as load

@@ -1,0 +1,174 @@
+"""Data sets by name: `digits`, `npz:PATH`, `tfds:NAME`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import zipfile
+from typing import NamedTuple
+
+import numpy as np
+
+from contrastax.core import UserError
+from contrastax.parts import nearest
+
+PREPARED_BY_US = ("cifar10", "fashion_mnist")
+
+
+class Dataset(NamedTuple):
+  """Arrays in memory, by split.
+
+  `train` and `test`: {"image": [n, h, w, c] uint8, or float in [0, 1]; "label": [n] int32,
+  where the set has labels}. `classes`: the labels' names.
+  """
+
+  train: dict[str, np.ndarray]
+  test: dict[str, np.ndarray]
+  classes: tuple[str, ...]
+
+
+def load(name: str) -> Dataset:
+  """The data set of that name.
+
+  `digits`: scikit-learn's 1,797 handwritten digits, 8×8, grey; 500 of them, fixed, are
+    the test images.
+  `npz:PATH`: arrays `image` and, where known, `label`; and `test_image`, `test_label`.
+    Without test images a fixed fifth of the images is held out as such.
+  `tfds:NAME`: a prepared set of TensorFlow Datasets with the splits `train` and `test`,
+    read without TensorFlow.
+
+  Raises UserError for a name or a file that is not one of these.
+  """
+  kind, _, place = name.partition(":")
+  if name == "digits":
+    return _digits()
+  if kind in ("npz", "tfds") and place:
+    return {"npz": _npz, "tfds": _tfds}[kind](place)
+  raise UserError(f"no data set {name!r}; there are: digits, npz:PATH, tfds:NAME")
+
+
+def hold_out(dataset: Dataset, count: int) -> Dataset:
+  """The same training images for another purpose: `count` of them, fixed, as the test images."""
+  size = len(dataset.train["image"])
+  if not 0 < count < size:
+    raise UserError(f"cannot hold out {count} of {size} training images")
+  return _split(dataset.train, count, dataset.classes)
+
+
+def _split(arrays, count, classes):
+  order = np.random.default_rng(0).permutation(len(arrays["image"]))
+  train, test = np.sort(order[count:]), np.sort(order[:count])
+  return Dataset(
+    {k: v[train] for k, v in arrays.items()}, {k: v[test] for k, v in arrays.items()}, classes
+  )
+
+
+def _digits():
+  from sklearn.datasets import load_digits
+
+  digits = load_digits()
+  image = np.round(digits.images * (255 / 16)).astype(np.uint8)[..., None]
+  arrays = {"image": image, "label": digits.target.astype(np.int32)}
+  return _split(arrays, 500, tuple("0123456789"))
+
+
+def _npz(path):
+  path = os.path.expanduser(path)
+  try:
+    with np.load(path, allow_pickle=False) as file:
+      found = dict(file)
+  except FileNotFoundError:
+    raise UserError(f"no such file: {path} (a relative path starts where you are)") from None
+  except (ValueError, OSError, zipfile.BadZipFile) as error:
+    raise UserError(f"{path} is not an npz file of plain arrays: {error}") from None
+  if "image" not in found:
+    raise UserError(f"{path} has no array 'image'; it has: {', '.join(sorted(found)) or 'none'}")
+  train = _checked(path, "image", found["image"], found.get("label"))
+  labels = int(train["label"].max()) + 1 if "label" in train else 0
+  classes = tuple(str(i) for i in range(labels))
+  if "test_image" not in found:
+    if len(train["image"]) < 5:
+      raise UserError(f"{path}: {len(train['image'])} images are too few to hold out a fifth")
+    return _split(train, len(train["image"]) // 5, classes)
+  test = _checked(path, "test_image", found["test_image"], found.get("test_label"))
+  if test["image"].shape[1:] != train["image"].shape[1:]:
+    raise UserError(
+      f"{path}: images are {train['image'].shape[1:]} and test images {test['image'].shape[1:]}"
+    )
+  if test.keys() != train.keys():
+    raise UserError(f"{path}: give both 'label' and 'test_label', or neither")
+  return Dataset(train, test, classes)
+
+
+def _checked(path, name, image, label):
+  if image.ndim == 3:
+    image = image[..., None]
+  if image.ndim != 4 or not len(image):
+    raise UserError(f"{path}: {name} must be [n, h, w] or [n, h, w, c], not {list(image.shape)}")
+  if image.dtype != np.uint8:
+    if image.dtype.kind != "f" or not (image.min() >= 0 and image.max() <= 1):
+      raise UserError(f"{path}: {name} must be uint8, or float in [0, 1]; found {image.dtype}")
+    image = image.astype(np.float32)
+  arrays = {"image": image}
+  if label is not None:
+    whole = label.dtype.kind in "iu" and label.shape == image.shape[:1]
+    if not whole or label.min() < 0:
+      raise UserError(f"{path}: labels must be integers ≥ 0, one for each of {len(image)} images")
+    arrays["label"] = label.astype(np.int32)
+  return arrays
+
+
+def _tfds(name):
+  # Its notes on missing folders and decoders would stand before our own error.
+  logging.getLogger("absl").setLevel(logging.ERROR)
+  import tensorflow_datasets as tfds
+
+  try:
+    builder = tfds.builder(name)
+  except tfds.core.registered.DatasetNotFoundError:
+    known = [*tfds.list_builders(with_community_datasets=False)]
+    raise UserError(f"TFDS has no data set {name!r}{_close(name, known)}") from None
+  if not builder.is_prepared():
+    how = (
+      f"python benchmarks/prepare_datasets.py {name}"
+      if name in PREPARED_BY_US
+      else f"tfds build {name} --file_format=array_record (this needs TensorFlow)"
+    )
+    raise UserError(
+      f"the data set tfds:{name} is not prepared below {builder.data_dir}; run: {how}"
+    )
+  features = builder.info.features
+  if not {"image", "label"} <= set(features) or not {"train", "test"} <= set(builder.info.splits):
+    raise UserError(
+      f"tfds:{name} must have the features image and label, and the splits train and test"
+    )
+  if None in features["image"].shape:
+    raise UserError(f"tfds:{name} has images of several sizes; a resident source needs one size")
+  try:
+    train, test = (_read(builder, split) for split in ("train", "test"))
+  except NotImplementedError:
+    raise UserError(
+      f"tfds:{name} is prepared as {builder.info.file_format.value}; "
+      "reading without TensorFlow needs --file_format=array_record"
+    ) from None
+  return Dataset(train, test, tuple(features["label"].names))
+
+
+def _close(name, known):
+  text = nearest(name, known)
+  return text if "mean" in text else "; `tfds.list_builders()` lists what it has"
+
+
+def _read(builder, split):
+  source = builder.as_data_source(split=split)
+  expected = builder.info.splits[split].num_examples
+  if len(source) != expected:  # array_record opens a truncated file as an empty one
+    raise UserError(
+      f"{builder.data_path}: {split} has {len(source)} of {expected} examples; prepare it again"
+    )
+  image = np.empty((expected, *builder.info.features["image"].shape), np.uint8)
+  label = np.empty(expected, np.int32)
+  for i in range(expected):
+    example = source[i]
+    image[i], label[i] = example["image"], example["label"]
+  return {"image": image, "label": label}

@@ -1,0 +1,46 @@
+"""A multilayer perceptron, and the projection head made of the same layers."""
+
+from __future__ import annotations
+
+import math
+
+import jax
+from flax import nnx
+
+from contrastax.core import Encoder
+from contrastax.encoders.nnx import from_nnx
+
+
+class MLP(nnx.Module):
+  """Per hidden width: linear without bias, BatchNorm, ReLU; then a linear layer if `out`.
+
+  Input [n, …] is flattened. A bias before BatchNorm would have a gradient of rounding
+  errors alone, which Adam blows up to full steps.
+  """
+
+  def __init__(self, features: int, widths, out: int | None, *, rngs: nnx.Rngs):
+    self.hidden = nnx.List([])
+    for width in widths:
+      self.hidden.append(nnx.Linear(features, width, use_bias=False, rngs=rngs))
+      self.hidden.append(nnx.BatchNorm(width, momentum=0.9, epsilon=1e-5, rngs=rngs))
+      features = width
+    self.out = nnx.Linear(features, out, rngs=rngs) if out else None
+
+  def __call__(self, x):
+    x = x.reshape(x.shape[0], -1)
+    for linear, norm in zip(self.hidden[::2], self.hidden[1::2], strict=True):
+      x = jax.nn.relu(norm(linear(x)))
+    return x if self.out is None else self.out(x)
+
+
+def mlp(widths: tuple[int, ...]) -> Encoder:
+  """An encoder for small inputs: an MLP, whose last hidden layer is the embedding."""
+  return from_nnx(lambda x, rngs: MLP(math.prod(x.shape), widths, None, rngs=rngs))
+
+
+def projection(widths: tuple[int, ...] = (128,), out: int = 64) -> Encoder:
+  """SimCLR's head g(h): hidden layers as in `MLP`, then a linear layer to `out` dimensions.
+
+  It is trained with the encoder and dropped after training (Chen et al. 2020, §4.2).
+  """
+  return from_nnx(lambda h, rngs: MLP(math.prod(h.shape), widths, out, rngs=rngs))

@@ -1,0 +1,77 @@
+"""A Flax NNX module as a pure `Encoder`."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from contrastax.core import Encoder
+
+
+def from_nnx(build) -> Encoder:
+  """The encoder whose network is `build(x, rngs)`, an `nnx.Module` called with x.
+
+  `x` carries the shape and dtype of one input (without the batch axis), for layers that
+  need them:
+  `from_nnx(lambda x, rngs: nnx.Linear(x.shape[-1], 64, rngs=rngs))`.
+
+  Parameters are the module's `nnx.Param`s, state every other variable (BatchNorm's
+  statistics), both as plain nested dicts. Dropout and the like draw from the `key` given
+  to `apply`; without one such a module raises ValueError in training. `train=False`
+  means `module.eval()`.
+  """
+
+  @functools.cache
+  def abstract(shape, dtype, train):
+    # The graph definition is static, and found without computing anything.
+    module = nnx.eval_shape(lambda: build(jax.ShapeDtypeStruct(shape, dtype), nnx.Rngs(0)))
+    module.train() if train else module.eval()
+    graph, _, randomness, _ = nnx.split(module, nnx.Param, nnx.RngState, ...)
+    return graph, randomness
+
+  def init(key, x):
+    module = build(jax.ShapeDtypeStruct(x.shape[1:], x.dtype), nnx.Rngs(key))
+    _, params, _, state = nnx.split(module, nnx.Param, nnx.RngState, ...)
+    return _plain(params), _plain(state)
+
+  def apply(params, state, x, *, key=None, train):
+    graph, randomness = abstract(x.shape[1:], x.dtype, train)
+    module = nnx.merge(
+      graph,
+      nnx.restore_int_paths(params),
+      _keyed(randomness, key, train),
+      nnx.restore_int_paths(state),
+      copy=True,
+    )
+    y = module(x)
+    return y, _plain(nnx.split(module, nnx.Param, nnx.RngState, ...)[3])
+
+  return Encoder(init, apply)
+
+
+def _plain(state):
+  """Nested dicts with text keys: the same before and after a checkpoint."""
+
+  def texts(tree):
+    return {str(k): texts(v) for k, v in tree.items()} if isinstance(tree, dict) else tree
+
+  return texts(nnx.to_pure_dict(state))
+
+
+def _keyed(randomness, key, train):
+  """The module's random streams, each with its own key folded from `key`."""
+  streams, tree = jax.tree.flatten(randomness)
+  if streams and key is None:
+    if train:
+      raise ValueError("this encoder draws random numbers in training: give apply a key")
+    key = jax.random.key(0)
+  values = [
+    jax.random.fold_in(key, i)
+    if jnp.issubdtype(s.dtype, jax.dtypes.prng_key)
+    else jnp.zeros_like(s)
+    for i, s in enumerate(streams)
+  ]
+  return jax.tree.unflatten(tree, values)

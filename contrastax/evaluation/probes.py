@@ -1,0 +1,130 @@
+"""Probes: what can be read off frozen features, by neighbours and by linear classifiers.
+
+Features are NumPy arrays [n, d], labels [n], int. One function serves every row of a
+table, so that rows differ by their features alone.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+
+from contrastax.pairwise import unit
+
+DRAWS = 20
+
+
+def knn(features, labels, test_features, test_labels, *, k: int = 20, temperature: float = 0.1):
+  """Accuracy of weighted nearest neighbours: each of the k nearest by cosine s votes exp(s/τ).
+
+  k is at most n. Of equal neighbours the one with the lower index is nearer, of equal
+  classes the lower one wins. Wu et al. 2018, arXiv 1805.01978, §3.4, who take k = 200 and
+  τ = 0.07 for ImageNet; k = 20 suits sets of a few thousand.
+  """
+  return _share(_votes(features, labels, test_features, k, temperature), test_labels)
+
+
+def knn_leave_one_out(features, labels, *, k: int = 20, temperature: float = 0.1):
+  """`knn` of each example among all others: needs no test set."""
+  return _share(_votes(features, labels, None, k, temperature), labels)
+
+
+def linear(features, labels, test_features, test_labels):
+  """Accuracy of multinomial logistic regression on standardised features.
+
+  Each dimension is standardised by `features`; L2 penalty ½‖w‖², which L-BFGS minimises
+  beside the summed cross-entropy.
+  """
+  return _linear(*_standardised(features, test_features), labels, test_labels)
+
+
+def few_label(features, labels, test_features, test_labels, *, per_class: int):
+  """The mean accuracy of `linear` with `per_class` labels, over 20 fixed draws of them.
+
+  The draws depend on `labels` and `per_class` alone, so all features are judged on the
+  same ones. Standardisation uses all of `features`, which need no label. NaN where a
+  class has fewer examples.
+  """
+  if np.bincount(labels).min() < per_class:
+    return float("nan")
+  features, test_features = _standardised(features, test_features)
+  accuracies = [
+    _linear(features[at], test_features, labels[at], test_labels) for at in draws(labels, per_class)
+  ]
+  return float(np.mean(accuracies))
+
+
+def draws(labels, per_class: int):
+  """20 fixed draws of `per_class` examples of each class: index arrays."""
+  classes = np.unique(labels)
+  for draw in range(DRAWS):
+    rng = np.random.default_rng((per_class, draw))
+    members = [rng.choice(np.flatnonzero(labels == c), per_class, replace=False) for c in classes]
+    yield np.concatenate(members)
+
+
+def probes(features, labels, test_features, test_labels):
+  """A row of the table: {"knn", "linear_1", "linear_5", "linear"}, accuracies in [0, 1].
+
+  Kinds: kNN, and linear probes with 1, 5 and all labels per class.
+  """
+  split = (features, labels, test_features, test_labels)
+  return {
+    "knn": knn(*split),
+    "linear_1": few_label(*split, per_class=1),
+    "linear_5": few_label(*split, per_class=5),
+    "linear": linear(*split),
+  }
+
+
+def _votes(features, labels, queries, k, temperature, block: int = 1024):
+  own = queries is None
+  features = _unit(features)
+  queries = features if own else _unit(queries)
+  k = min(k, len(features) - own)
+  votes = []
+  for start in range(0, len(queries), block):
+    part = queries[start : start + block]
+    itself = np.arange(start, start + len(part)) if own else np.full(len(part), -1)
+    similarity, nearest = _nearest(part, features, itself, k)
+    tally = np.zeros((len(part), int(labels.max()) + 1))
+    weight = np.exp((np.asarray(similarity, np.float64) - 1) / temperature)
+    np.add.at(tally, (np.arange(len(part))[:, None], labels[np.asarray(nearest)]), weight)
+    votes.append(tally.argmax(1))
+  return np.concatenate(votes)
+
+
+@functools.partial(jax.jit, static_argnums=3)
+def _nearest(queries, features, itself, k):
+  similarity = jnp.matmul(queries, features.T, precision=jax.lax.Precision.HIGHEST)
+  own = jnp.arange(features.shape[0]) == itself[:, None]
+  return jax.lax.top_k(jnp.where(own, -jnp.inf, similarity), k)  # the lower index first
+
+
+def _linear(features, test_features, labels, test_labels):
+  with warnings.catch_warnings():  # a fit cut off after 1,000 iterations is still a probe
+    warnings.simplefilter("ignore", ConvergenceWarning)
+    probe = LogisticRegression(C=1.0, max_iter=1000).fit(features, labels)
+  return float(probe.score(test_features, test_labels))
+
+
+def _standardised(features, test_features):
+  features = np.asarray(features, np.float64)
+  mean, deviation = features.mean(0), features.std(0)
+  # A dimension that never moves in training says nothing, and must not blow up in the test.
+  scale = np.where(deviation > 1e-6 * deviation.max(initial=0), deviation, np.inf)
+  return (features - mean) / scale, (np.asarray(test_features, np.float64) - mean) / scale
+
+
+def _unit(vectors):
+  return unit(jnp.asarray(vectors))
+
+
+def _share(predicted, labels):
+  return float(np.mean(predicted == labels))

@@ -1,0 +1,94 @@
+"""What all contrastive methods share: from anchors and keys to the objective.
+
+A method states its parts as fields (`encoder`, `projection`, `views`, `negatives`,
+`relation`, `score`, `temperature`, `loss`, `examples`) and `embed`; these two functions
+are its `init` and `objective`.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from contrastax.core import named
+from contrastax.losses.groups import STATS
+from contrastax.pairwise import unit
+
+
+def init(method, key, batch):
+  """Parameters and state, one entry per part."""
+  images = method.views(named(key, "views"), batch["image"], batch["index"])
+  encoder, encoder_state = method.encoder.init(named(key, "encoder"), images)
+  features, _ = jax.eval_shape(
+    lambda: method.encoder.apply(encoder, encoder_state, images, key=key, train=True)
+  )
+  projection, projection_state = method.projection.init(named(key, "projection"), features)
+  temperature, temperature_state = method.temperature.init(method.examples)
+  params = {"encoder": encoder, "projection": projection, "temperature": temperature}
+  state = {
+    "encoder": encoder_state,
+    "projection": projection_state,
+    "temperature": temperature_state,
+    "loss": method.loss.init(method.examples) if hasattr(method.loss, "init") else (),
+  }
+  _, keys, *_ = jax.eval_shape(method.embed, params, state, batch, key)
+  params["score"] = method.score.init(named(key, "score"), keys.vectors.shape[-1])
+  state["negatives"] = method.negatives.init(named(key, "negatives"), keys)
+  return params, state
+
+
+def objective(method, params, state, batch, key):
+  """The scalar to minimise, and (the next state, metrics).
+
+  The mean over anchors of the temperature's weighing of the loss. Metrics, all scalars:
+  `loss`; `temperature`, the mean; `similarity` of positives; `margin`, by how much the
+  positive's logit exceeds the log-mean-exp of the negatives' (0: no better than chance,
+  and InfoNCE is then log(1 + negatives)); `negatives`, their number per anchor, and
+  `effective_negatives`, the perplexity of their softmax; `embedding_std`, the standard
+  deviation of a dimension of the unit anchors times √d (1: spread over the sphere,
+  0: collapsed).
+  """
+  anchors, keys, state, same_set = method.embed(params, state, batch, key)
+  anchors, groups = method.negatives.candidates(
+    state["negatives"], anchors, (keys,), named(key, "negatives")
+  )
+  tau = method.temperature.value(params["temperature"], state["temperature"], anchors.side)
+  value, stats, memory = method.loss(
+    anchors,
+    groups,
+    relation=method.relation,
+    temperature=tau,
+    score=method.score,
+    score_params=params["score"],
+    same_set=same_set,
+    memory=state["loss"],
+    stats=STATS,
+  )
+  taus = jnp.broadcast_to(tau, value.shape)
+  state = {
+    **state,
+    "loss": memory,
+    "negatives": method.negatives.advance(state["negatives"], keys),
+    "temperature": method.temperature.advance(state["temperature"], anchors.side, taus, stats),
+  }
+  spread = stats["log_mean"] - stats["mean_logit"]  # −KL(softmax of the negatives ‖ uniform)
+  metrics = {
+    "loss": value,
+    "temperature": taus,
+    "similarity": stats["positive"] * taus,
+    "margin": stats["positive"] - stats["log_mean"],
+    "negatives": stats["count"],
+    "effective_negatives": stats["count"] * jnp.exp(spread),
+    "embedding_std": unit(anchors.vectors).std(0) * anchors.vectors.shape[1] ** 0.5,
+  }
+  metrics = {name: jax.lax.stop_gradient(values).mean() for name, values in metrics.items()}
+  return method.temperature.weigh(value, taus).mean(), (state, metrics)
+
+
+def side(batch, view, dtype):
+  """What a vector of view number `view` of a batch's examples carries, as a key or an anchor."""
+  index = batch["index"]
+  one = jnp.ones(index.shape, dtype)
+  carried = {"label": batch["label"]} if "label" in batch else {}
+  places = {"index": index, "view": jnp.full_like(index, view)}
+  return {**places, **carried, "as_positive": one, "as_negative": 0 * one}

@@ -1,0 +1,76 @@
+"""From `{name: …, **arguments}` to the part of that name.
+
+A config names its parts by the public names of one package, and gives their arguments:
+there is no second vocabulary and no registry. So a mistake in a name or an argument is
+found here, once, and answered with the nearest valid one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+from contrastax.core import UserError
+
+
+def build(package: ModuleType, spec: Mapping[str, Any], **given: Any) -> Any:
+  """`package.name(**arguments, **given)`; `given` are arguments that no config states."""
+  found, arguments = _find(package, spec, given)
+  for parameter in inspect.signature(found).parameters.values():
+    free = parameter.name not in arguments and parameter.name not in given
+    if free and parameter.default is parameter.empty:
+      raise UserError(f"{_kind(package)}: {spec['name']} needs {parameter.name!r}")
+  return found(**arguments, **given)
+
+
+def bind(package: ModuleType, spec: Mapping[str, Any]) -> Any:
+  """`package.name` with the arguments bound: for functions that still await their arrays."""
+  found, arguments = _find(package, spec, {})
+  return functools.partial(found, **arguments) if arguments else found
+
+
+def nearest(name: str, known: list[str]) -> str:
+  """`; did you mean 'x'?`, or the list of what there is."""
+  close = difflib.get_close_matches(name, known, 1)
+  return f"; did you mean {close[0]!r}?" if close else f"; there are: {', '.join(sorted(known))}"
+
+
+def _find(package, spec, given):
+  if not isinstance(spec, Mapping) or "name" not in spec:
+    raise UserError(f"{_kind(package)}: a part is {{'name': …, **arguments}}, not {spec!r}")
+  arguments = {key: _frozen(value) for key, value in spec.items() if key != "name"}
+  known = [
+    name
+    for name, value in vars(package).items()
+    if callable(value) and not name.startswith("_") and _home(value).startswith(package.__name__)
+  ]
+  name = spec["name"]
+  if name not in known:
+    raise UserError(f"{_kind(package)}: no {name!r}{nearest(str(name), known)}")
+  found = getattr(package, name)
+  free = [p for p in inspect.signature(found).parameters if p not in given]
+  for argument in arguments:
+    if argument not in free:
+      raise UserError(f"{_kind(package)}: {name} takes no {argument!r}{nearest(argument, free)}")
+  return found, arguments
+
+
+def _kind(package):
+  return package.__name__.removeprefix("contrastax.")
+
+
+def _home(value):
+  return getattr(value, "__module__", "")
+
+
+def _frozen(value):
+  """Lists become tuples and mappings plain dicts: parts are hashable where they can be."""
+  if isinstance(value, list | tuple):
+    return tuple(_frozen(v) for v in value)
+  if isinstance(value, Mapping):
+    return {k: _frozen(v) for k, v in value.items()}
+  return value

@@ -1,0 +1,4 @@
+"""Relations: what counts as a positive, and what as a negative."""
+
+from contrastax.positives.relations import Relation as Relation
+from contrastax.positives.relations import same_example as same_example

@@ -1,0 +1,44 @@
+"""Relations: which pairs are positives, which negatives, with what weight.
+
+A relation is elementwise, `(anchor side, candidate side, similarity) -> Pairs`: the sides
+come shaped to broadcast, so it cannot know whether it sees all pairs or one tile of them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax.numpy as jnp
+
+from contrastax.core import Pairs
+
+
+class Relation:
+  """What relations share: `a & b` multiplies both weights of a and of b."""
+
+  def __and__(self, other: Relation) -> Relation:
+    return _Both(self, other)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Both(Relation):
+  left: Relation
+  right: Relation
+
+  def __call__(self, a, c, similarity):
+    left, right = self.left(a, c, similarity), self.right(a, c, similarity)
+    return Pairs(left.positive * right.positive, left.negative * right.negative)
+
+
+@dataclasses.dataclass(frozen=True)
+class same_example(Relation):
+  """Positive: the same example in another view. Negative: every other example.
+
+  A vector and itself (same index, same view) are neither.
+  """
+
+  def __call__(self, a, c, similarity):
+    same = a["index"] == c["index"]
+    other_view = a["view"] != c["view"]
+    one = jnp.ones((), similarity.dtype)
+    return Pairs(jnp.where(same & other_view, one, 0), jnp.where(same, 0, one))

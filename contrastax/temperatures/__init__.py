@@ -1,0 +1,3 @@
+"""Temperatures: what divides the similarities, and how it moves."""
+
+from contrastax.temperatures.fixed import fixed as fixed

@@ -1,0 +1,32 @@
+"""A temperature that stays as it is."""
+
+import dataclasses
+
+import jax.numpy as jnp
+
+from contrastax.core import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class fixed:
+  """The same temperature τ > 0, in units of the similarity, for all anchors and steps."""
+
+  temperature: float
+
+  def __post_init__(self):
+    if not self.temperature > 0:
+      raise UserError(
+        f"a temperature must be above 0, not {self.temperature}; 0.05 to 0.5 is usual"
+      )
+
+  def init(self, size):
+    return (), ()
+
+  def value(self, params, state, side):
+    return jnp.asarray(self.temperature, jnp.result_type(float))
+
+  def weigh(self, value, temperature):
+    return value
+
+  def advance(self, state, side, temperature, stats):
+    return state

@@ -1,0 +1,12 @@
+"""Training: the train step over a mesh, the loop around it, checkpoints and logs."""
+
+from contrastax.training.checkpoints import Checkpoints as Checkpoints
+from contrastax.training.load import load as load
+from contrastax.training.loop import train as train
+from contrastax.training.mesh import make_mesh as make_mesh
+from contrastax.training.mesh import replicated as replicated
+from contrastax.training.mesh import sharded as sharded
+from contrastax.training.signals import Interrupted as Interrupted
+from contrastax.training.signals import Stop as Stop
+from contrastax.training.step import init as init
+from contrastax.training.step import make_train_step as make_train_step

@@ -1,0 +1,158 @@
+"""Checkpoints by Orbax: asynchronous, atomic, and checked before they are believed.
+
+Orbax renames a finished checkpoint into place, so a killed save leaves no half
+checkpoint under its name; but it does not notice when array data change on disk later. So
+just before that rename the files' sha256 sums are written among them (`checksums.json`),
+and only a checkpoint whose files still have these sums is loaded.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import pathlib
+import re
+import shutil
+
+import jax
+import orbax.checkpoint as ocp
+
+from contrastax.core import UserError
+
+SUMS = "checksums.json"
+TIMES = "_CHECKPOINT_METADATA"  # Orbax writes the time of commit into it after our sums
+UNFINISHED = ".orbax-checkpoint-tmp"
+
+
+class Checkpoints:
+  """The checkpoints `directory/<step>/` of one run; the newest `keep` of them stay.
+
+  `say` takes a line when a checkpoint is found incomplete or damaged.
+  """
+
+  def __init__(self, directory: str | os.PathLike, *, keep: int = 3, say=print):
+    self._directory = pathlib.Path(directory).resolve()
+    self._keep, self._say = keep, say
+    self._writing: int | None = None
+    options = ocp.AsyncOptions(post_finalization_callback=self._seal)
+    self._orbax = ocp.AsyncCheckpointer(ocp.PyTreeCheckpointHandler(), async_options=options)
+
+  def steps(self) -> list[int]:
+    """Steps that have a folder, newest first, whatever its condition."""
+    if not self._directory.is_dir():
+      return []
+    return sorted(
+      (int(p.name) for p in self._directory.iterdir() if p.name.isdigit()), reverse=True
+    )
+
+  def save(self, step: int, tree) -> None:
+    """Starts saving, after the save before it has ended; raises what that one met."""
+    with _disk_errors(self._directory):
+      self._orbax.wait_until_finished()
+      self._writing = step
+      self._orbax.save(self._directory / str(step), args=ocp.args.PyTreeSave(tree))
+
+  def wait(self) -> None:
+    """Returns when what was saved is safe; raises what the save met."""
+    with _disk_errors(self._directory):
+      self._orbax.wait_until_finished()
+
+  def newest_intact(self, *, tidy: bool = False) -> int | None:
+    """The newest step whose files are all as they were written; None if there is no step.
+
+    Newer ones that are damaged or unfinished are said. With `tidy`, for the run that
+    owns the folder, damaged ones are set aside as `<step>.damaged` and unfinished ones
+    removed. Raises UserError if there are checkpoints and none is intact.
+    """
+    if tidy:
+      for unfinished in self._directory.glob(f"*{UNFINISHED}*"):
+        step = re.match(r"\d*", unfinished.name).group()
+        self._say(f"checkpoint {step} is incomplete: the run was stopped while writing it; removed")
+        shutil.rmtree(unfinished)
+    found = self.steps()
+    for step in found:
+      fault = _fault(self._directory / str(step))
+      if fault is None:
+        return step
+      self._say(f"checkpoint {step} is not used: {fault}")
+      if tidy:
+        aside = self._directory / f"{step}.damaged"
+        shutil.rmtree(aside, ignore_errors=True)
+        os.replace(self._directory / str(step), aside)
+    if found:
+      raise UserError(
+        f"none of the checkpoints in {self._directory} is intact; "
+        "to start the run again from its beginning, remove that folder"
+      )
+    return None
+
+  def restore(self, step: int, like, *, partial: bool = False):
+    """The tree saved at `step`, with the shapes, types and shardings of `like`.
+
+    With `partial`, `like` may be a part of what was saved.
+    """
+    like = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+    restore_args = ocp.checkpoint_utils.construct_restore_args(like)
+    args = ocp.args.PyTreeRestore(item=like, restore_args=restore_args, partial_restore=partial)
+    return self._orbax.restore(self._directory / str(step), args=args)
+
+  def close(self) -> None:
+    self._orbax.close()
+
+  def _seal(self):
+    """Called in the saving thread, when a checkpoint is complete but for its final name."""
+    (path,) = self._directory.glob(f"{self._writing}{UNFINISHED}*")
+    sums = {str(p.relative_to(path)): p.name != TIMES and _sum(p) for p in _files(path)}
+    with open(path / SUMS, "w") as file:
+      json.dump(sums, file, indent=1)
+      file.flush()
+      os.fsync(file.fileno())
+    for step in self.steps()[self._keep - 1 :]:
+      shutil.rmtree(self._directory / str(step))
+
+
+def _files(path):
+  return sorted(p for p in path.rglob("*") if p.is_file() and p.name != SUMS)
+
+
+def _sum(path):
+  with open(path, "rb") as file:
+    return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _fault(path):
+  """What is wrong with a checkpoint's files, or None."""
+  try:
+    sums = json.loads((path / SUMS).read_text())
+  except FileNotFoundError:
+    return "incomplete, it has no checksums"
+  except ValueError:
+    return "its list of checksums is damaged"
+  found = {str(p.relative_to(path)): p for p in _files(path)}
+  for name, expected in sums.items():
+    if name not in found:
+      return f"incomplete, {name} is missing"
+    if expected and _sum(found[name]) != expected:
+      return f"the checksum of {name} is wrong"
+  return None
+
+
+class _disk_errors:
+  """A full or unwritable disk as one line; libraries below report it in several ways."""
+
+  def __init__(self, directory):
+    self._directory = directory
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, kind, error, trace):
+    text = str(error)
+    full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in text
+    if error is not None and (full or "RESOURCE_EXHAUSTED" in text):
+      raise UserError(
+        f"the disk is full: a checkpoint could not be saved in {self._directory}; "
+        "free some space and run the same command again, the checkpoints before it stand"
+      ) from error

@@ -1,0 +1,146 @@
+"""What a run writes while it goes: metrics.jsonl, TensorBoard, and lines to read.
+
+Metrics come as device arrays, are kept as they are, and are fetched one step behind
+every `every` steps; so no step waits for the host.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import pathlib
+import sys
+import time
+
+import jax
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+from contrastax.core import UserError
+from contrastax.training.health import Health
+
+
+class Log:
+  """The log of a run from step `start` to `steps`, in `workdir`.
+
+  What the files say of later steps than `start` is cut off: the run that wrote it did
+  not get as far as saving it.
+  """
+
+  def __init__(self, workdir, *, start: int, steps: int, batch_size: int, every: int):
+    workdir = pathlib.Path(workdir)
+    self._steps, self._batch_size, self._every = steps, batch_size, every
+    self._path = workdir / "metrics.jsonl"
+    _cut(self._path, start)
+    self._file = open(self._path, "a")  # noqa: SIM115: closed by `close`
+    self._board = SummaryWriter(
+      str(workdir / "tensorboard"), purge_step=start + 1 if start else None
+    )
+    self._progress = _Bar(start, steps) if sys.stderr.isatty() else _Lines(steps)
+    self._health = Health(steps)
+    self._pending: list = []
+    self._written, self._since = start, time.perf_counter()
+
+  def add(self, step: int, metrics) -> None:
+    """Takes the metrics of a step; writes those of the last `every` steps when due."""
+    self._pending.append((step, metrics))
+    if len(self._pending) > self._every:
+      self._fetch(self._every)
+
+  @contextlib.contextmanager
+  def aside(self):
+    """For what is not training: all steps taken so far are fetched, checked and on disk
+    before, and the time inside does not count for the rate."""
+    self._fetch(len(self._pending))
+    start = time.perf_counter()
+    yield
+    self._file.flush()
+    os.fsync(self._file.fileno())
+    self._since += time.perf_counter() - start
+
+  def write(self, step: int, values: dict[str, float]) -> None:
+    """One line, as it is."""
+    self._file.write(json.dumps({"step": step, **values}) + "\n")
+    for name, value in values.items():
+      self._board.add_scalar(name, value, step)
+
+  def say(self, text: str) -> None:
+    """A line for the reader, clear of the progress bar."""
+    tqdm.write(text)
+    sys.stdout.flush()
+
+  def close(self) -> None:
+    self._progress.close()
+    self._file.close()
+    self._board.close()
+
+  def _fetch(self, count):
+    window, self._pending = self._pending[:count], self._pending[count:]
+    for step, metrics in jax.device_get(window):
+      values = {name: float(value) for name, value in metrics.items()}
+      for name, value in values.items():
+        if not math.isfinite(value):
+          raise UserError(
+            f"step {step}: {name} is {value}, so the run stops; the checkpoints before it stand. "
+            "Lower learning_rate, or raise the temperature, in a new workdir"
+          )
+      if step % self._every == 0:
+        now = time.perf_counter()
+        rate = (step - self._written) * self._batch_size / (now - self._since)
+        self._written, self._since = step, now
+        self.write(step, {**values, "images_per_sec": rate})
+        self._progress.show(
+          step, values, rate, (self._steps - step) * self._batch_size / rate, self.say
+        )
+        for warning in self._health.warnings(step, values):
+          self.say(f"warning: {warning}")
+
+
+def _cut(path, start):
+  if not path.exists():
+    return
+  lines = []
+  for line in path.read_text().splitlines(keepends=True):
+    try:
+      kept = json.loads(line)["step"] <= start
+    except (ValueError, KeyError):  # a line that a kill cut short
+      kept = False
+    if kept:
+      lines.append(line)
+  unfinished = path.with_suffix(".tmp")
+  unfinished.write_text("".join(lines))
+  os.replace(unfinished, path)
+
+
+class _Bar:
+  """A progress bar, on a terminal."""
+
+  def __init__(self, start, steps):
+    self._bar = tqdm(total=steps, initial=start, unit="step", dynamic_ncols=True)
+
+  def show(self, step, values, rate, seconds_left, say):
+    self._bar.update(step - self._bar.n)
+    self._bar.set_postfix_str(f"loss {values['loss']:.3f}, {rate:,.0f} images/s")
+
+  def close(self):
+    self._bar.close()
+
+
+class _Lines:
+  """At most twenty plain lines, anywhere else."""
+
+  def __init__(self, steps):
+    self._steps, self._next = steps, 0
+
+  def show(self, step, values, rate, seconds_left, say):
+    if step >= self._next:
+      self._next = step + self._steps / 20
+      left = (
+        f"{seconds_left:.0f} s left" if seconds_left < 600 else f"{seconds_left / 60:.0f} min left"
+      )
+      say(f"step {step}/{self._steps}  loss {values['loss']:.3f}  {rate:,.0f} images/s  {left}")
+
+  def close(self):
+    pass

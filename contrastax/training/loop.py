@@ -1,0 +1,79 @@
+"""The loop: restore, evaluate, save, then consume, step, write."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Callable
+
+import optax
+from jax.sharding import Mesh
+
+from contrastax.core import Method, Source, TrainState, UserError
+from contrastax.training.checkpoints import Checkpoints
+from contrastax.training.log import Log
+from contrastax.training.signals import Stop
+from contrastax.training.step import init, make_train_step
+
+
+def train(
+  method: Method,
+  optimizer: optax.GradientTransformation,
+  source: Source,
+  *,
+  steps: int,
+  workdir: str | os.PathLike,
+  stop: Stop,
+  mesh: Mesh,
+  seed: int = 0,
+  evaluate: Callable[[TrainState], dict[str, float]] | None = None,
+  log_every: int = 10,
+  eval_every: int = 1000,
+  checkpoint_every: int = 1000,
+) -> TrainState:
+  """Trains for `steps` steps, from the newest intact checkpoint of `workdir` if there is one.
+
+  Saves every `checkpoint_every` steps, at the end, and when `stop` is signalled: then
+  `signals.Interrupted` is raised once the checkpoint is safe. `evaluate(state)` returns
+  metrics that are logged before the step's checkpoint is saved, and must not touch the
+  test set. A metric that is not finite stops the run with a UserError naming it.
+  """
+  workdir = pathlib.Path(workdir)
+  checkpoints = Checkpoints(workdir / "checkpoints")
+  state = init(method, optimizer, source.batch(0), seed=seed, mesh=mesh)
+  restored = checkpoints.newest_intact(tidy=True)
+  if restored is not None:
+    if restored > steps:
+      raise UserError(f"{workdir} is already at step {restored}, beyond steps = {steps}")
+    state = TrainState(**checkpoints.restore(restored, state._asdict()))
+  step = restored or 0
+  if step == steps:
+    print(f"finished: checkpoint {step} is the last and intact", flush=True)
+    return state
+  if restored:
+    print(f"resuming from checkpoint {restored}", flush=True)
+
+  train_step = make_train_step(method, optimizer, mesh)
+  log = Log(workdir, start=step, steps=steps, batch_size=source.batch_size, every=log_every)
+  try:
+    with stop.deferred():
+      while True:
+        last = step == steps
+        if step != restored and (
+          last or stop or step % eval_every == 0 or step % checkpoint_every == 0
+        ):
+          with log.aside():
+            if evaluate and (last or step % eval_every == 0):
+              log.write(step, evaluate(state))
+            if last or stop or step % checkpoint_every == 0:
+              checkpoints.save(step, state._asdict())
+        if last or stop:
+          break
+        state, metrics = train_step(state, source.batch(step))
+        step += 1
+        log.add(step, metrics)
+      checkpoints.wait()
+  finally:
+    log.close()
+    checkpoints.close()
+  return state

@@ -1,0 +1,36 @@
+"""The mesh: one axis, `data`, over all devices."""
+
+from __future__ import annotations
+
+import glob
+import shutil
+
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+
+def make_mesh(devices=None) -> Mesh:
+  """All devices (or those given) along one axis, `data`."""
+  devices = jax.devices() if devices is None else devices
+  return jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+  return NamedSharding(mesh, PartitionSpec())
+
+
+def sharded(mesh: Mesh) -> NamedSharding:
+  """The leading axis, the global batch, divided among the devices."""
+  return NamedSharding(mesh, PartitionSpec("data"))
+
+
+def describe(mesh: Mesh) -> str:
+  """`8 × TPU v4 (tpu)`: how many devices of which kind."""
+  first = mesh.devices.flat[0]
+  return f"{mesh.size} × {first.device_kind} ({first.platform})"
+
+
+def idle_gpu() -> bool:
+  """Whether an NVIDIA GPU is present while JAX runs on the CPU."""
+  present = glob.glob("/dev/nvidia[0-9]*") or shutil.which("nvidia-smi")
+  return bool(present) and jax.default_backend() == "cpu"

@@ -1,0 +1,54 @@
+"""Where pixels come from: flips and affine warps.
+
+Images are float [n, h, w, c]; parameters are arrays [n], one per image.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+
+def flip(images, mirrored):
+  """Left and right exchanged where `mirrored` [n], bool."""
+  return jnp.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
+
+
+def affine(images, *, shift, scale, angle):
+  """Each image rotated by `angle`, enlarged by `scale` and then moved by `shift`.
+
+  Bilinear, about the image's centre; outside the image is 0.
+
+  Args:
+    images: [n, h, w, c], float.
+    shift: [n, 2], down and right, in pixels.
+    scale: [n], > 0; 1 keeps the size, 2 doubles it.
+    angle: [n], radians; positive turns what is right to the bottom (rows count downwards).
+  """
+  n, height, width, _ = images.shape
+  dtype = images.dtype
+  centre = jnp.asarray([height - 1, width - 1], dtype) / 2
+  grid = jnp.stack(jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij"), -1)
+  out = grid.astype(dtype) - centre - shift[:, None, None]  # [n, h, w, 2], about the centre
+  sine, cosine = jnp.sin(angle) / scale, jnp.cos(angle) / scale
+  sine, cosine = sine[:, None, None], cosine[:, None, None]
+  row = cosine * out[..., 0] - sine * out[..., 1] + centre[0]
+  column = sine * out[..., 0] + cosine * out[..., 1] + centre[1]
+  return jax.vmap(_bilinear)(images, row, column)
+
+
+def _bilinear(image, row, column):
+  """image [h, w, c] read at fractional places row, column [h', w']; 0 outside."""
+  height, width, channels = image.shape
+  padded = jnp.pad(image, ((1, 1), (1, 1), (0, 0)))
+  # One step outside is already 0 on all four neighbours, so places further out may be clipped.
+  row = jnp.clip(row, -1, height) + 1
+  column = jnp.clip(column, -1, width) + 1
+  top = jnp.minimum(jnp.floor(row).astype(jnp.int32), height)
+  left = jnp.minimum(jnp.floor(column).astype(jnp.int32), width)
+  down, right = (row - top)[..., None], (column - left)[..., None]
+  flat = padded.reshape(-1, channels)
+  corner = top * (width + 2) + left
+  upper = flat[corner] * (1 - right) + flat[corner + 1] * right
+  lower = flat[corner + width + 2] * (1 - right) + flat[corner + width + 3] * right
+  return upper * (1 - down) + lower * down

@@ -1,0 +1,77 @@
+"""Recipes: random views, put together from deterministic operations.
+
+A recipe is called as `recipe(key, images, index)` and returns one random view of each
+image. It samples its parameters per example, from a key folded from the example's index,
+and then calls the deterministic operations; so an example's view depends neither on its
+place in the batch nor on the device that makes it.
+
+Images are [n, h, w, c], uint8 or float in [0, 1]; views are float, nominally in [0, 1].
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+
+from contrastax.core import UserError, per_example
+from contrastax.views.geometry import affine, flip
+from contrastax.views.intensity import add_noise, intensity
+
+
+def to_float(images):
+  """Images in [0, 1]: uint8 divided by 255, float as it is."""
+  if images.dtype == jnp.uint8:
+    return images.astype(jnp.result_type(float)) / 255
+  return images
+
+
+@dataclasses.dataclass(frozen=True)
+class affine_jitter:
+  """Views of small grey images without a canonical place: digits, letters, garments.
+
+  shift: up to this share of the height and width, either way.
+  scale: enlarged or shrunk by up to this share: a factor in [1/(1 + scale), 1 + scale].
+  rotation: up to this many degrees, either way.
+  intensity: brightness times a factor in [1 − intensity, 1 + intensity].
+  noise: standard deviation of noise added to each pixel.
+  mirror: probability of a left-right flip; 0 where handedness has meaning, as for digits.
+  """
+
+  shift: float = 0.1
+  scale: float = 0.15
+  rotation: float = 10.0
+  intensity: float = 0.3
+  noise: float = 0.1
+  mirror: float = 0.0
+
+  def __post_init__(self):
+    for field in dataclasses.fields(self):
+      if getattr(self, field.name) < 0:
+        raise UserError(f"affine_jitter: {field.name} must be 0 or more")
+    if self.intensity > 1 or self.mirror > 1:
+      raise UserError("affine_jitter: intensity and mirror are at most 1")
+
+  def __call__(self, key, images, index):
+    images = to_float(images)
+    size = jnp.asarray(images.shape[1:3], images.dtype)
+
+    def sample(key):
+      place, rest, noise = jax.random.split(key, 3)
+      u = jax.random.uniform(place, (4,), images.dtype, -1, 1)
+      v = jax.random.uniform(rest, (2,), images.dtype)
+      return {
+        "shift": self.shift * size * u[:2],
+        "scale": jnp.exp(math.log1p(self.scale) * u[2]),
+        "angle": math.radians(self.rotation) * u[3],
+        "factor": 1 + self.intensity * (2 * v[0] - 1),
+        "mirrored": v[1] < self.mirror,
+        "noise": jax.random.normal(noise, images.shape[1:], images.dtype),
+      }
+
+    drawn = jax.vmap(sample)(per_example(key, index))
+    images = flip(images, drawn["mirrored"])
+    images = affine(images, shift=drawn["shift"], scale=drawn["scale"], angle=drawn["angle"])
+    return add_noise(intensity(images, drawn["factor"]), drawn["noise"], self.noise)

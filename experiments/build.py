@@ -1,0 +1,72 @@
+"""From a config to parts. No mathematics, no names of parts."""
+
+from __future__ import annotations
+
+import functools
+import operator
+from typing import NamedTuple
+
+from contrastax import (
+  core,
+  data,
+  encoders,
+  losses,
+  methods,
+  negatives,
+  pairwise,
+  parts,
+  positives,
+  temperatures,
+  training,
+  views,
+)
+from contrastax.training import optimizers
+
+PACKAGES = {
+  "encoder": encoders,
+  "projection": encoders,
+  "views": views,
+  "temperature": temperatures,
+  "score": pairwise.scores,
+}
+
+
+class Parts(NamedTuple):
+  dataset: data.Dataset
+  source: core.Source
+  method: core.Method
+  optimizer: object
+
+
+def build(config, mesh) -> Parts:
+  """The parts that a config names; raises UserError where one is wrong."""
+  config = config.to_dict()
+  for key in ("steps", "log_every", "eval_every", "checkpoint_every"):
+    if config[key] < 1:
+      raise core.UserError(f"{key} must be at least 1, not {config[key]}")
+  found = data.load(config["data"])
+  if config["validation"]:
+    found = data.hold_out(found, config["validation"])
+  source = data.Resident(
+    found.train,
+    batch_size=config["batch_size"],
+    seed=config["seed"],
+    sharding=training.sharded(mesh),
+  )
+  method = parts.build(
+    methods,
+    config["method"],
+    **{field: parts.build(package, config[field]) for field, package in PACKAGES.items()},
+    loss=parts.bind(losses.groups, config["loss"]),
+    negatives=_join(operator.add, negatives, config, "negatives"),
+    relation=_join(operator.and_, positives, config, "relation"),
+    examples=source.size,
+  )
+  optimizer = parts.build(optimizers, config["optimizer"], steps=config["steps"])
+  return Parts(found, source, method, optimizer)
+
+
+def _join(operation, package, config, key):
+  if not isinstance(config[key], tuple | list) or not config[key]:
+    raise core.UserError(f"{key} is a tuple of parts, not {config[key]!r}")
+  return functools.reduce(operation, (parts.build(package, spec) for spec in config[key]))

@@ -1,0 +1,89 @@
+"""The command line: a config file, overrides of its keys, and three flags."""
+
+from __future__ import annotations
+
+import difflib
+import pathlib
+import shlex
+from typing import NamedTuple
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from contrastax.core import UserError
+
+
+class Options(NamedTuple):
+  config: ConfigDict
+  workdir: pathlib.Path
+  dry_run: bool
+
+
+def parse(argv: list[str], help_text: str) -> Options | None:
+  """The options, or None after printing help; UserError for what is wrong with them."""
+  place = _config_place(argv)
+  wants_help = any(argument in ("--help", "-help", "-h", "help") for argument in argv[1:])
+  if wants_help:
+    print(help_text.strip())
+    if place is None:
+      print("\nWith --config=… as well, --help lists that config's keys.")
+      return None
+    argv = [argument for argument in argv if argument.lstrip("-") not in ("help", "h")]
+  if place is None:
+    raise UserError("no config; give one: --config=configs/digits_simclr.py")
+  path, _, preset = place.partition(":")
+  if not pathlib.Path(path).is_file():
+    raise UserError(f"no such config: {path}{_close_file(path)}")
+
+  values = flags.FlagValues()
+  config_flags.DEFINE_config_file("config", None, "the experiment", flag_values=values)
+  flags.DEFINE_string("workdir", None, "where the run lives", flag_values=values)
+  flags.DEFINE_bool("dry_run", False, "train nothing, show sizes", flag_values=values)
+  try:
+    rest = values(argv)[1:]
+  except flags.Error as error:
+    raise UserError(_line(error)) from None
+  except AttributeError as error:
+    raise UserError(f"the config has no key {_line(error)}") from None
+  if rest:
+    raise UserError(f"cannot use {rest[0]!r}; overrides are written --config.KEY=VALUE")
+  if wants_help:
+    print(f"\nKeys of {place}, each set by --config.KEY=VALUE:\n")
+    print("\n".join(f"  {key} = {value!r}" for key, value in flat(values.config).items()))
+    return None
+  name = pathlib.Path(path).stem + (f"_{preset}" if preset else "")
+  workdir = pathlib.Path(values.workdir or pathlib.Path("runs") / name)
+  return Options(values.config, workdir, values.dry_run)
+
+
+def again(argv: list[str]) -> str:
+  """The command that was given, as a shell takes it."""
+  return shlex.join(["python", "-m", "experiments.run", *argv[1:]])
+
+
+def flat(config, prefix: str = "") -> dict:
+  """{"optimizer.name": "adamw", …}"""
+  out = {}
+  for key, value in config.items():
+    nested = isinstance(value, ConfigDict | dict)
+    out.update(flat(value, f"{prefix}{key}.") if nested else {prefix + key: value})
+  return out
+
+
+def _config_place(argv):
+  for argument, following in zip(argv, [*argv[1:], None], strict=True):
+    flag, equals, value = argument.partition("=")
+    if flag in ("--config", "-config"):
+      return value if equals else following
+  return None
+
+
+def _close_file(path):
+  folder = pathlib.Path(path).parent
+  known = [str(p) for p in folder.glob("*.py")] if folder.is_dir() else []
+  close = difflib.get_close_matches(path, known, 1)
+  return f"; did you mean {close[0]}?" if close else " (a relative path starts where you are)"
+
+
+def _line(error):
+  return " ".join(str(error).split())

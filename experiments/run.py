@@ -1,0 +1,84 @@
+"""Trains, evaluates, resumes and explains one experiment.
+
+  python -m experiments.run --config=configs/digits_simclr.py
+  python -m experiments.run --config=configs/digits_simclr.py:runlocal    a run of seconds
+  python -m experiments.run --config=configs/digits_simclr.py --dry_run   shapes, sizes, memory; trains nothing
+  python -m experiments.run --config=configs/digits_simclr.py --config.batch_size=128 --workdir=runs/small
+
+--workdir (default runs/<config>) gets checkpoints/, metrics.jsonl, tensorboard/, figures/,
+config.json, run.json (versions, devices, commit), encoder.json and, at the end,
+summary.json. The same command resumes a run that was stopped. Then only steps, log_every,
+eval_every and checkpoint_every may differ. `contrastax.load(workdir)` gives the encoder.
+
+Exit status: 0 finished; 2 something to mend, said in one line; 130 or 143 stopped by
+SIGINT or SIGTERM, after saving.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import time
+
+from contrastax.core import UserError
+from contrastax.training import Interrupted, Stop, make_mesh, train
+from contrastax.training.load import describe as describe_encoder
+from contrastax.training.mesh import describe, idle_gpu
+from experiments import commandline, report
+from experiments.build import build
+from experiments.workdir import Workdir
+
+
+def main(argv: list[str]) -> int:
+  """The exit status of one command line."""
+  try:
+    with Stop() as stop:
+      options = commandline.parse(argv, __doc__)
+      if options is None:
+        return 0
+      mesh = make_mesh()
+      print(f"devices: {describe(mesh)}", flush=True)
+      if idle_gpu():
+        print("warning: an NVIDIA GPU is here, but JAX runs on the CPU; pip install -e '.[cuda12]'")
+      parts = build(options.config, mesh)
+      if options.dry_run:
+        report.dry_run(options.config, parts, mesh)
+        return 0
+      with Workdir(options.workdir, options.config, argv) as workdir:
+        run(options.config, parts, mesh, workdir, stop)
+  except UserError as error:
+    print(f"error: {error}", file=sys.stderr)
+    return 2
+  except Interrupted as interrupted:
+    print(f"{interrupted}: stopped; to resume:\n{commandline.again(argv)}", flush=True)
+    return interrupted.code
+  return 0
+
+
+def run(config, parts, mesh, workdir, stop) -> None:
+  """Trains to the end, or goes on from where a run before it stopped; then judges."""
+  describe_encoder(workdir, config.encoder.to_dict(), parts.dataset.train["image"].shape[1:])
+  start = time.perf_counter()
+  state = train(
+    parts.method,
+    parts.optimizer,
+    parts.source,
+    steps=config.steps,
+    seed=config.seed,
+    workdir=workdir,
+    mesh=mesh,
+    stop=stop,
+    evaluate=functools.partial(report.progress, parts),
+    log_every=config.log_every,
+    eval_every=config.eval_every,
+    checkpoint_every=config.checkpoint_every,
+  )
+  if not report.stands(workdir, config.steps):
+    report.finish(config, parts, mesh, workdir, state, time.perf_counter() - start)
+  print(
+    f"see {workdir}/summary.json and {workdir}/figures/; contrastax.load('{workdir}') is the encoder"
+  )
+
+
+if __name__ == "__main__":
+  sys.exit(main(sys.argv))
