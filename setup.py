@@ -28,6 +28,7 @@ setup(
     "scikit-learn>=1.5",
     "tensorboardX>=2.6.2",
     "tensorflow-datasets>=4.9.9",
+    "threadpoolctl>=3.1",
     "tqdm",
   ],
   extras_require={

@@ -11,6 +11,8 @@ from ml_collections import ConfigDict
 
 
 def get_config(arg: str = "") -> ConfigDict:
+  if arg not in ("", "runlocal"):
+    raise ValueError(f"no preset {arg!r}; there is: runlocal")
   runlocal = arg == "runlocal"
   config = ConfigDict()
 
@@ -25,7 +27,15 @@ def get_config(arg: str = "") -> ConfigDict:
   config.method = {"name": "SimCLR"}
   config.encoder = {"name": "convnet", "widths": (32, 64, 128)}
   config.projection = {"name": "projection", "widths": (128,), "out": 64}
-  config.views = {"name": "affine_jitter", "shift": 0.1, "scale": 0.15, "rotation": 10.0}
+  config.views = {
+    "name": "affine_jitter",
+    "shift": 0.1,
+    "scale": 0.15,
+    "rotation": 10.0,
+    "intensity": 0.3,
+    "noise": 0.1,
+    "mirror": 0.0,
+  }
   config.loss = {"name": "info_nce"}
   config.temperature = {"name": "fixed", "temperature": 0.5}
   config.score = {"name": "cosine"}
@@ -34,7 +44,7 @@ def get_config(arg: str = "") -> ConfigDict:
 
   config.optimizer = {
     "name": "adamw",
-    "learning_rate": 2e-3,
+    "learning_rate": 4e-3,
     "warmup": 2 if runlocal else 50,
     "weight_decay": 1e-4,
   }

@@ -1,4 +1,4 @@
-"""From a config to parts. No mathematics, no names of parts."""
+"""From a config to parts."""
 
 from __future__ import annotations
 
@@ -41,9 +41,6 @@ class Parts(NamedTuple):
 def build(config, mesh) -> Parts:
   """The parts that a config names; raises UserError where one is wrong."""
   config = config.to_dict()
-  for key in ("steps", "log_every", "eval_every", "checkpoint_every"):
-    if config[key] < 1:
-      raise core.UserError(f"{key} must be at least 1, not {config[key]}")
   found = data.load(config["data"])
   if config["validation"]:
     found = data.hold_out(found, config["validation"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import pathlib
+import re
 import shlex
 from typing import NamedTuple
 
@@ -42,9 +43,17 @@ def parse(argv: list[str], help_text: str) -> Options | None:
   try:
     rest = values(argv)[1:]
   except flags.Error as error:
-    raise UserError(_line(error)) from None
+    text = str(error).strip()
+    if "Traceback" in text:  # what get_config raised comes as a whole traceback in the message
+      raise UserError(f"config {place}: {text.splitlines()[-1]}") from None
+    for said, meant in {"int()": "an integer", "to float": "a number"}.items():
+      text = re.sub(rf": .*{re.escape(said)}.*", f": the value must be {meant}", text)
+    raise UserError(_line(text)) from None
   except AttributeError as error:
-    raise UserError(f"the config has no key {_line(error)}") from None
+    found = re.search(r'mean "(.+)" instead of "(.+)"', str(error))
+    if found:
+      raise UserError(f"{place} has no key {found[2]!r}; did you mean {found[1]!r}?") from None
+    raise UserError(f"{place} has no key {error}; --help lists its keys") from None
   if rest:
     raise UserError(f"cannot use {rest[0]!r}; overrides are written --config.KEY=VALUE")
   if wants_help:
@@ -85,5 +94,5 @@ def _close_file(path):
   return f"; did you mean {close[0]}?" if close else " (a relative path starts where you are)"
 
 
-def _line(error):
-  return " ".join(str(error).split())
+def _line(text):
+  return " ".join(str(text).split())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import pathlib
 
@@ -107,26 +106,26 @@ def stands(workdir: pathlib.Path, steps: int) -> bool:
 
 def _geometry(parts, state, images, labels):
   """Of the embeddings of images, uint8 [n, …]; alignment: of two random views of each."""
-  key, index = key_for(0, "alignment"), np.arange(len(images), dtype=np.int32)
-  pair = [
-    _embed(parts.method, state, np.asarray(_view(parts.method.views, key, view, images, index)))
-    for view in range(2)
-  ]
-  z = _embed(parts.method, state, images)
+  index = np.arange(len(images), dtype=np.int32)
+  keys = jax.random.split(key_for(0, "alignment"))
+  pair = [np.asarray(_view(parts.method.views, key, images, index)) for key in keys]
+  x, y, z = (_embed(parts.method, state, each) for each in (*pair, images))
+  measured = _measure(x, y, z, labels)
+  return {name: float(measured[name]) for name in measured}
+
+
+_view = jax.jit(lambda recipe, key, images, index: recipe(key, images, index), static_argnums=0)
+
+
+@jax.jit
+def _measure(x, y, z, labels):
   measures = {
-    "alignment": evaluation.alignment(*pair),
+    "alignment": evaluation.alignment(x, y),
     "uniformity": evaluation.uniformity(z),
     "effective_rank": evaluation.effective_rank(z),
     "embedding_std": evaluation.embedding_std(z),
   }
-  if labels is not None:
-    measures["tolerance"] = evaluation.tolerance(z, labels)
-  return {name: float(value) for name, value in measures.items()}
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _view(recipe, key, view, images, index):
-  return recipe(jax.random.fold_in(key, view), images, index)
+  return measures if labels is None else {**measures, "tolerance": evaluation.tolerance(z, labels)}
 
 
 def _embed(method, state, images):

@@ -56,7 +56,9 @@ class Workdir:
     if before.exists():
       _compare(json.loads(before.read_text()), now, self.path)
     elif strangers:
-      raise UserError(f"workdir {self.path} holds {strangers[0].name}, but no run; choose another")
+      raise UserError(
+        f"workdir {self.path} is no run's: it holds {strangers[0].name}; choose another --workdir"
+      )
     write_json(before, now)
     starts = self.path / "run.json"
     history = json.loads(starts.read_text()) if starts.exists() else []
@@ -86,7 +88,7 @@ def _compare(before, now, path):
 
 
 def _circumstances(argv):
-  git = "git describe --always --dirty --abbrev=40".split()
+  git = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
   try:
     commit = (
       subprocess.run(

@@ -79,8 +79,8 @@ def _npz(path):
       found = dict(file)
   except FileNotFoundError:
     raise UserError(f"no such file: {path} (a relative path starts where you are)") from None
-  except (ValueError, OSError, zipfile.BadZipFile) as error:
-    raise UserError(f"{path} is not an npz file of plain arrays: {error}") from None
+  except (ValueError, OSError, zipfile.BadZipFile):
+    raise UserError(f"{path} is not an npz file of plain arrays; np.savez writes one") from None
   if "image" not in found:
     raise UserError(f"{path} has no array 'image'; it has: {', '.join(sorted(found)) or 'none'}")
   train = _checked(path, "image", found["image"], found.get("label"))

@@ -6,7 +6,7 @@ import jax
 from flax import nnx
 
 from contrastax.core import Encoder, UserError
-from contrastax.encoders.nnx import from_nnx
+from contrastax.encoders.nnx import check_widths, from_nnx
 
 
 class ConvNet(nnx.Module):
@@ -32,6 +32,7 @@ class ConvNet(nnx.Module):
 
 def convnet(widths: tuple[int, ...] = (32, 64, 128)) -> Encoder:
   """`ConvNet(widths)` as an encoder; its channels are those of the images."""
+  check_widths(widths)
 
   def build(x, rngs):
     if len(x.shape) != 3:

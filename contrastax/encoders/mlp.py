@@ -8,7 +8,7 @@ import jax
 from flax import nnx
 
 from contrastax.core import Encoder
-from contrastax.encoders.nnx import from_nnx
+from contrastax.encoders.nnx import check_widths, from_nnx
 
 
 class MLP(nnx.Module):
@@ -35,6 +35,7 @@ class MLP(nnx.Module):
 
 def mlp(widths: tuple[int, ...]) -> Encoder:
   """An encoder for small inputs: an MLP, whose last hidden layer is the embedding."""
+  check_widths(widths)
   return from_nnx(lambda x, rngs: MLP(math.prod(x.shape), widths, None, rngs=rngs))
 
 
@@ -43,4 +44,5 @@ def projection(widths: tuple[int, ...] = (128,), out: int = 64) -> Encoder:
 
   It is trained with the encoder and dropped after training (Chen et al. 2020, §4.2).
   """
+  check_widths((*widths, out))
   return from_nnx(lambda h, rngs: MLP(math.prod(h.shape), widths, out, rngs=rngs))

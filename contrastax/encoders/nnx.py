@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from contrastax.core import Encoder
+from contrastax.core import Encoder, UserError
 
 
 def from_nnx(build) -> Encoder:
@@ -75,3 +75,9 @@ def _keyed(randomness, key, train):
     for i, s in enumerate(streams)
   ]
   return jax.tree.unflatten(tree, values)
+
+
+def check_widths(widths) -> None:
+  """Raises UserError unless `widths` are the positive sizes of layers."""
+  if not all(isinstance(width, int) and width > 0 for width in widths):
+    raise UserError(f"widths must be positive integers, such as (64, 128), not {widths}")

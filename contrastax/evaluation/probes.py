@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
 
 from contrastax.pairwise import unit
 
@@ -108,7 +109,9 @@ def _nearest(queries, features, itself, k):
 
 
 def _linear(features, test_features, labels, test_labels):
-  with warnings.catch_warnings():  # a fit cut off after 1,000 iterations is still a probe
+  # One thread: the products are small, and waiting threads spin when other work has the cores.
+  # A fit that is cut off after 1,000 iterations is still a probe.
+  with threadpool_limits(1), warnings.catch_warnings():
     warnings.simplefilter("ignore", ConvergenceWarning)
     probe = LogisticRegression(C=1.0, max_iter=1000).fit(features, labels)
   return float(probe.score(test_features, test_labels))

@@ -7,6 +7,7 @@ import pathlib
 
 import numpy as np
 from matplotlib.figure import Figure
+from threadpoolctl import threadpool_limits
 
 
 def learning_curves(metrics: pathlib.Path, path: pathlib.Path) -> None:
@@ -45,7 +46,8 @@ def space_map(spaces: dict[str, np.ndarray], labels, classes, path: pathlib.Path
   for place, (title, features) in enumerate(spaces.items()):
     unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
     perplexity = min(30, (len(unit) - 1) / 3)
-    points = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(unit)
+    with threadpool_limits(1):  # waiting threads spin when other work has the cores
+      points = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(unit)
     axes = figure.add_subplot(1, len(spaces), place + 1)
     for label, name in enumerate(classes):
       mine = points[labels == label]

@@ -71,16 +71,19 @@ class Checkpoints:
         step = re.match(r"\d*", unfinished.name).group()
         self._say(f"checkpoint {step} is incomplete: the run was stopped while writing it; removed")
         shutil.rmtree(unfinished)
-    found = self.steps()
+    found, damaged = self.steps(), []
     for step in found:
       fault = _fault(self._directory / str(step))
       if fault is None:
-        return step
+        break
       self._say(f"checkpoint {step} is not used: {fault}")
-      if tidy:
+      damaged.append(step)
+    if len(damaged) < len(found):
+      for step in damaged if tidy else ():
         aside = self._directory / f"{step}.damaged"
         shutil.rmtree(aside, ignore_errors=True)
         os.replace(self._directory / str(step), aside)
+      return found[len(damaged)]
     if found:
       raise UserError(
         f"none of the checkpoints in {self._directory} is intact; "

@@ -34,20 +34,22 @@ class Log:
     self._steps, self._batch_size, self._every = steps, batch_size, every
     self._path = workdir / "metrics.jsonl"
     _cut(self._path, start)
-    self._file = open(self._path, "a")  # noqa: SIM115: closed by `close`
+    self._file = open(self._path, "a")  # noqa: SIM115
     self._board = SummaryWriter(
       str(workdir / "tensorboard"), purge_step=start + 1 if start else None
     )
     self._progress = _Bar(start, steps) if sys.stderr.isatty() else _Lines(steps)
     self._health = Health(steps)
     self._pending: list = []
-    self._written, self._since = start, time.perf_counter()
+    self._written, self._since = start, None
 
   def add(self, step: int, metrics) -> None:
-    """Takes the metrics of a step; writes those of the last `every` steps when due."""
+    """Takes the metrics of a step; fetches what is due, once a newer step is on its way."""
+    if self._since is None:  # only now, so that compiling the step does not count
+      self._written, self._since = step, time.perf_counter()
     self._pending.append((step, metrics))
-    if len(self._pending) > self._every:
-      self._fetch(self._every)
+    if (step - 1) % self._every == 0:
+      self._fetch(len(self._pending) - 1)
 
   @contextlib.contextmanager
   def aside(self):
@@ -58,7 +60,8 @@ class Log:
     yield
     self._file.flush()
     os.fsync(self._file.fileno())
-    self._since += time.perf_counter() - start
+    if self._since is not None:
+      self._since += time.perf_counter() - start
 
   def write(self, step: int, values: dict[str, float]) -> None:
     """One line, as it is."""
@@ -79,7 +82,7 @@ class Log:
   def _fetch(self, count):
     window, self._pending = self._pending[:count], self._pending[count:]
     for step, metrics in jax.device_get(window):
-      values = {name: float(value) for name, value in metrics.items()}
+      values = {name: float(metrics[name]) for name in sorted(metrics, key=_loss_first)}
       for name, value in values.items():
         if not math.isfinite(value):
           raise UserError(
@@ -87,25 +90,34 @@ class Log:
             "Lower learning_rate, or raise the temperature, in a new workdir"
           )
       if step % self._every == 0:
-        now = time.perf_counter()
-        rate = (step - self._written) * self._batch_size / (now - self._since)
-        self._written, self._since = step, now
-        self.write(step, {**values, "images_per_sec": rate})
-        self._progress.show(
-          step, values, rate, (self._steps - step) * self._batch_size / rate, self.say
-        )
-        for warning in self._health.warnings(step, values):
-          self.say(f"warning: {warning}")
+        self._report(step, values)
+
+  def _report(self, step, values):
+    now = time.perf_counter()
+    rate = None
+    if step > self._written:
+      rate = (step - self._written) * self._batch_size / (now - self._since)
+    self._written, self._since = step, now
+    self.write(step, {**values, **({"images_per_sec": rate} if rate else {})})
+    pace = ""
+    if rate:
+      seconds = (self._steps - step) * self._batch_size / rate
+      left = f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min"
+      pace = f"  {rate:,.0f} images/s  {left} left"
+    self._progress.show(step, f"loss {values['loss']:.3f}{pace}", self.say)
+    for warning in self._health.warnings(step, values):
+      self.say(f"warning: {warning}")
 
 
 def _cut(path, start):
+  """Drops lines of later steps than `start`, and one that a kill cut short."""
   if not path.exists():
     return
   lines = []
   for line in path.read_text().splitlines(keepends=True):
     try:
       kept = json.loads(line)["step"] <= start
-    except (ValueError, KeyError):  # a line that a kill cut short
+    except ValueError:
       kept = False
     if kept:
       lines.append(line)
@@ -118,11 +130,12 @@ class _Bar:
   """A progress bar, on a terminal."""
 
   def __init__(self, start, steps):
-    self._bar = tqdm(total=steps, initial=start, unit="step", dynamic_ncols=True)
+    form = "{percentage:3.0f}%|{bar}| {n}/{total}{postfix}"
+    self._bar = tqdm(total=steps, initial=start, bar_format=form, dynamic_ncols=True)
 
-  def show(self, step, values, rate, seconds_left, say):
+  def show(self, step, text, say):
+    self._bar.set_postfix_str(text, refresh=False)
     self._bar.update(step - self._bar.n)
-    self._bar.set_postfix_str(f"loss {values['loss']:.3f}, {rate:,.0f} images/s")
 
   def close(self):
     self._bar.close()
@@ -134,13 +147,14 @@ class _Lines:
   def __init__(self, steps):
     self._steps, self._next = steps, 0
 
-  def show(self, step, values, rate, seconds_left, say):
+  def show(self, step, text, say):
     if step >= self._next:
       self._next = step + self._steps / 20
-      left = (
-        f"{seconds_left:.0f} s left" if seconds_left < 600 else f"{seconds_left / 60:.0f} min left"
-      )
-      say(f"step {step}/{self._steps}  loss {values['loss']:.3f}  {rate:,.0f} images/s  {left}")
+      say(f"step {step}/{self._steps}  {text}")
 
   def close(self):
     pass
+
+
+def _loss_first(name):
+  return name != "loss", name

@@ -38,6 +38,14 @@ def train(
   metrics that are logged before the step's checkpoint is saved, and must not touch the
   test set. A metric that is not finite stops the run with a UserError naming it.
   """
+  intervals = {
+    "log_every": log_every,
+    "eval_every": eval_every,
+    "checkpoint_every": checkpoint_every,
+  }
+  for name, value in {"steps": steps, **intervals}.items():
+    if value < 1:
+      raise UserError(f"{name} must be at least 1, not {value}")
   workdir = pathlib.Path(workdir)
   checkpoints = Checkpoints(workdir / "checkpoints")
   state = init(method, optimizer, source.batch(0), seed=seed, mesh=mesh)

@@ -44,6 +44,8 @@ def adamw(
 
 
 def _schedule(steps, learning_rate, warmup):
+  if steps < 1:
+    raise UserError(f"steps must be at least 1, not {steps}")
   if not 0 <= warmup < steps:
     raise UserError(f"warmup must be at least 0 and below the run's {steps} steps, not {warmup}")
   return optax.warmup_cosine_decay_schedule(

@@ -1,0 +1,164 @@
+"""Optimisers: the schedule, the update and what decays, each against its formula."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from contrastax.core import UserError
+from contrastax.training.optimizers import adamw, sgd
+
+PARAMS = {
+  "encoder": {
+    "layers": {
+      "0": {"kernel": np.array([[1.0, -2.0], [0.5, 3.0]])},
+      "1": {"scale": np.array([1.5, -0.5]), "bias": np.array([0.25, 2.0])},
+    }
+  },
+  "projection": {"out": {"kernel": np.array([[0.3], [-0.7]]), "bias": np.array([-1.0])}},
+}
+GRADIENT = jax.tree.map(lambda p: 0.1 * np.sin(5 * p) + 0.02, PARAMS)
+
+
+def leaves(tree):
+  return {
+    "/".join(entry.key for entry in path): np.asarray(leaf)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+  }
+
+
+def trained(optimizer, params, gradients):
+  """The parameters after each of the gradients, in float64."""
+  with jax.enable_x64(True):
+    params = jax.tree.map(jnp.asarray, params)
+    state = optimizer.init(params)
+    history = []
+    for gradient in gradients:
+      updates, state = optimizer.update(gradient, state, params)
+      params = optax.apply_updates(params, updates)
+      history.append(leaves(params))
+  return history
+
+
+def rates(optimizer, steps):
+  """The learning rate of each step: what plain SGD moves by at a gradient of −1."""
+  params = {"kernel": jnp.zeros(())}
+
+  def step(carry, _):
+    params, state = carry
+    updates, state = optimizer.update({"kernel": -jnp.ones(())}, state, params)
+    return (optax.apply_updates(params, updates), state), updates["kernel"]
+
+  _, moved = jax.lax.scan(step, (params, optimizer.init(params)), length=steps)
+  return np.asarray(moved)
+
+
+def test_the_learning_rate_rises_in_a_line_and_falls_as_a_cosine():
+  found = rates(sgd(steps=100, learning_rate=0.4, warmup=20, momentum=0.0), 101)
+  assert found[0] == 0
+  np.testing.assert_allclose(found[5], 0.1, rtol=1e-5)
+  np.testing.assert_allclose(found[10], 0.2, rtol=1e-5)
+  np.testing.assert_allclose(found[20], 0.4, rtol=1e-5)
+  np.testing.assert_allclose(found[60], 0.2, rtol=1e-5)  # half-way down
+  np.testing.assert_allclose(found[40], 0.2 * (1 + np.cos(np.pi / 4)), rtol=1e-5)
+  assert 0 < found[99] < 0.4 * 1e-3
+  np.testing.assert_allclose(found[100], 0, atol=1e-7)
+  assert (np.diff(found[:21]) > 0).all() and (np.diff(found[20:]) < 0).all()
+
+
+def test_without_warmup_the_first_step_has_the_whole_learning_rate():
+  found = rates(sgd(steps=10, learning_rate=0.4, momentum=0.0), 10)
+  np.testing.assert_allclose(found, 0.2 * (1 + np.cos(np.pi * np.arange(10) / 10)), rtol=1e-5)
+
+
+def test_adamw_follows_the_same_schedule():
+  # At a constant gradient Adam's direction is 1, so each step moves by the learning rate.
+  found = rates(adamw(steps=100, learning_rate=0.4, warmup=20), 100)
+  expected = rates(sgd(steps=100, learning_rate=0.4, warmup=20, momentum=0.0), 100)
+  np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_sgd_is_its_formula():
+  rate, momentum, decay = 0.2, 0.8, 0.05
+  optimizer = sgd(steps=1000000, learning_rate=rate, momentum=momentum, weight_decay=decay)
+  gradients = [GRADIENT, jax.tree.map(lambda g: -0.5 * g + 0.01, GRADIENT)]
+  found = trained(optimizer, PARAMS, gradients)
+  for name, p in leaves(PARAMS).items():
+    buffer = 0.0
+    for step, gradient in enumerate(gradients):
+      g = leaves(gradient)[name] + (decay * p if name.endswith("kernel") else 0)
+      buffer = momentum * buffer + g
+      p = p - rate * buffer
+      np.testing.assert_allclose(found[step][name], p, rtol=1e-6)
+
+
+def test_adamw_is_its_formula():
+  rate, decay = 0.02, 0.1
+  optimizer = adamw(steps=1000000, learning_rate=rate, weight_decay=decay)
+  gradients = [GRADIENT, jax.tree.map(lambda g: -0.5 * g + 0.01, GRADIENT)]
+  found = trained(optimizer, PARAMS, gradients)
+  for name, p in leaves(PARAMS).items():
+    m = v = 0.0
+    for step, gradient in enumerate(gradients):
+      g = leaves(gradient)[name]
+      m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
+      m_hat, v_hat = m / (1 - 0.9 ** (step + 1)), v / (1 - 0.999 ** (step + 1))
+      shrink = decay * p if name.endswith("kernel") else 0
+      p = p - rate * (m_hat / (np.sqrt(v_hat) + 1e-8) + shrink)
+      np.testing.assert_allclose(found[step][name], p, rtol=1e-6)
+
+
+@pytest.mark.parametrize("make", [sgd, adamw])
+def test_kernels_decay_and_biases_and_scales_do_not(make):
+  optimizer = make(steps=1000, learning_rate=0.1, weight_decay=0.5)
+  nothing = jax.tree.map(np.zeros_like, PARAMS)
+  (after,) = trained(optimizer, PARAMS, [nothing])
+  for name, before in leaves(PARAMS).items():
+    kept = 0.95 if name.endswith("kernel") else 1.0
+    np.testing.assert_allclose(after[name], kept * before, rtol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("make", [sgd, adamw])
+def test_the_first_rule_that_matches_counts(make):
+  rules = (("^projection/", "no decay"), ("(^|/)(kernel|bias)$", "decay"), ("", "no decay"))
+  optimizer = make(steps=1000, learning_rate=0.1, weight_decay=0.5, rules=rules)
+  (after,) = trained(optimizer, PARAMS, [jax.tree.map(np.zeros_like, PARAMS)])
+  decayed = {name for name, before in leaves(PARAMS).items() if (after[name] != before).all()}
+  assert decayed == {"encoder/layers/0/kernel", "encoder/layers/1/bias"}
+
+
+@pytest.mark.parametrize("make", [sgd, adamw])
+def test_a_parameter_that_no_rule_matches_is_named_with_a_rule_for_it(make):
+  params = {**PARAMS, "head": {"gain": np.ones(2)}}
+  with pytest.raises(UserError) as error:
+    make(steps=10, learning_rate=0.1).init(params)
+  assert str(error.value) == (
+    "no optimizer rule matches the parameter head/gain; "
+    "add one to rules, such as ('(^|/)gain$', 'decay')"
+  )
+  rules = (("(^|/)(kernel|bias|scale)$", "decay"), ("(^|/)gain$", "decay"))
+  make(steps=10, learning_rate=0.1, rules=rules).init(params)
+
+
+@pytest.mark.parametrize("make", [sgd, adamw])
+def test_a_name_that_only_contains_kernel_is_no_kernel(make):
+  with pytest.raises(UserError, match="no optimizer rule matches the parameter head/kernel_size"):
+    make(steps=10, learning_rate=0.1).init({"head": {"kernel_size": np.ones(2)}})
+
+
+@pytest.mark.parametrize("make", [sgd, adamw])
+def test_an_unknown_word_in_a_rule_is_refused(make):
+  optimizer = make(steps=10, learning_rate=0.1, rules=(("kernel", "decays"), ("", "no decay")))
+  expected = "optimizer rule 'kernel': 'decays' is neither 'decay' nor 'no decay'"
+  with pytest.raises(UserError, match=expected):
+    optimizer.init(PARAMS)
+
+
+@pytest.mark.parametrize("make", [sgd, adamw])
+@pytest.mark.parametrize("warmup", [-1, 10, 11])
+def test_a_warmup_as_long_as_the_run_is_refused(make, warmup):
+  expected = f"warmup must be at least 0 and below the run's 10 steps, not {warmup}"
+  with pytest.raises(UserError, match=expected):
+    make(steps=10, learning_rate=0.1, warmup=warmup)
+  make(steps=10, learning_rate=0.1, warmup=9)
