@@ -50,7 +50,6 @@ def copied(tree):
     (projection(()), (10,), 10 * 64 + 64),
     (mlp((16, 12)), (4, 4, 1), 16 * 16 + 32 + 16 * 12 + 24),
   ],
-  ids=str,
 )
 def test_the_number_of_parameters(encoder, shape, parameters):
   x = jax.ShapeDtypeStruct((2, *shape), jnp.float32)
@@ -67,7 +66,6 @@ def test_the_number_of_parameters(encoder, shape, parameters):
     (projection((32, 32), out=7), (20,), 7),
     (mlp((16, 12)), (4, 5, 2), 12),
   ],
-  ids=str,
 )
 @pytest.mark.parametrize("train", [True, False])
 def test_one_embedding_for_each_input(encoder, shape, width, train):
@@ -87,10 +85,12 @@ def test_two_keys_start_from_different_parameters():
   equal(first, mlp((5,)).init(jax.random.key(0), x)[0])
 
 
-@pytest.mark.parametrize("encoder", [convnet(), projection(), mlp((16, 16))], ids=str)
+@pytest.mark.parametrize(
+  "encoder", [convnet(), projection(), mlp((16, 16))], ids=["convnet", "projection", "mlp"]
+)
 def test_a_layer_before_batch_norm_has_no_bias(encoder):
-  shape = (2, 8, 8, 1) if encoder.init is not projection else (2, 128)
-  params, state = jax.eval_shape(encoder.init, KEY, jax.ShapeDtypeStruct(shape, jnp.float32))
+  images = jax.ShapeDtypeStruct((2, 8, 8, 1), jnp.float32)
+  params, state = jax.eval_shape(encoder.init, KEY, images)
   (layers,) = (params[name] for name in state)
   norms = [int(name) for name, layer in layers.items() if "scale" in layer]
   assert norms
@@ -100,7 +100,7 @@ def test_a_layer_before_batch_norm_has_no_bias(encoder):
 
 @pytest.mark.parametrize(
   "encoder, shape",
-  [(convnet((4, 6)), (8, 8, 1)), (projection((6,), 3), (5,)), (mlp((6, 5)), (7,))],
+  [(convnet((4,)), (8, 8, 1)), (projection((6,), 3), (5,)), (mlp((6, 5)), (7,))],
   ids=["convnet", "projection", "mlp"],
 )
 def test_every_parameter_has_a_gradient_beyond_rounding(encoder, shape):
@@ -122,6 +122,18 @@ def test_convnet_refuses_what_is_not_an_image():
     convnet().init(KEY, normal(3, 64))
   with pytest.raises(UserError, match=r"convnet takes images \[n, h, w, c\], not .*8, 8"):
     convnet().init(KEY, normal(3, 8, 8))
+
+
+@pytest.mark.parametrize("widths", [(0,), (16, -1), (16, 2.5), ("16",)], ids=str)
+@pytest.mark.parametrize("make", [convnet, mlp, projection])
+def test_widths_are_positive_integers(make, widths):
+  with pytest.raises(UserError, match="widths must be positive integers, such as"):
+    make(widths)
+
+
+def test_the_width_of_a_projection_is_positive():
+  with pytest.raises(UserError, match="widths must be positive integers, such as"):
+    projection((128,), out=0)
 
 
 # BatchNorm.
@@ -163,25 +175,26 @@ def test_in_evaluation_an_embedding_does_not_depend_on_the_batch(trained):
 
 
 def test_batch_norm_has_momentum_nine_tenths_and_epsilon_1e_5():
-  encoder, x = mlp((5,)), 3 + 0.01 * normal(16, 7)
-  params, state = encoder.init(KEY, x)
+  encoder, x = mlp((5,)), 3 + 0.01 * normal(16, 7).astype(np.float64)
   rng = np.random.default_rng(1)
-  params["hidden"]["1"] = {"scale": rng.random(5) + 0.5, "bias": rng.random(5) - 0.5}
-  y, after = encoder.apply(params, state, x, train=True)
+  norm = {"scale": rng.random(5) + 0.5, "bias": rng.random(5) - 0.5}
+  with jax.enable_x64(True):
+    start = jax.tree.map(lambda a: a.astype(jnp.float64), encoder.init(KEY, x))
+    (params, state), kernel = start, np.asarray(start[0]["hidden"]["0"]["kernel"])
+    params["hidden"]["1"] = jax.tree.map(jnp.asarray, norm)
+    y, after = encoder.apply(params, state, x, train=True)
+    moved = jax.tree.map(np.asarray, after["hidden"]["1"])
+    evaluated, _ = encoder.apply(params, after, x, train=False)
 
-  hidden = x.astype(np.float64) @ np.asarray(params["hidden"]["0"]["kernel"], np.float64)
+  def normalised(mean, var):
+    return np.maximum((hidden - mean) / np.sqrt(var + 1e-5) * norm["scale"] + norm["bias"], 0)
+
+  hidden = x @ kernel
   mean, var = hidden.mean(0), hidden.var(0)
-  norm = params["hidden"]["1"]
-  expected = (hidden - mean) / np.sqrt(var + 1e-5) * norm["scale"] + norm["bias"]
-  np.testing.assert_allclose(y, np.maximum(expected, 0), atol=2e-3)  # var ≈ 1e-4 of a mean of 3
-  moved = after["hidden"]["1"]
-  np.testing.assert_allclose(moved["mean"], 0.1 * mean, rtol=1e-5)
-  np.testing.assert_allclose(moved["var"], 0.9 + 0.1 * var, rtol=1e-5)
-
-  evaluated, _ = encoder.apply(params, after, x, train=False)
-  at_rest = (hidden - moved["mean"]) / np.sqrt(np.asarray(moved["var"]) + 1e-5)
-  at_rest = np.maximum(at_rest * norm["scale"] + norm["bias"], 0)
-  np.testing.assert_allclose(evaluated, at_rest, rtol=1e-4, atol=1e-5)
+  np.testing.assert_allclose(y, normalised(mean, var), atol=1e-8)
+  np.testing.assert_allclose(moved["mean"], 0.1 * mean, rtol=1e-8)  # from 0
+  np.testing.assert_allclose(moved["var"], 0.9 + 0.1 * var, rtol=1e-8)  # from 1
+  np.testing.assert_allclose(evaluated, normalised(moved["mean"], moved["var"]), atol=1e-8)
 
 
 # Flax modules as pure functions.
@@ -199,13 +212,10 @@ class TwoDropouts(nnx.Module):
 
 
 class Deep(nnx.Module):
-  """More than ten layers in a list, whose widths tell their order."""
+  """More than ten layers in a list: as texts their places sort differently."""
 
   def __init__(self, features, rngs):
-    self.layers = nnx.List([])
-    for width in range(3, 15):
-      self.layers.append(nnx.Linear(features, width, rngs=rngs))
-      features = width
+    self.layers = nnx.List([nnx.Linear(features, features, rngs=rngs) for _ in range(11)])
 
   def __call__(self, x):
     for layer in self.layers:
@@ -277,6 +287,16 @@ def test_parameters_survive_a_round_trip_through_json(encoded):
     encoder.apply(read_params, read_state, x, key=KEY, train=True),
     encoder.apply(params, state, x, key=KEY, train=True),
   )
+
+
+def test_the_layers_of_a_list_keep_their_order_beyond_ten():
+  encoder, x = from_nnx(BUILDS["list"]), normal(4, 6)
+  params, state = encoder.init(KEY, x)
+  y, _ = encoder.apply(params, state, x, train=False)
+  for place in range(11):
+    layer = params["layers"][str(place)]
+    x = np.sin(x @ np.asarray(layer["kernel"]) + np.asarray(layer["bias"]))
+  np.testing.assert_allclose(y, x, rtol=1e-4, atol=1e-5)
 
 
 def test_an_encoder_made_again_takes_the_same_parameters(encoded, request):

@@ -109,10 +109,16 @@ CASES = {
 each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 
 
-@functools.cache
-def differentiated(loss, arrays):
-  """Jitted (weights, temperature, *arrays) -> values, and the gradients of Σ weight · value."""
+def evaluate(loss, arrays, temperature, weights=1.0):
+  """The values [n], and the gradients of Σ weight · value by τ [n] and by each array."""
+  anchors = len(arrays[0]) * (1 if loss in ONE_VIEW else 2)
+  dtype = np.promote_types(arrays[0].dtype, np.float32)
+  tau, weights = (np.broadcast_to(x, anchors).astype(dtype) for x in (temperature, weights))
+  return _differentiated(loss, len(arrays))(weights, tau, *arrays)
 
+
+@functools.cache
+def _differentiated(loss, arrays):
   def total(weights, temperature, *arrays):
     values = loss(*arrays, temperature=temperature)
     return (weights * values).sum(), values
@@ -142,10 +148,10 @@ def assert_close(found, expected, tolerance):
 @each_case
 @pytest.mark.parametrize("temperature", [0.01, 0.07, 1.0, "per anchor"])
 def test_values_and_gradients_are_those_of_the_papers_formula(float64, case, temperature):
-  tau = case.temperatures() if temperature == "per anchor" else np.float64(temperature)
+  tau = np.full(case.anchors, temperature) if temperature != "per anchor" else case.temperatures()
   arrays = case.arrays()
   weights = np.linspace(1, 2, case.anchors)  # so that no anchor's gradient hides in a sum
-  values, gradients = differentiated(case.loss, len(arrays))(weights, tau, *arrays)
+  values, gradients = evaluate(case.loss, arrays, tau, weights)
   assert values.dtype == np.float64
   np.testing.assert_allclose(values, case.loop(*arrays, temperature=tau), rtol=1e-10, atol=1e-12)
 
@@ -208,6 +214,7 @@ def group(vectors, index, *, view, as_positive=1.0, as_negative=1.0):
   )
 
 
+ONE_VIEW = (losses.info_nce, in_batch_and_shared, dcl_on_dot_products, paired)
 OURS = {
   "nt_xent": losses.nt_xent,
   "dcl": losses.dcl,
@@ -227,19 +234,14 @@ def named(record):
 def test_public_implementations_agree(float64, record):
   loss, tau = OURS[record["loss"]], record["params"]["temperature"]
   factor = FACTORS.get(record["code"], lambda tau: 1.0)(tau)
-  arrays = list(record["inputs"].values())
-  views = 2 if record["loss"] in ("nt_xent", "dcl") else 1
-  anchors = views * len(arrays[0])
-  weights = np.full(anchors, factor / anchors)
-  values, gradients = differentiated(loss, len(arrays))(weights, np.float64(tau), *arrays)
-
+  values, gradients = evaluate(loss, list(record["inputs"].values()), tau)
   tolerance = 1e-9 if record["precision"] == "float64" else 1e-4 if tau > 0.01 else 1e-3
-  np.testing.assert_allclose((weights * values).sum(), record["value"], rtol=tolerance)
+  np.testing.assert_allclose(factor * values.mean(), record["value"], rtol=tolerance)
   gradients = dict(zip(record["inputs"], gradients[1:], strict=True))
   for name, expected in record["grads"].items():
     if not record["normalises"] and record["loss"] != "dcl_shared_dot":
       expected = tangent(expected, record["inputs"][name])
-    assert_close(gradients[name], expected, tolerance)
+    assert_close(factor * gradients[name] / len(values), expected, tolerance)
 
 
 # Any finite input, any temperature.
@@ -266,11 +268,10 @@ KINDS = ("random", "duplicate", "antipodal", "one zero", "zero", "huge", "small"
 @each_case
 @pytest.mark.parametrize("kind", KINDS)
 def test_values_and_gradients_are_finite_for_any_input(case, kind):
-  weights = np.ones(case.anchors, np.float32)
   for dtype in (jnp.float32, jnp.bfloat16):
     arrays = [jnp.asarray(a, dtype) for a in spoilt(case.arrays(), kind)]
     for tau in (1e-3, 0.01, 0.1, 1.0, 10.0):
-      values, gradients = differentiated(case.loss, len(arrays))(weights, np.float32(tau), *arrays)
+      values, gradients = evaluate(case.loss, arrays, tau)
       assert values.dtype == np.float32
       assert np.isfinite(values).all(), (dtype, tau, values)
       for gradient in gradients:
@@ -282,25 +283,20 @@ def test_values_and_gradients_are_finite_for_any_input(case, kind):
 @each_case
 @pytest.mark.parametrize("temperature", [1e-3, 0.01, 0.1, 10.0])
 def test_float32_loses_nothing_but_rounding_at_any_temperature(case, temperature):
-  def values(dtype):
-    arrays = [jnp.asarray(array, dtype) for array in case.arrays()]
-    weights = np.ones(case.anchors, dtype)
-    return differentiated(case.loss, len(arrays))(weights, dtype(temperature), *arrays)[0]
-
+  arrays = case.arrays()
   with jax.enable_x64(True):
-    expected = values(np.float64)
+    expected, _ = evaluate(case.loss, arrays, temperature)
+  found, _ = evaluate(case.loss, [array.astype(np.float32) for array in arrays], temperature)
   # A cosine is exact to some 1e-7, which the temperature divides.
   atol = 1e-6 + 1e-6 / temperature
-  np.testing.assert_allclose(values(np.float32), expected, rtol=2e-6, atol=atol)
+  np.testing.assert_allclose(found, expected, rtol=2e-6, atol=atol)
 
 
 @each_case
 def test_the_limit_of_low_temperature_is_the_hardest_candidate(float64, case):
   """τ·L lies between max_j s_ij − s_i⁺ and that plus τ log(candidates)."""
   tau, arrays = 1e-3, case.arrays()
-  weights = np.ones(case.anchors)
-  values, _ = differentiated(case.loss, len(arrays))(weights, np.float64(tau), *arrays)
-  scaled = tau * np.asarray(values)
+  scaled = tau * np.asarray(evaluate(case.loss, arrays, tau)[0])
   views = case.loss is not losses.info_nce
   anchors = np.concatenate(arrays[:2]) if views else arrays[0]
   positives = np.concatenate(arrays[1::-1]) if views else arrays[1]
@@ -319,9 +315,8 @@ def test_the_limit_of_low_temperature_is_the_hardest_candidate(float64, case):
 @pytest.mark.parametrize("loss", [losses.info_nce, losses.nt_xent, losses.dcl])
 def test_a_single_example_has_no_negative_and_costs_nothing(loss):
   z1, z2 = np.ones((1, 3), np.float32), np.float32([[1, 0, -2]])
-  views = 1 if loss is losses.info_nce else 2
-  values, gradients = differentiated(loss, 2)(np.ones(views, np.float32), 0.1, z1, z2)
-  np.testing.assert_array_equal(values, np.zeros(views))
+  values, gradients = evaluate(loss, [z1, z2], 0.1)
+  np.testing.assert_array_equal(values, np.zeros(len(values)))
   for gradient in gradients:
     np.testing.assert_array_equal(gradient, np.zeros(np.shape(gradient)))
 
@@ -540,32 +535,41 @@ def test_the_gradient_of_info_nce_is_dcls_times_one_minus_the_positives_mass(flo
 @pytest.mark.parametrize("loss", [losses.nt_xent, losses.dcl])
 def test_two_view_losses_know_no_order_of_examples_or_views_and_no_lengths(float64, loss):
   z1, z2 = CASES["nt_xent"].arrays()
-  values = loss(z1, z2, temperature=0.1)
+  values, _ = evaluate(loss, [z1, z2], 0.1)
   order = np.array([2, 0, 3, 1])
-  permuted = loss(z1[order], z2[order], temperature=0.1)
+  permuted, _ = evaluate(loss, [z1[order], z2[order]], 0.1)
   np.testing.assert_allclose(permuted, values[np.concatenate([order, order + N])], rtol=1e-12)
-  swapped = loss(z2, z1, temperature=0.1)
+  swapped, _ = evaluate(loss, [z2, z1], 0.1)
   np.testing.assert_allclose(swapped, np.roll(values, N), rtol=1e-12)
   length = np.geomspace(1e-3, 1e3, N)[:, None]
-  np.testing.assert_allclose(loss(length * z1, z2 / length, temperature=0.1), values, rtol=1e-12)
+  stretched, _ = evaluate(loss, [length * z1, z2 / length], 0.1)
+  np.testing.assert_allclose(stretched, values, rtol=1e-12)
 
 
-def test_info_nce_takes_each_anchors_own_positive(float64):
+def test_info_nce_takes_each_anchors_own_positive_and_negatives(float64):
   arrays = CASES["info_nce per anchor"].arrays()
   order = np.array([2, 0, 3, 1])
-  values = losses.info_nce(*arrays, temperature=0.1)
-  permuted = losses.info_nce(*(array[order] for array in arrays), temperature=0.1)
+  values, _ = evaluate(losses.info_nce, arrays, 0.1)
+  permuted, _ = evaluate(losses.info_nce, [array[order] for array in arrays], 0.1)
   np.testing.assert_allclose(permuted, values[order], rtol=1e-12)
 
 
 def test_negatives_per_anchor_that_are_the_same_for_all_are_shared_negatives(float64):
   anchors, positives, negatives = CASES["info_nce shared"].arrays()
+  shared, _ = evaluate(losses.info_nce, [anchors, positives, negatives], 0.1)
   repeated = np.broadcast_to(negatives, (N, *negatives.shape))
-  np.testing.assert_allclose(
-    losses.info_nce(anchors, positives, repeated, temperature=0.1),
-    losses.info_nce(anchors, positives, negatives, temperature=0.1),
-    rtol=1e-12,
-  )
+  per_anchor = losses.info_nce(anchors, positives, repeated, temperature=np.full(N, 0.1))
+  np.testing.assert_allclose(per_anchor, shared, rtol=1e-12)
+
+
+@pytest.mark.parametrize("loss", [losses.info_nce, losses.nt_xent, losses.dcl])
+def test_a_scalar_temperature_is_that_of_every_anchor(float64, loss):
+  arrays = CASES["nt_xent"].arrays()
+  each, gradients = evaluate(loss, arrays, 0.1)
+  total = jax.value_and_grad(lambda tau: loss(*arrays, temperature=tau).sum())
+  value, gradient = jax.jit(total)(0.1)
+  np.testing.assert_allclose(value, each.sum(), rtol=1e-12)
+  np.testing.assert_allclose(gradient, gradients[0].sum(), rtol=1e-10)
 
 
 # The public surface. A new loss joins by being listed here once.

@@ -162,3 +162,9 @@ def test_a_warmup_as_long_as_the_run_is_refused(make, warmup):
   with pytest.raises(UserError, match=expected):
     make(steps=10, learning_rate=0.1, warmup=warmup)
   make(steps=10, learning_rate=0.1, warmup=9)
+
+
+@pytest.mark.parametrize("make", [sgd, adamw])
+def test_a_run_without_steps_is_refused(make):
+  with pytest.raises(UserError, match="steps must be at least 1, not 0"):
+    make(steps=0, learning_rate=0.1)

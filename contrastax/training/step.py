@@ -14,7 +14,7 @@ import optax
 from jax.sharding import Mesh
 
 from contrastax.core import Batch, Method, TrainState, key_for
-from contrastax.training.mesh import make_mesh, replicated
+from contrastax.training.mesh import make_mesh, replicated, sharded
 
 
 def init(
@@ -40,8 +40,12 @@ def _init(method, optimizer, seed, batch):
 def make_train_step(
   method: Method, optimizer: optax.GradientTransformation, mesh: Mesh | None = None
 ):
-  """`step(state, batch) -> (state, metrics)`, jitted; the given state is consumed (donated)."""
-  everywhere = replicated(mesh or make_mesh())
+  """`step(state, batch) -> (state, metrics)`, jitted; the given state is consumed (donated).
+
+  The batch is divided among the devices of `mesh`, all by default, which must divide its size.
+  """
+  mesh = mesh or make_mesh()
+  everywhere = replicated(mesh)
 
   def step(ts: TrainState, batch: Batch):
     key = key_for(ts.seed, "step", ts.step)
@@ -53,4 +57,9 @@ def make_train_step(
     metrics = {**metrics, "gradient_norm": optax.global_norm(grads)}
     return TrainState(ts.step + 1, ts.seed, params, state, opt_state), metrics
 
-  return jax.jit(step, donate_argnums=0, out_shardings=(everywhere, everywhere))
+  return jax.jit(
+    step,
+    donate_argnums=0,
+    in_shardings=(everywhere, sharded(mesh)),
+    out_shardings=(everywhere, everywhere),
+  )

@@ -1,0 +1,53 @@
+"""The documents name only what there is."""
+
+import collections
+import importlib
+import pathlib
+import re
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+CATALOG = (ROOT / "docs" / "catalog.md").read_text(encoding="utf-8")
+DOCUMENTS = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
+
+
+def find(name):
+  """The object of a dotted name: the longest prefix that is a module, then attributes."""
+  parts = name.split(".")
+  for cut in range(len(parts), 0, -1):
+    try:
+      found = importlib.import_module(".".join(parts[:cut]))
+    except ModuleNotFoundError:
+      continue
+    for attribute in parts[cut:]:
+      found = getattr(found, attribute)
+    return found
+  raise ModuleNotFoundError(name)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_names_import_and_paths_exist(document):
+  text = re.sub(r"```.*?```", "", document.read_text(encoding="utf-8"), flags=re.DOTALL)
+  for name in re.findall(r"`(contrastax(?:\.\w+)+)`", text):
+    find(name)
+  for path in re.findall(r"`((?:configs|tests|docs|benchmarks|colabs|experiments)/[\w./-]+)`", text):
+    assert (ROOT / path).exists(), path
+
+
+def test_an_invented_name_would_be_found_out():
+  with pytest.raises(AttributeError):
+    find("contrastax.losses.no_such_loss")
+
+
+def test_every_row_of_the_catalogue_has_a_state():
+  rows = re.findall(r"^\| (\d+) \| .* \| (core|recipe) \| (done|part|—) \| (.*) \|$", CATALOG, re.M)
+  kinds = collections.Counter(kind for _, kind, _, _ in rows)
+  assert kinds == {"core": 108, "recipe": 116}
+  assert len({number for number, *_ in rows}) == 224
+  for number, _, state, what in rows:
+    assert bool(what.strip()) == (state != "—"), number
+  for kind in kinds:
+    states = collections.Counter(state for _, k, state, _ in rows if k == kind)
+    line = f"| {kind} | {states['done']} | {states['part']} | {states['—']} |"
+    assert line in CATALOG, f"the count should read: {line}"
