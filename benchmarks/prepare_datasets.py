@@ -61,10 +61,14 @@ def cifar10(folder: pathlib.Path) -> Splits:
   Image.MAX_IMAGE_PIXELS = None  # a batch of 10,000 images is one tall picture
 
   def images(name):
-    return np.asarray(Image.open(folder / "package" / f"{name}.png"))[..., :3].reshape(-1, 32, 32, 3)
+    return np.asarray(Image.open(folder / "package" / f"{name}.png"))[..., :3].reshape(
+      -1, 32, 32, 3
+    )
 
   def labels(name):  # sic
-    return np.asarray(json.loads((folder / "package" / f"{name}_lables.json").read_text()), np.uint8)
+    return np.asarray(
+      json.loads((folder / "package" / f"{name}_lables.json").read_text()), np.uint8
+    )
 
   batches = np.concatenate([images(f"data_batch_{i}") for i in range(1, 6)])
   return {"train": (batches, labels("train")), "test": (images("test_batch"), labels("test"))}

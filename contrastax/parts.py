@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -27,16 +27,19 @@ def build(package: ModuleType, spec: Mapping[str, Any], **given: Any) -> Any:
   return found(**arguments, **given)
 
 
-def bind(package: ModuleType, spec: Mapping[str, Any]) -> Any:
-  """`package.name` with the arguments bound: for functions that still await their arrays."""
-  found, arguments = _find(package, spec, {})
+def bind(package: ModuleType, spec: Mapping[str, Any], later: Collection[str] = ()) -> Any:
+  """`package.name` with the arguments bound, for a function that is given those of `later`
+  when it is called; a config may not state these."""
+  found, arguments = _find(package, spec, later)
   return functools.partial(found, **arguments) if arguments else found
 
 
 def nearest(name: str, known: list[str]) -> str:
   """`; did you mean 'x'?`, or the list of what there is."""
-  close = difflib.get_close_matches(name, known, 1)
-  return f"; did you mean {close[0]!r}?" if close else f"; there are: {', '.join(sorted(known))}"
+  close = difflib.get_close_matches(str(name), known, 1)
+  if close:
+    return f"; did you mean {close[0]!r}?"
+  return f"; there are: {', '.join(sorted(known))}" if known else "; there are none"
 
 
 def _find(package, spec, given):
@@ -50,7 +53,7 @@ def _find(package, spec, given):
   ]
   name = spec["name"]
   if name not in known:
-    raise UserError(f"{_kind(package)}: no {name!r}{nearest(str(name), known)}")
+    raise UserError(f"{_kind(package)}: no {name!r}{nearest(name, known)}")
   found = getattr(package, name)
   free = [p for p in inspect.signature(found).parameters if p not in given]
   for argument in arguments:

@@ -54,7 +54,7 @@ def build(config, mesh) -> Parts:
     methods,
     config["method"],
     **{field: parts.build(package, config[field]) for field, package in PACKAGES.items()},
-    loss=parts.bind(losses.groups, config["loss"]),
+    loss=parts.bind(losses.groups, config["loss"], later=losses.groups.GIVEN),
     negatives=_join(operator.add, negatives, config, "negatives"),
     relation=_join(operator.and_, positives, config, "relation"),
     examples=source.size,

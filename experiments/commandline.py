@@ -53,7 +53,7 @@ def parse(argv: list[str], help_text: str) -> Options | None:
     found = re.search(r'mean "(.+)" instead of "(.+)"', str(error))
     if found:
       raise UserError(f"{place} has no key {found[2]!r}; did you mean {found[1]!r}?") from None
-    raise UserError(f"{place} has no key {error}; --help lists its keys") from None
+    raise UserError(f"{place} has no key {error.args[0]}; --help lists its keys") from None
   if rest:
     raise UserError(f"cannot use {rest[0]!r}; overrides are written --config.KEY=VALUE")
   if wants_help:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import importlib.metadata
 import json
+import os
 import pathlib
 import platform
 import subprocess
@@ -62,7 +63,7 @@ class Workdir:
     write_json(before, now)
     starts = self.path / "run.json"
     history = json.loads(starts.read_text()) if starts.exists() else []
-    write_json(starts, [*history, _circumstances(self._argv)])
+    write_json(starts, [*history, circumstances(again(self._argv))])
 
 
 def write_json(path: pathlib.Path, value) -> None:
@@ -87,7 +88,8 @@ def _compare(before, now, path):
     )
 
 
-def _circumstances(argv):
+def circumstances(command: str) -> dict:
+  """What a result depends on besides its config: versions, devices, machine, commit."""
   git = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
   try:
     commit = (
@@ -99,11 +101,20 @@ def _circumstances(argv):
   except (OSError, subprocess.TimeoutExpired):
     commit = None
   return {
-    "command": again(argv),
+    "command": command,
     "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     "commit": commit,
     "python": platform.python_version(),
     "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
     "devices": [str(device) for device in jax.devices()],
-    "machine": platform.platform(),
+    "machine": f"{platform.platform()}, {os.cpu_count()} cores, {_processor()}",
   }
+
+
+def _processor():
+  try:
+    lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+  except OSError:
+    return platform.processor()
+  names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+  return next(names, platform.processor())

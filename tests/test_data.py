@@ -507,7 +507,7 @@ def test_tfds_names_what_a_set_lacks(prepared):
     "tfds:no_test must have the features image and label, and the splits train and test"
   )
   assert prepared["found"]["tfds:sizes"] == (
-    "tfds:sizes has images of several sizes; a resident source needs one size"
+    "tfds:sizes: images must be uint8 and of one size, not Image(shape=(None, None, 1), dtype=uint8)"
   )
   assert prepared["found"]["tfds:tfrecords"] == (
     "tfds:tfrecords is prepared as tfrecord; "

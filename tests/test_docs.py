@@ -31,7 +31,9 @@ def test_names_import_and_paths_exist(document):
   text = re.sub(r"```.*?```", "", document.read_text(encoding="utf-8"), flags=re.DOTALL)
   for name in re.findall(r"`(contrastax(?:\.\w+)+)`", text):
     find(name)
-  for path in re.findall(r"`((?:configs|tests|docs|benchmarks|colabs|experiments)/[\w./-]+)`", text):
+  for path in re.findall(
+    r"`((?:configs|tests|docs|benchmarks|colabs|experiments)/[\w./-]+)`", text
+  ):
     assert (ROOT / path).exists(), path
 
 

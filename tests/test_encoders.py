@@ -398,3 +398,28 @@ def test_a_network_may_keep_state_of_its_own():
   _, after = encoder.apply(params, state, x, train=True)
   _, after = encoder.apply(params, after, x, train=True)
   assert int(state["calls"]) == 0 and int(after["calls"]) == 2
+
+
+def test_an_array_as_a_bare_attribute_is_refused():
+  class Shifted(nnx.Module):
+    def __init__(self, rngs):
+      self.linear = nnx.Linear(6, 3, rngs=rngs)
+      self.shift = jnp.zeros(3)
+
+    def __call__(self, x):
+      return self.linear(x) + self.shift
+
+  encoder = from_nnx(lambda x, rngs: Shifted(rngs))
+  with pytest.raises(ValueError, match="attribute shift is an array; wrap it in nnx.Variable"):
+    encoder.init(jax.random.key(0), jnp.ones((2, 6)))
+
+
+def test_batch_norm_of_a_large_mean_does_not_cancel():
+  x = 100 + 0.01 * np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)
+  encoder = mlp((5,))
+  params, state = encoder.init(jax.random.key(0), x)
+  found, _ = encoder.apply(params, state, x, train=True)
+  hidden = (x @ np.asarray(params["hidden"]["0"]["kernel"])).astype(np.float64)
+  expected = (hidden - hidden.mean(0)) / np.sqrt(hidden.var(0) + 1e-5)
+  assert np.abs(expected).max() > 0.3
+  np.testing.assert_allclose(found, np.maximum(expected, 0), atol=0.1)

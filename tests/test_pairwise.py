@@ -68,7 +68,7 @@ def test_a_cosine_is_a_cosine_for_vectors_of_any_length():
 def test_a_vector_of_almost_no_length_has_no_direction_and_no_gradient():
   vectors = np.float32([[0, 0, 0], [9e-13, 0, 0], [1e-30, 1e-30, 0], [2e-12, 0, 0]])
   np.testing.assert_allclose(unit(vectors), [[0, 0, 0], [0, 0, 0], [0, 0, 0], [1, 0, 0]])
-  gradient = jax.grad(lambda v: unit(v).sum())(vectors)
+  gradient = jax.jit(jax.grad(lambda v: unit(v).sum()))(vectors)
   np.testing.assert_array_equal(gradient[:3], np.zeros((3, 3)))
   np.testing.assert_allclose(gradient[3], [0, 5e11, 5e11], rtol=1e-6)
 
@@ -109,8 +109,8 @@ def test_pieces_in_any_split_give_the_reduction_of_the_whole(float64, reduction,
   x = 20 * np.random.default_rng(0).normal(size=(3, 7))
   expected = np.transpose([ROW[reduction](row) for row in x])
   pairs = x.T if axis == 0 else x
-  for cuts in ([], [4], [1, 2], [6, 1, 3], range(1, 7)):
-    pieces = np.split(pairs, sorted(cuts), axis)
+  for cuts in ([], [4], [1, 2, 5]):
+    pieces = np.split(pairs, cuts, axis)
     for order in (pieces, pieces[::-1]):
       np.testing.assert_allclose(fed(reduction, order, axis), expected, rtol=1e-12)
 
@@ -134,7 +134,7 @@ def test_a_row_of_no_pairs_has_its_documented_value_and_no_gradient(float64):
     def total(x, reduction=reduction):
       return sum(jnp.sum(out) for out in jax.tree.leaves(fed(reduction, [x[:, :1], x[:, 1:]])))
 
-    gradient = jax.grad(total)(x)
+    gradient = jax.jit(jax.grad(total))(x)
     weight = 1 if reduction is log_sum_exp else 2  # of the value, and of its mean as well
     np.testing.assert_array_equal(gradient, [[0, 0], [0, weight]])
 
@@ -244,41 +244,38 @@ def test_exchanged_roles_make_every_shared_candidate_an_anchor(float64):
 
 
 def test_gradients_reach_vectors_sides_and_shared_numbers(float64):
-  anchors, groups = problem()
+  anchors, (_, keys, own) = problem()
 
-  def smooth(anchors, groups, shared):
+  @jax.jit
+  def all_of_it(anchors, groups, shared):
     rows, columns = run(anchors, groups, shared, both=True)
     return [jax.tree.leaves(part) for part in (rows, *columns)]
 
-  check_grads(smooth, (anchors, groups, SHARED), order=1, modes=["rev"], rtol=1e-6)
+  check_grads(all_of_it, (anchors, (keys, own), SHARED), order=1, modes=["rev"], rtol=1e-6)
 
 
 def test_where_a_group_is_cut_changes_nothing(float64):
-  anchors, groups = problem()
+  @jax.jit
+  def found(anchors, groups):
+    def weighed(anchors, groups):
+      out = jax.tree.leaves(run(anchors, groups))
+      return sum((np.arange(1, 5) * row).sum() for row in out), out
 
-  def weighed(anchors, groups):
-    out = jax.tree.leaves(run(anchors, groups))
-    return sum((np.arange(1, 5) * row).sum() for row in out), out
+    return jax.grad(weighed, (0, 1), has_aux=True)(anchors, groups)
 
-  def cut(group, at):
-    axis = 1 if group.per_anchor else 0
-    parts = jax.tree.map(lambda x: tuple(np.split(x, [at], axis)), group)
-    return [jax.tree.map(lambda p, i=i: p[i], parts, is_leaf=is_pair) for i in range(2)]
+  def cut(group):
+    """After the first candidate."""
+    yield jax.tree.map(lambda x: x[:, :1] if group.per_anchor else x[:1], group)
+    yield jax.tree.map(lambda x: x[:, 1:] if group.per_anchor else x[1:], group)
 
-  def is_pair(x):
-    return isinstance(x, tuple)
-
-  gradients = jax.grad(weighed, (0, 1), has_aux=True)
-  of_anchors, of_groups = gradients(anchors, groups)[0]
-  pieces = tuple(part for group in groups for part in cut(group, 1))
-  values = gradients(anchors, pieces)[1]
-  assert_same(values, gradients(anchors, groups)[1])
-  of_anchors_cut, of_pieces = gradients(anchors, pieces)[0]
-  assert_same(of_anchors_cut, of_anchors)
-  for group, i in zip(of_groups, range(0, 6, 2), strict=True):
-    axis = 1 if group.per_anchor else 0
-    glued = jax.tree.map(lambda *p, axis=axis: np.concatenate(p, axis), *of_pieces[i : i + 2])
-    assert_same(glued, group)
+  anchors, (keys, _, own) = problem()
+  groups = (keys, own)
+  (of_anchors, of_groups), values = found(anchors, groups)
+  pieces = tuple(piece for group in groups for piece in cut(group))
+  (of_anchors_when_cut, of_pieces), values_when_cut = found(anchors, pieces)
+  assert_same(values_when_cut, values)
+  assert_same(of_anchors_when_cut, of_anchors)
+  assert_same(of_pieces, tuple(piece for group in of_groups for piece in cut(group)))
 
 
 def test_an_empty_group_changes_nothing(float64):
@@ -288,16 +285,16 @@ def test_an_empty_group_changes_nothing(float64):
 
 
 def test_same_set_is_a_hint_and_not_another_result(float64):
-  anchors, (keys, *others) = problem()
+  anchors, (keys, *_) = problem()
   own = Group(anchors.vectors, {"tau": 2 * anchors.side["tau"], "bias": anchors.side["bias"] - 1})
 
   def weighed(vectors, same_set):
     a, c = Group(vectors, anchors.side), Group(vectors, own.side)
-    out = jax.tree.leaves(run(a, (c, keys, *others), same_set=same_set, both=True))
+    out = jax.tree.leaves(run(a, (c, keys), same_set=same_set, both=True))
     return sum((np.arange(1, len(row) + 1) * row).sum() for row in out)
 
-  said, unsaid = (jax.value_and_grad(weighed)(anchors.vectors, same) for same in (True, False))
-  assert_same(said, unsaid)
+  both = jax.jit(jax.value_and_grad(weighed), static_argnums=1)
+  assert_same(both(anchors.vectors, True), both(anchors.vectors, False))
 
 
 @dataclasses.dataclass(frozen=True)

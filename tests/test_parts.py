@@ -130,7 +130,7 @@ def test_the_packages_of_the_library_are_named_without_its_own_name():
   with pytest.raises(UserError) as error:
     build(temperatures, {"name": "fixed"})
   assert str(error.value) == "temperatures: fixed needs 'temperature'"
-  with pytest.raises(UserError, match="^losses.groups: no 'infonce'; did you mean 'info_nce'?"):
+  with pytest.raises(UserError, match="^groups: no 'infonce'; did you mean 'info_nce'?"):
     bind(groups, {"name": "infonce"})
 
 
@@ -152,3 +152,9 @@ def test_parts_of_the_library_are_built_from_their_specs():
 def test_nearest_is_a_suggestion_or_the_whole_list():
   assert nearest("sdg", ["sgd", "adamw"]) == "; did you mean 'sgd'?"
   assert nearest("qqq", ["sgd", "adamw"]) == "; there are: adamw, sgd"
+
+
+def test_what_a_loss_is_given_when_called_is_no_configs_business():
+  for name in groups.GIVEN:
+    with pytest.raises(UserError, match=f"info_nce takes no '{name}'; there are none"):
+      bind(groups, {"name": "info_nce", name: 1}, later=groups.GIVEN)

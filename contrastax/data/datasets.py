@@ -76,46 +76,60 @@ def _npz(path):
   path = os.path.expanduser(path)
   try:
     with np.load(path, allow_pickle=False) as file:
-      found = dict(file)
+      found = {name: np.asarray(file[name]) for name in file.files}
   except FileNotFoundError:
     raise UserError(f"no such file: {path} (a relative path starts where you are)") from None
-  except (ValueError, OSError, zipfile.BadZipFile):
+  except (AttributeError, EOFError, OSError, TypeError, ValueError, zipfile.BadZipFile):
     raise UserError(f"{path} is not an npz file of plain arrays; np.savez writes one") from None
   if "image" not in found:
     raise UserError(f"{path} has no array 'image'; it has: {', '.join(sorted(found)) or 'none'}")
-  train = _checked(path, "image", found["image"], found.get("label"))
-  labels = int(train["label"].max()) + 1 if "label" in train else 0
-  classes = tuple(str(i) for i in range(labels))
-  if "test_image" not in found:
-    if len(train["image"]) < 5:
-      raise UserError(f"{path}: {len(train['image'])} images are too few to hold out a fifth")
-    return _split(train, len(train["image"]) // 5, classes)
-  test = _checked(path, "test_image", found["test_image"], found.get("test_label"))
-  if test["image"].shape[1:] != train["image"].shape[1:]:
-    raise UserError(
-      f"{path}: images are {train['image'].shape[1:]} and test images {test['image'].shape[1:]}"
-    )
-  if test.keys() != train.keys():
+  if "test_label" in found and "test_image" not in found:
+    raise UserError(f"{path} has 'test_label' but no 'test_image'")
+  if "test_image" in found and ("label" in found) != ("test_label" in found):
     raise UserError(f"{path}: give both 'label' and 'test_label', or neither")
-  return Dataset(train, test, classes)
+  arrays = {"image": _images(path, "image", found["image"])}
+  own = (
+    {"image": _images(path, "test_image", found["test_image"])} if "test_image" in found else None
+  )
+  if own and own["image"].shape[1:] != arrays["image"].shape[1:]:
+    raise UserError(
+      f"{path}: images are {arrays['image'].shape[1:]} and test images {own['image'].shape[1:]}"
+    )
+  classes = ()
+  if "label" in found:
+    given = [found[name] for name in ("label", "test_label") if name in found]
+    for label, images in zip(given, (arrays, own), strict=False):
+      count = len(images["image"])
+      if label.dtype.kind not in "iu" or label.shape != (count,) or label.min() < 0:
+        raise UserError(f"{path}: labels must be integers ≥ 0, one for each of {count} images")
+    # Numbered anew, so that a few labels of large value do not stand for as many classes.
+    values, numbers = np.unique(np.concatenate(given), return_inverse=True)
+    classes = tuple(str(value) for value in values)
+    numbers = numbers.astype(np.int32)
+    arrays["label"] = numbers[: len(arrays["image"])]
+    if own:
+      own["label"] = numbers[len(arrays["image"]) :]
+  if own:
+    return Dataset(arrays, own, classes)
+  count = len(arrays["image"])
+  if count < 5:
+    raise UserError(f"{path}: {count} images are too few to hold out a fifth")
+  return _split(arrays, count // 5, classes)
 
 
-def _checked(path, name, image, label):
+def _images(path, name, image):
   if image.ndim == 3:
     image = image[..., None]
-  if image.ndim != 4 or not len(image):
+  if image.ndim != 4 or not image.size:
     raise UserError(f"{path}: {name} must be [n, h, w] or [n, h, w, c], not {list(image.shape)}")
-  if image.dtype != np.uint8:
-    if image.dtype.kind != "f" or not (image.min() >= 0 and image.max() <= 1):
-      raise UserError(f"{path}: {name} must be uint8, or float in [0, 1]; found {image.dtype}")
-    image = image.astype(np.float32)
-  arrays = {"image": image}
-  if label is not None:
-    whole = label.dtype.kind in "iu" and label.shape == image.shape[:1]
-    if not whole or label.min() < 0:
-      raise UserError(f"{path}: labels must be integers ≥ 0, one for each of {len(image)} images")
-    arrays["label"] = label.astype(np.int32)
-  return arrays
+  if image.dtype == np.uint8:
+    return image
+  if image.dtype.kind != "f" or not (image.min() >= 0 and image.max() <= 1):
+    raise UserError(
+      f"{path}: {name} must be uint8, or float in [0, 1]; "
+      f"found {image.dtype} in [{image.min()}, {image.max()}]"
+    )
+  return image.astype(np.float32)
 
 
 def _tfds(name):
@@ -128,10 +142,12 @@ def _tfds(name):
   except tfds.core.registered.DatasetNotFoundError:
     known = [*tfds.list_builders(with_community_datasets=False)]
     raise UserError(f"TFDS has no data set {name!r}{_close(name, known)}") from None
+  except Exception as error:  # it raises many kinds for a name, a version or a config it lacks
+    raise UserError(f"TFDS cannot open {name!r}: {str(error).splitlines()[0]}") from None
   if not builder.is_prepared():
     how = (
-      f"python benchmarks/prepare_datasets.py {name}"
-      if name in PREPARED_BY_US
+      f"python benchmarks/prepare_datasets.py {builder.name}"
+      if builder.name in PREPARED_BY_US
       else f"tfds build {name} --file_format=array_record (this needs TensorFlow)"
     )
     raise UserError(
@@ -142,8 +158,11 @@ def _tfds(name):
     raise UserError(
       f"tfds:{name} must have the features image and label, and the splits train and test"
     )
-  if None in features["image"].shape:
-    raise UserError(f"tfds:{name} has images of several sizes; a resident source needs one size")
+  image, label = features["image"], features["label"]
+  if None in image.shape or image.np_dtype != np.uint8:
+    raise UserError(f"tfds:{name}: images must be uint8 and of one size, not {image}")
+  if not isinstance(label, tfds.features.ClassLabel):
+    raise UserError(f"tfds:{name}: label must be a ClassLabel, not {label}")
   try:
     train, test = (_read(builder, split) for split in ("train", "test"))
   except NotImplementedError:
@@ -151,7 +170,10 @@ def _tfds(name):
       f"tfds:{name} is prepared as {builder.info.file_format.value}; "
       "reading without TensorFlow needs --file_format=array_record"
     ) from None
-  return Dataset(train, test, tuple(features["label"].names))
+  except (OSError, RuntimeError) as error:  # array_record's hash, or an image that is none
+    text = str(error).splitlines()[0]
+    raise UserError(f"{builder.data_path} is damaged ({text}); prepare it again") from None
+  return Dataset(train, test, tuple(label.names))
 
 
 def _close(name, known):

@@ -32,6 +32,8 @@ class Resident:
     self.size = next(iter(sizes.values()))
     if len(set(sizes.values())) > 1:
       raise UserError(f"arrays of one data set have one length, not {sizes}")
+    if "index" in sizes:
+      raise UserError("the source gives each example its index; no array may be called 'index'")
     if not 0 < batch_size <= self.size:
       raise UserError(f"batch_size must be between 1 and the data's {self.size}, not {batch_size}")
     devices = 1 if sharding is None else sharding.num_devices

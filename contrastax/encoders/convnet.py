@@ -6,14 +6,13 @@ import jax
 from flax import nnx
 
 from contrastax.core import Encoder, UserError
-from contrastax.encoders.nnx import check_widths, from_nnx
+from contrastax.encoders.nnx import batch_norm, check_widths, from_nnx
 
 
 class ConvNet(nnx.Module):
   """Per width: 3×3 convolution of stride 2 without bias, BatchNorm, ReLU; then the global mean.
 
-  Images [n, h, w, c] in [0, 1] become embeddings [n, widths[-1]]. BatchNorm: momentum 0.9
-  (PyTorch's 0.1), epsilon 1e-5.
+  Images [n, h, w, c] in [0, 1] become embeddings [n, widths[-1]].
   """
 
   def __init__(self, channels: int, widths, *, rngs: nnx.Rngs):
@@ -21,7 +20,7 @@ class ConvNet(nnx.Module):
     for width in widths:
       conv = nnx.Conv(channels, width, (3, 3), strides=2, use_bias=False, rngs=rngs)
       self.layers.append(conv)
-      self.layers.append(nnx.BatchNorm(width, momentum=0.9, epsilon=1e-5, rngs=rngs))
+      self.layers.append(batch_norm(width, rngs))
       channels = width
 
   def __call__(self, x):
@@ -36,7 +35,8 @@ def convnet(widths: tuple[int, ...] = (32, 64, 128)) -> Encoder:
 
   def build(x, rngs):
     if len(x.shape) != 3:
-      raise UserError(f"convnet takes images [n, h, w, c], not inputs of shape [n, {x.shape}]")
+      found = ", ".join(map(str, ("n", *x.shape)))
+      raise UserError(f"convnet takes images [n, h, w, c], not inputs of shape [{found}]")
     return ConvNet(x.shape[-1], widths, rngs=rngs)
 
   return from_nnx(build)

@@ -8,7 +8,7 @@ import jax
 from flax import nnx
 
 from contrastax.core import Encoder
-from contrastax.encoders.nnx import check_widths, from_nnx
+from contrastax.encoders.nnx import batch_norm, check_widths, from_nnx
 
 
 class MLP(nnx.Module):
@@ -22,7 +22,7 @@ class MLP(nnx.Module):
     self.hidden = nnx.List([])
     for width in widths:
       self.hidden.append(nnx.Linear(features, width, use_bias=False, rngs=rngs))
-      self.hidden.append(nnx.BatchNorm(width, momentum=0.9, epsilon=1e-5, rngs=rngs))
+      self.hidden.append(batch_norm(width, rngs))
       features = width
     self.out = nnx.Linear(features, out, rngs=rngs) if out else None
 
@@ -44,5 +44,5 @@ def projection(widths: tuple[int, ...] = (128,), out: int = 64) -> Encoder:
 
   It is trained with the encoder and dropped after training (Chen et al. 2020, §4.2).
   """
-  check_widths((*widths, out))
+  check_widths((*widths, out) if isinstance(widths, tuple | list) else widths)
   return from_nnx(lambda h, rngs: MLP(math.prod(h.shape), widths, out, rngs=rngs))

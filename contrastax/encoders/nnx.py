@@ -18,8 +18,8 @@ def from_nnx(build) -> Encoder:
   need them:
   `from_nnx(lambda x, rngs: nnx.Linear(x.shape[-1], 64, rngs=rngs))`.
 
-  Parameters are the module's `nnx.Param`s, state every other variable (BatchNorm's
-  statistics), both as plain nested dicts. Dropout and the like draw from the `key` given
+  Parameters are the module's `nnx.Param`s, state every other `nnx.Variable` (BatchNorm's
+  statistics), both as plain nested dicts; a bare array as an attribute is a ValueError. Dropout and the like draw from the `key` given
   to `apply`; without one such a module raises ValueError in training. `train=False`
   means `module.eval()`.
   """
@@ -27,12 +27,21 @@ def from_nnx(build) -> Encoder:
   @functools.cache
   def abstract(shape, dtype, train):
     # The graph definition is static, and found without computing anything.
-    module = nnx.eval_shape(lambda: build(jax.ShapeDtypeStruct(shape, dtype), nnx.Rngs(0)))
+    def traced():
+      module = build(jax.ShapeDtypeStruct(shape, dtype), nnx.Rngs(0))
+      for path, node in nnx.iter_graph(module):
+        if isinstance(node, jax.core.Tracer):
+          where = ".".join(map(str, path))
+          raise ValueError(f"the module's attribute {where} is an array; wrap it in nnx.Variable")
+      return module
+
+    module = nnx.eval_shape(traced)
     module.train() if train else module.eval()
     graph, _, randomness, _ = nnx.split(module, nnx.Param, nnx.RngState, ...)
     return graph, randomness
 
   def init(key, x):
+    abstract(x.shape[1:], x.dtype, True)  # refuses what cannot be a pure function
     module = build(jax.ShapeDtypeStruct(x.shape[1:], x.dtype), nnx.Rngs(key))
     _, params, _, state = nnx.split(module, nnx.Param, nnx.RngState, ...)
     return _plain(params), _plain(state)
@@ -77,7 +86,17 @@ def _keyed(randomness, key, train):
   return jax.tree.unflatten(tree, values)
 
 
+def batch_norm(width: int, rngs: nnx.Rngs) -> nnx.BatchNorm:
+  """BatchNorm with momentum 0.9 (PyTorch's 0.1) and ε 1e-5; statistics of the global batch.
+
+  The variance is taken about the mean: as E[x²] − E[x]² it cancels in float32 where the
+  mean is large.
+  """
+  return nnx.BatchNorm(width, momentum=0.9, epsilon=1e-5, use_fast_variance=False, rngs=rngs)
+
+
 def check_widths(widths) -> None:
   """Raises UserError unless `widths` are the positive sizes of layers."""
-  if not all(isinstance(width, int) and width > 0 for width in widths):
-    raise UserError(f"widths must be positive integers, such as (64, 128), not {widths}")
+  each = isinstance(widths, tuple | list) and [isinstance(w, int) and w > 0 for w in widths]
+  if not each or not all(each):
+    raise UserError(f"widths must be positive integers, such as (64, 128), not {widths!r}")

@@ -34,6 +34,12 @@ import jax.numpy as jnp
 from contrastax.core import Contrast
 from contrastax.pairwise import cosine, log_sum_exp, reduce, softmax_mean, sum_
 
+GIVEN = (
+  "anchors", "groups", "relation", "temperature", "score", "score_params", "same_set", "memory",
+  "stats",
+)  # fmt: skip
+"""What a method gives a loss when it calls it; the rest are a loss's own arguments."""
+
 STATS = ("positive", "count", "log_mean", "mean_logit")
 
 

@@ -14,9 +14,9 @@ class fixed:
   temperature: float
 
   def __post_init__(self):
-    if not self.temperature > 0:
+    if not (isinstance(self.temperature, int | float) and self.temperature > 0):
       raise UserError(
-        f"a temperature must be above 0, not {self.temperature}; 0.05 to 0.5 is usual"
+        f"a temperature must be a number above 0, not {self.temperature!r}; 0.05 to 0.5 is usual"
       )
 
   def init(self, size):

@@ -41,10 +41,11 @@ def collapse(metrics):
 
 
 def narrow_softmax(metrics):
-  seen, there = metrics.get("effective_negatives"), metrics.get("negatives")
-  if seen is not None and there >= 16 and seen < 2:
+  names = ("temperature", "effective_negatives", "negatives")
+  tau, seen, there = (metrics.get(name) for name in names)
+  if None not in (tau, seen, there) and there >= 16 and seen < 2:
     return (
-      f"the temperature {metrics['temperature']:.3g} is too small for this batch: each anchor's "
+      f"the temperature {tau:.3g} is too small for this batch: each anchor's "
       f"softmax sees {seen:.1f} of its {there:.0f} negatives; try a higher one"
     )
 

@@ -23,8 +23,7 @@ def sgd(
 ) -> optax.GradientTransformation:  # fmt: skip
   """SGD with momentum; weight decay is added to the gradient (as PyTorch's SGD)."""
   return optax.chain(
-    _covered(rules),
-    optax.add_decayed_weights(weight_decay, lambda params: _decays(params, rules)),
+    optax.add_decayed_weights(weight_decay, _decays(rules)),
     optax.sgd(_schedule(steps, learning_rate, warmup), momentum),
   )
 
@@ -33,14 +32,8 @@ def adamw(
   *, steps: int, learning_rate: float, warmup: int = 0, weight_decay: float = 0.0, rules=RULES
 ) -> optax.GradientTransformation:
   """AdamW (β 0.9 and 0.999, ε 1e-8); decay is decoupled and scaled by the learning rate."""
-  return optax.chain(
-    _covered(rules),
-    optax.adamw(
-      _schedule(steps, learning_rate, warmup),
-      weight_decay=weight_decay,
-      mask=lambda params: _decays(params, rules),
-    ),
-  )
+  schedule = _schedule(steps, learning_rate, warmup)
+  return optax.adamw(schedule, weight_decay=weight_decay, mask=_decays(rules))
 
 
 def _schedule(steps, learning_rate, warmup):
@@ -48,32 +41,26 @@ def _schedule(steps, learning_rate, warmup):
     raise UserError(f"steps must be at least 1, not {steps}")
   if not 0 <= warmup < steps:
     raise UserError(f"warmup must be at least 0 and below the run's {steps} steps, not {warmup}")
-  return optax.warmup_cosine_decay_schedule(
-    0.0 if warmup else learning_rate, learning_rate, warmup, steps
-  )
+  if not learning_rate >= 0:
+    raise UserError(f"learning_rate must be 0 or more, not {learning_rate}")
+  start = 0.0 if warmup else learning_rate
+  return optax.warmup_cosine_decay_schedule(start, learning_rate, warmup, steps)
 
 
-def _covered(rules):
-  """Passes gradients on; refuses at `init` parameters that no rule matches."""
+def _decays(rules):
+  """A mask for optax: params -> a tree of whether each decays; refuses what no rule matches."""
+  for pattern, rule in rules:
+    if rule not in ("decay", "no decay"):
+      raise UserError(f"optimizer rule {pattern!r}: {rule!r} is neither 'decay' nor 'no decay'")
 
-  def init(params):
-    _decays(params, rules)
-    return optax.EmptyState()
-
-  return optax.GradientTransformation(init, lambda updates, state, params=None: (updates, state))
-
-
-def _decays(params, rules):
   def decays(path, _):
     name = "/".join(str(getattr(entry, "key", getattr(entry, "idx", entry))) for entry in path)
     for pattern, rule in rules:
       if re.search(pattern, name):
-        if rule not in ("decay", "no decay"):
-          raise UserError(f"optimizer rule {pattern!r}: {rule!r} is neither 'decay' nor 'no decay'")
         return rule == "decay"
     raise UserError(
       f"no optimizer rule matches the parameter {name}; "
       f"add one to rules, such as ({'(^|/)' + name.split('/')[-1] + '$'!r}, 'decay')"
     )
 
-  return jax.tree_util.tree_map_with_path(decays, params)
+  return lambda params: jax.tree_util.tree_map_with_path(decays, params)

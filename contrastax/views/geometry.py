@@ -5,6 +5,7 @@ Images are float [n, h, w, c]; parameters are arrays [n], one per image.
 
 from __future__ import annotations
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -25,8 +26,10 @@ def affine(images, *, shift, scale, angle):
     scale: [n], > 0; 1 keeps the size, 2 doubles it.
     angle: [n], radians; positive turns what is right to the bottom (rows count downwards).
   """
+  chex.assert_rank(images, 4)
   n, height, width, _ = images.shape
-  dtype = images.dtype
+  chex.assert_shape([shift, scale, angle], [(n, 2), (n,), (n,)])
+  dtype = jnp.promote_types(images.dtype, jnp.float32)  # of places; bfloat16 has too few
   centre = jnp.asarray([height - 1, width - 1], dtype) / 2
   grid = jnp.stack(jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij"), -1)
   out = grid.astype(dtype) - centre - shift[:, None, None]  # [n, h, w, 2], about the centre
@@ -34,7 +37,7 @@ def affine(images, *, shift, scale, angle):
   sine, cosine = sine[:, None, None], cosine[:, None, None]
   row = cosine * out[..., 0] - sine * out[..., 1] + centre[0]
   column = sine * out[..., 0] + cosine * out[..., 1] + centre[1]
-  return jax.vmap(_bilinear)(images, row, column)
+  return jax.vmap(_bilinear)(images, row, column).astype(images.dtype)
 
 
 def _bilinear(image, row, column):

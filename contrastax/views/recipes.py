@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -48,13 +49,15 @@ class affine_jitter:
   mirror: float = 0.0
 
   def __post_init__(self):
-    for field in dataclasses.fields(self):
-      if getattr(self, field.name) < 0:
-        raise UserError(f"affine_jitter: {field.name} must be 0 or more")
-    if self.intensity > 1 or self.mirror > 1:
-      raise UserError("affine_jitter: intensity and mirror are at most 1")
+    for name, value in dataclasses.asdict(self).items():
+      most = 1 if name in ("intensity", "mirror") else math.inf
+      if not (isinstance(value, int | float) and 0 <= value <= most):
+        wanted = "between 0 and 1" if most == 1 else "0 or more"
+        raise UserError(f"affine_jitter: {name} must be {wanted}, not {value!r}")
 
   def __call__(self, key, images, index):
+    chex.assert_rank(images, 4)
+    chex.assert_shape(index, images.shape[:1])
     images = to_float(images)
     size = jnp.asarray(images.shape[1:3], images.dtype)
 
