@@ -37,7 +37,9 @@ def parse(argv: list[str], help_text: str) -> Options | None:
     raise UserError(f"no such config: {path}{_close_file(path)}")
 
   values = flags.FlagValues()
-  config_flags.DEFINE_config_file("config", None, "the experiment", flag_values=values)
+  config_flags.DEFINE_config_file(
+    "config", None, "the experiment", flag_values=values, sys_argv=argv
+  )
   flags.DEFINE_string("workdir", None, "where the run lives", flag_values=values)
   flags.DEFINE_bool("dry_run", False, "train nothing, show sizes", flag_values=values)
   try:

@@ -16,9 +16,12 @@ SIGINT or SIGTERM, after saving.
 
 from __future__ import annotations
 
+import errno
 import functools
 import sys
 import time
+
+from absl import logging
 
 from contrastax.core import UserError
 from contrastax.training import Interrupted, Stop, make_mesh, train
@@ -31,6 +34,8 @@ from experiments.workdir import Workdir
 
 def main(argv: list[str]) -> int:
   """The exit status of one command line."""
+  # What libraries have to say of a failure reaches us as an exception, and is said once.
+  logging.set_verbosity(logging.FATAL)
   try:
     with Stop() as stop:
       options = commandline.parse(argv, __doc__)
@@ -48,6 +53,11 @@ def main(argv: list[str]) -> int:
         run(options.config, parts, mesh, workdir, stop)
   except UserError as error:
     print(f"error: {error}", file=sys.stderr)
+    return 2
+  except OSError as error:
+    if error.errno != errno.ENOSPC:
+      raise
+    print("error: the disk is full; free some space and run the same command again", file=sys.stderr)
     return 2
   except Interrupted as interrupted:
     print(f"{interrupted}: stopped; to resume:\n{commandline.again(argv)}", flush=True)

@@ -279,6 +279,10 @@ def test_values_and_gradients_are_finite_for_any_input(case, kind):
         assert np.isfinite(np.asarray(gradient, np.float32)).all(), (dtype, tau, gradient)
       if kind in ("duplicate", "zero", "tiny"):  # all similarities are equal
         np.testing.assert_allclose(values, case.chance, rtol=1e-5, atol=2e-6 / tau)
+      if kind in ("huge", "small") and dtype == jnp.float32:  # directions are all that counts
+        usual = [jnp.asarray(a, dtype) for a in spoilt(case.arrays(), "random")]
+        expected, _ = evaluate(case.loss, usual, tau)
+        np.testing.assert_allclose(values, expected, rtol=1e-5, atol=2e-6 / tau)
 
 
 @each_case
@@ -428,6 +432,7 @@ def logits_and_weights(anchors, groups, score, i):
     (losses.groups.info_nce, negative_squared_distance()),
     (losses.groups.dcl, cosine()),
   ],
+  ids=["info_nce-dot", "info_nce-distance", "dcl-cosine"],
 )
 def test_weights_multiply_as_the_formula_on_groups_says(float64, loss, score):
   anchors, groups = weighted_problem()
@@ -441,6 +446,24 @@ def test_weights_multiply_as_the_formula_on_groups_says(float64, loss, score):
       under_the_logarithm = negative if loss is losses.groups.dcl else positive + negative
       total += under_the_logarithm * np.exp(logit)
     np.testing.assert_allclose(found.value[i], -pull / weight + np.log(total), rtol=1e-10)
+
+
+def test_weights_have_gradients_finite_at_weight_zero_too(float64):
+  anchors, (keys, queue, mixes) = weighted_problem()
+
+  @jax.jit
+  def found(weight):
+    groups = (keys, queue.attach(as_negative=weight), mixes)
+    total = losses.groups.info_nce(anchors, groups, relation=graded(), temperature=TAUS)
+    return total.value.sum()
+
+  weight = queue.side["as_negative"]
+  assert 0 in weight
+  gradient = jax.grad(found)(weight)
+  assert np.isfinite(gradient).all()
+  step = 1e-6 * (weight > 0)
+  both = [float(found(weight + sign * step)) for sign in (1, -1)]
+  np.testing.assert_allclose(gradient[weight > 0].sum(), (both[0] - both[1]) / 2e-6, rtol=1e-6)
 
 
 def test_stats_are_what_they_are_said_to_be(float64):

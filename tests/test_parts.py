@@ -130,7 +130,7 @@ def test_the_packages_of_the_library_are_named_without_its_own_name():
   with pytest.raises(UserError) as error:
     build(temperatures, {"name": "fixed"})
   assert str(error.value) == "temperatures: fixed needs 'temperature'"
-  with pytest.raises(UserError, match="^groups: no 'infonce'; did you mean 'info_nce'?"):
+  with pytest.raises(UserError, match="losses.groups: no 'infonce'; did you mean 'info_nce'?"):
     bind(groups, {"name": "infonce"})
 
 

@@ -218,12 +218,18 @@ def test_a_finished_run_can_be_trained_further_but_not_changed(reference, tmp_pa
 
 
 @pytest.mark.full
-def test_installed_from_an_empty_directory(tmp_path):
-  """With an absolute config path, a relative workdir and the user's own data."""
-  rng = np.random.default_rng(0)
-  images = rng.integers(0, 256, (60, 12, 10), dtype=np.uint8)
-  np.savez(tmp_path / "mine.npz", image=images)
-  options = ["--config.data=npz:mine.npz", "--config.batch_size=16"]
-  printed = finish(f"--config={CONFIG}:runlocal", *options, cwd=tmp_path)
-  assert "no labels" in printed
-  assert (tmp_path / "runs" / "digits_simclr_runlocal" / "summary.json").exists()
+def test_a_full_disk_stops_the_run_and_the_earlier_checkpoint_stands(tmp_path):
+  mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1900k", "tmpfs", str(tmp_path)])
+  if mounted.returncode:
+    pytest.skip("no right to mount a small disk")
+  try:
+    printed = finish(*arguments(tmp_path / "run"), code=2)
+    assert "Traceback" not in printed
+    assert "the disk is full" in printed.splitlines()[-1]
+    assert steps_of(tmp_path / "run") == [0]
+    remount = ["mount", "-o", "remount,size=40m", str(tmp_path)]
+    subprocess.run(remount, check=True)
+    finish(*arguments(tmp_path / "run", steps=8))
+    assert steps_of(tmp_path / "run")[-1] == 8
+  finally:
+    subprocess.run(["umount", str(tmp_path)], check=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import zipfile
 from typing import NamedTuple
@@ -133,8 +132,6 @@ def _images(path, name, image):
 
 
 def _tfds(name):
-  # Its notes on missing folders and decoders would stand before our own error.
-  logging.getLogger("absl").setLevel(logging.ERROR)
   import tensorflow_datasets as tfds
 
   try:

@@ -51,8 +51,17 @@ class Checkpoints:
     """Starts saving, after the save before it has ended; raises what that one met."""
     with _disk_errors(self._directory):
       self._orbax.wait_until_finished()
+      self._check_room(tree)
       self._writing = step
       self._orbax.save(self._directory / str(step), args=ocp.args.PyTreeSave(tree))
+
+  def _check_room(self, tree):
+    """A disk that fills while Orbax writes is found as well, but less quietly."""
+    self._directory.mkdir(parents=True, exist_ok=True)
+    need = sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
+    free = shutil.disk_usage(self._directory).free
+    if free < 1.05 * need + 100_000:
+      raise OSError(errno.ENOSPC, f"{free:,} bytes free, {need:,} needed")
 
   def wait(self) -> None:
     """Returns when what was saved is safe; raises what the save met."""

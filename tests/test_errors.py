@@ -1,0 +1,101 @@
+"""What a user gets wrong on the command line: one line that names the mend, exit code 2, no traceback."""
+
+import pathlib
+
+import numpy as np
+import pytest
+
+from experiments.run import main
+
+ROOT = pathlib.Path(__file__).parent.parent
+DIGITS = f"--config={ROOT}/configs/digits_simclr.py"
+
+WRONG = {
+  "no config": ([], "no config; give one: --config=configs/digits_simclr.py"),
+  "no such config": (
+    [f"--config={ROOT}/configs/digit_simclr.py"],
+    f"no such config: {ROOT}/configs/digit_simclr.py; did you mean {ROOT}/configs/digits_simclr.py?",
+  ),
+  "no such preset": ([DIGITS + ":fast"], "no preset 'fast'; there is: runlocal"),
+  "key": ([DIGITS, "--config.batch_siz=8"], "has no key 'batch_siz'; did you mean 'batch_size'?"),
+  "nested key": (
+    [DIGITS, "--config.optimizer.learning_rte=1"],
+    "has no key 'learning_rte'; did you mean 'learning_rate'?",
+  ),
+  "flag": (["--wrkdir=x", DIGITS], "Unknown command line flag 'wrkdir'. Did you mean: workdir"),
+  "loose word": ([DIGITS, "steps=3"], "overrides are written --config.KEY=VALUE"),
+  "integer": ([DIGITS, "--config.batch_size=big"], "batch_size=big: the value must be an integer"),
+  "number": (
+    [DIGITS, "--config.optimizer.learning_rate=big"],
+    "learning_rate=big: the value must be a number",
+  ),
+  "data": (
+    [DIGITS, "--config.data=digit"],
+    "no data set 'digit'; there are: digits, npz:PATH, tfds:NAME",
+  ),
+  "file": ([DIGITS, "--config.data=npz:nowhere.npz"], "no such file: nowhere.npz"),
+  "batch 0": ([DIGITS, "--config.batch_size=0"], "batch_size must be between 1 and the data's 1297"),
+  "batch -1": ([DIGITS, "--config.batch_size=-1"], "between 1 and the data's 1297, not -1"),
+  "batch large": ([DIGITS, "--config.batch_size=1298"], "between 1 and the data's 1297, not 1298"),
+  "steps": ([DIGITS, "--config.steps=0"], "steps must be at least 1, not 0"),
+  "log_every": (
+    [DIGITS + ":runlocal", "--config.log_every=0"],
+    "log_every must be at least 1, not 0",
+  ),
+  "warmup": ([DIGITS, "--config.optimizer.warmup=9999"], "warmup must be at least 0 and below"),
+  "part": ([DIGITS, "--config.encoder.name=convnt"], "encoders: no 'convnt'; did you mean 'convnet'?"),
+  "widths": ([DIGITS, "--config.encoder.widths=wide"], "widths must be positive integers"),
+  "temperature": ([DIGITS, "--config.temperature.temperature=0"], "must be a number above 0"),
+  "list of parts": ([DIGITS, "--config.negatives=3"], "a part is {'name': …, **arguments}, not 3"),
+  "hold out": ([DIGITS, "--config.validation=1297"], "cannot hold out 1297 of 1297 training images"),
+  "file as workdir": ([DIGITS, f"--workdir={ROOT}/README.md"], "README.md is a file"),
+  "below a file": ([DIGITS, f"--workdir={ROOT}/README.md/x"], "is a file; choose another --workdir"),
+  "unwritable workdir": ([DIGITS, "--workdir=/proc/runs"], "cannot be written"),
+  "foreign workdir": ([DIGITS, f"--workdir={ROOT}/tests"], "is no run's"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", WRONG)
+def test_one_line_and_exit_code_2(mistake, capsys, tmp_path, monkeypatch):
+  arguments, expected = WRONG[mistake]
+  monkeypatch.chdir(tmp_path)
+  if not any("workdir" in argument for argument in arguments):
+    arguments = [*arguments, f"--workdir={tmp_path}/run"]
+  assert main(["run", *arguments]) == 2
+  printed = capsys.readouterr()
+  assert printed.err.startswith("error: ") and printed.err.count("\n") == 1
+  assert expected in printed.err
+  assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_help_helps(capsys):
+  assert main(["run", "--help"]) == 0
+  assert "--dry_run" in capsys.readouterr().out
+  assert main(["run", DIGITS, "--help"]) == 0
+  assert "optimizer.learning_rate = 0.004" in capsys.readouterr().out
+
+
+def test_dry_run_says_sizes_and_leaves_nothing(capsys, tmp_path):
+  assert main(["run", DIGITS, "--dry_run", f"--workdir={tmp_path}/run"]) == 0
+  printed = capsys.readouterr().out
+  for part in ("mesh: ", "encoder: 92,896 parameters", "[256, 8, 8, 1] uint8", "MiB of temporaries"):
+    assert part in printed
+  assert not (tmp_path / "run").exists()
+
+
+def test_a_metric_that_is_not_finite_stops_the_run(capsys, tmp_path):
+  options = ["--config.optimizer.learning_rate=1e30", "--config.optimizer.warmup=0"]
+  assert main(["run", DIGITS + ":runlocal", *options, f"--workdir={tmp_path}/run"]) == 2
+  printed = capsys.readouterr().err
+  assert printed.startswith("error: step 2: ")
+  assert "is nan, so the run stops; the checkpoints before it stand" in printed
+
+
+def test_an_unlabelled_file_of_ones_own(capsys, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  images = np.random.default_rng(0).integers(0, 256, (40, 12, 10), dtype=np.uint8)
+  np.savez("mine.npz", image=images)
+  options = ["--config.data=npz:mine.npz", "--config.batch_size=16", "--config.steps=4"]
+  assert main(["run", DIGITS + ":runlocal", *options]) == 0
+  assert "the data have no labels" in capsys.readouterr().out
+  assert (tmp_path / "runs" / "digits_simclr_runlocal" / "summary.json").exists()
