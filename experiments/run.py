@@ -57,7 +57,9 @@ def main(argv: list[str]) -> int:
   except OSError as error:
     if error.errno != errno.ENOSPC:
       raise
-    print("error: the disk is full; free some space and run the same command again", file=sys.stderr)
+    print(
+      "error: the disk is full; free some space and run the same command again", file=sys.stderr
+    )
     return 2
   except Interrupted as interrupted:
     print(f"{interrupted}: stopped; to resume:\n{commandline.again(argv)}", flush=True)

@@ -33,7 +33,11 @@ class Workdir:
   def __enter__(self) -> pathlib.Path:
     try:
       self.path.mkdir(parents=True, exist_ok=True)
-      strangers = [p for p in self.path.iterdir() if p.name != ".lock"]
+      found = [p.name for p in self.path.iterdir() if p.name != ".lock"]
+      if found and "config.json" not in found:
+        raise UserError(
+          f"workdir {self.path} is no run's: it holds {found[0]}; choose another --workdir"
+        )
       self._lock = open(self.path / ".lock", "w")
     except (FileExistsError, NotADirectoryError):
       raise UserError(f"workdir {self.path} is a file; choose another --workdir") from None
@@ -45,21 +49,17 @@ class Workdir:
       fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
       raise UserError(f"workdir {self.path} is in use by another process") from None
-    self._claim(strangers)
+    self._claim()
     return self.path
 
   def __exit__(self, *_):
     self._lock.close()
 
-  def _claim(self, strangers):
+  def _claim(self):
     now = json.loads(self._config.to_json())
     before = self.path / "config.json"
     if before.exists():
       _compare(json.loads(before.read_text()), now, self.path)
-    elif strangers:
-      raise UserError(
-        f"workdir {self.path} is no run's: it holds {strangers[0].name}; choose another --workdir"
-      )
     write_json(before, now)
     starts = self.path / "run.json"
     history = json.loads(starts.read_text()) if starts.exists() else []

@@ -66,6 +66,7 @@ def test_one_line_and_exit_code_2(mistake, capsys, tmp_path, monkeypatch):
   assert printed.err.startswith("error: ") and printed.err.count("\n") == 1
   assert expected in printed.err
   assert not (tmp_path / "run" / "checkpoints").exists()
+  assert not (ROOT / "tests" / ".lock").exists(), "a folder of somebody else's was written to"
 
 
 def test_help_helps(capsys):
@@ -78,7 +79,12 @@ def test_help_helps(capsys):
 def test_dry_run_says_sizes_and_leaves_nothing(capsys, tmp_path):
   assert main(["run", DIGITS, "--dry_run", f"--workdir={tmp_path}/run"]) == 0
   printed = capsys.readouterr().out
-  for part in ("mesh: ", "encoder: 92,896 parameters", "[256, 8, 8, 1] uint8", "MiB of temporaries"):
+  for part in (
+    "mesh: ",
+    "encoder: 92,896 parameters",
+    "[256, 8, 8, 1] uint8",
+    "MiB of temporaries",
+  ):
     assert part in printed
   assert not (tmp_path / "run").exists()
 
