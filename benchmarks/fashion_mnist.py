@@ -57,7 +57,8 @@ def main() -> int:
   labels = dataset.train["label"], dataset.test["label"]
   draws = {
     row: {
-      k: evaluation.few_label(ours, labels[0], theirs, labels[1], per_class=k).tolist() for k in (1, 5)
+      k: evaluation.few_label(ours, labels[0], theirs, labels[1], per_class=k).tolist()
+      for k in (1, 5)
     }
     for row, (ours, theirs) in features(dataset).items()
   }
@@ -79,7 +80,11 @@ def main() -> int:
   knn = ", ".join(f"{row} {summary['table'][row]['knn']:.3f}" for row in ROWS)
   lines += ["", f"kNN with all labels: {knn}. Training took {summary['train_seconds']:.0f} s."]
   lines += ["", f"The hypothesis {'holds' if holds else 'does not hold'}."]
-  result = {"draws": draws, **summary, "circumstances": circumstances("python benchmarks/fashion_mnist.py")}
+  result = {
+    "draws": draws,
+    **summary,
+    "circumstances": circumstances("python benchmarks/fashion_mnist.py"),
+  }
   RESULTS.parent.mkdir(exist_ok=True)
   RESULTS.write_text(json.dumps(result, indent=1) + "\n")
   machine = result["circumstances"]["machine"]

@@ -13,7 +13,6 @@ from contrastax.pairwise import (
   cosine,
   dot,
   log_sum_exp,
-  max_,
   negative_squared_distance,
   reduce,
   softmax_mean,
@@ -84,11 +83,10 @@ def test_a_squared_distance_is_never_negative():
 
 ROW = {
   sum_: np.sum,
-  max_: np.max,
   log_sum_exp: lambda x: np.log(np.exp(x).sum()),
-  softmax_mean: lambda x: (
+  softmax_mean: lambda x, v: (
     np.log(np.exp(x).sum()),
-    (np.exp(x) * x).sum() / np.exp(x).sum(),
+    (np.exp(x) * v).sum() / np.exp(x).sum(),
   ),
 }
 """Each reduction of one row, as NumPy would write it."""
@@ -96,9 +94,15 @@ ROW = {
 each_reduction = pytest.mark.parametrize("reduction", ROW, ids=lambda r: type(r).__name__)
 
 
+def of_row(reduction, row):
+  return ROW[reduction](row, row**2) if reduction is softmax_mean else ROW[reduction](row)
+
+
 def fed(reduction, pieces, axis=1):
+  """A softmax mean is fed pairs (x, x²)."""
   state = reduction.init(pieces[0].max(axis))
-  for piece in pieces:
+  for x in pieces:
+    piece = (x, jnp.where(x > -jnp.inf, x, 0) ** 2) if reduction is softmax_mean else x
     state = reduction.add(state, piece, axis)
   return reduction.finish(state)
 
@@ -107,7 +111,7 @@ def fed(reduction, pieces, axis=1):
 @pytest.mark.parametrize("axis", [0, 1])
 def test_pieces_in_any_split_give_the_reduction_of_the_whole(float64, reduction, axis):
   x = 20 * np.random.default_rng(0).normal(size=(3, 7))
-  expected = np.transpose([ROW[reduction](row) for row in x])
+  expected = np.transpose([of_row(reduction, row) for row in x])
 
   @jax.jit
   def found(pairs):
@@ -121,24 +125,24 @@ def test_pieces_in_any_split_give_the_reduction_of_the_whole(float64, reduction,
 @each_reduction
 def test_pairs_of_the_identity_take_no_part(float64, reduction):
   x = np.random.default_rng(0).normal(size=(3, 4))
-  nothing = np.full((3, 2), reduction.identity)
-  expected = np.transpose([ROW[reduction](row) for row in x])
+  identity = reduction.identity[0] if reduction is softmax_mean else reduction.identity
+  nothing = np.full((3, 2), identity)
+  expected = np.transpose([of_row(reduction, row) for row in x])
   mixed = [nothing, x[:, :1], nothing, np.hstack([x[:, 1:], nothing])]
   np.testing.assert_allclose(fed(reduction, mixed), expected, rtol=1e-12)
 
 
 def test_a_row_of_no_pairs_has_its_documented_value_and_no_gradient(float64):
   x = np.array([[-np.inf, -np.inf], [-np.inf, 2.0]])
-  np.testing.assert_array_equal(fed(max_, [x]), [-np.inf, 2])
   np.testing.assert_array_equal(fed(log_sum_exp, [x]), [-np.inf, 2])
-  np.testing.assert_array_equal(fed(softmax_mean, [x]), [[-np.inf, 2], [0, 2]])
+  np.testing.assert_array_equal(fed(softmax_mean, [x]), [[-np.inf, 2], [0, 4]])
   for reduction in (log_sum_exp, softmax_mean):
 
     def total(x, reduction=reduction):
       return sum(jnp.sum(out) for out in jax.tree.leaves(fed(reduction, [x[:, :1], x[:, 1:]])))
 
     gradient = jax.jit(jax.grad(total))(x)
-    weight = 1 if reduction is log_sum_exp else 2  # of the value, and of its mean as well
+    weight = 1 if reduction is log_sum_exp else 5  # d(x + x²) at 2
     np.testing.assert_array_equal(gradient, [[0, 0], [0, weight]])
 
 
@@ -162,16 +166,14 @@ class Quantities:
     logit = shared["scale"] * similarity / a["tau"] + self.slope * c["bias"]
     return {
       "sum": a["bias"] * similarity,
-      "max": logit,
       "log": logit,
-      "mean": logit * c["tau"],
+      "mean": (logit * c["tau"], similarity + c["bias"]),
       "candidates alone": c["bias"],
     }
 
 
 ROWS = {
   "sum": sum_,
-  "max": max_,
   "log": log_sum_exp,
   "mean": softmax_mean,
   "candidates alone": sum_,
@@ -199,12 +201,14 @@ def row_by_numpy(similarity, a, c):
   logit = SHARED["scale"] * similarity / a["tau"] + 0.5 * c["bias"]
   x = {
     "sum": a["bias"] * similarity,
-    "max": logit,
     "log": logit,
-    "mean": logit * c["tau"],
+    "mean": (logit * c["tau"], similarity + c["bias"]),
     "candidates alone": c["bias"],
   }
-  return {name: ROW[reduction](x[name]) for name, reduction in ROWS.items()}
+  return {
+    name: ROW[reduction](*x[name]) if reduction is softmax_mean else ROW[reduction](x[name])
+    for name, reduction in ROWS.items()
+  }
 
 
 def assert_rows(found, expected):

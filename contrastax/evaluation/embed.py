@@ -31,4 +31,4 @@ def embed(encoder, params, state, images, *, batch_size: int = 512):
 
 @functools.partial(jax.jit, static_argnums=0)
 def _apply(encoder, params, state, images):
-  return encoder.apply(params, state, to_float(images), train=False)[0]
+  return encoder.apply(params, state, to_float(images), key=None, train=False)[0]

@@ -68,7 +68,9 @@ def effective_rank(x):
   in the small constant and in whether they normalise again.
   """
   chex.assert_rank(x, 2)
-  sigma = jnp.linalg.svd(x, compute_uv=False)
+  x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+  largest = jnp.abs(x).max()  # divided out, so that the sum of the values cannot overflow
+  sigma = jnp.linalg.svd(x / jnp.where(largest > 0, largest, 1), compute_uv=False)
   total = sigma.sum()
   p = sigma / jnp.where(total > 0, total, 1) + 1e-7
   p = p / p.sum()

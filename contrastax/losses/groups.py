@@ -51,8 +51,8 @@ def info_nce(
 
     L_i = −p_i + log Σ_j (w⁺_ij + w⁻_ij) exp ℓ_ij
 
-  An anchor without a positive has value 0 and no gradient; with one positive and no
-  negative, 0 as well. See the module for the arguments.
+  An anchor without a positive has value 0 and no gradient; with one positive, of weight 1,
+  and no negative, 0 as well. See the module for the arguments.
 
   Oord et al. 2018, arXiv 1807.03748, eq. 4; Chen et al. 2020, arXiv 2002.05709, eq. 1;
   Khosla et al. 2020, arXiv 2004.11362, eq. 2.
@@ -100,6 +100,7 @@ class _Channels:
       "negative_weight": negative,
       "all": _weighted(logit, positive + negative),
       "negative": _weighted(logit, negative),
+      "watched_negative": (_weighted(logit, negative), logit),
     }
 
 
@@ -119,6 +120,8 @@ def _reduce(
   unknown = set(stats) - set(STATS)
   if unknown:
     raise ValueError(f"unknown stats {sorted(unknown)}; known: {', '.join(STATS)}")
+  if isinstance(temperature, int | float) and not temperature > 0:
+    raise ValueError(f"a temperature must be above 0, not {temperature}")
   n = anchors.vectors.shape[0]
   dtype = jnp.promote_types(anchors.vectors.dtype, jnp.float32)
   anchors = anchors.attach(temperature=jnp.broadcast_to(jnp.asarray(temperature, dtype), (n,)))
@@ -126,7 +129,8 @@ def _reduce(
   rows = {"pull": sum_, "positive_weight": sum_, "negative_weight": sum_, denominator: log_sum_exp}
   watched = {"log_mean", "mean_logit"} & set(stats)
   if watched:
-    rows["negative"] = softmax_mean
+    rows.pop("negative", None)
+    rows["watched_negative"] = softmax_mean
   r = reduce(
     _Channels(relation), anchors, groups,
     score=score, score_params=score_params, same_set=same_set, rows=rows,
@@ -135,16 +139,15 @@ def _reduce(
   weight, count = r["positive_weight"], r["negative_weight"]
   positive = jnp.where(weight > 0, r["pull"] / jnp.where(weight > 0, weight, 1), 0)
   observed = {"positive": positive, "count": count}
-  lse = r[denominator]
   if watched:
-    negatives, mean = r["negative"]
-    lse = negatives if denominator == "negative" else lse
+    negatives, mean = r["watched_negative"]
+    r.setdefault("negative", negatives)
     some = count > 0
     log_count = jnp.log(jnp.where(some, count, 1))
     observed["log_mean"] = jnp.where(some, negatives - log_count, 0)
     observed["mean_logit"] = mean
   observed = {name: jax.lax.stop_gradient(observed[name]) for name in stats}
-  return _Found(positive, lse, weight > 0, count > 0, observed)
+  return _Found(positive, r[denominator], weight > 0, count > 0, observed)
 
 
 def _weighted(logit, weight):

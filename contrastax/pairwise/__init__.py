@@ -2,7 +2,6 @@
 
 from contrastax.pairwise.reduce import reduce as reduce
 from contrastax.pairwise.reductions import log_sum_exp as log_sum_exp
-from contrastax.pairwise.reductions import max_ as max_
 from contrastax.pairwise.reductions import softmax_mean as softmax_mean
 from contrastax.pairwise.reductions import sum_ as sum_
 from contrastax.pairwise.scores import cosine as cosine

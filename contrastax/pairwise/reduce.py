@@ -36,8 +36,8 @@ def reduce(
   returns R_j x_ij for each channel and its reduction R; j runs over all groups.
 
   Args:
-    channels: `(similarity, anchor side, candidate side, shared) -> {name: quantity}`,
-      elementwise: similarity is [n, m] (or [n, k]) and sides come shaped to broadcast
+    channels: `(similarity, anchor side, candidate side, shared) -> {name: quantity}` (for
+      `softmax_mean` a pair of quantities), elementwise: similarity is [n, m] (or [n, k]) and sides come shaped to broadcast
       against it. A module-level function or a frozen dataclass of Python values: it is
       the key under which the evaluation is compiled.
     anchors: vectors [n, d] and their sides.
@@ -63,7 +63,10 @@ def reduce(
 def _dense(channels, score, rows, both, anchors, groups, score_params, shared):
   def tile(similarity, a, c):
     quantities = channels(similarity, a, c, shared)
-    return {name: jnp.broadcast_to(quantities[name], similarity.shape) for name, _ in rows}
+    return {
+      name: jax.tree.map(lambda x: jnp.broadcast_to(x, similarity.shape), quantities[name])
+      for name, _ in rows
+    }
 
   scores = [score(score_params, anchors.vectors, group.vectors) for group in groups]
   like = scores[0][:, 0]
@@ -95,6 +98,7 @@ def _along(side, axis):
 def _check(anchors, groups, same_set):
   chex.assert_rank(anchors.vectors, 2)
   n, d = anchors.vectors.shape
+  chex.assert_tree_shape_prefix(anchors.side, (n,), custom_message="sides of the anchors")
   if not groups:
     raise ValueError("reduce: no candidate group; an anchor needs at least its keys")
   for group in groups:

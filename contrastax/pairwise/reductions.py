@@ -29,22 +29,6 @@ class Sum:
 
 
 @dataclasses.dataclass(frozen=True)
-class Max:
-  """max_j x_ij; −∞ for a row of no pairs."""
-
-  identity = -jnp.inf
-
-  def init(self, like):
-    return jnp.full_like(like, -jnp.inf)
-
-  def add(self, state, x, axis):
-    return jnp.maximum(state, x.max(axis))
-
-  def finish(self, state):
-    return state
-
-
-@dataclasses.dataclass(frozen=True)
 class LogSumExp:
   """log Σ_j exp x_ij; −∞, with zero gradient, for a row of no pairs."""
 
@@ -55,7 +39,7 @@ class LogSumExp:
 
   def add(self, state, x, axis):
     top, total = state
-    new = jnp.maximum(top, jax.lax.stop_gradient(x.max(axis)))
+    new = jnp.maximum(top, jax.lax.stop_gradient(x.max(axis, initial=-jnp.inf)))
     return new, total * _exp(top, new) + _exp(x, jnp.expand_dims(new, axis)).sum(axis)
 
   def finish(self, state):
@@ -67,19 +51,19 @@ class LogSumExp:
 
 @dataclasses.dataclass(frozen=True)
 class SoftmaxMean:
-  """(log Σ_j exp x_ij, Σ_j softmax_j(x_i)·x_ij); (−∞, 0) for a row of no pairs."""
+  """Of pairs (x, v): (log Σ_j exp x_ij, Σ_j softmax_j(x_i)·v_ij); (−∞, 0) for a row of no pairs."""
 
-  identity = -jnp.inf
+  identity = (-jnp.inf, 0.0)
 
   def init(self, like):
     return *LogSumExp().init(like), jnp.zeros_like(like)
 
   def add(self, state, x, axis):
+    exponent, value = x
     top, total, weighted = state
-    new, total = LogSumExp().add((top, total), x, axis)
-    mass = _exp(x, jnp.expand_dims(new, axis))
-    weighted = weighted * _exp(top, new) + (mass * _finite(x)).sum(axis)
-    return new, total, weighted
+    new, total = LogSumExp().add((top, total), exponent, axis)
+    mass = _exp(exponent, jnp.expand_dims(new, axis))
+    return new, total, weighted * _exp(top, new) + (mass * value).sum(axis)
 
   def finish(self, state):
     top, total, weighted = state
@@ -89,7 +73,6 @@ class SoftmaxMean:
 
 
 log_sum_exp = LogSumExp()
-max_ = Max()
 softmax_mean = SoftmaxMean()
 sum_ = Sum()
 

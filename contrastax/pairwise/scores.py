@@ -21,7 +21,7 @@ class dot(_Parameterless):
 
 @dataclasses.dataclass(frozen=True)
 class cosine(_Parameterless):
-  """a·c / (‖a‖‖c‖), in [−1, 1]; a vector shorter than 1e-12 has cosine 0 and no gradient."""
+  """a·c / (‖a‖‖c‖), in [−1, 1]; a vector of no entry above 1e-12 has cosine 0 and no gradient."""
 
   def __call__(self, params, anchors, candidates):
     return _product(unit(anchors), unit(candidates))
@@ -39,7 +39,7 @@ class negative_squared_distance(_Parameterless):
 
 
 def unit(vectors):
-  """v/‖v‖ along the last axis, for any finite v; shorter than 1e-12: zero, no gradient.
+  """v/‖v‖ along the last axis, for any finite v; no entry above 1e-12: zero, no gradient.
 
   The vector is first divided by its largest entry, so that its square cannot overflow;
   the result does not depend on that factor, which therefore carries no gradient.
@@ -55,12 +55,13 @@ def unit(vectors):
 def _product(anchors, candidates):
   subscripts = "nd,nkd->nk" if candidates.ndim == 3 else "nd,md->nm"
   # Accelerators multiply float32 in fewer bits unless told; at temperature 0.01 that is visible.
+  either = jnp.promote_types(anchors.dtype, candidates.dtype)
   return jnp.einsum(
     subscripts,
     anchors,
     candidates,
     precision=jax.lax.Precision.HIGHEST,
-    preferred_element_type=jnp.promote_types(anchors.dtype, jnp.float32),
+    preferred_element_type=jnp.promote_types(either, jnp.float32),
   )
 
 
