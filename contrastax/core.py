@@ -148,7 +148,9 @@ class Embedded(NamedTuple):
 class Method(Protocol):
   """A frozen dataclass of its parts, trained by one gradient step at a time.
 
-  `state` is every array that is not trained by gradient, one entry per part.
+  `state` is every array that is not trained by gradient, one entry per part. `objective`
+  returns the scalar to minimise, the next state, and scalar metrics, `loss` among them.
+  `advance` is called after the optimiser's step.
   """
 
   def init(self, key: Array, batch: Batch) -> tuple[Params, State]: ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 from collections.abc import Callable
@@ -47,41 +48,40 @@ def train(
     if value < 1:
       raise UserError(f"{name} must be at least 1, not {value}")
   workdir = pathlib.Path(workdir)
-  checkpoints = Checkpoints(workdir / "checkpoints")
-  state = init(method, optimizer, source.batch(0), seed=seed, mesh=mesh)
-  restored = checkpoints.newest_intact(tidy=True)
-  if restored is not None:
-    if restored > steps:
-      raise UserError(f"{workdir} is already at step {restored}, beyond steps = {steps}")
-    state = TrainState(**checkpoints.restore(restored, state._asdict()))
-  step = restored or 0
-  if step == steps:
-    print(f"finished: checkpoint {step} is the last and intact", flush=True)
-    return state
-  if restored:
-    print(f"resuming from checkpoint {restored}", flush=True)
+  with contextlib.closing(Checkpoints(workdir / "checkpoints")) as checkpoints:
+    state = init(method, optimizer, source.batch(0), seed=seed, mesh=mesh)
+    restored = checkpoints.newest_intact(tidy=True)
+    if restored is not None:
+      if restored > steps:
+        raise UserError(
+          f"{workdir} is already at step {restored}, beyond steps = {steps}; "
+          "give more steps, or another workdir"
+        )
+      state = TrainState(**checkpoints.restore(restored, state._asdict()))
+    step = restored or 0
+    if step == steps:
+      print(f"finished: checkpoint {step} is the last and intact", flush=True)
+      return state
+    if restored:
+      print(f"resuming from checkpoint {restored}", flush=True)
 
-  train_step = make_train_step(method, optimizer, mesh)
-  log = Log(workdir, start=step, steps=steps, batch_size=source.batch_size, every=log_every)
-  try:
-    with stop.deferred():
+    train_step = make_train_step(method, optimizer, mesh)
+    log = Log(workdir, start=step, steps=steps, batch_size=source.batch_size, every=log_every)
+    with contextlib.closing(log), stop.deferred():
       while True:
-        last = step == steps
-        if step != restored and (
-          last or stop or step % eval_every == 0 or step % checkpoint_every == 0
-        ):
+        last, stopping = step == steps, bool(stop)  # asked once: it may change at any moment
+        judge = evaluate is not None and (last or step % eval_every == 0)
+        save = last or stopping or step % checkpoint_every == 0
+        if step != restored and (judge or save):
           with log.aside():
-            if evaluate and (last or step % eval_every == 0):
+            if judge:
               log.write(step, evaluate(state))
-            if last or stop or step % checkpoint_every == 0:
+            if save:
               checkpoints.save(step, state._asdict())
-        if last or stop:
+        if last or stopping:
           break
         state, metrics = train_step(state, source.batch(step))
         step += 1
         log.add(step, metrics)
       checkpoints.wait()
-  finally:
-    log.close()
-    checkpoints.close()
   return state
