@@ -3,8 +3,9 @@
   python benchmarks/prepare_datasets.py fashion_mnist                    # once
   python -m experiments.run --config=configs/fashion_mnist_simclr.py
 
-About five minutes on two cores. What it reaches: benchmarks/README.md. Nothing was tuned on the
-test images; views and temperature were set as for digits, with a mirror and more scale.
+About five minutes on two cores. What it reaches: benchmarks/README.md. Widths, views,
+temperature and batch were chosen on 5,000 held-out training images in short runs
+(--config.validation=5000): the fourth layer, whose field sees the whole garment, was worth most.
 """
 
 from ml_collections import ConfigDict
@@ -18,36 +19,36 @@ def get_config(arg: str = "") -> ConfigDict:
 
   config.data = "tfds:fashion_mnist"
   config.validation = 0
-  config.batch_size = 256
-  config.steps = 20 if runlocal else 3000
+  config.batch_size = 128
+  config.steps = 20 if runlocal else 1400
   config.seed = 0
 
   config.method = {"name": "SimCLR"}
-  config.encoder = {"name": "convnet", "widths": (32, 64, 128)}
+  config.encoder = {"name": "convnet", "widths": (32, 64, 128, 256)}
   config.projection = {"name": "projection", "widths": (128,), "out": 64}
   config.views = {
     "name": "affine_jitter",
-    "shift": 0.1,
-    "scale": 0.3,
+    "shift": 0.15,
+    "scale": 0.6,
     "rotation": 10.0,
-    "intensity": 0.4,
-    "noise": 0.05,
+    "intensity": 0.8,
+    "noise": 0.1,
     "mirror": 0.5,
   }
   config.loss = {"name": "info_nce"}
-  config.temperature = {"name": "fixed", "temperature": 0.2}
+  config.temperature = {"name": "fixed", "temperature": 0.5}
   config.score = {"name": "cosine"}
   config.negatives = ({"name": "in_batch"},)
   config.relation = ({"name": "same_example"},)
 
   config.optimizer = {
     "name": "adamw",
-    "learning_rate": 2e-3,
-    "warmup": 2 if runlocal else 200,
+    "learning_rate": 3e-3,
+    "warmup": 2 if runlocal else 140,
     "weight_decay": 1e-4,
   }
 
   config.log_every = 5 if runlocal else 50
-  config.eval_every = 10 if runlocal else 1000
-  config.checkpoint_every = 10 if runlocal else 500
+  config.eval_every = 10 if runlocal else 700
+  config.checkpoint_every = 10 if runlocal else 350
   return config
