@@ -190,6 +190,6 @@ def per_example(key: Array, index: Array) -> Array:
   return jax.vmap(functools.partial(jax.random.fold_in, key))(index)
 
 
-def join(*groups: Group) -> Group:
-  """One group of all rows, in order."""
-  return jax.tree.map(lambda *rows: jnp.concatenate(rows), *groups)
+def join(*trees):
+  """One tree (a group, a side) of all rows of several, in order."""
+  return jax.tree.map(lambda *rows: jnp.concatenate(rows), *trees)

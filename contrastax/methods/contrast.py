@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from contrastax.core import named
+from contrastax.evaluation import embedding_std
 from contrastax.losses.groups import STATS
-from contrastax.pairwise import unit
 
 
 def init(method, key, batch):
@@ -79,7 +79,7 @@ def objective(method, params, state, batch, key):
     "margin": stats["positive"] - stats["log_mean"],
     "negatives": stats["count"],
     "effective_negatives": stats["count"] * jnp.exp(spread),
-    "embedding_std": unit(anchors.vectors).std(0) * anchors.vectors.shape[1] ** 0.5,
+    "embedding_std": embedding_std(anchors.vectors),
   }
   metrics = {name: jax.lax.stop_gradient(values).mean() for name, values in metrics.items()}
   return method.temperature.weigh(value, taus).mean(), (state, metrics)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
 
-from contrastax.core import Embedded, Encoder, Group, Negatives, Score, Temperature, named
+from contrastax.core import Embedded, Encoder, Group, Negatives, Score, Temperature, join, named
 from contrastax.losses.groups import info_nce
 from contrastax.methods import contrast
 from contrastax.negatives import in_batch
@@ -55,7 +54,7 @@ class SimCLR:
       params["projection"], state["projection"], h, key=named(key, "g"), train=True
     )
     sides = [contrast.side(batch, v, z.dtype) for v in range(2)]
-    both = Group(z, jax.tree.map(lambda *rows: jnp.concatenate(rows), *sides))
+    both = Group(z, join(*sides))
     state = {**state, "encoder": encoder_state, "projection": projection_state}
     return Embedded(both, both, state, same_set=True)
 

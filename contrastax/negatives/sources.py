@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 
 
-class Source:
+class NegativeSource:
   """What sources share: `+`, and doing nothing where they have nothing to do."""
 
-  def __add__(self, other: Source) -> Source:
+  def __add__(self, other: NegativeSource) -> NegativeSource:
     return _Sum(_parts(self) + _parts(other))
 
   def init(self, key, keys):
@@ -28,8 +28,8 @@ class Source:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Sum(Source):
-  parts: tuple[Source, ...]
+class _Sum(NegativeSource):
+  parts: tuple[NegativeSource, ...]
 
   def init(self, key, keys):
     return tuple(p.init(jax.random.fold_in(key, i), keys) for i, p in enumerate(self.parts))
@@ -48,7 +48,7 @@ def _parts(source):
 
 
 @dataclasses.dataclass(frozen=True)
-class in_batch(Source):
+class in_batch(NegativeSource):
   """The keys of the other examples of the batch are negatives (SimCLR; CLIP)."""
 
   def candidates(self, state, anchors, groups, key):
