@@ -6,20 +6,8 @@ import functools
 import operator
 from typing import NamedTuple
 
-from contrastax import (
-  core,
-  data,
-  encoders,
-  losses,
-  methods,
-  negatives,
-  pairwise,
-  parts,
-  positives,
-  temperatures,
-  training,
-  views,
-)
+from contrastax import core, data, encoders, losses, methods, negatives, pairwise, parts, positives
+from contrastax import temperatures, training, views  # isort: skip
 from contrastax.training import optimizers
 
 PACKAGES = {
@@ -44,12 +32,10 @@ def build(config, mesh) -> Parts:
   found = data.load(config["data"])
   if config["validation"]:
     found = data.hold_out(found, config["validation"])
-  source = data.Resident(
-    found.train,
-    batch_size=config["batch_size"],
-    seed=config["seed"],
-    sharding=training.sharded(mesh),
-  )
+  if len(found.test["image"]) < 4:
+    raise core.UserError(f"{len(found.test['image'])} test images are too few to judge a space by")
+  layout, size, seed = training.sharded(mesh), config["batch_size"], config["seed"]
+  source = data.Resident(found.train, batch_size=size, seed=seed, sharding=layout)
   method = parts.build(
     methods,
     config["method"],

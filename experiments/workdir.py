@@ -67,7 +67,8 @@ class Workdir:
 
 
 def write_json(path: pathlib.Path, value) -> None:
-  """All of it or nothing."""
+  """All of it or nothing; what is no number becomes null, as JSON has no NaN."""
+  value = json.loads(json.dumps(value), parse_constant=lambda name: None)
   unfinished = path.with_suffix(".tmp")
   unfinished.write_text(json.dumps(value, indent=1) + "\n")
   unfinished.replace(path)

@@ -1,5 +1,6 @@
 """What a user gets wrong on the command line: one line that names the mend, exit code 2, no traceback."""
 
+import json
 import pathlib
 
 import numpy as np
@@ -105,3 +106,16 @@ def test_an_unlabelled_file_of_ones_own(capsys, tmp_path, monkeypatch):
   assert main(["run", DIGITS + ":runlocal", *options]) == 0
   assert "the data have no labels" in capsys.readouterr().out
   assert (tmp_path / "runs" / "digits_simclr_runlocal" / "summary.json").exists()
+
+
+def test_a_few_labelled_images_of_ones_own(capsys, tmp_path, monkeypatch):
+  """Classes of too few examples for a probe: the table says so, and stays valid JSON."""
+  monkeypatch.chdir(tmp_path)
+  images = np.random.default_rng(0).random((30, 8, 8)).astype(np.float32)
+  np.savez("mine.npz", image=images, label=np.arange(30) % 8 * 100)
+  options = ["--config.data=npz:mine.npz", "--config.batch_size=16", "--config.steps=4"]
+  assert main(["run", DIGITS + ":runlocal", *options]) == 0
+  assert "nan" in capsys.readouterr().out
+  summary = (tmp_path / "runs" / "digits_simclr_runlocal" / "summary.json").read_text()
+  assert json.loads(summary)["table"]["trained"]["linear_5"] is None
+  assert "NaN" not in summary

@@ -64,7 +64,8 @@ class Log:
       self._since += time.perf_counter() - start
 
   def write(self, step: int, values: dict[str, float]) -> None:
-    """One line, as it is."""
+    """One line, of those values that are numbers (JSON has no NaN)."""
+    values = {name: value for name, value in values.items() if math.isfinite(value)}
     self._file.write(json.dumps({"step": step, **values}) + "\n")
     for name, value in values.items():
       self._board.add_scalar(name, value, step)
