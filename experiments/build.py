@@ -6,9 +6,11 @@ import functools
 import operator
 from typing import NamedTuple
 
+# isort: off
 from contrastax import core, data, encoders, losses, methods, negatives, pairwise, parts, positives
-from contrastax import temperatures, training, views  # isort: skip
+from contrastax import temperatures, training, views
 from contrastax.training import optimizers
+# isort: on
 
 PACKAGES = {
   "encoder": encoders,
