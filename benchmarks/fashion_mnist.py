@@ -21,12 +21,13 @@ import pathlib
 import subprocess
 import sys
 
-import jax
 import numpy as np
 from scipy import stats
 
 import contrastax
-from contrastax import data, encoders, evaluation, parts
+from contrastax import evaluation, training
+from experiments import commandline
+from experiments.build import build
 from experiments.workdir import circumstances
 
 HERE = pathlib.Path(__file__).parent
@@ -36,16 +37,15 @@ RESULTS = HERE / "results" / "fashion_mnist.json"
 ROWS = ("raw", "untrained", "trained")
 
 
-def features(dataset) -> dict[str, list[np.ndarray]]:
-  """{row: [training, test]}; the untrained encoder is another draw than the run's own."""
-  images = [split["image"] for split in (dataset.train, dataset.test)]
+def features(parts, mesh, seed) -> dict[str, list[np.ndarray]]:
+  """{row: [training, test]}, the run's own rows."""
+  images = [split["image"] for split in (parts.dataset.train, parts.dataset.test)]
+  fresh = training.init(parts.method, parts.optimizer, parts.source.batch(0), seed=seed, mesh=mesh)
+  untrained = parts.method.encoder, fresh.params["encoder"], fresh.state["encoder"]
   trained = contrastax.load(WORKDIR)
-  spec = json.loads((WORKDIR / "encoder.json").read_text())["encoder"]
-  encoder = parts.build(encoders, spec)
-  fresh = encoder.init(jax.random.key(0), images[0][:1] / np.float32(255))
   return {
     "raw": [each.reshape(len(each), -1) / np.float32(255) for each in images],
-    "untrained": [evaluation.embed(encoder, *fresh, each) for each in images],
+    "untrained": [evaluation.embed(*untrained, each) for each in images],
     "trained": [trained(each) for each in images],
   }
 
@@ -53,14 +53,15 @@ def features(dataset) -> dict[str, list[np.ndarray]]:
 def main() -> int:
   command = [sys.executable, "-m", "experiments.run", f"--config={CONFIG}", f"--workdir={WORKDIR}"]
   subprocess.run(command, check=True)
-  dataset = data.load("tfds:fashion_mnist")
-  labels = dataset.train["label"], dataset.test["label"]
+  config, mesh = commandline.parse(["run", f"--config={CONFIG}"], "").config, training.make_mesh()
+  parts = build(config, mesh)
+  labels = parts.dataset.train["label"], parts.dataset.test["label"]
   draws = {
     row: {
       k: evaluation.few_label(ours, labels[0], theirs, labels[1], per_class=k).tolist()
       for k in (1, 5)
     }
-    for row, (ours, theirs) in features(dataset).items()
+    for row, (ours, theirs) in features(parts, mesh, config.seed).items()
   }
   summary = json.loads((WORKDIR / "summary.json").read_text())
   lines = [
