@@ -1,9 +1,12 @@
 """The README's code runs as it stands, and its commands are those that continuous integration runs."""
 
+import json
 import pathlib
 import re
 
 import numpy as np
+
+from contrastax import reporting
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -27,6 +30,12 @@ def test_the_two_commands_are_those_of_continuous_integration():
   script = (ROOT / ".ci" / "run").read_text()
   for command in commands:
     assert command in script
+
+
+def test_the_table_shown_is_a_measured_one():
+  lines = (ROOT / "benchmarks" / "results" / "digits_seeds.jsonl").read_text().splitlines()
+  (measured,) = [run for run in map(json.loads, lines) if run["seed"] == 0]
+  assert reporting.table.text(measured["table"]) in README
 
 
 def test_links_lead_somewhere():
