@@ -108,6 +108,7 @@ def test_an_unlabelled_file_of_ones_own(capsys, tmp_path, monkeypatch):
   assert (tmp_path / "runs" / "digits_simclr_runlocal" / "summary.json").exists()
 
 
+@pytest.mark.full
 def test_a_few_labelled_images_of_ones_own(capsys, tmp_path, monkeypatch):
   """Classes of too few examples for a probe: the table says so, and stays valid JSON."""
   monkeypatch.chdir(tmp_path)

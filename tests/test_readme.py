@@ -4,6 +4,7 @@ import json
 import pathlib
 import re
 
+import jax
 import numpy as np
 
 from contrastax import reporting
@@ -16,12 +17,25 @@ def blocks(language):
   return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
-def test_python_blocks_run_one_after_the_other():
-  names = {}
-  for block in blocks("python"):
-    exec(compile(block, "README.md", "exec"), names)
+def run(block):
+  names = {"jax": jax}
+  exec(compile(block, "README.md", "exec"), names)
+  return names
+
+
+def test_the_losses_of_the_readme():
+  names = run(blocks("python")[0])
+  assert np.isfinite(names["losses"].nt_xent(names["z1"], names["z2"], temperature=0.2)).all()
+
+
+def test_the_loop_of_the_readme():
+  names = run(blocks("python")[1])
   assert np.isfinite(names["loss"]) and names["step"] == 19
   assert names["metrics"]["margin"] > 0.5, "twenty steps should have taught it something"
+
+
+def test_no_further_code_in_the_readme():
+  assert len(blocks("python")) == 2
 
 
 def test_the_two_commands_are_those_of_continuous_integration():

@@ -17,6 +17,7 @@ import pytest
 
 import contrastax
 from contrastax import data
+from experiments.run import main
 
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIG = ROOT / "configs" / "digits_simclr.py"
@@ -204,6 +205,23 @@ def test_a_damaged_newest_checkpoint_is_said_and_not_used(reference, tmp_path, d
   assert "checksum" in printed or "incomplete" in printed
   assert "resuming from checkpoint 36" in printed
   assert_same_run(workdir, reference)
+
+
+@pytest.mark.full
+def test_flipped_bits_are_said_and_not_used(reference, tmp_path, capsys):
+  """At 20 random places of the newest checkpoint's largest file; each run ends as it should."""
+  rng = random.Random(0)
+  for place in range(20):
+    workdir = tmp_path / str(place)
+    shutil.copytree(reference, workdir)
+    (workdir / "summary.json").unlink()
+    damage_bit(workdir / "checkpoints" / "40", rng)
+    assert main(["run", *arguments(workdir)]) == 0
+    printed = capsys.readouterr().out
+    assert "checkpoint 40 is not used: the checksum of" in printed
+    assert "resuming from checkpoint 36" in printed
+    assert_same_run(workdir, reference)
+    shutil.rmtree(workdir)
 
 
 @pytest.mark.full

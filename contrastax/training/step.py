@@ -54,7 +54,7 @@ def make_train_step(
     updates, opt_state = optimizer.update(grads, ts.opt_state, ts.params)
     params = optax.apply_updates(ts.params, updates)
     state = method.advance(params, state, ts.step)
-    metrics = {**metrics, "gradient_norm": optax.global_norm(grads)}
+    metrics = {**metrics, "gradient_norm": optax.tree.norm(grads)}
     return TrainState(ts.step + 1, ts.seed, params, state, opt_state), metrics
 
   return jax.jit(
