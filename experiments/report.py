@@ -42,9 +42,8 @@ def progress(parts, state) -> dict[str, float]:
   """Metrics of the training images alone; the test images are not touched."""
   images, labels = _head(parts.dataset.train, WATCHED)
   features = _embed(parts.method, state, images)
-  metrics = {
-    f"eval/{name}": value for name, value in _geometry(parts, state, images, labels).items()
-  }
+  geometry = _geometry(parts, state, images, labels, features)
+  metrics = {f"eval/{name}": value for name, value in geometry.items()}
   if labels is not None:
     metrics["eval/knn"] = evaluation.knn_leave_one_out(features, labels)
   return metrics
@@ -67,7 +66,7 @@ def finish(config, parts, mesh, workdir: pathlib.Path, state, seconds: float) ->
   summary = {
     "table": {},
     "geometry": {
-      row: _geometry(parts, at, images, labels)
+      row: _geometry(parts, at, images, labels, features[row][1][:WATCHED])
       for row, at in {"untrained": fresh, "trained": state}.items()
     },
     "judged_on": "validation" if config.validation else "test",
@@ -104,13 +103,12 @@ def stands(workdir: pathlib.Path, steps: int) -> bool:
   return path.exists() and json.loads(path.read_text())["steps"] == steps
 
 
-def _geometry(parts, state, images, labels):
-  """Of the embeddings of images, uint8 [n, …]; alignment: of two random views of each."""
+def _geometry(parts, state, images, labels, features):
+  """Of the features of images; alignment: of the features of two random views of each."""
   index = np.arange(len(images), dtype=np.int32)
   keys = jax.random.split(key_for(0, "alignment"))
   pair = [np.asarray(_view(parts.method.views, key, images, index)) for key in keys]
-  x, y, z = (_embed(parts.method, state, each) for each in (*pair, images))
-  measured = _measure(x, y, z, labels)
+  measured = _measure(*(_embed(parts.method, state, each) for each in pair), features, labels)
   return {name: float(measured[name]) for name in measured}
 
 
