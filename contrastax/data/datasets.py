@@ -104,6 +104,8 @@ def _npz(path):
     # Numbered anew, so that a few labels of large value do not stand for as many classes.
     values, numbers = np.unique(np.concatenate(given), return_inverse=True)
     classes = tuple(str(value) for value in values)
+    if len(classes) < 2:
+      raise UserError(f"{path}: all labels are {classes[0]}; leave them out, or give two classes")
     numbers = numbers.astype(np.int32)
     arrays["label"] = numbers[: len(arrays["image"])]
     if own:

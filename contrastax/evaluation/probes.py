@@ -90,8 +90,8 @@ def probes(features, labels, test_features, test_labels):
 
 def _votes(features, labels, queries, k, temperature, block: int = 1024):
   own = queries is None
-  features = _unit(features)
-  queries = features if own else _unit(queries)
+  features = unit(jnp.asarray(features))
+  queries = features if own else unit(jnp.asarray(queries))
   k = min(k, len(features) - own)
   votes = []
   for start in range(0, len(queries), block):
@@ -127,10 +127,6 @@ def _standardised(features, test_features):
   # A dimension that never moves in training says nothing, and must not blow up in the test.
   scale = np.where(deviation > 1e-6 * deviation.max(initial=0), deviation, np.inf)
   return tuple(((x - mean) / scale).astype(np.float32) for x in (features, test_features))
-
-
-def _unit(vectors):
-  return unit(jnp.asarray(vectors))
 
 
 def _share(predicted, labels):

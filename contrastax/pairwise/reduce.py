@@ -69,8 +69,8 @@ def _dense(channels, score, rows, both, anchors, groups, score_params, shared):
     }
 
   scores = [score(score_params, anchors.vectors, group.vectors) for group in groups]
-  like = scores[0][:, 0]
-  states = {name: reduction.init(like) for name, reduction in rows}
+  start = jnp.zeros(anchors.vectors.shape[0], scores[0].dtype)
+  states = {name: reduction.init(start) for name, reduction in rows}
   for group, similarity in zip(groups, scores, strict=True):
     candidates = group.side if group.per_anchor else _along(group.side, 0)
     part = tile(similarity, _along(anchors.side, 1), candidates)
@@ -86,8 +86,8 @@ def _dense(channels, score, rows, both, anchors, groups, score_params, shared):
       continue
     # Channels are elementwise, so exchanged roles broadcast the other way: no transpose.
     part = tile(similarity, _along(group.side, 0), _along(anchors.side, 1))
-    start = {name: r.init(similarity[0]) for name, r in rows}
-    columns.append({name: r.finish(r.add(start[name], part[name], 0)) for name, r in rows})
+    start = jnp.zeros(group.vectors.shape[0], similarity.dtype)
+    columns.append({name: r.finish(r.add(r.init(start), part[name], 0)) for name, r in rows})
   return result, columns
 
 
