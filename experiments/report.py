@@ -12,7 +12,9 @@ from contrastax import evaluation, reporting, training, views
 from contrastax.core import key_for
 from experiments.workdir import write_json
 
-WATCHED = 2000  # training images that are evaluated while training
+WATCHED = (
+  2000  # images whose space is measured: of the training set while training, then of the test set
+)
 MAPPED = 1000  # test images in the map
 
 

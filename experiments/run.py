@@ -25,7 +25,7 @@ from absl import logging
 
 from contrastax.core import UserError
 from contrastax.training import Interrupted, Stop, make_mesh, train
-from contrastax.training.load import describe as describe_encoder
+from contrastax.training.load import describe_encoder
 from contrastax.training.mesh import describe, idle_gpu
 from experiments import commandline, report
 from experiments.build import build

@@ -19,9 +19,9 @@ def from_nnx(build) -> Encoder:
   `from_nnx(lambda x, rngs: nnx.Linear(x.shape[-1], 64, rngs=rngs))`.
 
   Parameters are the module's `nnx.Param`s, state every other `nnx.Variable` (BatchNorm's
-  statistics), both as plain nested dicts; a bare array as an attribute is a ValueError. Dropout and the like draw from the `key` given
-  to `apply`; without one such a module raises ValueError in training. `train=False`
-  means `module.eval()`.
+  statistics), both as plain nested dicts; a bare array as an attribute is a ValueError.
+  Dropout and the like draw from the `key` given to `apply`; without one such a module
+  raises ValueError in training. `train=False` means `module.eval()`.
   """
 
   @functools.cache

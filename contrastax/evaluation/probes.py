@@ -40,8 +40,8 @@ def linear(features, labels, test_features, test_labels):
   """Accuracy of multinomial logistic regression on standardised features.
 
   Each dimension is standardised by `features` (one whose deviation is below 1e-6 of the
-  largest is dropped); L-BFGS minimises the summed cross-entropy
-  and the L2 penalty ½‖w‖², in at most 200 iterations.
+  largest is dropped); L-BFGS minimises the summed cross-entropy and the L2 penalty ½‖w‖²,
+  in at most 200 iterations.
   """
   return _linear(*_standardised(features, test_features), labels, test_labels)
 

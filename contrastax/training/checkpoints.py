@@ -8,6 +8,7 @@ and only a checkpoint whose files still have these sums is loaded.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -151,20 +152,16 @@ def _fault(path):
   return None
 
 
-class _disk_errors:
-  """A full or unwritable disk as one line; libraries below report it in several ways."""
-
-  def __init__(self, directory):
-    self._directory = directory
-
-  def __enter__(self):
-    return self
-
-  def __exit__(self, kind, error, trace):
-    text = str(error)
-    full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in text
-    if error is not None and (full or "RESOURCE_EXHAUSTED" in text):
-      raise UserError(
-        f"the disk is full: a checkpoint could not be saved in {self._directory}; "
-        "free some space and run the same command again, the checkpoints before it stand"
-      ) from error
+@contextlib.contextmanager
+def _disk_errors(directory):
+  """A full disk as one line; libraries below report it in several ways."""
+  try:
+    yield
+  except Exception as error:
+    full = getattr(error, "errno", None) == errno.ENOSPC
+    if not full and not any(said in str(error) for said in ("No space left", "RESOURCE_EXHAUSTED")):
+      raise
+    raise UserError(
+      f"the disk is full: a checkpoint could not be saved in {directory}; "
+      "free some space and run the same command again, the checkpoints before it stand"
+    ) from error

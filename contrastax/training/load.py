@@ -35,7 +35,7 @@ class FrozenEncoder:
     return embed(self.encoder, self.params, self.state, images, batch_size=batch_size)
 
 
-def describe(workdir: str | os.PathLike, spec, image_shape) -> None:
+def describe_encoder(workdir: str | os.PathLike, spec, image_shape) -> None:
   """Writes `encoder.json`, what `load` needs besides a checkpoint."""
   text = json.dumps({"encoder": dict(spec), "image_shape": list(image_shape)}, indent=1)
   (pathlib.Path(workdir) / "encoder.json").write_text(text + "\n")
