@@ -100,10 +100,12 @@ def of_row(reduction, row):
 
 def fed(reduction, pieces, axis=1):
   """A softmax mean is fed pairs (x, x²)."""
-  state = reduction.init(pieces[0].max(axis))
+  state, place = reduction.empty(jnp.zeros(pieces[0].shape[1 - axis])), 0
   for x in pieces:
     piece = (x, jnp.where(x > -jnp.inf, x, 0) ** 2) if reduction is softmax_mean else x
-    state = reduction.add(state, piece, axis)
+    places = jnp.expand_dims(place + jnp.arange(x.shape[axis], dtype=jnp.int32), 1 - axis)
+    state = reduction.merge(state, reduction.of(piece, places, axis))
+    place += x.shape[axis]
   return reduction.finish(state)
 
 

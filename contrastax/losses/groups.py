@@ -6,7 +6,7 @@ times the candidate's `as_positive` and `as_negative`), ℓ_ij = score_ij / τ_i
 
   p_i = Σ_j w⁺_ij ℓ_ij / Σ_j w⁺_ij,
 
-they differ only in what stands under the logarithm. Arguments common to all:
+they differ in what is done with these. Arguments common to all:
 
   anchors: vectors [n, d]. groups: candidates, the anchors' keys first; their sides have
     `as_positive` and `as_negative` besides what the relation reads.
@@ -21,31 +21,31 @@ they differ only in what stands under the logarithm. Arguments common to all:
     `log_mean`   log-mean-exp of the negatives' logits, log Σ_j w⁻_ij e^ℓ_ij − log count;
     `mean_logit` mean of the negatives' logits under their own softmax.
     For an anchor without positives `positive` is 0, without negatives the others are 0.
+  plan: how all pairs are evaluated, `contrastax.pairwise.Plan`.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from contrastax.core import Contrast
-from contrastax.pairwise import cosine, log_sum_exp, reduce, softmax_mean, sum_
+from contrastax.losses.family import Channels, difference, find
+from contrastax.pairwise import Plan, cosine, sum_, weighted_log_sum_exp
 
 GIVEN = (
   "anchors", "groups", "relation", "temperature", "score", "score_params", "same_set", "memory",
-  "stats",
+  "stats", "plan",
 )  # fmt: skip
 """What a method gives a loss when it calls it; the rest are a loss's own arguments."""
 
-STATS = ("positive", "count", "log_mean", "mean_logit")
+_DECOUPLED = {"negative": weighted_log_sum_exp, "negative_weight": sum_}
 
 
 def info_nce(
   anchors, groups, *, relation, temperature, score=cosine(), score_params=(), same_set=False,
-  memory=(), stats=(),
+  memory=(), stats=(), plan=Plan(),
 ):  # fmt: skip
   """InfoNCE on groups; with `same_set`, NT-Xent; with several positives, SupCon's L_out.
 
@@ -57,15 +57,40 @@ def info_nce(
   Oord et al. 2018, arXiv 1807.03748, eq. 4; Chen et al. 2020, arXiv 2002.05709, eq. 1;
   Khosla et al. 2020, arXiv 2004.11362, eq. 2.
   """
-  found = _reduce(
-    anchors, groups, relation, temperature, score, score_params, same_set, stats, "all"
-  )
-  return Contrast(_difference(found.some_positive, found.lse, found.positive), found.stats, memory)
+  found = find(
+    Channels(relation), anchors, groups, temperature, {"all": weighted_log_sum_exp}, stats,
+    score=score, score_params=score_params, same_set=same_set, plan=plan,
+  )  # fmt: skip
+  value = difference(found.some_positive, found.rows["all"], found.positive)
+  return Contrast(value, found.stats, memory)
+
+
+def sup_con_in(
+  anchors, groups, *, relation, temperature, score=cosine(), score_params=(), same_set=False,
+  memory=(), stats=(), plan=Plan(),
+):  # fmt: skip
+  """SupCon's L_in on groups: the mean over positives inside the logarithm.
+
+    L_i = −log( Σ_j w⁺_ij exp ℓ_ij / Σ_j w⁺_ij ) + log Σ_j (w⁺_ij + w⁻_ij) exp ℓ_ij
+
+  With one positive it is InfoNCE. An anchor without a positive has value 0 and no
+  gradient. See the module for the arguments.
+
+  Khosla et al. 2020, arXiv 2004.11362, eq. 3.
+  """
+  rows = {"all": weighted_log_sum_exp, "positive": weighted_log_sum_exp}
+  found = find(
+    Channels(relation), anchors, groups, temperature, rows, stats,
+    score=score, score_params=score_params, same_set=same_set, plan=plan,
+  )  # fmt: skip
+  inside = found.rows["positive"] - jnp.log(found.positive_weight)
+  value = difference(found.some_positive, found.rows["all"], inside)
+  return Contrast(value, found.stats, memory)
 
 
 def dcl(
   anchors, groups, *, relation, temperature, score=cosine(), score_params=(), same_set=False,
-  memory=(), stats=(),
+  memory=(), stats=(), plan=Plan(),
 ):  # fmt: skip
   """Decoupled contrastive loss on groups: InfoNCE without the positive in the denominator.
 
@@ -76,86 +101,104 @@ def dcl(
 
   Yeh et al. 2022, arXiv 2110.06848, eq. 5.
   """
-  found = _reduce(
-    anchors, groups, relation, temperature, score, score_params, same_set, stats, "negative"
-  )
-  defined = found.some_positive & found.some_negative
-  return Contrast(_difference(defined, found.lse, found.positive), found.stats, memory)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Channels:
-  """The pair quantities of the softmax family, under a relation."""
-
-  relation: object
-
-  def __call__(self, similarity, a, c, shared):
-    pairs = self.relation(a, c, similarity)
-    positive = pairs.positive * c["as_positive"]
-    negative = pairs.negative * c["as_negative"]
-    logit = similarity / a["temperature"]
-    return {
-      "pull": jnp.where(positive > 0, positive * logit, 0),
-      "positive_weight": positive,
-      "negative_weight": negative,
-      "all": _weighted(logit, positive + negative),
-      "negative": _weighted(logit, negative),
-      "watched_negative": (_weighted(logit, negative), logit),
-    }
-
-
-class _Found(NamedTuple):
-  """Reductions, each [n]. `lse`: log-sum-exp of what stands under the loss's logarithm."""
-
-  positive: jax.Array
-  lse: jax.Array
-  some_positive: jax.Array
-  some_negative: jax.Array
-  stats: dict
-
-
-def _reduce(
-  anchors, groups, relation, temperature, score, score_params, same_set, stats, denominator
-):
-  unknown = set(stats) - set(STATS)
-  if unknown:
-    raise ValueError(f"unknown stats {sorted(unknown)}; known: {', '.join(STATS)}")
-  if isinstance(temperature, int | float) and not temperature > 0:
-    raise ValueError(f"a temperature must be above 0, not {temperature}")
-  n = anchors.vectors.shape[0]
-  dtype = jnp.promote_types(anchors.vectors.dtype, jnp.float32)
-  anchors = anchors.attach(temperature=jnp.broadcast_to(jnp.asarray(temperature, dtype), (n,)))
-
-  rows = {"pull": sum_, "positive_weight": sum_, "negative_weight": sum_, denominator: log_sum_exp}
-  watched = {"log_mean", "mean_logit"} & set(stats)
-  if watched:
-    rows.pop("negative", None)
-    rows["watched_negative"] = softmax_mean
-  r = reduce(
-    _Channels(relation), anchors, groups,
-    score=score, score_params=score_params, same_set=same_set, rows=rows,
+  found = find(
+    Channels(relation), anchors, groups, temperature, _DECOUPLED, stats,
+    score=score, score_params=score_params, same_set=same_set, plan=plan,
   )  # fmt: skip
-
-  weight, count = r["positive_weight"], r["negative_weight"]
-  positive = jnp.where(weight > 0, r["pull"] / jnp.where(weight > 0, weight, 1), 0)
-  observed = {"positive": positive, "count": count}
-  if watched:
-    negatives, mean = r["watched_negative"]
-    r.setdefault("negative", negatives)
-    some = count > 0
-    log_count = jnp.log(jnp.where(some, count, 1))
-    observed["log_mean"] = jnp.where(some, negatives - log_count, 0)
-    observed["mean_logit"] = mean
-  observed = {name: jax.lax.stop_gradient(observed[name]) for name in stats}
-  return _Found(positive, r[denominator], weight > 0, count > 0, observed)
+  defined = found.some_positive & (found.rows["negative_weight"] > 0)
+  value = difference(defined, found.rows["negative"], found.positive)
+  return Contrast(value, found.stats, memory)
 
 
-def _weighted(logit, weight):
-  """log(weight · e^logit); −∞, out of every sum and without gradient, for weight 0."""
-  some = weight > 0
-  return jnp.where(some, logit + jnp.log(jnp.where(some, weight, 1)), -jnp.inf)
+def dclw(
+  anchors, groups, *, relation, temperature, sigma=0.5, score=cosine(), score_params=(),
+  same_set=False, memory=(), stats=(), plan=Plan(),
+):  # fmt: skip
+  """DCL on groups with the von Mises-Fisher weight of the positive.
+
+    L_i = −v_i p_i + log Σ_j w⁻_ij exp ℓ_ij,    v_i = 2 − exp(s_i/σ) / mean_k exp(s_k/σ)
+
+  with s_i = τ_i p_i, the similarity of anchor i's positives: hard positives weigh more. The
+  mean is over all anchors that have a positive, and v carries no gradient. An anchor without
+  a positive, or without a negative, has value 0 and no gradient. σ > 0: `sigma`, in units of
+  the similarity. See the module for the other arguments.
+
+  Yeh et al. 2022, arXiv 2110.06848, eq. 6. A public port lets the gradient through v.
+  """
+  found = find(
+    Channels(relation), anchors, groups, temperature, _DECOUPLED, stats,
+    score=score, score_params=score_params, same_set=same_set, plan=plan,
+  )  # fmt: skip
+  defined = found.some_positive & (found.rows["negative_weight"] > 0)
+  similarity = jax.lax.stop_gradient(found.positive * found.temperature) / sigma
+  count = jnp.maximum(found.some_positive.sum(), 1)
+  log_mean = jax.nn.logsumexp(similarity, where=found.some_positive) - jnp.log(count)
+  weight = 2 - jnp.exp(jnp.where(found.some_positive, similarity - log_mean, 0))
+  value = difference(defined, found.rows["negative"], weight * found.positive)
+  return Contrast(value, found.stats, memory)
 
 
-def _difference(defined, lse, positive):
-  """lse − positive where defined, else 0 without a gradient (lse is −∞ there)."""
-  return jnp.where(defined, jnp.where(defined, lse, 0) - jnp.where(defined, positive, 0), 0)
+def hard_negative(
+  anchors, groups, *, relation, temperature, beta, tau_plus, score=cosine(), score_params=(),
+  same_set=False, memory=(), stats=(), plan=Plan(),
+):  # fmt: skip
+  """Contrastive learning with hard negatives (HCL) on groups.
+
+    L_i = −log( e^{p_i} / (e^{p_i} + G_i) )
+    G_i = max( (N_i R_i − τ⁺ N_i P_i) / (1 − τ⁺),  N_i e^{−1/τ_i} )
+    R_i = Σ_j w⁻_ij e^{(1+β) ℓ_ij} / Σ_j w⁻_ij e^{β ℓ_ij},   P_i = Σ_j w⁺_ij e^{ℓ_ij} / Σ_j w⁺_ij
+
+  with N_i = Σ_j w⁻_ij: negatives weighted by e^{βℓ}, the harder the more, and corrected for
+  the positives that are expected among them. The bound is the least that negatives can
+  contribute at a similarity of at least −1; where it holds, they have no gradient.
+
+  beta: concentration β ≥ 0, in units of logits; 0 leaves the weights uniform.
+  tau_plus: τ⁺ in [0, 1), the share of an anchor's class in the data; 0: no correction.
+  An anchor without a positive has value 0 and no gradient; without a negative, 0 too. See
+  the module for the other arguments.
+
+  Robinson et al. 2021, arXiv 2010.04592, eq. 4 and §3; their code, like this, lets the
+  gradient through the weights.
+  """
+  if not 0 <= tau_plus < 1:
+    raise ValueError(f"tau_plus is the share of a class, 0 ≤ tau_plus < 1, not {tau_plus}")
+  rows = {"hardened": weighted_log_sum_exp, "negative_weight": sum_}
+  rows |= {"hardness": weighted_log_sum_exp} if beta else {}
+  rows |= {"positive": weighted_log_sum_exp} if tau_plus else {}
+  found = find(
+    Channels(relation, beta), anchors, groups, temperature, rows, stats,
+    score=score, score_params=score_params, same_set=same_set, plan=plan,
+  )  # fmt: skip
+  count = found.rows["negative_weight"]
+  some = found.some_positive & (count > 0)
+  log_count = jnp.log(jnp.where(some, count, 1))
+  # All in logarithms: e^ℓ overflows at low temperatures.
+  log_r = jnp.where(some, found.rows["hardened"], 0)  # log(N R)
+  if beta:
+    log_r = log_r + log_count - jnp.where(some, found.rows["hardness"], 0)
+  if tau_plus:
+    log_p = jnp.where(some, found.rows["positive"] - jnp.log(found.positive_weight), 0)
+    share = tau_plus * jnp.exp(jnp.minimum(log_p + log_count - log_r, 80))
+    left = share < 1
+    log_r = jnp.where(left, log_r + jnp.log1p(-jnp.where(left, share, 0)), -jnp.inf)
+    log_r = log_r - np.log1p(-tau_plus)
+  log_g = jnp.maximum(log_r, log_count - 1 / found.temperature)
+  value = jax.nn.softplus(log_g - jnp.where(some, found.positive, 0))
+  return Contrast(jnp.where(some, value, 0), found.stats, memory)
+
+
+def debiased(
+  anchors, groups, *, relation, temperature, tau_plus, score=cosine(), score_params=(),
+  same_set=False, memory=(), stats=(), plan=Plan(),
+):  # fmt: skip
+  """Debiased contrastive loss on groups: `hard_negative` with β = 0.
+
+    G_i = max( (Σ_j w⁻_ij e^{ℓ_ij} − τ⁺ N_i P_i) / (1 − τ⁺),  N_i e^{−1/τ_i} )
+
+  See there; with τ⁺ = 0 as well it is InfoNCE. Chuang et al. 2020, arXiv 2007.00224, eq. 7.
+  """
+  return hard_negative(
+    anchors, groups, relation=relation, temperature=temperature, beta=0, tau_plus=tau_plus,
+    score=score, score_params=score_params, same_set=same_set, memory=memory, stats=stats,
+    plan=plan,
+  )  # fmt: skip

@@ -3,18 +3,19 @@
 Each builds the groups that its paper means and calls the loss on groups. All normalise
 their inputs: the similarity s is the cosine. All return one value per anchor, so the
 paper's loss is the mean of what they return. Temperatures τ > 0 are scalars, or one per
-anchor, and may be traced and differentiated.
+anchor, and may be traced and differentiated. `plan` says how all pairs are evaluated
+(`contrastax.pairwise.Plan`), and changes nothing but time and memory.
 """
 
-import chex
 import jax.numpy as jnp
 
-from contrastax.core import Group, join
 from contrastax.losses import groups as on_groups
-from contrastax.positives import same_example
+from contrastax.losses.arrays import candidates, check_same_shape, labelled, of_index, two_views
+from contrastax.pairwise import Plan
+from contrastax.positives import same_example, same_label
 
 
-def info_nce(anchors, positives, negatives=None, *, temperature):
+def info_nce(anchors, positives, negatives=None, *, temperature, plan=Plan()):
   """InfoNCE, in one direction.
 
     L_i = −s(a_i, p_i)/τ + log( exp(s(a_i, p_i)/τ) + Σ_j exp(s(a_i, n_j)/τ) )
@@ -28,28 +29,26 @@ def info_nce(anchors, positives, negatives=None, *, temperature):
     temperature: τ, scalar or [n].
 
   Returns:
-    [n]. In-batch with n = 1, or with m or k = 0, there is no negative: 0.
+    [n]. In-batch with n = 1 there is no negative: 0.
 
   Oord et al. 2018, arXiv 1807.03748, eq. 4. With a queue: He et al. 2020, arXiv
   1911.05722, eq. 1. MoCo v3's code multiplies by 2τ; this does not.
   """
-  chex.assert_rank([anchors, positives], 2)
-  chex.assert_equal_shape([anchors, positives])
-  n = anchors.shape[0]
-  index = jnp.arange(n)
-  queries = Group(anchors, {"index": index, "view": jnp.zeros(n, int)})
+  check_same_shape(anchors=anchors, positives=positives)
+  index = of_index(anchors)
   if negatives is None:
-    candidates = (_candidates(positives, index, 1),)
+    groups = (candidates(positives, index, 1),)
   else:
     none = jnp.full(negatives.shape[:-1], -1)
-    keys = _candidates(positives[:, None], index[:, None], 1)
-    candidates = (keys, _candidates(negatives, none, 1, as_positive=0))
+    keys = candidates(positives[:, None], index[:, None], 1)
+    groups = (keys, candidates(negatives, none, 1, as_positive=0))
+  queries = candidates(anchors, index, 0)
   return on_groups.info_nce(
-    queries, candidates, relation=same_example(), temperature=temperature
+    queries, groups, relation=same_example(), temperature=temperature, plan=plan
   ).value
 
 
-def nt_xent(z1, z2, *, temperature):
+def nt_xent(z1, z2, *, temperature, plan=Plan()):
   """NT-Xent, SimCLR's loss: every view of every example is an anchor.
 
     L_i = −s(z_i, z_i⁺)/τ + log Σ_{j ≠ i} exp(s(z_i, z_j)/τ)
@@ -66,13 +65,13 @@ def nt_xent(z1, z2, *, temperature):
   Chen et al. 2020, arXiv 2002.05709, eq. 1. Google's code returns the sum of the two
   views' means: twice the mean of this.
   """
-  views = _two_views(z1, z2)
+  views = two_views(z1, z2)
   return on_groups.info_nce(
-    views, (views,), relation=same_example(), temperature=temperature, same_set=True
+    views, (views,), relation=same_example(), temperature=temperature, same_set=True, plan=plan
   ).value
 
 
-def dcl(z1, z2, *, temperature):
+def dcl(z1, z2, *, temperature, plan=Plan()):
   """Decoupled contrastive loss: NT-Xent without the positive in the denominator.
 
     L_i = −s(z_i, z_i⁺)/τ + log Σ_j exp(s(z_i, z_j)/τ), j over the other examples' vectors
@@ -87,20 +86,113 @@ def dcl(z1, z2, *, temperature):
   Yeh et al. 2022, arXiv 2110.06848, eq. 5. The paper sums the two directions: twice the
   mean of this. A public port uses one direction and unnormalised inputs.
   """
-  views = _two_views(z1, z2)
+  views = two_views(z1, z2)
   return on_groups.dcl(
-    views, (views,), relation=same_example(), temperature=temperature, same_set=True
+    views, (views,), relation=same_example(), temperature=temperature, same_set=True, plan=plan
   ).value
 
 
-def _two_views(z1, z2):
-  chex.assert_rank([z1, z2], 2)
-  chex.assert_equal_shape([z1, z2])
-  index = jnp.arange(z1.shape[0])
-  return join(_candidates(z1, index, 0), _candidates(z2, index, 1))
+def dclw(z1, z2, *, temperature, sigma=0.5, plan=Plan()):
+  """DCL with the von Mises-Fisher weight: hard positives pull more.
+
+    L_i = −v_i s(z_i, z_i⁺)/τ + log Σ_j exp(s(z_i, z_j)/τ), j over the other examples' vectors
+    v_i = 2 − exp(s(z_i, z_i⁺)/σ) / mean_k exp(s(z_k, z_k⁺)/σ)
+
+  The mean is over all examples, of all devices; v carries no gradient.
+
+  Args:
+    z1, z2: [n, d], the two views; row i of both is the same example.
+    temperature: τ, scalar or [2n].
+    sigma: σ > 0, in units of the cosine.
+
+  Returns:
+    [2n], anchors z1 first. With n = 1 there is no negative: 0.
+
+  Yeh et al. 2022, arXiv 2110.06848, eq. 6. lightly on several devices takes the mean over the
+  device's own examples; a public port lets the gradient through v.
+  """
+  views = two_views(z1, z2)
+  return on_groups.dclw(
+    views, (views,), relation=same_example(), temperature=temperature, sigma=sigma,
+    same_set=True, plan=plan,
+  ).value  # fmt: skip
 
 
-def _candidates(vectors, index, view, *, as_positive=1):
-  one = jnp.ones(index.shape, jnp.promote_types(vectors.dtype, jnp.float32))
-  side = {"index": index, "view": jnp.full(index.shape, view)}
-  return Group(vectors, {**side, "as_positive": as_positive * one, "as_negative": one})
+def sup_con(z, labels, *, temperature, plan=Plan()):
+  """Supervised contrastive loss, L_out: the mean over positives outside the logarithm.
+
+    L_i = −1/|P(i)| Σ_{p ∈ P(i)} log( exp(s(z_i, z_p)/τ) / Σ_{a ≠ i} exp(s(z_i, z_a)/τ) )
+
+  P(i): the other vectors of i's label.
+
+  Args:
+    z: [n, d]; all views of all examples, one after another.
+    labels: [n], int.
+    temperature: τ, scalar or [n].
+
+  Returns:
+    [n]. An anchor without a positive has value 0, and its place in a mean, as in the
+    authors' code; pytorch-metric-learning drops it, and all anchors whose loss is 0.
+
+  Khosla et al. 2020, arXiv 2004.11362, eq. 2. The authors' code multiplies by τ/0.07.
+  """
+  group = labelled(z, labels)
+  return on_groups.info_nce(
+    group, (group,), relation=same_label(), temperature=temperature, same_set=True, plan=plan
+  ).value
+
+
+def sup_con_in(z, labels, *, temperature, plan=Plan()):
+  """Supervised contrastive loss, L_in: the mean over positives inside the logarithm.
+
+    L_i = −log( 1/|P(i)| Σ_{p ∈ P(i)} exp(s(z_i, z_p)/τ) / Σ_{a ≠ i} exp(s(z_i, z_a)/τ) )
+
+  Arguments and returns as `sup_con`, which it never exceeds. Khosla et al. 2020, arXiv
+  2004.11362, eq. 3. solo-learn leaves out 1/|P(i)|: the same gradient.
+  """
+  group = labelled(z, labels)
+  return on_groups.sup_con_in(
+    group, (group,), relation=same_label(), temperature=temperature, same_set=True, plan=plan
+  ).value
+
+
+def hard_negative(z1, z2, *, temperature, beta, tau_plus, plan=Plan()):
+  """Contrastive learning with hard negatives (HCL).
+
+    L_i = −log( e^{p_i} / (e^{p_i} + G_i) ),  p_i = s(z_i, z_i⁺)/τ,  ℓ_ij = s(z_i, z_j)/τ
+    G_i = max( (N Σ_j e^{(1+β)ℓ_ij} / Σ_j e^{βℓ_ij} − τ⁺ N e^{p_i}) / (1 − τ⁺),  N e^{−1/τ} )
+
+  j over the N = 2n − 2 vectors of the other examples.
+
+  Args:
+    z1, z2: [n, d], the two views; row i of both is the same example.
+    temperature: τ, scalar or [2n].
+    beta: concentration β ≥ 0, in units of logits: the harder, the more a negative weighs.
+    tau_plus: τ⁺ in [0, 1), the share of an example's class in the data.
+
+  Returns:
+    [2n], anchors z1 first. With n = 1 there is no negative: 0.
+
+  Robinson et al. 2021, arXiv 2010.04592, eq. 4. The authors' code does not normalise; a
+  PyGCL release weighs by β s² instead.
+  """
+  views = two_views(z1, z2)
+  return on_groups.hard_negative(
+    views, (views,), relation=same_example(), temperature=temperature, beta=beta,
+    tau_plus=tau_plus, same_set=True, plan=plan,
+  ).value  # fmt: skip
+
+
+def debiased(z1, z2, *, temperature, tau_plus, plan=Plan()):
+  """Debiased contrastive loss: corrects for negatives that are of the anchor's own class.
+
+    G_i = max( (Σ_j e^{ℓ_ij} − τ⁺ N e^{p_i}) / (1 − τ⁺),  N e^{−1/τ} )
+
+  in place of the sum of negatives; see `hard_negative`, of which it is the case β = 0.
+  With τ⁺ = 0 it is `nt_xent`. Chuang et al. 2020, arXiv 2007.00224, eq. 7, one positive.
+  """
+  views = two_views(z1, z2)
+  return on_groups.debiased(
+    views, (views,), relation=same_example(), temperature=temperature, tau_plus=tau_plus,
+    same_set=True, plan=plan,
+  ).value  # fmt: skip

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from contrastax.core import named
 from contrastax.evaluation import embedding_std
-from contrastax.losses.groups import STATS
+from contrastax.losses.family import STATS
 
 
 def init(method, key, batch):

@@ -1,10 +1,17 @@
-"""The pairwise engine: reductions over all pairs of two sets."""
+"""The pairwise engine: reductions over all pairs of two sets; dense, in tiles, around a ring."""
 
+from contrastax.pairwise.plan import Plan as Plan
 from contrastax.pairwise.reduce import reduce as reduce
+from contrastax.pairwise.reductions import count as count
 from contrastax.pairwise.reductions import log_sum_exp as log_sum_exp
+from contrastax.pairwise.reductions import max_ as max_
+from contrastax.pairwise.reductions import min_ as min_
 from contrastax.pairwise.reductions import softmax_mean as softmax_mean
 from contrastax.pairwise.reductions import sum_ as sum_
+from contrastax.pairwise.reductions import weighted_log_sum_exp as weighted_log_sum_exp
+from contrastax.pairwise.scores import bilinear as bilinear
 from contrastax.pairwise.scores import cosine as cosine
 from contrastax.pairwise.scores import dot as dot
+from contrastax.pairwise.scores import multilinear as multilinear
 from contrastax.pairwise.scores import negative_squared_distance as negative_squared_distance
 from contrastax.pairwise.scores import unit as unit

@@ -1,8 +1,7 @@
 """The engine: reductions over all pairs of anchors and candidates, stated once.
 
-A loss says which pair quantities it needs (its channels) and how each is reduced; how
-that is evaluated is decided here alone. This is the dense evaluation: it forms the
-[n, m] matrix of each group, and is differentiated by JAX.
+A loss says which pair quantities it needs (its channels) and how each is reduced. How
+that is evaluated is said by a plan, and changes nothing but time and memory.
 """
 
 from __future__ import annotations
@@ -11,11 +10,13 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 
 from contrastax.core import Group, Score
+from contrastax.pairwise.plan import Plan, even
+from contrastax.pairwise.tiles import Kind, Set, Spec, dense, tiled
 
 
 def reduce(
@@ -25,10 +26,12 @@ def reduce(
   *,
   score: Score,
   rows: Mapping[str, Any],
+  observe: Mapping[str, Any] | None = None,
   score_params: Any = (),
   shared: Any = (),
   both: bool = False,
   same_set: bool = False,
+  plan: Plan = Plan(),
 ):
   """Reduces pair quantities over all candidates of each anchor.
 
@@ -37,82 +40,233 @@ def reduce(
 
   Args:
     channels: `(similarity, anchor side, candidate side, shared) -> {name: quantity}` (for
-      `softmax_mean` a pair of quantities), elementwise: similarity is [n, m] (or [n, k]) and sides come shaped to broadcast
-      against it. A module-level function or a frozen dataclass of Python values: it is
-      the key under which the evaluation is compiled.
+      `softmax_mean` a pair of quantities), elementwise: similarity is [n, m] (or [n, k], or a
+      tile of these) and sides come shaped to broadcast against it. A module-level function or
+      a frozen dataclass of Python values: it is the key under which the evaluation is
+      compiled. What is traced enters by sides, `score_params` or `shared`.
     anchors: vectors [n, d] and their sides.
     groups: candidates, each [m, d] or, a set per anchor, [n, k, d].
     score: where vectors meet, with `score_params`.
     rows: {channel: reduction}; channels that are not named cost nothing.
+    observe: as `rows`, for what needs no gradient: it costs no backward pass.
     shared: traced arrays that all pairs see.
-    both: also exchange the roles, on the same score: every candidate of a shared group
+    both: also exchange the roles, on the same scores: every candidate of a shared group
       is an anchor, and the anchors are its candidates.
-    same_set: the first group's vectors are the anchors' own.
+    same_set: the first group's vectors are the anchors' own, which are read in their place.
+    plan: how it is evaluated.
 
   Returns:
     {channel: [n]}; with `both`, a pair of that and a list with one {channel: [m]} per
     group, None for a set per anchor.
+
+  Raises:
+    ValueError, in one line, for shapes that do not fit, an empty group, sides that differ,
+    a traced value where it cannot enter, a batch that the plan's mesh does not divide.
   """
-  _check(anchors, groups, same_set)
-  return _dense(
-    channels, score, tuple(rows.items()), both, anchors, tuple(groups), score_params, shared
+  groups, observe = tuple(groups), observe or {}
+  rows = (*((name, r, hasattr(r, "pull")) for name, r in rows.items()),
+          *((name, r, False) for name, r in observe.items()))  # fmt: skip
+  _check(anchors, groups, same_set, score, score_params)
+  for part in (channels, score):
+    _check_hashable(part)
+  found, columns = _evaluate(
+    channels, score, rows, both, same_set, plan, anchors, groups, score_params, shared
   )
+  return (found, columns) if both else found
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _dense(channels, score, rows, both, anchors, groups, score_params, shared):
-  def tile(similarity, a, c):
-    quantities = channels(similarity, a, c, shared)
-    return {
-      name: jax.tree.map(lambda x: jnp.broadcast_to(x, similarity.shape), quantities[name])
-      for name, _ in rows
-    }
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4, 5))
+def _evaluate(channels, score, rows, both, same_set, plan, anchors, groups, score_params, shared):
+  _check_closures(channels, score, anchors, groups, score_params, shared)
+  n = anchors.vectors.shape[0]
+  block = plan.blocks(n, sum(g.vectors.shape[-2] for g in groups))
+  rest = channels, score, rows, both, same_set, block
+  if block is None or plan.devices == 1:
+    return _here(*rest, None, anchors, groups, score_params, shared)
 
-  scores = [score(score_params, anchors.vectors, group.vectors) for group in groups]
-  start = jnp.zeros(anchors.vectors.shape[0], scores[0].dtype)
-  states = {name: reduction.init(start) for name, reduction in rows}
-  for group, similarity in zip(groups, scores, strict=True):
-    candidates = group.side if group.per_anchor else _along(group.side, 0)
-    part = tile(similarity, _along(anchors.side, 1), candidates)
-    states = {name: r.add(states[name], part[name], 1) for name, r in rows}
-  result = {name: r.finish(states[name]) for name, r in rows}
-  if not both:
-    return result
+  axis, devices = plan.axis, plan.devices
+  if n % devices:
+    raise ValueError(
+      f"{n} anchors, of shape {anchors.vectors.shape}, are not divided by the {devices} devices of "
+      f"axis {axis!r}; take a multiple of {devices}"
+    )
+  # A group that the ring does not divide stays whole on every device, and does not travel.
+  travels = tuple(not g.per_anchor and g.vectors.shape[0] % devices == 0 for g in groups)
+  for group, moves in zip(groups, travels, strict=True):
+    if both and not (moves or group.per_anchor):
+      raise ValueError(
+        f"{group.vectors.shape[0]} candidates, of shape {group.vectors.shape}, are not divided by the "
+        f"{devices} devices of axis {axis!r}, which both directions need"
+      )
+  whole, divided = PartitionSpec(), PartitionSpec(axis)
+  ring = functools.partial(_here, *rest, (axis, devices, travels))
+  return jax.shard_map(
+    ring,
+    mesh=plan.mesh,
+    in_specs=(
+      divided,
+      tuple(divided if g.per_anchor or t else whole for g, t in zip(groups, travels, strict=True)),
+      whole,
+      whole,
+    ),
+    out_specs=(divided, divided),
+    axis_names={axis},
+  )(anchors, groups, score_params, shared)
 
-  columns = []
-  for group, similarity in zip(groups, scores, strict=True):
-    if group.per_anchor:
-      columns.append(None)
+
+def _here(
+  channels, score, rows, both, same_set, block, ring, anchors, groups, score_params, shared
+):
+  """The evaluation of what lies on this device, dense or in tiles; with `ring`, of its part."""
+  axis, devices, travels = ring or (None, 1, (False,) * len(groups))
+  if ring:
+    varying = functools.partial(_varying, axis=axis)
+    anchors, groups, score_params, shared = jax.tree.map(
+      varying, (anchors, groups, score_params, shared)
+    )
+  once = getattr(score, "once", lambda params, vectors, anchor: vectors)
+  own = same_set and getattr(score, "symmetric", False) and not both and block is not None
+  shard = jax.lax.axis_index(axis) if ring else 0
+
+  def numbered(vectors, start, moves):
+    """Places of candidates: their numbers in the whole."""
+    places = start + jnp.arange(vectors.shape[-2], dtype=jnp.int32)
+    places = places + shard * vectors.shape[-2] if moves else places
+    return _varying(places, axis) if ring else places
+
+  sets, first = [], 0
+  a_once = once(score_params, anchors.vectors, True)
+  for at, (group, moves) in enumerate(zip(groups, travels, strict=True)):
+    place = numbered(group.vectors, first, moves)
+    first += group.vectors.shape[-2] * (devices if moves else 1)
+    if own and at == 0:
+      sets.append(None)
       continue
-    # Channels are elementwise, so exchanged roles broadcast the other way: no transpose.
-    part = tile(similarity, _along(group.side, 0), _along(anchors.side, 1))
-    start = jnp.zeros(group.vectors.shape[0], similarity.dtype)
-    columns.append({name: r.finish(r.add(r.init(start), part[name], 0)) for name, r in rows})
-  return result, columns
+    if group.per_anchor:
+      place = jnp.broadcast_to(place, group.vectors.shape[:2])
+    mine = same_set and at == 0
+    vectors = once(score_params, anchors.vectors if mine else group.vectors, False)
+    exchanged = group.side if both and not group.per_anchor else {}
+    sets.append(Set(vectors, group.side, exchanged, place))
+  as_candidates = groups[0].side if own else anchors.side if both else {}
+  rows_set = Set(a_once, anchors.side, as_candidates, numbered(anchors.vectors, 0, bool(ring)))
+
+  meet = getattr(score, "meet", score)
+  n = anchors.vectors.shape[0]
+  if block is None:
+    kinds = tuple(Kind(g.per_anchor, False, False, False) for g in groups)
+    spec = Spec(meet, channels, rows, both, kinds)
+    return dense(spec, rows_set, tuple(sets), score_params, shared)
+
+  blocks, kinds, cut = even(n, block[0]), [], []
+  for at, (group, moves, candidates) in enumerate(zip(groups, travels, sets, strict=True)):
+    mine, size = own and at == 0, group.vectors.shape[0]
+    theirs = blocks if group.per_anchor or mine else even(size, block[1])
+    padded = not group.per_anchor and theirs[0] * theirs[1] != size
+    padded |= (both or mine) and blocks[0] * blocks[1] != n
+    kinds.append(Kind(group.per_anchor, mine, padded, moves))
+    cut.append(None if mine else _cut(candidates, *theirs))
+  spec = Spec(meet, channels, rows, both, tuple(kinds), (axis, devices) if ring else None)
+  found, columns = tiled(spec, _cut(rows_set, *blocks), tuple(cut), score_params, shared)
+  found = _joined(found, n)
+  sizes = [g.vectors.shape[0] for g in groups]
+  return found, [c and _joined(c, size) for c, size in zip(columns, sizes, strict=True)]
 
 
-def _along(side, axis):
-  return {name: jnp.expand_dims(values, axis) for name, values in side.items()}
+def _cut(rows: Set, number, size):
+  """[number · size, …] as [number, size, …], padded with copies of the first row.
+
+  Not with zeros: a zero vector has no cosine gradient, and 0 · NaN is NaN.
+  """
+
+  def cut(x, fill=None):
+    missing = number * size - x.shape[0]
+    if missing:
+      first = x[:1] if fill is None else jnp.full_like(x[:1], fill)
+      x = jnp.concatenate([x, jnp.broadcast_to(first, (missing, *x.shape[1:]))])
+    return x.reshape(number, size, *x.shape[1:])
+
+  return Set(*jax.tree.map(cut, rows[:-1]), cut(rows.place, -1))
 
 
-def _check(anchors, groups, same_set):
-  chex.assert_rank(anchors.vectors, 2)
-  n, d = anchors.vectors.shape
-  chex.assert_tree_shape_prefix(anchors.side, (n,), custom_message="sides of the anchors")
+def _joined(blocks, size):
+  return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:size], blocks)
+
+
+def _varying(x, axis):
+  """x as a value that may differ from device to device; the transpose of this is the sum."""
+  varying = jax.typeof(x).mat.varying
+  return x if axis in varying else jax.lax.pcast(x, axis, to="varying")
+
+
+def _check(anchors, groups, same_set, score, score_params):
+  if jax.sharding.get_abstract_mesh().manual_axes:
+    raise ValueError(
+      "inside shard_map a loss would see its own device's pairs only; call it outside, on the "
+      "whole batch, with plan=Plan(mesh=mesh)"
+    )
+  shape = anchors.vectors.shape
+  if len(shape) != 2 or not shape[0]:
+    raise ValueError(f"anchors are [n, d] with n > 0, not {shape}")
   if not groups:
     raise ValueError("reduce: no candidate group; an anchor needs at least its keys")
-  for group in groups:
-    chex.assert_rank(group.vectors, {2, 3})
-    leading = (n,) if group.per_anchor else ()
-    chex.assert_shape(group.vectors, (*leading, None, d))
+  _check_sides("the anchors", anchors)
+  for at, group in enumerate(groups):
+    theirs = group.vectors.shape
+    if len(theirs) not in (2, 3) or (group.per_anchor and theirs[0] != shape[0]):
+      raise ValueError(
+        f"group {at} is [m, d] or, a set per anchor, [n, k, d]; it is {theirs}, the anchors {shape}"
+      )
+    if not theirs[-2]:
+      raise ValueError(f"group {at} is empty: candidates {theirs}, anchors {shape}")
     if group.side.keys() != groups[0].side.keys():
       raise ValueError(
         f"groups of one call carry the same sides: {sorted(groups[0].side)} and {sorted(group.side)}"
       )
-    for name, values in group.side.items():
-      chex.assert_tree_shape_prefix(values, group.vectors.shape[:-1], custom_message=name)
-  if same_set and groups[0].vectors.shape != anchors.vectors.shape:
+    _check_sides(f"group {at}", group)
+    found = jax.eval_shape(score, score_params, anchors.vectors, group.vectors).shape
+    if found != (shape[0], theirs[-2]):
+      raise ValueError(
+        f"the score of anchors {shape} and candidates {theirs} is {found}, not {(shape[0], theirs[-2])}"
+      )
+  if same_set and groups[0].vectors.shape != shape:
     raise ValueError(
       f"same_set says that the keys are the anchors, but their shapes are "
-      f"{groups[0].vectors.shape} and {anchors.vectors.shape}"
+      f"{groups[0].vectors.shape} and {shape}"
     )
+
+
+def _check_sides(owner, group):
+  leading = group.vectors.shape[:-1]
+  for name, values in group.side.items():
+    if jnp.shape(values)[: len(leading)] != leading:
+      raise ValueError(
+        f"side {name!r} of {owner} has shape {jnp.shape(values)}, the vectors {group.vectors.shape}"
+      )
+
+
+def _check_hashable(part):
+  try:
+    hash(part)
+  except TypeError:
+    raise ValueError(
+      f"{type(part).__name__} holds an array; channels and scores are functions or frozen "
+      f"dataclasses of Python values, and arrays enter by a side, score_params or shared"
+    ) from None
+
+
+def _check_closures(channels, score, anchors, groups, score_params, shared):
+  """A traced value that a channel or score closes over would be lost in the backward pass."""
+
+  def tile(anchors, group, score_params, shared):
+    similarity = score(score_params, anchors.vectors, group.vectors)
+    a = {name: jnp.expand_dims(x, 1) for name, x in anchors.side.items()}
+    c = group.side if group.per_anchor else {name: x[None] for name, x in group.side.items()}
+    return channels(similarity, a, c, shared)
+
+  for value in jax.make_jaxpr(tile)(anchors, groups[0], score_params, shared).consts:
+    if isinstance(value, jax.core.Tracer):
+      raise ValueError(
+        f"channels or score close over a traced value of shape {value.shape}; hand it in by a side "
+        f"(one per anchor or candidate), by score_params or by shared"
+      )

@@ -1,9 +1,15 @@
-"""Reductions of a channel over candidates, as states that can be fed piece by piece.
+"""Reductions of a channel over candidates, as monoids: what a tile gives, and how two join.
 
-`init(like)` starts a state for rows shaped like `like`; `add(state, x, axis)` takes in
-more candidates, which lie on `axis` of x; `finish(state)` is the result. `identity` is
-the value of a pair that does not take part. Feeding pieces in any split gives the
-result of the whole, so an evaluation may cut the candidates as it likes.
+`empty(like)` is the state of rows, shaped like `like`, that have met no pair;
+`of(x, places, axis)` the state of one tile, whose candidates lie on `axis` of x and have the
+numbers `places`; `merge(a, b)` joins the states of disjoint sets of candidates;
+`finish(state)` is the result. Tiles in any split and any order give the same result, so an
+evaluation may cut the candidates as it likes. `identity` is the value of a pair that does
+not take part.
+
+`pull(x, places, state, g, axis)` is the transpose, for an evaluation that forgets x and
+computes it again: the cotangent of x, from the final state and the result's cotangent g.
+A reduction without `pull` has no gradient.
 """
 
 import dataclasses
@@ -18,11 +24,36 @@ class Sum:
 
   identity = 0.0
 
-  def init(self, like):
+  def empty(self, like):
     return jnp.zeros_like(like)
 
-  def add(self, state, x, axis):
-    return state + x.sum(axis)
+  def of(self, x, places, axis):
+    return x.sum(axis)
+
+  def merge(self, a, b):
+    return a + b
+
+  def finish(self, state):
+    return state
+
+  def pull(self, x, places, state, g, axis):
+    return jnp.broadcast_to(jnp.expand_dims(g, axis), x.shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class Count:
+  """How many x_ij are not 0 (or True): int32, without gradient."""
+
+  identity = 0
+
+  def empty(self, like):
+    return jnp.zeros_like(like, dtype=jnp.int32)
+
+  def of(self, x, places, axis):
+    return (x != 0).sum(axis, dtype=jnp.int32)
+
+  def merge(self, a, b):
+    return a + b
 
   def finish(self, state):
     return state
@@ -34,13 +65,43 @@ class LogSumExp:
 
   identity = -jnp.inf
 
-  def init(self, like):
+  def empty(self, like):
+    return weighted_log_sum_exp.empty(like)
+
+  def of(self, x, places, axis):
+    return weighted_log_sum_exp.of((x, 1.0), places, axis)
+
+  def merge(self, a, b):
+    return weighted_log_sum_exp.merge(a, b)
+
+  def finish(self, state):
+    return weighted_log_sum_exp.finish(state)
+
+  def pull(self, x, places, state, g, axis):
+    return weighted_log_sum_exp.pull((x, 1.0), places, state, g, axis)[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightedLogSumExp:
+  """Of pairs (x, w), w ≥ 0: log Σ_j w_ij exp x_ij; −∞, with zero gradient, for a row of no pairs.
+
+  A pair of weight 0 is none, whatever its x; the gradient by its weight is 0.
+  """
+
+  identity = (-jnp.inf, 0.0)
+
+  def empty(self, like):
     return jnp.full_like(like, -jnp.inf), jnp.zeros_like(like)
 
-  def add(self, state, x, axis):
-    top, total = state
-    new = jnp.maximum(top, jax.lax.stop_gradient(x.max(axis, initial=-jnp.inf)))
-    return new, total * _exp(top, new) + _exp(x, jnp.expand_dims(new, axis)).sum(axis)
+  def of(self, x, places, axis):
+    exponent, weight = x
+    top = _top(exponent, weight, axis)
+    return top, (weight * _mass(exponent, weight, top, axis)).sum(axis)
+
+  def merge(self, a, b):
+    (top, total), (top_b, total_b) = a, b
+    new = jnp.maximum(top, top_b)
+    return new, total * _exp(top, new) + total_b * _exp(top_b, new)
 
   def finish(self, state):
     top, total = state
@@ -48,33 +109,137 @@ class LogSumExp:
     # The inner where keeps the gradient of log away from 0: where alone would give 0 · ∞.
     return jnp.where(some, jnp.log(jnp.where(some, total, 1)) + _finite(top), -jnp.inf)
 
+  def pull(self, x, places, state, g, axis):
+    exponent, weight = x
+    top, total = state
+    scale = jnp.where(total > 0, g / jnp.where(total > 0, total, 1), 0)
+    to_weight = _mass(exponent, weight, top, axis) * jnp.expand_dims(scale, axis)
+    return weight * to_weight, to_weight
+
 
 @dataclasses.dataclass(frozen=True)
 class SoftmaxMean:
-  """Of pairs (x, v): (log Σ_j exp x_ij, Σ_j softmax_j(x_i)·v_ij); (−∞, 0) for a row of no pairs."""
+  """Of triples (x, w, v): (log Σ_j w e^x, Σ_j w e^x v / Σ_j w e^x); (−∞, 0) for a row of no pairs."""
 
-  identity = (-jnp.inf, 0.0)
+  identity = (-jnp.inf, 0.0, 0.0)
 
-  def init(self, like):
-    return *LogSumExp().init(like), jnp.zeros_like(like)
+  def empty(self, like):
+    return *weighted_log_sum_exp.empty(like), jnp.zeros_like(like)
 
-  def add(self, state, x, axis):
-    exponent, value = x
-    top, total, weighted = state
-    new, total = LogSumExp().add((top, total), exponent, axis)
-    mass = _exp(exponent, jnp.expand_dims(new, axis))
-    return new, total, weighted * _exp(top, new) + (mass * value).sum(axis)
+  def of(self, x, places, axis):
+    exponent, weight, value = x
+    top = _top(exponent, weight, axis)
+    mass = weight * _mass(exponent, weight, top, axis)
+    return top, mass.sum(axis), (mass * value).sum(axis)
+
+  def merge(self, a, b):
+    top, total = weighted_log_sum_exp.merge(a[:2], b[:2])
+    return top, total, a[2] * _exp(a[0], top) + b[2] * _exp(b[0], top)
 
   def finish(self, state):
-    top, total, weighted = state
+    return weighted_log_sum_exp.finish(state[:2]), self._mean(state)
+
+  def pull(self, x, places, state, g, axis):
+    exponent, weight, value = x
+    to_lse, to_mean = (
+      weighted_log_sum_exp.pull((exponent, weight), places, state[:2], part, axis) for part in g
+    )
+    beside = value - jnp.expand_dims(self._mean(state), axis)
+    return (*(one + other * beside for one, other in zip(to_lse, to_mean, strict=True)), to_mean[0])
+
+  def _mean(self, state):
+    _, total, weighted = state
     some = total > 0
-    mean = jnp.where(some, weighted / jnp.where(some, total, 1), 0)
-    return LogSumExp().finish((top, total)), mean
+    return jnp.where(some, weighted / jnp.where(some, total, 1), 0)
 
 
-log_sum_exp = LogSumExp()
-softmax_mean = SoftmaxMean()
+@dataclasses.dataclass(frozen=True)
+class Extremum:
+  """max_j x_ij (sign 1) or min_j x_ij (sign −1); ∓∞, with zero gradient, for a row of no pairs.
+
+  The gradient is that of the first candidate with this value. It is found by its place: a
+  comparison with the value computed again could miss it by a rounding.
+  """
+
+  sign: int
+
+  @property
+  def identity(self):
+    return -self.sign * jnp.inf
+
+  def empty(self, like):
+    return jnp.full_like(like, self.identity), jnp.full_like(like, -1, dtype=jnp.int32)
+
+  def of(self, x, places, axis):
+    at = jnp.expand_dims((self.sign * x).argmax(axis), axis)
+    value = jnp.take_along_axis(x, at, axis).squeeze(axis)
+    place = jnp.take_along_axis(jnp.broadcast_to(places, x.shape), at, axis).squeeze(axis)
+    return value, jnp.where(value == self.identity, -1, place)
+
+  def merge(self, a, b):
+    further = self.sign * b[0] > self.sign * a[0]
+    earlier = (b[0] == a[0]) & (b[1] < a[1])
+    return jax.tree.map(lambda of_a, of_b: jnp.where(further | earlier, of_b, of_a), a, b)
+
+  def finish(self, state):
+    return state[0]
+
+  def pull(self, x, places, state, g, axis):
+    return jnp.where(places == jnp.expand_dims(state[1], axis), jnp.expand_dims(g, axis), 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class TopK:
+  """The k largest x_ij, in falling order, and their places j, both [n, k].
+
+  The place is the candidate's number in the sequence of all groups; of equal values the
+  lower place comes first. A row of fewer pairs ends in (−∞, −1). No gradient: gather the
+  places into a set per anchor, and reduce that.
+  """
+
+  k: int
+  identity = -jnp.inf
+
+  def empty(self, like):
+    row = jnp.expand_dims(like, -1).repeat(self.k, -1)
+    return jnp.full_like(row, -jnp.inf), jnp.full_like(row, -1, dtype=jnp.int32)
+
+  def of(self, x, places, axis):
+    x, places = (jnp.moveaxis(v, axis, -1) for v in (x, jnp.broadcast_to(places, x.shape)))
+    values, at = jax.lax.top_k(x, min(self.k, x.shape[-1]))  # of equal ones the first comes first
+    found = jnp.where(values == -jnp.inf, -1, jnp.take_along_axis(places, at, -1))
+    rest = [(0, 0)] * (values.ndim - 1) + [(0, self.k - values.shape[-1])]
+    return jnp.pad(values, rest, constant_values=-jnp.inf), jnp.pad(found, rest, constant_values=-1)
+
+  def merge(self, a, b):
+    values, places = (jnp.concatenate(both, -1) for both in zip(a, b, strict=True))
+    falling, places = jax.lax.sort((-values, places), num_keys=2)
+    return -falling[..., : self.k], places[..., : self.k]
+
+  def finish(self, state):
+    return state
+
+
 sum_ = Sum()
+count = Count()
+log_sum_exp = LogSumExp()
+weighted_log_sum_exp = WeightedLogSumExp()
+softmax_mean = SoftmaxMean()
+max_ = Extremum(1)
+min_ = Extremum(-1)
+top_k = TopK
+
+
+def _top(exponent, weight, axis):
+  taken = jnp.where(weight > 0, exponent, -jnp.inf)
+  return jax.lax.stop_gradient(taken.max(axis))
+
+
+def _mass(exponent, weight, top, axis):
+  """exp(x − top) of pairs of some weight, else 0: their x may be anything, so it is not used."""
+  taken = weight > 0
+  beside = exponent - jnp.expand_dims(_finite(top), axis)
+  return jnp.where(taken, jnp.exp(jnp.where(taken, beside, 0)), 0)
 
 
 def _exp(x, top):

@@ -1,4 +1,10 @@
-"""Scores: the only place where vectors meet. Each is [n, m], or [n, k] for a set per anchor."""
+"""Scores: the only place where vectors meet. Each is [n, m], or [n, k] for a set per anchor.
+
+A score may do its work in two parts, score(params, a, c) = meet(params, once(params, a, True),
+once(params, c, False)): what concerns one vector alone is done once and not in every tile.
+`symmetric` says that score(a, c) = score(c, a). A score of a user's own needs neither: any
+`(params, anchors, candidates) -> [n, m]` is one, if it is hashable.
+"""
 
 import dataclasses
 
@@ -6,62 +12,179 @@ import jax
 import jax.numpy as jnp
 
 
-class _Parameterless:
+class _InTwoParts:
+  symmetric = True
+
   def init(self, key, d):
     return ()
 
-
-@dataclasses.dataclass(frozen=True)
-class dot(_Parameterless):
-  """a·c."""
+  def once(self, params, vectors, anchor):
+    return vectors
 
   def __call__(self, params, anchors, candidates):
+    once = self.once(params, anchors, True), self.once(params, candidates, False)
+    return self.meet(params, *once)
+
+
+@dataclasses.dataclass(frozen=True)
+class dot(_InTwoParts):
+  """a·c."""
+
+  def meet(self, params, anchors, candidates):
     return _product(anchors, candidates)
 
 
 @dataclasses.dataclass(frozen=True)
-class cosine(_Parameterless):
+class cosine(_InTwoParts):
   """a·c / (‖a‖‖c‖), in [−1, 1]; a vector of no entry above 1e-12 has cosine 0 and no gradient."""
 
-  def __call__(self, params, anchors, candidates):
-    return _product(unit(anchors), unit(candidates))
+  def once(self, params, vectors, anchor):
+    if vectors.dtype == _wide(vectors).dtype:
+      return unit(vectors)
+    # Unit vectors of half precision would be rounded again: their lengths divide the product.
+    return _without_length(vectors)
+
+  def meet(self, params, anchors, candidates):
+    if not isinstance(anchors, tuple):
+      return _product(anchors, candidates)
+    (a, of_a), (c, of_c) = anchors, candidates
+    return _product(a, c) * of_a[:, None] * (of_c if c.ndim == 3 else of_c[None])
 
 
 @dataclasses.dataclass(frozen=True)
-class negative_squared_distance(_Parameterless):
+class negative_squared_distance(_InTwoParts):
   """−‖a − c‖², at most 0; exactly 0 for equal vectors only up to rounding."""
 
-  def __call__(self, params, anchors, candidates):
-    anchors, candidates = _wide(anchors), _wide(candidates)
-    squares = (candidates**2).sum(-1)
-    squares = (anchors**2).sum(-1)[:, None] + (squares if candidates.ndim == 3 else squares[None])
-    return jnp.minimum(2 * _product(anchors, candidates) - squares, 0)
+  def once(self, params, vectors, anchor):
+    return vectors, (_wide(vectors) ** 2).sum(-1)
+
+  def meet(self, params, anchors, candidates):
+    (a, of_a), (c, of_c) = anchors, candidates
+    squares = of_a[:, None] + (of_c if c.ndim == 3 else of_c[None])
+    return jnp.minimum(2 * _product(a, c) - squares, 0)
 
 
-def unit(vectors):
-  """v/‖v‖ along the last axis, for any finite v; no entry above 1e-12: zero, no gradient.
+@dataclasses.dataclass(frozen=True)
+class bilinear(_InTwoParts):
+  """a·W c, with W [d, d] learned; it begins as the dot product, W = 1 (CPC: arXiv 1807.03748)."""
 
-  The vector is first divided by its largest entry, so that its square cannot overflow;
-  the result does not depend on that factor, which therefore carries no gradient.
+  symmetric = False
+
+  def init(self, key, d):
+    return jnp.eye(d)
+
+  def once(self, params, vectors, anchor):
+    return _product(vectors, params.T) if anchor else _wide(vectors)
+
+  def meet(self, params, anchors, candidates):
+    return _product(anchors, candidates)
+
+
+@dataclasses.dataclass(frozen=True)
+class multilinear(_InTwoParts):
+  """Σ_d a_d c¹_d c²_d …: anchors [n, d], and candidates [m, parts·d], each `parts` vectors in a row.
+
+  The similarity of Symile (Saporta et al. 2024, arXiv 2411.01053): with one part, the dot
+  product. Three modalities: parts = 2, each candidate the vectors of the two others.
   """
+
+  parts: int
+  symmetric = False
+
+  def once(self, params, vectors, anchor):
+    if anchor:
+      return vectors
+    return _wide(vectors).reshape(*vectors.shape[:-1], self.parts, -1).prod(-2)
+
+  def meet(self, params, anchors, candidates):
+    return _product(anchors, candidates)
+
+
+@jax.custom_jvp
+def unit(vectors):
+  """v/‖v‖ along the last axis, for any finite v; no entry above 1e-12: zero, no gradient."""
+  return _unit(vectors)[0]
+
+
+@unit.defjvp
+def _(vectors, tangents):
+  # Stated, so that of a large batch only the result need be kept for the backward pass.
+  u, inverse = _unit(*vectors)
+  moved = _wide(*tangents) * inverse
+  return u, moved - u * (u * moved).sum(-1, keepdims=True)
+
+
+def _unit(vectors):
+  """(v/‖v‖, 1/‖v‖), or zeros. Divided by its largest entry first, a square cannot overflow."""
   vectors = _wide(vectors)
-  largest = jax.lax.stop_gradient(jnp.abs(vectors).max(-1, keepdims=True))
+  largest = jnp.abs(vectors).max(-1, keepdims=True)
   some = largest > 1e-12
   scaled = vectors / jnp.where(some, largest, 1)
-  squared = jnp.where(some, (scaled**2).sum(-1, keepdims=True), 1)
-  return jnp.where(some, scaled * jax.lax.rsqrt(squared), 0)
+  inverse = jnp.where(
+    some, jax.lax.rsqrt(jnp.where(some, (scaled**2).sum(-1, keepdims=True), 1)), 0
+  )
+  return scaled * inverse, inverse / jnp.where(some, largest, 1)
+
+
+def _without_length(vectors):
+  """(v·2^e, 1/‖v·2^e‖), the first in v's own precision and exact: a power of two only shifts."""
+  largest = jax.lax.stop_gradient(jnp.abs(_wide(vectors)).max(-1, keepdims=True))
+  some = largest > 1e-12
+  _, exponent = jnp.frexp(jnp.where(some, largest, 1))
+  shift = jax.lax.stop_gradient(jnp.ldexp(jnp.ones_like(largest), -exponent))
+  scaled = jnp.where(some, _wide(vectors) * shift, 0)
+  squared = jnp.where(some[..., 0], (scaled**2).sum(-1), 1)
+  return scaled.astype(vectors.dtype), jnp.where(some[..., 0], jax.lax.rsqrt(squared), 0)
 
 
 def _product(anchors, candidates):
-  subscripts = "nd,nkd->nk" if candidates.ndim == 3 else "nd,md->nm"
+  """a·c, accumulated in float32 at least."""
+  if anchors.shape[-1] != candidates.shape[-1]:
+    raise ValueError(
+      f"anchors and candidates differ in dimensions: {anchors.shape} and {candidates.shape}"
+    )
+  if anchors.dtype == candidates.dtype and anchors.dtype != _wide(anchors).dtype:
+    return _half_product(anchors, candidates)
+  return _einsum("nd,nkd->nk" if candidates.ndim == 3 else "nd,md->nm", anchors, candidates)
+
+
+@jax.custom_vjp
+def _half_product(anchors, candidates):
+  """The product of half-precision vectors, whose transposes are products in half precision too.
+
+  JAX's own would multiply the float32 cotangent, several times slower on an accelerator;
+  what rounding it costs is what rounding the gradient to the vectors' precision costs.
+  """
+  return _einsum("nd,nkd->nk" if candidates.ndim == 3 else "nd,md->nm", anchors, candidates)
+
+
+def _forward(anchors, candidates):
+  return _half_product(anchors, candidates), (anchors, candidates)
+
+
+def _backward(vectors, g):
+  anchors, candidates = vectors
+  g = g.astype(anchors.dtype)
+  to_anchors, to_candidates = (
+    ("nk,nkd->nd", "nk,nd->nkd") if candidates.ndim == 3 else ("nm,md->nd", "nm,nd->md")
+  )
+  return (
+    _einsum(to_anchors, g, candidates).astype(anchors.dtype),
+    _einsum(to_candidates, g, anchors).astype(candidates.dtype),
+  )
+
+
+_half_product.defvjp(_forward, _backward)
+
+
+def _einsum(subscripts, a, b):
   # Accelerators multiply float32 in fewer bits unless told; at temperature 0.01 that is visible.
-  either = jnp.promote_types(anchors.dtype, candidates.dtype)
   return jnp.einsum(
     subscripts,
-    anchors,
-    candidates,
+    a,
+    b,
     precision=jax.lax.Precision.HIGHEST,
-    preferred_element_type=jnp.promote_types(either, jnp.float32),
+    preferred_element_type=jnp.promote_types(jnp.promote_types(a.dtype, b.dtype), jnp.float32),
   )
 
 

@@ -2,3 +2,4 @@
 
 from contrastax.positives.relations import Relation as Relation
 from contrastax.positives.relations import same_example as same_example
+from contrastax.positives.relations import same_label as same_label

@@ -42,3 +42,17 @@ class same_example(Relation):
     other_view = a["view"] != c["view"]
     one = jnp.ones((), similarity.dtype)
     return Pairs(jnp.where(same & other_view, one, 0), jnp.where(same, 0, one))
+
+
+@dataclasses.dataclass(frozen=True)
+class same_label(Relation):
+  """Positive: every other vector of the same label. Negative: every one of another label.
+
+  A vector and itself (same index, same view) are neither.
+  """
+
+  def __call__(self, a, c, similarity):
+    itself = (a["index"] == c["index"]) & (a["view"] == c["view"])
+    same = a["label"] == c["label"]
+    one = jnp.ones((), similarity.dtype)
+    return Pairs(jnp.where(same & ~itself, one, 0), jnp.where(same, 0, one))

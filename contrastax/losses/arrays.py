@@ -1,0 +1,40 @@
+"""From arrays to groups: what the losses on arrays share."""
+
+import jax.numpy as jnp
+
+from contrastax.core import Group, join
+
+
+def candidates(vectors, index, view, *, as_positive=1):
+  """Vectors of the examples `index` in one view, as anchors or candidates."""
+  one = jnp.ones(index.shape, jnp.promote_types(vectors.dtype, jnp.float32))
+  side = {"index": index, "view": jnp.full(index.shape, view)}
+  return Group(vectors, {**side, "as_positive": as_positive * one, "as_negative": one})
+
+
+def two_views(z1, z2):
+  """[z1; z2], row i of both being the same example."""
+  check_same_shape(z1=z1, z2=z2)
+  index = of_index(z1)
+  return join(candidates(z1, index, 0), candidates(z2, index, 1))
+
+
+def labelled(z, labels):
+  """Vectors of different examples, with their labels."""
+  if jnp.ndim(z) != 2 or jnp.shape(labels) != jnp.shape(z)[:1]:
+    raise ValueError(
+      f"labels are one for each row of z: shapes {jnp.shape(labels)} and {jnp.shape(z)}"
+    )
+  return candidates(z, of_index(z), 0).attach(label=jnp.asarray(labels))
+
+
+def of_index(vectors):
+  return jnp.arange(jnp.shape(vectors)[0])
+
+
+def check_same_shape(**arrays):
+  shapes = {name: jnp.shape(array) for name, array in arrays.items()}
+  if len(set(shapes.values())) > 1 or any(len(shape) != 2 for shape in shapes.values()):
+    raise ValueError(
+      f"{' and '.join(shapes)} are [n, d], of one shape, not {' and '.join(map(str, shapes.values()))}"
+    )

@@ -1,0 +1,686 @@
+"""Public implementations: their values and gradients, beside ours, in float64.
+
+`tests/golden/LOSS__IMPLEMENTATION.npz` is what one implementation computes of one loss:
+`in_*` inputs, `case{k}_value`, `case{k}_grad_{argument}`, and `meta`, a JSON text. It says whose
+code it is, its formula and conventions, and of every case the parameters, inputs and learned
+scalars, and which arguments have gradients: those that the code does not detach.
+
+`GOLDEN_DIR=DIR python -m pytest tests/test_golden.py` compares any folder of that layout. The
+run ends with a table: how many cases are compared and agree, how many are left out and why.
+"""
+
+import collections
+import dataclasses
+import functools
+import json
+import os
+import pathlib
+import textwrap
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from records import tangent
+
+from contrastax import losses
+from contrastax.core import Group, Pairs, join
+from contrastax.pairwise import cosine, dot, negative_squared_distance, unit
+from contrastax.positives import Relation, same_example, same_label
+
+FOLDER = pathlib.Path(os.environ.get("GOLDEN_DIR", pathlib.Path(__file__).parent / "golden"))
+
+
+# Ours: on arrays where the score is None, on groups with any other.
+
+
+def group(vectors, index, *, view, as_positive=1.0, as_negative=1.0, **side):
+  """Vectors as anchors or candidates."""
+  full = functools.partial(jnp.broadcast_to, shape=vectors.shape[:-1])
+  weights = {"as_positive": full(as_positive), "as_negative": full(as_negative)}
+  return Group(vectors, {"index": full(index), "view": full(view), **weights, **side})
+
+
+def both_views(z1, z2):
+  index = jnp.arange(len(z1))
+  return join(group(z1, index, view=0), group(z2, index, view=1))
+
+
+def two_views(name, z1, z2, tau, score, **more):
+  """A loss of two views, one value per anchor [2n]: those of z1 first."""
+  if score is None:
+    return getattr(losses, name)(z1, z2, temperature=tau, **more)
+  views = both_views(z1, z2)
+  loss = getattr(losses.groups, {"nt_xent": "info_nce"}.get(name, name))
+  return loss(
+    views, (views,), relation=same_example(), temperature=tau, score=score, same_set=True, **more
+  ).value
+
+
+def one_way(a, b, negatives, tau, score, *, loss="info_nce", in_batch=False, weight=1.0):
+  """InfoNCE. Other anchors' positives are negatives if there are no others, or `in_batch`."""
+  if score is None and loss == "info_nce" and not in_batch:
+    return losses.info_nce(a, b, negatives, temperature=tau)
+  index = jnp.arange(len(a))
+  if negatives is None or in_batch:
+    candidates = (group(b, index, view=1),)
+  else:
+    candidates = (group(b[:, None], index[:, None], view=1),)
+  if negatives is not None:
+    candidates += (group(negatives, -1, view=1, as_positive=0, as_negative=weight),)
+  return getattr(losses.groups, loss)(
+    group(a, index, view=0), candidates,
+    relation=same_example(), temperature=tau, score=score or cosine(),
+  ).value  # fmt: skip
+
+
+def clip(a, b, tau, score):
+  if score is None:
+    return losses.clip(a, b, temperature=tau)
+  ab, ba = tau if isinstance(tau, tuple) else (tau, tau)
+  return (one_way(a, b, None, ab, score) + one_way(b, a, None, ba, score)) / 2
+
+
+@dataclasses.dataclass(frozen=True)
+class every_pair(Relation):
+  """All are positives and negatives, as much as the candidates' weights say."""
+
+  def __call__(self, a, c, similarity):
+    return Pairs(jnp.ones_like(similarity), jnp.ones_like(similarity))
+
+
+def labelled(name, z, label, tau, score):
+  """A loss of labelled vectors, each against all others."""
+  if score is None:
+    return getattr(losses, name)(z, label, temperature=tau)
+  all_of_them = group(z, jnp.arange(len(z)), view=0, label=label)
+  return losses.groups.info_nce(
+    all_of_them, (all_of_them,),
+    relation=same_label(), temperature=tau, score=score, same_set=True,
+  ).value  # fmt: skip
+
+
+def with_memory(z, label, memory, memory_label):
+  """Labelled vectors and a memory, all without gradient: the candidates of z."""
+  return jax.lax.stop_gradient(jnp.concatenate([z, memory])), jnp.concatenate([label, memory_label])
+
+
+def pairs(z, label, tau, candidates=None, candidate_label=None):
+  """InfoNCE of every pair of one label, its negatives all of other labels.
+
+  Returns values [n, m] and which of the pairs there are. Candidates: z, or such as begin with it.
+  """
+  if candidates is None:
+    candidates, candidate_label = z, label
+  i, j = (index.ravel() for index in jnp.indices((len(z), len(candidates))))
+  positive = (label[i] == candidate_label[j]) & (i != j)
+  negative = label[i][:, None] != candidate_label
+  own = group(candidates[j][:, None], i[:, None], view=1, as_positive=1.0 * positive[:, None])
+  others = group(
+    jnp.broadcast_to(candidates, (len(i), *candidates.shape)), -1,
+    view=1, as_positive=0, as_negative=1.0 * negative,
+  )  # fmt: skip
+  values = losses.groups.info_nce(
+    group(z[i], i, view=0), (own, others), relation=same_example(), temperature=tau
+  ).value
+  return values.reshape(len(z), -1), positive.reshape(len(z), -1)
+
+
+def soft(a, b, targets, tau, score=None):
+  """Cross-entropy with targets [n, m], rows summing to 1: InfoNCE with weighted positives."""
+  weights = {"as_positive": targets, "as_negative": 1 - targets}
+  return losses.groups.info_nce(
+    group(a, 0, view=0), (group(jnp.broadcast_to(b, (len(a), *b.shape)), 0, view=1, **weights),),
+    relation=every_pair(), temperature=tau, score=score or cosine(),
+  ).value  # fmt: skip
+
+
+# What implementations compute in terms of ours, from inputs x, parameters p and a score.
+
+
+def tau_of(x, p):
+  """The temperature under any of its names."""
+  if hasattr(x, "log_scale"):
+    return jnp.exp(-x.log_scale)
+  if hasattr(p, "scale"):
+    return 1 / p.scale
+  return p.tau if hasattr(p, "tau") else p.temperature
+
+
+def views_mean(name, *arguments, view=None):
+  """The mean of a loss of two views, over the anchors of both or of view 0 only."""
+
+  def row(x, p, score):
+    z1, z2 = (x.z1, x.z2) if hasattr(x, "z1") else (x.a, x.b)
+    more = {argument: getattr(p, argument) for argument in arguments}
+    values = two_views(name, z1, z2, tau_of(x, p), score, **more)
+    return values.mean() if view is None else values[: len(z1)].mean()
+
+  return row
+
+
+def one_way_mean(a, b, negatives=None, **more):
+  def row(x, p, score):
+    shared = getattr(x, negatives or "", None)
+    return one_way(getattr(x, a), getattr(x, b), shared, tau_of(x, p), score, **more).mean()
+
+  return row
+
+
+def clip_mean(a, b):
+  return lambda x, p, score: clip(getattr(x, a), getattr(x, b), tau_of(x, p), score).mean()
+
+
+@dataclasses.dataclass(frozen=True)
+class times:
+  """A row times a constant: a number, or a function of the temperature given."""
+
+  factor: object
+  row: object
+
+
+def average(values, kept):
+  return jnp.where(kept, values, 0).sum() / kept.sum()
+
+
+def nt_xent_detached(x, p, score):
+  """Gradient through the anchors only."""
+  views = both_views(x.z1, x.z2)
+  return losses.groups.info_nce(
+    views, (jax.lax.stop_gradient(views),), relation=same_example(), temperature=p.temperature
+  ).value.mean()
+
+
+def nearest_neighbours(x, p, score):
+  def neighbours(z):
+    return x.queue[jnp.argmax(unit(z) @ unit(x.queue).T, 1)]
+
+  one = two_views("nt_xent", neighbours(x.z1), x.p2, p.temperature, score)
+  return (one + two_views("nt_xent", neighbours(x.z2), x.p1, p.temperature, score)).mean() / 2
+
+
+def view_pairs(x, p, score):
+  values = [
+    two_views("nt_xent", x.z[i], x.z[j], p.tau, score) for i in range(len(x.z)) for j in range(i)
+  ]
+  return jnp.stack(values).mean()
+
+
+def examples(x):
+  """All views of all examples, and which example each shows."""
+  return x.z.reshape(-1, x.z.shape[-1]), jnp.tile(jnp.arange(x.z.shape[1]), x.z.shape[0])
+
+
+def paired_negatives(x, p, score):
+  negatives = jnp.stack([x.neg, -0.5 * x.neg], 1)
+  return one_way(x.q, x.k, negatives, p.temperature, score).mean()
+
+
+def moco_v3_both(x, p, score):
+  one = one_way(x.q1, x.k2, None, p.temperature, score)
+  return 2 * p.temperature * (one + one_way(x.q2, x.k1, None, p.temperature, score)).mean()
+
+
+def queue_as_it_is(x, p, score, keys=unit):
+  """Queries normalised inside, and keys, but not the queue."""
+  return one_way(unit(x.q), keys(x.k), x.queue, p.temperature, score).mean()
+
+
+def imix(x, p, score):
+  """An anchor is λ of its own example and 1 − λ of its partner."""
+  own = jnp.eye(len(x.q))
+  targets = x.lam[:, None] * own + (1 - x.lam[:, None]) * own[x.perm]
+  queue = getattr(x, "queue", x.k[:0])
+  targets = jnp.pad(targets, ((0, 0), (0, len(queue))))
+  return soft(x.q, jnp.concatenate([x.k, queue]), targets, p.temperature).mean()
+
+
+def ressl(x, p, score):
+  targets = jax.lax.stop_gradient(jax.nn.softmax(x.k @ x.queue.T / 0.04, axis=1))
+  return soft(x.q, x.queue, targets, p.temperature, score).mean()
+
+
+def dialog2flow(x, p, score):
+  if p.soft:
+    label = unit(x.le[x.lab])
+    targets = jax.nn.softmax(label @ label.T / p.soft_label_tau, axis=1)
+  else:
+    same = x.lab[:, None] == x.lab
+    targets = same / same.sum(1, keepdims=True)
+  forth = soft(x.a, x.b, targets, p.tau).mean()
+  return (forth + soft(x.b, x.a, targets, p.tau).mean()) / 2 if p.symmetric else forth
+
+
+def clip_distilled(x, p, score):
+  logits = x.ta @ x.tb.T / p.teacher_tau
+  forth = soft(x.a, x.b, jax.nn.softmax(logits, axis=1), tau_of(x, p), score)
+  back = soft(x.b, x.a, jax.nn.softmax(logits.T, axis=1), tau_of(x, p), score)
+  return (clip(x.a, x.b, tau_of(x, p), score) + (forth + back) / 2).mean()
+
+
+def hard_pairs(x, p, score):
+  values = two_views("hard_negative", x.a, x.b, p.tau, score, beta=1.0, tau_plus=0.0)
+  return average(values, jnp.tile(x.lab, 2) > 0)
+
+
+def labelled_of(x):
+  """Vectors and labels; of two views, both."""
+  if hasattr(x, "x"):
+    return x.x, x.y
+  return jnp.concatenate([x.z1, x.z2]), jnp.concatenate([x.y, x.y])
+
+
+def others_of_its_class(label):
+  return (label[:, None] == label).sum(1) - 1
+
+
+def sup_con(x, p, score):
+  return labelled("sup_con", *labelled_of(x), tau_of(x, p), score).mean()
+
+
+def sup_con_view_0(x, p, score):
+  return labelled("sup_con", *labelled_of(x), p.temperature, score)[: len(x.z1)].mean()
+
+
+def sup_con_of_those_with_positives(x, p, score):
+  z, label = labelled_of(x)
+  values = labelled("sup_con", z, label, p.temperature, score)
+  return average(values, others_of_its_class(label) > 0)
+
+
+def sup_con_memory(x, p, score):
+  candidates, label = with_memory(x.x, x.y, x.queue, x.qy)
+  index = jnp.arange(len(candidates))
+  return losses.groups.info_nce(
+    group(x.x, index[: len(x.x)], view=0, label=x.y), (group(candidates, index, view=0, label=label),),
+    relation=same_label(), temperature=p.temperature,
+  ).value.mean()  # fmt: skip
+
+
+def sup_con_in(x, p, score, cut=0.0):
+  """Without 1/|P| under the logarithm. Of anchors whose positives' mass, e^−L, is above `cut`."""
+  z, label = labelled_of(x)
+  count = others_of_its_class(label)
+  values = labelled("sup_con_in", z, label, p.temperature, score) - jnp.log(jnp.maximum(count, 1))
+  return average(values, (count > 0) & (jnp.exp(-values) > cut))
+
+
+def pairs_mean(x, p, score, cut=0.0):
+  """Over pairs; of those whose positive's mass, e^−L, is above `cut`."""
+  values, kept = pairs(x.x, x.y, p.temperature)
+  return average(values, kept & (jnp.exp(-values) > cut))
+
+
+def pairs_mean_by_anchor(x, p, score):
+  values, kept = pairs(x.x, x.y, p.temperature)
+  count = kept.sum(1)
+  return average(values.sum(1) / jnp.maximum(count, 1), count > 0)
+
+
+def pairs_memory(x, p, score):
+  return average(*pairs(x.x, x.y, p.temperature, *with_memory(x.x, x.y, x.queue, x.qy)))
+
+
+def clip_personal(x, p, score):
+  tau = (x.ti[x.ix, 0], x.tt[x.ix, 0]) if hasattr(x, "ti") else p.tau
+  return clip(x.a, x.b, tau, score).mean()
+
+
+def clip_of_three(x, p, score):
+  two = ((x.r0, x.r1), (x.r1, x.r2), (x.r0, x.r2))
+  return sum(clip(a, b, tau_of(x, p), score).mean() for a, b in two)
+
+
+def siglip(x, p, score):
+  return losses.siglip(x.a, x.b, temperature=tau_of(x, p), bias=x.bias).mean()
+
+
+def ranking(x, p, score):
+  """Multiple negatives ranking: the hard negatives of all are candidates of all."""
+  score = dot() if getattr(p, "similarity", None) == "dot" else score
+  negatives = getattr(x, "n", None)
+  in_batch = negatives is not None
+  return one_way(x.a, x.p, negatives, tau_of(x, p), score, in_batch=in_batch).mean()
+
+
+def ranking_both_ways(x, p, score):
+  return (ranking(x, p, score) + one_way(x.p, x.a, None, tau_of(x, p), score).mean()) / 2
+
+
+def ranking_directions(x, p, score):
+  both = getattr(p, "partition", None) == "per_direction"
+  return (ranking_both_ways if both else ranking)(x, p, score)
+
+
+def matryoshka(x, p, score):
+  weights = p.weights or [1.0] * len(p.dims)
+  values = [one_way(x.a[:, :d], x.p[:, :d], None, p.tau, score).mean() for d in p.dims]
+  return sum(weight * value for weight, value in zip(weights, values, strict=True))
+
+
+def simcse(x, p, score):
+  if not hasattr(x, "c"):
+    return one_way(x.a, x.b, None, p.tau, score).mean()
+  n = len(x.a)  # e^w is the weight of an anchor's own hard negative
+  weight = jnp.where(jnp.eye(n, dtype=bool), jnp.exp(p.hard_negative_weight_logit), 1)
+  negatives = jnp.broadcast_to(x.c, (n, *x.c.shape))
+  return one_way(x.a, x.b, negatives, p.tau, score, in_batch=True, weight=weight).mean()
+
+
+def angle_in_batch(x, p, score):
+  if p.fn == "contrastive_with_negative_loss":
+    return ranking(x, p, score)
+  return (two_views("nt_xent", x.a, x.p, tau_of(x, p), score) * jnp.tile(x.y, 2)).mean()
+
+
+def words(text):
+  return text.split()
+
+
+NT_XENT, IN_BATCH, QUEUE = (
+  views_mean("nt_xent"), one_way_mean("z1", "z2"), one_way_mean("q", "k", "queue"),
+)  # fmt: skip
+ROWS = {
+  "ntxent": NT_XENT,
+  "ntxent__pml_selfsup_asym": IN_BATCH,
+  "ntxent__pygcl_oneway": views_mean("nt_xent", view=0),
+  "ntxent__suncet": nt_xent_detached,
+  "ntxent__supcontrast_official_base07": times(lambda tau: tau / 0.07, NT_XENT),
+  "ntxent_sum2": times(2, NT_XENT),
+  "nt_xent": NT_XENT,
+  "nnclr_ntxent": nearest_neighbours,
+  "avg_infonce": view_pairs,
+  "pwe_infonce": view_pairs,
+  "mv_ntxent": lambda x, p, score: labelled("sup_con", *examples(x), p.tau, score).mean(),
+  "polyview_geometric": lambda x, p, score: average(*pairs(*examples(x), p.tau)),
+  "infonce_inbatch": IN_BATCH,
+  "infonce_inbatch_extraneg": one_way_mean("z1", "z2", "z3", in_batch=True),
+  "infonce_paired": paired_negatives,
+  "infonce_refposneg": one_way_mean("ref", "pos", "neg", loss="dcl"),
+  "infonce_sym": clip_mean("z1", "z2"),
+  "nnclr": IN_BATCH,
+  "mocov3": times(lambda tau: 2 * tau, IN_BATCH),
+  "mocov3__mmpretrain": IN_BATCH,
+  "moco_queue__mmpretrain": queue_as_it_is,
+  "mocov3__official_sym": moco_v3_both,
+  "moco_queue": QUEUE,
+  "moco_queue__vissl": functools.partial(queue_as_it_is, keys=lambda k: k),
+  "imix": imix,
+  "ressl": ressl,
+  "dcl": views_mean("dcl"),
+  "dcl__raminnakhli": views_mean("dcl", view=0),
+  "dcl__raminnakhli_sym": times(2, views_mean("dcl")),
+  "dclw": views_mean("dclw", "sigma"),
+  "debiased": views_mean("debiased", "tau_plus"),
+  "debiased__hcl_beta0": views_mean("hard_negative", "tau_plus", "beta"),
+  "hcl": views_mean("hard_negative", "tau_plus", "beta"),
+  "dse_hard_negative": hard_pairs,
+  "supcon": sup_con,
+  "supcon__official_1view_base07": times(lambda tau: tau / 0.07, sup_con),
+  "supcon__pml": sup_con_of_those_with_positives,
+  "supcon_2view": sup_con,
+  "supcon_2view__official_all_base07": times(lambda tau: tau / 0.07, sup_con),
+  "supcon_2view__official_one": sup_con_view_0,
+  "supcon_in": sup_con_in,
+  "supcon_in__bosch_rince": functools.partial(sup_con_in, cut=1e-7),
+  "supcon_2view_in": sup_con_in,
+  "supcon_pairdenom": pairs_mean,
+  "supcon_pairdenom__bosch_rince": functools.partial(pairs_mean, cut=1e-7),
+  "supcon_pairdenom__solo_learn_pypi": pairs_mean_by_anchor,
+  "xbm__pml_supcon": sup_con_memory,
+  "xbm__pml_ntxent": pairs_memory,
+  "clip": clip_mean("a", "b"),
+  "clip__isogclr_repo": clip_personal,
+  "clip_distill": clip_distilled,
+  "pairwise_clip3": clip_of_three,
+  "siglip": siglip,
+  "mnrl": ranking_directions,
+  "cached_mnrl": ranking,
+  "mnr_symmetric": ranking_both_ways,
+  "matryoshka_mnrl": matryoshka,
+  "simcse": simcse,
+  "diffcse_contrastive": simcse,
+  "inbatch_negative": angle_in_batch,
+  "dialog2flow_soft": dialog2flow,
+}
+"""Of a LOSS, or of a LOSS__IMPLEMENTATION that differs from the others of its loss."""
+
+SCORES = {
+  **dict.fromkeys(
+    words("""ntxent__debiased_repo_biased ntxent__hcl_easy ntxent__htdt_nonorm ntxent__lightning_bolts
+    ntxent__selfclean_dot ntxent__supcontrast_official ntxent__supcontrast_official_base07
+    ntxent_sum2__google_simclr_tf2_nonorm infonce_refposneg__cebra_cosine moco_queue__solo_learn
+    moco_queue__sslsv moco_queue__vissl moco_queue__mmpretrain ressl__solo_learn dcl__raminnakhli debiased__official
+    debiased__hcl_beta0 hcl__official_hard supcon__official_1view supcon__official_1view_base07
+    supcon_2view__official_all supcon_2view__official_all_base07 supcon_2view__official_one
+    clip__open_clip clip__transformers clip__isogclr_repo clip_distill__open_clip
+    pairwise_clip3__symile_repo siglip__open_clip"""),
+    dot(),
+  ),
+  "infonce_refposneg__cebra_euclidean": negative_squared_distance(),
+}
+"""The score of those that do not normalise. If it is the dot product and all vectors are unit
+vectors, the loss on arrays is compared as well, to what remains of the gradient."""
+
+ON_ARRAYS_ONLY = ("siglip__open_clip",)
+"""Does not normalise, and there is no loss on groups."""
+
+# What is left out, and why: losses, implementations, and single cases.
+
+NO_SUCH_LOSS = words("""
+  adaptive_layer_2dmse albef_ita amcl angle angular arcface barlow_twins barlow_twins_hsic
+  barlow_twins_unbiased batch_independent_sgd_ntx beclr beclr_opta byol cacr cacr_rbf care
+  circle_anchor circle_global circle_softmax circle_tfsim clusterns cmcl_1tok coca
+  contrastive_cosmargin contrastive_margin cosent cosface cyclip dclr dhel dino dino_sum dystress
+  fastclip_logspace fastclip_v0v1 fastclip_v2_individual fastclip_v3 gist gor groco imix_byol
+  isogclr_bi isogclr_uni isogclr_uni_v2_sqh kcl koleo lifted lifted_generalized macl mmcl_inv mmcr
+  mochi multi_similarity multi_similarity_nomine mv_cl1 mv_cl2 mv_dhel mv_dhel_avg mv_dhel_pwe
+  mv_infonce nca ncl normsoftmax npairs npairs_labels pairwise_cosface polyview_arithmetic
+  proxy_anchor proxynca proxynca_excl relic rince_robust rince_robust_moco simco simsiam
+  simsiam_sym soft_nearest_neighbor soft_nearest_neighbor_cos sogclr_bi sogclr_bi_globaltau
+  sogclr_bi_logspace sogclr_uni spectral supcon_in_ratio swav swav_joint symile synco
+  tau_simclr_uncertainty tcl_ita tico triplet_explicit triplet_explicit_cosine
+  triplet_explicit_manhattan triplet_explicit_soft triplet_explicit_sq triplet_explicit_swap
+  triplet_labels_all triplet_labels_all_smooth triplet_labels_all_swap triplet_labels_batchhard
+  triplet_labels_batchhard_soft triplet_labels_semihard triplet_labels_semihard_sq
+  triplet_labels_weighted vicreg vicreg_sumvar vicreg_tfsim wmse xbm
+""")
+NO_LOSS = words("""
+  align_uniform alignment cka cluster_indices effective_rank hard_negative_filter hypersphere
+  isoscore ncl_metrics rankme symile_zeroshot_logits temperature_schedule_cos uniformity
+  wasserstein_uniformity weighted_knn
+""")
+LEFT_OUT = {
+  **dict.fromkeys(NO_SUCH_LOSS, "contrastax has no such loss yet"),
+  **dict.fromkeys(NO_LOSS, "a measure, a rule or a schedule, not a loss"),
+  "supcon__guillaume_erhard": "adds 1e-5 to every exponential",
+  "dclw__raminnakhli": "its weights carry gradient",
+  "hcl__pygcl_repo": "weighs whole rows by their sums, not pairs",
+}
+
+
+def a_loss_is_0_to_rounding(p, x):
+  """An anchor's one positive is nearer than anything else by 25 temperatures."""
+  z, label = labelled_of(x)
+  z = z / np.linalg.norm(z, axis=1, keepdims=True)
+  logits = np.where(np.eye(len(z)), -np.inf, z @ z.T / p.temperature)
+  same = (label[:, None] == label) & ~np.eye(len(z), dtype=bool)
+  nearest_other = np.where(same, -np.inf, logits).max(1)
+  return ((same.sum(1) == 1) & (np.where(same, logits, -np.inf).max(1) > nearest_other + 25)).any()
+
+
+DROPS = "drops anchors whose loss is 0 to rounding from the mean"
+LEAKS = "masks a vector itself by −103 only, which its own logit, here above 80, comes near"
+CASES_LEFT_OUT = (
+  ("avg_infonce", lambda p, x: p.V > 2, "does not normalise the mean of the other views again"),
+  ("dcl__raminnakhli", lambda p, x: (x.z1**2).sum(1).max() / p.temperature > 80, LEAKS),
+  ("dcl__raminnakhli_sym", lambda p, x: 1 / p.temperature > 80, LEAKS),
+  ("debiased__pygcl_repo", lambda p, x: p.temperature < 0.05,
+   "takes a vector itself away from the sum by subtraction, of e^100 at temperature 0.01"),
+  ("supcon__pml", a_loss_is_0_to_rounding, DROPS),
+  ("supcon_2view__pml", a_loss_is_0_to_rounding, DROPS),
+  ("dialog2flow_soft", lambda p, x: p.use_abs, "takes absolute values of its labels' cosines"),
+  ("clip__isogclr_repo", lambda p, x: getattr(p, "tau_shape", "").startswith("[N] "),
+   "divides by the candidate's temperature, not the anchor's"),
+  ("mnrl", lambda p, x: hasattr(p, "hardness_mode"), "adds its similarity to a negative's logit"),
+  ("mnrl", lambda p, x: getattr(p, "partition", "") == "joint" and len(p.directions) > 1,
+   "one softmax over the pairs of several anchors"),
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+  """One case of one file; `left_out`: why it is not compared, or None."""
+
+  file: str
+  meta: dict
+  left_out: str | None
+
+  def __str__(self):
+    return f"{self.file}-{self.meta['case']}"
+
+  @property
+  def loss(self):
+    return self.file.split("__")[0]
+
+
+def entry(table, file):
+  """A table's entry for an implementation, else for its loss."""
+  return table.get(file, table.get(file.split("__")[0]))
+
+
+def arrays_of(arrays, meta):
+  """Inputs and learned scalars, value, and gradients."""
+  inputs = {name: arrays[key] for name, key in meta["inputs"].items()}
+  inputs |= {name: np.float64(value) for name, value in meta.get("scalars", {}).items()}
+  gradients = {name: arrays[f"case{meta['case']}_grad_{name}"] for name in meta["grads"]}
+  return inputs, arrays[f"case{meta['case']}_value"], gradients
+
+
+def why_left_out(file, meta, arrays):
+  if file in LEFT_OUT or entry(ROWS, file) is None:
+    return entry(LEFT_OUT, file) or "unknown"
+  if "raises" in meta:
+    return "raises"
+  inputs, value, gradients = arrays_of(arrays, meta)
+  if not all(np.isfinite(found).all() for found in (value, *gradients.values())):
+    return "its value or its gradient is not finite"
+  for name, of_case, reason in CASES_LEFT_OUT:
+    p, x = types.SimpleNamespace(**meta["params"]), types.SimpleNamespace(**inputs)
+    if name in (file, file.split("__")[0]) and of_case(p, x):
+      return reason
+
+
+def read():
+  for path in sorted(FOLDER.glob("*.npz")):
+    arrays = np.load(path)
+    about = json.loads(str(arrays["meta"])) if "meta" in arrays else {}
+    if "records" in about:
+      continue  # the layout of tests/records.py
+    for meta in about.get("cases", [{"case": 0}]):
+      yield Case(path.stem, meta, why_left_out(path.stem, meta, arrays))
+
+
+CASES = list(read())
+AGREE = collections.Counter()
+
+
+@functools.cache
+def load(file):
+  return dict(np.load(FOLDER / f"{file}.npz"))
+
+
+@functools.cache
+def compiled(row, score, static):
+  static = json.loads(static)
+
+  def value(wanted, others, numbers):
+    x, p = types.SimpleNamespace(**wanted, **others), types.SimpleNamespace(**static, **numbers)
+    return row(x, p, score)
+
+  # Small and run once or twice: compiling takes the time, and needs no optimising.
+  options = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+  return jax.jit(jax.value_and_grad(value), compiler_options=options)
+
+
+def evaluate(row, score, inputs, names, params):
+  """Our value, and its gradients by the named inputs."""
+  factor = 1.0
+  if isinstance(row, times):
+    factor = row.factor(params["temperature"]) if callable(row.factor) else row.factor
+    row = row.row
+  inputs = {k: v.astype(np.float64) if v.dtype.kind == "f" else v for k, v in inputs.items()}
+  numbers = {k: v for k, v in params.items() if k in ("temperature", "tau", "scale")}
+  static = json.dumps({k: v for k, v in params.items() if k not in numbers}, sort_keys=True)
+  others = {k: v for k, v in inputs.items() if k not in names}
+  found = compiled(row, score, static)({k: inputs[k] for k in names}, others, numbers)
+  return jax.tree.map(lambda x: factor * np.asarray(x), found)
+
+
+def comparisons(file, inputs):
+  """Of which scores, and whether to the gradients' projections."""
+  score = SCORES.get(file)
+  vectors = [z for z in inputs.values() if z.ndim == 2 and z.shape[1] > 1]
+  if file not in ON_ARRAYS_ONLY:
+    yield score, False
+  if score == dot() and all(np.allclose((z**2).sum(1), 1, rtol=0, atol=1e-12) for z in vectors):
+    yield None, True
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if not case.left_out], ids=str)
+def test_ours_is_what_public_code_computes(float64, case):
+  inputs, value, gradients = arrays_of(load(case.file), case.meta)
+  params = case.meta["params"]
+  if case.meta["dtype"] == "float64":
+    # A value below 1e-4 is a difference of logits of some 1/τ, which float64 has to 1e-13.
+    rtol, floor = 1e-9, 1e-13
+  else:  # float32: a cosine is exact to some 1e-7, which the temperature divides
+    rtol = floor = 2e-6 / params["temperature"]
+  compared = False
+  for score, projected in comparisons(case.file, inputs):
+    row = entry(ROWS, case.file)
+    found, found_gradients = evaluate(row, score, inputs, list(gradients), params)
+    np.testing.assert_allclose(found, value, rtol=rtol, atol=floor)
+    for name, expected in gradients.items():
+      if projected and expected.ndim == 2 and expected.shape[1] > 1:
+        expected = tangent(expected, inputs[name])
+      atol = rtol * np.abs(expected).max() + floor
+      np.testing.assert_allclose(found_gradients[name], expected, rtol=0, atol=atol, err_msg=name)
+    compared = True
+  assert compared
+  AGREE[case.loss] += 1
+
+
+class Report:
+  """The table at the end of the run."""
+
+  def pytest_terminal_summary(self, terminalreporter):
+    write = terminalreporter.write_line
+    files = collections.Counter(loss for loss, _ in {(case.loss, case.file) for case in CASES})
+    compared = collections.Counter(case.loss for case in CASES if not case.left_out)
+    left_out = collections.Counter(case.loss for case in CASES if case.left_out)
+    single = sum(case.meta["dtype"] == "float32" for case in CASES if not case.left_out)
+    terminalreporter.section(f"public implementations, {FOLDER.name}: {len(CASES)} cases")
+    row = "{:26}{:>7}{:>10}{:>7}{:>10}".format
+    write(row("loss", "files", "compared", "agree", "left out"))
+    for loss in sorted(compared):
+      write(row(loss, files[loss], compared[loss], AGREE[loss], left_out[loss]))
+    write(row("others", sum(files[loss] for loss in files if loss not in compared), 0, 0,
+              sum(left_out[loss] for loss in left_out if loss not in compared)))  # fmt: skip
+    write(row("in all", files.total(), compared.total(), AGREE.total(), left_out.total()))
+    write(f"{single} of those compared ran in float32 and are compared to its precision")
+    reasons = collections.defaultdict(collections.Counter)
+    for case in CASES:
+      if case.left_out:
+        reasons[case.left_out][case.file if entry(ROWS, case.file) else case.loss] += 1
+    for reason, of in reasons.items():
+      names = ", ".join(f"{name} {count}" for name, count in of.items())
+      text = f"{of.total()} left out: {reason}: {names}"
+      for line in textwrap.wrap(text, 98, subsequent_indent="  "):
+        write(line)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def report(request):
+  request.config.pluginmanager.register(Report())
