@@ -74,7 +74,11 @@ class Group:
 
 
 class Pairs(NamedTuple):
-  """Weights ≥ 0 of pairs, as positives and as negatives; 0 in both: the pair is ignored."""
+  """Weights ≥ 0 of pairs, as positives and as negatives; 0 in both: the pair is ignored.
+
+  Where all weights are 0 or 1, masks of bools serve, which then exclude each other, and cost
+  less: no logarithm per pair.
+  """
 
   positive: Array
   negative: Array

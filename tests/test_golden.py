@@ -7,6 +7,7 @@ scalars, and which arguments have gradients: those that the code does not detach
 
 `GOLDEN_DIR=DIR python -m pytest tests/test_golden.py` compares any folder of that layout. The
 run ends with a table: how many cases are compared and agree, how many are left out and why.
+A loss of which the tables here know nothing is left out as unknown.
 """
 
 import collections
@@ -24,7 +25,7 @@ import numpy as np
 import pytest
 from records import tangent
 
-from contrastax import losses
+from contrastax import evaluation, losses
 from contrastax.core import Group, Pairs, join
 from contrastax.pairwise import cosine, dot, negative_squared_distance, unit
 from contrastax.positives import Relation, same_example, same_label
@@ -152,7 +153,7 @@ def views_mean(name, *arguments, view=None):
   """The mean of a loss of two views, over the anchors of both or of view 0 only."""
 
   def row(x, p, score):
-    z1, z2 = (x.z1, x.z2) if hasattr(x, "z1") else (x.a, x.b)
+    z1, z2 = two_sets(x)
     more = {argument: getattr(p, argument) for argument in arguments}
     values = two_views(name, z1, z2, tau_of(x, p), score, **more)
     return values.mean() if view is None else values[: len(z1)].mean()
@@ -374,6 +375,16 @@ def angle_in_batch(x, p, score):
   return (two_views("nt_xent", x.a, x.p, tau_of(x, p), score) * jnp.tile(x.y, 2)).mean()
 
 
+def two_sets(x):
+  return (x.z1, x.z2) if hasattr(x, "z1") else (x.a, x.b)
+
+
+def align_and_uniform(x, p, score):
+  a, b = two_sets(x)
+  even = (evaluation.uniformity(a, t=p.t) + evaluation.uniformity(b, t=p.t)) / 2
+  return evaluation.alignment(a, b, alpha=p.alpha) + getattr(p, "lam", 1) * even
+
+
 def words(text):
   return text.split()
 
@@ -443,6 +454,11 @@ ROWS = {
   "diffcse_contrastive": simcse,
   "inbatch_negative": angle_in_batch,
   "dialog2flow_soft": dialog2flow,
+  "alignment": lambda x, p, score: evaluation.alignment(x.z1, x.z2, alpha=p.alpha),
+  "uniformity": lambda x, p, score: evaluation.uniformity(x.x, t=p.t),
+  "align_uniform": align_and_uniform,
+  "hypersphere": align_and_uniform,
+  "effective_rank": lambda x, p, score: evaluation.effective_rank(x.a),
 }
 """Of a LOSS, or of a LOSS__IMPLEMENTATION that differs from the others of its loss."""
 
@@ -455,7 +471,8 @@ SCORES = {
     debiased__hcl_beta0 hcl__official_hard supcon__official_1view supcon__official_1view_base07
     supcon_2view__official_all supcon_2view__official_all_base07 supcon_2view__official_one
     clip__open_clip clip__transformers clip__isogclr_repo clip_distill__open_clip
-    pairwise_clip3__symile_repo siglip__open_clip"""),
+    pairwise_clip3__symile_repo siglip__open_clip
+    alignment__official uniformity__official align_uniform__official"""),
     dot(),
   ),
   "infonce_refposneg__cebra_euclidean": negative_squared_distance(),
@@ -463,8 +480,10 @@ SCORES = {
 """The score of those that do not normalise. If it is the dot product and all vectors are unit
 vectors, the loss on arrays is compared as well, to what remains of the gradient."""
 
-ON_ARRAYS_ONLY = ("siglip__open_clip",)
-"""Does not normalise, and there is no loss on groups."""
+ON_ARRAYS_ONLY = (
+  "siglip__open_clip", "alignment__official", "uniformity__official", "align_uniform__official",
+)  # fmt: skip
+"""Do not normalise, and there is nothing on groups."""
 
 # What is left out, and why: losses, implementations, and single cases.
 
@@ -487,17 +506,35 @@ NO_SUCH_LOSS = words("""
   triplet_labels_weighted vicreg vicreg_sumvar vicreg_tfsim wmse xbm
 """)
 NO_LOSS = words("""
-  align_uniform alignment cka cluster_indices effective_rank hard_negative_filter hypersphere
-  isoscore ncl_metrics rankme symile_zeroshot_logits temperature_schedule_cos uniformity
-  wasserstein_uniformity weighted_knn
+  cka cluster_indices hard_negative_filter isoscore ncl_metrics rankme symile_zeroshot_logits
+  temperature_schedule_cos wasserstein_uniformity weighted_knn
 """)
 LEFT_OUT = {
   **dict.fromkeys(NO_SUCH_LOSS, "contrastax has no such loss yet"),
-  **dict.fromkeys(NO_LOSS, "a measure, a rule or a schedule, not a loss"),
+  **dict.fromkeys(NO_LOSS, "no loss, but a measure, a rule or a schedule"),
   "supcon__guillaume_erhard": "adds 1e-5 to every exponential",
   "dclw__raminnakhli": "its weights carry gradient",
   "hcl__pygcl_repo": "weighs whole rows by their sums, not pairs",
 }
+
+
+def largest_square(x):
+  return max((z**2).sum(1).max() for z in vectors_of(x))
+
+
+def vectors_of(x):
+  return [z for z in vars(x).values() if z.ndim == 2 and z.shape[1] > 1]
+
+
+def all_unit(x):
+  return all(np.allclose((z**2).sum(1), 1, rtol=0, atol=1e-12) for z in vectors_of(x))
+
+
+def underflows(p, x):
+  z = np.concatenate(vectors_of(x))
+  logits = z @ z.T / p.temperature
+  others = np.where(np.eye(len(z)), -np.inf, logits).max(1)
+  return (logits.max(1) - others > 700).any()
 
 
 def a_loss_is_0_to_rounding(p, x):
@@ -510,12 +547,17 @@ def a_loss_is_0_to_rounding(p, x):
   return ((same.sum(1) == 1) & (np.where(same, logits, -np.inf).max(1) > nearest_other + 25)).any()
 
 
+NOT_UNIT = "does not normalise, as ours does, and these are not unit vectors"
 DROPS = "drops anchors whose loss is 0 to rounding from the mean"
-LEAKS = "masks a vector itself by −103 only, which its own logit, here above 80, comes near"
+LEAKS = "masks a vector itself by −103 only, and its own logit is above 60"
+UNDERFLOWS = "subtracts a row's maximum, the vector itself: e^−700 and less is left of the others"
 CASES_LEFT_OUT = (
+  *((file, underflows, UNDERFLOWS) for file in SCORES if "official" in file and "supcon" in file),
+  ("alignment__official", lambda p, x: not all_unit(x), NOT_UNIT),
+  ("uniformity__official", lambda p, x: not all_unit(x), NOT_UNIT),
   ("avg_infonce", lambda p, x: p.V > 2, "does not normalise the mean of the other views again"),
-  ("dcl__raminnakhli", lambda p, x: (x.z1**2).sum(1).max() / p.temperature > 80, LEAKS),
-  ("dcl__raminnakhli_sym", lambda p, x: 1 / p.temperature > 80, LEAKS),
+  ("dcl__raminnakhli", lambda p, x: largest_square(x) / p.temperature > 60, LEAKS),
+  ("dcl__raminnakhli_sym", lambda p, x: 1 / p.temperature > 60, LEAKS),
   ("debiased__pygcl_repo", lambda p, x: p.temperature < 0.05,
    "takes a vector itself away from the sum by subtraction, of e^100 at temperature 0.01"),
   ("supcon__pml", a_loss_is_0_to_rounding, DROPS),
@@ -621,10 +663,9 @@ def evaluate(row, score, inputs, names, params):
 def comparisons(file, inputs):
   """Of which scores, and whether to the gradients' projections."""
   score = SCORES.get(file)
-  vectors = [z for z in inputs.values() if z.ndim == 2 and z.shape[1] > 1]
   if file not in ON_ARRAYS_ONLY:
     yield score, False
-  if score == dot() and all(np.allclose((z**2).sum(1), 1, rtol=0, atol=1e-12) for z in vectors):
+  if score == dot() and all_unit(types.SimpleNamespace(**inputs)):
     yield None, True
 
 
@@ -632,11 +673,12 @@ def comparisons(file, inputs):
 def test_ours_is_what_public_code_computes(float64, case):
   inputs, value, gradients = arrays_of(load(case.file), case.meta)
   params = case.meta["params"]
-  if case.meta["dtype"] == "float64":
-    # A value below 1e-4 is a difference of logits of some 1/τ, which float64 has to 1e-13.
-    rtol, floor = 1e-9, 1e-13
-  else:  # float32: a cosine is exact to some 1e-7, which the temperature divides
-    rtol = floor = 2e-6 / params["temperature"]
+  tau = params.get("temperature", params.get("tau", 1 / params.get("scale", 1)))
+  # To 1e-9, of a gradient's largest entry. But a value is a difference of logits: float64 leaves
+  # 1e-15 of the largest of them, 1e-13 at temperature 0.01, and float32 some 1e-6.
+  largest = (largest_square(types.SimpleNamespace(**inputs)) if case.file in SCORES else 1) / tau
+  double = case.meta["dtype"] == "float64"
+  rtol, floor = (1e-9, 1e-15 * largest) if double else (2e-6 * largest,) * 2
   compared = False
   for score, projected in comparisons(case.file, inputs):
     row = entry(ROWS, case.file)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from contrastax.core import Group
 from contrastax.losses import family
 from contrastax.losses.arrays import candidates, check_same_shape, of_index
-from contrastax.pairwise import Plan, cosine, reduce, sum_, weighted_log_sum_exp
+from contrastax.pairwise import Plan, cosine, log_sum_exp, reduce, sum_
 from contrastax.positives import same_example
 
 
@@ -42,7 +42,7 @@ def clip(a, b, *, temperature, plan=Plan()):
     candidates(a, index, 0),
     candidates(b, index, 1),
     temperatures,
-    {"all": weighted_log_sum_exp},
+    {"all": log_sum_exp},
     score=cosine(),
     plan=plan,
   )

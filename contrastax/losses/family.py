@@ -23,20 +23,57 @@ class Channels:
 
   def __call__(self, similarity, a, c, shared):
     pairs = self.relation(a, c, similarity)
-    positive = pairs.positive * c["as_positive"]
-    negative = pairs.negative * c["as_negative"]
     logit = similarity / a["temperature"]
+    negative = _log(pairs.negative, c["log_negative"])
     return {
-      "pull": positive * logit,
-      "positive_weight": positive,
-      "negative_weight": negative,
-      "all": (logit, positive + negative),
-      "positive": (logit, positive),
-      "negative": (logit, negative),
-      "negatives": (logit, negative, logit),
-      "hardened": ((1 + self.beta) * logit, negative),
-      "hardness": (self.beta * logit, negative),
+      "pull": _times(pairs.positive, c["as_positive"] * logit),
+      "positive_weight": _times(pairs.positive, c["as_positive"]),
+      "negative_weight": _times(pairs.negative, c["as_negative"]),
+      "all": logit + _log_of_either(pairs, c),
+      "positive": logit + _log(pairs.positive, c["log_positive"]),
+      "negative": logit + negative,
+      "negatives": (logit + negative, logit),
+      "hardened": (1 + self.beta) * logit + negative,
+      "hardness": self.beta * logit + negative,
     }
+
+
+# A relation's weight of a pair is a number, or a mask, which needs no logarithm per pair.
+
+
+def _is_mask(weight):
+  return jnp.issubdtype(jnp.result_type(weight), jnp.bool_)
+
+
+def _times(weight, x):
+  return jnp.where(weight, x, 0) if _is_mask(weight) else weight * x
+
+
+def _log(weight, log_weight):
+  """log(weight · e^log_weight)."""
+  if _is_mask(weight):
+    return jnp.where(weight, log_weight, -jnp.inf)
+  return _safe_log(weight) + log_weight
+
+
+def _log_of_either(pairs, c):
+  """log(w⁺ + w⁻)."""
+  positive, negative = pairs
+  if _is_mask(positive) and _is_mask(negative):  # they exclude each other
+    return jnp.where(positive, c["log_positive"], _log(negative, c["log_negative"]))
+  return _safe_log(_times(positive, c["as_positive"]) + _times(negative, c["as_negative"]))
+
+
+def _safe_log(weight):
+  """log, −∞ at 0 and there without a gradient."""
+  some = weight > 0
+  return jnp.where(some, jnp.log(jnp.where(some, weight, 1)), -jnp.inf)
+
+
+def with_logs(group):
+  """A group with the logarithms of its weights, taken once and not once per pair."""
+  logs = {"log_positive": group.side["as_positive"], "log_negative": group.side["as_negative"]}
+  return group.attach(**{name: _safe_log(weight) for name, weight in logs.items()})
 
 
 class Found(NamedTuple):
@@ -53,29 +90,29 @@ class Found(NamedTuple):
 def find(channels, anchors, groups, temperature, rows, stats, **how) -> Found:
   """The reductions of one direction."""
   anchors = attach(anchors, temperature)
-  found = reduce(channels, anchors, groups, **wanted(rows, stats), **how)
+  groups = [with_logs(group) for group in groups]
+  found = reduce(channels, anchors, groups, rows=wanted(rows, stats), **how)
   return read(found, rows, anchors, stats)
 
 
 def find_both(channels, anchors, keys, temperatures, rows, **how) -> tuple[Found, Found]:
   """The reductions of two directions, anchors to keys and back, on the same scores."""
-  anchors, keys = map(attach, (anchors, keys), temperatures)
-  found, (back,) = reduce(channels, anchors, (keys,), both=True, **wanted(rows, ()), **how)
+  anchors, keys = map(attach, map(with_logs, (anchors, keys)), temperatures)
+  found, (back,) = reduce(channels, anchors, (keys,), both=True, rows=wanted(rows, ()), **how)
   return read(found, rows, anchors, ()), read(back, rows, keys, ())
 
 
 def wanted(rows, stats):
-  """`rows` and `observe` of `reduce`: what is needed and nothing else."""
+  """The reductions that a loss and its stats need, and nothing else."""
   unknown = set(stats) - set(STATS)
   if unknown:
     raise ValueError(f"unknown stats {sorted(unknown)}; known: {', '.join(STATS)}")
   rows = {"pull": sum_, "positive_weight": sum_, **rows}
-  observe = {}
   if {"log_mean", "mean_logit"} & set(stats):
-    observe["negatives"] = softmax_mean
-  if set(stats) - {"positive"} and "negative_weight" not in rows:
-    observe["negative_weight"] = sum_
-  return {"rows": rows, "observe": observe}
+    rows["negatives"] = softmax_mean
+  if set(stats) - {"positive"}:
+    rows["negative_weight"] = sum_
+  return rows
 
 
 def read(r, rows, anchors, stats) -> Found:

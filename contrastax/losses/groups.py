@@ -32,7 +32,7 @@ import numpy as np
 
 from contrastax.core import Contrast
 from contrastax.losses.family import Channels, difference, find
-from contrastax.pairwise import Plan, cosine, sum_, weighted_log_sum_exp
+from contrastax.pairwise import Plan, cosine, log_sum_exp, sum_
 
 GIVEN = (
   "anchors", "groups", "relation", "temperature", "score", "score_params", "same_set", "memory",
@@ -40,7 +40,7 @@ GIVEN = (
 )  # fmt: skip
 """What a method gives a loss when it calls it; the rest are a loss's own arguments."""
 
-_DECOUPLED = {"negative": weighted_log_sum_exp, "negative_weight": sum_}
+_DECOUPLED = {"negative": log_sum_exp, "negative_weight": sum_}
 
 
 def info_nce(
@@ -58,7 +58,7 @@ def info_nce(
   Khosla et al. 2020, arXiv 2004.11362, eq. 2.
   """
   found = find(
-    Channels(relation), anchors, groups, temperature, {"all": weighted_log_sum_exp}, stats,
+    Channels(relation), anchors, groups, temperature, {"all": log_sum_exp}, stats,
     score=score, score_params=score_params, same_set=same_set, plan=plan,
   )  # fmt: skip
   value = difference(found.some_positive, found.rows["all"], found.positive)
@@ -78,7 +78,7 @@ def sup_con_in(
 
   Khosla et al. 2020, arXiv 2004.11362, eq. 3.
   """
-  rows = {"all": weighted_log_sum_exp, "positive": weighted_log_sum_exp}
+  rows = {"all": log_sum_exp, "positive": log_sum_exp}
   found = find(
     Channels(relation), anchors, groups, temperature, rows, stats,
     score=score, score_params=score_params, same_set=same_set, plan=plan,
@@ -162,9 +162,9 @@ def hard_negative(
   """
   if not 0 <= tau_plus < 1:
     raise ValueError(f"tau_plus is the share of a class, 0 ≤ tau_plus < 1, not {tau_plus}")
-  rows = {"hardened": weighted_log_sum_exp, "negative_weight": sum_}
-  rows |= {"hardness": weighted_log_sum_exp} if beta else {}
-  rows |= {"positive": weighted_log_sum_exp} if tau_plus else {}
+  rows = {"hardened": log_sum_exp, "negative_weight": sum_}
+  rows |= {"hardness": log_sum_exp} if beta else {}
+  rows |= {"positive": log_sum_exp} if tau_plus else {}
   found = find(
     Channels(relation, beta), anchors, groups, temperature, rows, stats,
     score=score, score_params=score_params, same_set=same_set, plan=plan,

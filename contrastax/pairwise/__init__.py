@@ -8,7 +8,6 @@ from contrastax.pairwise.reductions import max_ as max_
 from contrastax.pairwise.reductions import min_ as min_
 from contrastax.pairwise.reductions import softmax_mean as softmax_mean
 from contrastax.pairwise.reductions import sum_ as sum_
-from contrastax.pairwise.reductions import weighted_log_sum_exp as weighted_log_sum_exp
 from contrastax.pairwise.scores import bilinear as bilinear
 from contrastax.pairwise.scores import cosine as cosine
 from contrastax.pairwise.scores import dot as dot

@@ -26,7 +26,6 @@ def reduce(
   *,
   score: Score,
   rows: Mapping[str, Any],
-  observe: Mapping[str, Any] | None = None,
   score_params: Any = (),
   shared: Any = (),
   both: bool = False,
@@ -47,8 +46,8 @@ def reduce(
     anchors: vectors [n, d] and their sides.
     groups: candidates, each [m, d] or, a set per anchor, [n, k, d].
     score: where vectors meet, with `score_params`.
-    rows: {channel: reduction}; channels that are not named cost nothing.
-    observe: as `rows`, for what needs no gradient: it costs no backward pass.
+    rows: {channel: reduction}; channels that are not named cost nothing, and results that
+      are not differentiated (`lax.stop_gradient`) cost no backward pass.
     shared: traced arrays that all pairs see.
     both: also exchange the roles, on the same scores: every candidate of a shared group
       is an anchor, and the anchors are its candidates.
@@ -63,9 +62,7 @@ def reduce(
     ValueError, in one line, for shapes that do not fit, an empty group, sides that differ,
     a traced value where it cannot enter, a batch that the plan's mesh does not divide.
   """
-  groups, observe = tuple(groups), observe or {}
-  rows = (*((name, r, hasattr(r, "pull")) for name, r in rows.items()),
-          *((name, r, False) for name, r in observe.items()))  # fmt: skip
+  groups, rows = tuple(groups), tuple(rows.items())
   _check(anchors, groups, same_set, score, score_params)
   for part in (channels, score):
     _check_hashable(part)
@@ -135,7 +132,8 @@ def _here(
     return _varying(places, axis) if ring else places
 
   sets, first = [], 0
-  a_once = once(score_params, anchors.vectors, True)
+  # The barrier keeps the compiler from preparing the vectors once more for each of their uses.
+  a_once = jax.lax.optimization_barrier(once(score_params, anchors.vectors, True))
   for at, (group, moves) in enumerate(zip(groups, travels, strict=True)):
     place = numbered(group.vectors, first, moves)
     first += group.vectors.shape[-2] * (devices if moves else 1)

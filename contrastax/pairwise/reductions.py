@@ -66,42 +66,15 @@ class LogSumExp:
   identity = -jnp.inf
 
   def empty(self, like):
-    return weighted_log_sum_exp.empty(like)
-
-  def of(self, x, places, axis):
-    return weighted_log_sum_exp.of((x, 1.0), places, axis)
-
-  def merge(self, a, b):
-    return weighted_log_sum_exp.merge(a, b)
-
-  def finish(self, state):
-    return weighted_log_sum_exp.finish(state)
-
-  def pull(self, x, places, state, g, axis):
-    return weighted_log_sum_exp.pull((x, 1.0), places, state, g, axis)[0]
-
-
-@dataclasses.dataclass(frozen=True)
-class WeightedLogSumExp:
-  """Of pairs (x, w), w ≥ 0: log Σ_j w_ij exp x_ij; −∞, with zero gradient, for a row of no pairs.
-
-  A pair of weight 0 is none, whatever its x; the gradient by its weight is 0.
-  """
-
-  identity = (-jnp.inf, 0.0)
-
-  def empty(self, like):
     return jnp.full_like(like, -jnp.inf), jnp.zeros_like(like)
 
   def of(self, x, places, axis):
-    exponent, weight = x
-    top = _top(exponent, weight, axis)
-    return top, (weight * _mass(exponent, weight, top, axis)).sum(axis)
+    top = jax.lax.stop_gradient(x.max(axis))
+    return top, _exp(x, jnp.expand_dims(top, axis)).sum(axis)
 
   def merge(self, a, b):
-    (top, total), (top_b, total_b) = a, b
-    new = jnp.maximum(top, top_b)
-    return new, total * _exp(top, new) + total_b * _exp(top_b, new)
+    top = jnp.maximum(a[0], b[0])
+    return top, a[1] * _exp(a[0], top) + b[1] * _exp(b[0], top)
 
   def finish(self, state):
     top, total = state
@@ -110,42 +83,38 @@ class WeightedLogSumExp:
     return jnp.where(some, jnp.log(jnp.where(some, total, 1)) + _finite(top), -jnp.inf)
 
   def pull(self, x, places, state, g, axis):
-    exponent, weight = x
+    """softmax_j(x_i) · g_i; 0 for a row of no pairs."""
     top, total = state
     scale = jnp.where(total > 0, g / jnp.where(total > 0, total, 1), 0)
-    to_weight = _mass(exponent, weight, top, axis) * jnp.expand_dims(scale, axis)
-    return weight * to_weight, to_weight
+    return _exp(x, jnp.expand_dims(top, axis)) * jnp.expand_dims(scale, axis)
 
 
 @dataclasses.dataclass(frozen=True)
 class SoftmaxMean:
-  """Of triples (x, w, v): (log Σ_j w e^x, Σ_j w e^x v / Σ_j w e^x); (−∞, 0) for a row of no pairs."""
+  """Of pairs (x, v): (log Σ_j exp x_ij, Σ_j softmax_j(x_i)·v_ij); (−∞, 0) for a row of no pairs."""
 
-  identity = (-jnp.inf, 0.0, 0.0)
+  identity = (-jnp.inf, 0.0)
 
   def empty(self, like):
-    return *weighted_log_sum_exp.empty(like), jnp.zeros_like(like)
+    return *log_sum_exp.empty(like), jnp.zeros_like(like)
 
   def of(self, x, places, axis):
-    exponent, weight, value = x
-    top = _top(exponent, weight, axis)
-    mass = weight * _mass(exponent, weight, top, axis)
+    exponent, value = x
+    top = jax.lax.stop_gradient(exponent.max(axis))
+    mass = _exp(exponent, jnp.expand_dims(top, axis))
     return top, mass.sum(axis), (mass * value).sum(axis)
 
   def merge(self, a, b):
-    top, total = weighted_log_sum_exp.merge(a[:2], b[:2])
+    top, total = log_sum_exp.merge(a[:2], b[:2])
     return top, total, a[2] * _exp(a[0], top) + b[2] * _exp(b[0], top)
 
   def finish(self, state):
-    return weighted_log_sum_exp.finish(state[:2]), self._mean(state)
+    return log_sum_exp.finish(state[:2]), self._mean(state)
 
   def pull(self, x, places, state, g, axis):
-    exponent, weight, value = x
-    to_lse, to_mean = (
-      weighted_log_sum_exp.pull((exponent, weight), places, state[:2], part, axis) for part in g
-    )
-    beside = value - jnp.expand_dims(self._mean(state), axis)
-    return (*(one + other * beside for one, other in zip(to_lse, to_mean, strict=True)), to_mean[0])
+    exponent, value = x
+    to_lse, to_mean = (log_sum_exp.pull(exponent, places, state[:2], part, axis) for part in g)
+    return to_lse + to_mean * (value - jnp.expand_dims(self._mean(state), axis)), to_mean
 
   def _mean(self, state):
     _, total, weighted = state
@@ -205,6 +174,7 @@ class TopK:
     return jnp.full_like(row, -jnp.inf), jnp.full_like(row, -1, dtype=jnp.int32)
 
   def of(self, x, places, axis):
+    x = jax.lax.stop_gradient(x)
     x, places = (jnp.moveaxis(v, axis, -1) for v in (x, jnp.broadcast_to(places, x.shape)))
     values, at = jax.lax.top_k(x, min(self.k, x.shape[-1]))  # of equal ones the first comes first
     found = jnp.where(values == -jnp.inf, -1, jnp.take_along_axis(places, at, -1))
@@ -223,23 +193,10 @@ class TopK:
 sum_ = Sum()
 count = Count()
 log_sum_exp = LogSumExp()
-weighted_log_sum_exp = WeightedLogSumExp()
 softmax_mean = SoftmaxMean()
 max_ = Extremum(1)
 min_ = Extremum(-1)
 top_k = TopK
-
-
-def _top(exponent, weight, axis):
-  taken = jnp.where(weight > 0, exponent, -jnp.inf)
-  return jax.lax.stop_gradient(taken.max(axis))
-
-
-def _mass(exponent, weight, top, axis):
-  """exp(x − top) of pairs of some weight, else 0: their x may be anything, so it is not used."""
-  taken = weight > 0
-  beside = exponent - jnp.expand_dims(_finite(top), axis)
-  return jnp.where(taken, jnp.exp(jnp.where(taken, beside, 0)), 0)
 
 
 def _exp(x, top):

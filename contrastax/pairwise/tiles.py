@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 
@@ -51,13 +50,13 @@ class Kind(NamedTuple):
 class Spec:
   """All that is static in an evaluation.
 
-  rows: (channel, reduction, whether its gradient is wanted). both: exchanged roles are
-  results too. kinds: one for each group. ring: (mesh axis, devices) or None.
+  rows: (channel, reduction). both: exchanged roles are results too. kinds: one for each
+  group. ring: (mesh axis, devices) or None.
   """
 
   meet: Callable
   channels: Callable
-  rows: tuple[tuple[str, Any, bool], ...]
+  rows: tuple[tuple[str, Any], ...]
   both: bool
   kinds: tuple[Kind, ...]
   ring: tuple[str, int] | None = None
@@ -67,13 +66,13 @@ def dense(spec: Spec, anchors: Set, groups: tuple[Set, ...], score_params, share
   """({channel: [n]}, one {channel: [m]} per group or None), differentiated by JAX."""
   rows, columns = _empty(spec, anchors), []
   for kind, group in zip(spec.kinds, groups, strict=True):
-    exchange = spec.both and not kind.per_anchor
-    own, exchanged = _tile(spec, kind, exchange, spec.rows, anchors, group, score_params, shared)
+    roles = "both" if _both(spec, kind) else "one"
+    own, exchanged = _tile(spec, kind, roles, spec.rows, anchors, group, score_params, shared)
     rows = _add(spec, rows, own, _across(kind, group), 1)
-    if exchange:
-      columns.append(_add(spec, _empty(spec, group), exchanged, anchors.place[:, None], 0))
-    else:
+    if exchanged is None:
       columns.append(None)
+    else:
+      columns.append(_add(spec, _empty(spec, group), exchanged, anchors.place[:, None], 0))
   return _finish(spec, rows), [c and _finish(spec, c) for c in columns]
 
 
@@ -82,7 +81,8 @@ def tiled(spec: Spec, anchors: Set, groups: tuple[Set | None, ...], score_params
   """As `dense`, of sets that are cut into blocks, [blocks, size, …]; a group that is `own` is None.
 
   Memory is linear: only the states of the reductions are kept, and the backward pass
-  computes every tile again.
+  computes every tile again. It computes nothing for what needs no gradient: arrays that
+  are constant, results that are not differentiated.
   """
   return _forward(spec, anchors, groups, score_params, shared)[0]
 
@@ -93,96 +93,118 @@ def _forward(spec, anchors, groups, score_params, shared):
 
     def meet(roles, i, j, visitor, state, kind=kind):
       mine, theirs, _ = state
-      a, c = _at(anchors, i), _candidates(kind, visitor, j)
-      exchange = roles == "both"
-      own, exchanged = _tile(spec, kind, exchange, spec.rows, a, c, score_params, shared)
-      if exchange:
+      a, c = _at(anchors, i), _at(visitor, j)
+      own, exchanged = _tile(spec, kind, roles, spec.rows, a, c, score_params, shared)
+      if roles == "both":
         theirs = _add(spec, theirs, exchanged, a.place[:, None], 0)
       return _add(spec, mine, own, _across(kind, c), 1), theirs, ()
 
     visitor = anchors if kind.own else group
-    exchange = kind.travels if kind.own else spec.both and not kind.per_anchor
-    theirs = _empty(spec, visitor) if exchange else ()
+    theirs = _empty(spec, visitor) if _both(spec, kind) or (kind.own and kind.travels) else ()
     rows, theirs, _ = _tour(spec, kind, meet, anchors, visitor, visitor, (rows, theirs, ()))
-    if kind.own and theirs:
-      rows = {name: r.merge(rows[name], theirs[name]) for name, r, _ in spec.rows}
-    columns.append(theirs if spec.both and exchange else None)
-  finished = _finish(spec, rows), [c and _finish(spec, c) for c in columns]
-  return finished, (anchors, groups, score_params, shared, rows, columns)
+    if kind.own and kind.travels:
+      rows = {name: r.merge(rows[name], theirs[name]) for name, r in spec.rows}
+    columns.append(theirs if _both(spec, kind) else None)
+  return (_finish(spec, rows), [c and _finish(spec, c) for c in columns]), (rows, columns)
 
 
-def _backward(spec, residuals, cotangents):
-  anchors, groups, score_params, shared, rows, columns = residuals
+def _forward_rule(spec, *primals):
+  values = jax.tree.map(lambda primal: primal.value, primals)
+  moving = tuple(tuple(primal.perturbed for primal in jax.tree.leaves(part)) for part in primals)
+  result, states = _forward(spec, *values)
+  return result, (values, states, _Static(moving))
+
+
+def _backward_rule(spec, residuals, cotangents):
+  values, (rows, columns), moving = residuals
+  anchors, groups, score_params, shared = values
   to_rows, to_columns = cotangents
-  wanted = tuple(row for row in spec.rows if row[2])
-  given = _only(wanted, rows), _only(wanted, to_rows)
-  to_anchors, to_shared, to_groups = _zeros(anchors), _zeros((score_params, shared)), []
-  for kind, group, of, to in zip(spec.kinds, groups, columns, to_columns, strict=True):
-
-    def meet(roles, i, j, visitor, sums, kind=kind):
-      (candidates, theirs), (mine, to_candidates, to_shared) = visitor, sums
-      a, c = _at(anchors, i), _candidates(kind, candidates, j)
-      exchange = roles == "both"
-      tile = functools.partial(_tile, spec, kind, exchange, wanted)
-      (own, exchanged), pull = jax.vjp(tile, a, c, score_params, shared)
-      g = _pull(wanted, own, _across(kind, c), *_at(given, i), 1), None
-      if exchange:
-        g = g[0], _pull(wanted, exchanged, a.place[:, None], *_at(theirs, j), 0)
-      from_a, from_c, *rest = pull(g)
-      from_c = _swapped(from_c) if kind.own else from_c
-      mine, to_shared = _plus(mine, from_a), _plus(to_shared, rest)
-      if roles == "itself":
-        return _plus(mine, from_c), to_candidates, to_shared
-      return mine, _plus(to_candidates, from_c), to_shared
-
+  of_anchors, of_groups, of_params, of_shared = moving.value
+  of_common = of_params + of_shared
+  to_anchors, to_common = _zeros(anchors, of_anchors), _zeros((score_params, shared), of_common)
+  mine_wanted, given = _given(spec, rows, to_rows)
+  of_groups, to_groups = iter(of_groups), []
+  for kind, group, states, to_states in zip(spec.kinds, groups, columns, to_columns, strict=True):
     candidates = anchors if kind.own else group
-    theirs = given if kind.own else (_only(wanted, of), _only(wanted, to)) if of else ()
-    sums = to_anchors, _zeros(candidates) if kind.travels or not kind.own else [], to_shared
-    to_anchors, to_group, to_shared = _tour(
-      spec, kind, meet, anchors, candidates, (candidates, theirs), sums
+    of_group = of_anchors
+    if not kind.own:
+      of_group = tuple(next(of_groups) for _ in jax.tree.leaves(group))
+    theirs_wanted, theirs = mine_wanted, given
+    if not kind.own:
+      theirs_wanted, theirs = _given(spec, states, to_states) if states else ((), ())
+
+    def meet(roles, i, j, visitor, sums, kind=kind, of_group=of_group, also=theirs_wanted):
+      (candidates, theirs), (mine, to_candidates, to_common) = visitor, sums
+
+      def tile(a, c, common):
+        own, exchanged = _tile(spec, kind, roles, mine_wanted, a, c, *common, also)
+        return own, exchanged
+
+      a, c, common = _at(anchors, i), _at(candidates, j), (score_params, shared)
+      (own, exchanged), pull = _vjp(tile, (a, of_anchors), (c, of_group), (common, of_common))
+      g = _pull(mine_wanted, own, _across(kind, c), *_at(given, i), 1), None
+      if roles == "both":
+        g = g[0], _pull(also, exchanged, a.place[:, None], *_at(theirs, j), 0)
+      from_a, from_c, from_common = pull(g)
+      mine, to_common = _plus(mine, from_a), _plus(to_common, from_common)
+      if roles == "itself":
+        return _plus(mine, from_c), to_candidates, to_common
+      return mine, _plus(to_candidates, from_c), to_common
+
+    to_group = [] if kind.own and not kind.travels else _zeros(candidates, of_group)
+    to_anchors, to_group, to_common = _tour(
+      spec, kind, meet, anchors, candidates, (candidates, theirs), (to_anchors, to_group, to_common)
     )
     if kind.own and kind.travels:
-      to_anchors = [a + b for a, b in zip(to_anchors, to_group, strict=True)]
-    to_groups.append(None if kind.own else _cotangent(to_group, group))
+      to_anchors = _plus(to_anchors, to_group)
+    to_groups.append(None if kind.own else _cotangent(to_group, group, of_group))
   return (
-    _cotangent(to_anchors, anchors),
+    _cotangent(to_anchors, anchors, of_anchors),
     tuple(to_groups),
-    *_cotangent(to_shared, (score_params, shared)),
+    *_cotangent(to_common, (score_params, shared), of_common),
   )
 
 
-tiled.defvjp(_forward, _backward)
+tiled.defvjp(_forward_rule, _backward_rule, symbolic_zeros=True)
 
 
-def _tile(spec, kind, exchange, rows, anchors, candidates, score_params, shared):
-  """The quantities of `rows` for a tile, and with `exchange` those of exchanged roles, or None.
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class _Static:
+  """Python values among a function's residuals."""
+
+  value: Any
+
+
+def _tile(spec, kind, roles, rows, anchors, candidates, score_params, shared, exchanged_rows=None):
+  """The quantities of `rows` for a tile, and in both roles those of the exchanged ones, or None.
 
   Channels are elementwise, so exchanged roles broadcast the other way: no transpose.
   """
   similarity = spec.meet(score_params, anchors.vectors, candidates.vectors)
+  # The anchors' own set, met as candidates, is in its other role.
+  as_candidates, as_anchors = candidates.side, candidates.exchanged
+  if kind.own:
+    as_candidates, as_anchors = as_anchors, as_candidates
 
-  def quantities(anchor, candidate, there):
+  def quantities(rows, anchor, candidate, there):
     found = spec.channels(similarity, anchor, candidate, shared)
 
     def fill(x, identity):
       x = jnp.broadcast_to(x, similarity.shape)
       return jnp.where(there, x, identity) if kind.padded else x
 
-    of_rows = {name: jax.tree.map(fill, found[name], r.identity) for name, r, _ in rows}
-    return {
-      name: of_rows[name] if wanted else lax.stop_gradient(of_rows[name])
-      for name, _, wanted in rows
-    }
+    return {name: jax.tree.map(fill, found[name], r.identity) for name, r in rows}
 
   if kind.per_anchor:
-    own = quantities(_along(anchors.side, 1), candidates.side, True)
-  else:
-    there = (candidates.place >= 0)[None]
-    own = quantities(_along(anchors.side, 1), _along(candidates.side, 0), there)
-  if not exchange:
+    return quantities(rows, _along(anchors.side, 1), as_candidates, True), None
+  there = (candidates.place >= 0)[None]
+  own = quantities(rows, _along(anchors.side, 1), _along(as_candidates, 0), there)
+  if roles != "both":
     return own, None
+  rows = rows if exchanged_rows is None else exchanged_rows
   there = (anchors.place >= 0)[:, None]
-  return own, quantities(_along(candidates.exchanged, 0), _along(anchors.exchanged, 1), there)
+  return own, quantities(rows, _along(as_anchors, 0), _along(anchors.exchanged, 1), there)
 
 
 # The order in which blocks of anchors meet blocks of candidates.
@@ -287,39 +309,58 @@ def _move(spec, hops, tree):
 # States of all rows of a set, by channel.
 
 
+def _both(spec, kind):
+  return spec.both and not kind.per_anchor
+
+
 def _empty(spec, rows: Set):
   dtype = jnp.promote_types(jnp.result_type(*jax.tree.leaves(rows.vectors)), jnp.float32)
   like = jnp.zeros_like(rows.place, dtype=dtype)
-  return {name: reduction.empty(like) for name, reduction, _ in spec.rows}
+  return {name: reduction.empty(like) for name, reduction in spec.rows}
 
 
 def _add(spec, states, quantities, places, axis):
   return {
     name: reduction.merge(states[name], reduction.of(quantities[name], places, axis))
-    for name, reduction, _ in spec.rows
+    for name, reduction in spec.rows
   }
 
 
 def _finish(spec, states):
-  return {name: reduction.finish(states[name]) for name, reduction, _ in spec.rows}
+  return {name: reduction.finish(states[name]) for name, reduction in spec.rows}
+
+
+def _given(spec, states, cotangents):
+  """The rows of which a gradient is asked, and (their states, their cotangents)."""
+  zero = jax.custom_derivatives.SymbolicZero
+  rows = tuple(
+    (name, reduction)
+    for name, reduction in spec.rows
+    if hasattr(reduction, "pull")
+    and not all(isinstance(g, zero) for g in jax.tree.leaves(cotangents[name]))
+  )
+
+  def instantiate(g):
+    return jnp.zeros(g.shape, g.dtype) if isinstance(g, zero) else g
+
+  return rows, (
+    {name: states[name] for name, _ in rows},
+    {name: jax.tree.map(instantiate, cotangents[name]) for name, _ in rows},
+  )
 
 
 def _pull(rows, quantities, places, states, g, axis):
-  def of(x, like):
-    return jnp.broadcast_to(x, like.shape).astype(like.dtype)
+  def like(pulled, x):
+    return jnp.broadcast_to(pulled, x.shape).astype(x.dtype)
 
   found = {
     name: reduction.pull(quantities[name], places, states[name], g[name], axis)
-    for name, reduction, _ in rows
+    for name, reduction in rows
   }
-  return jax.tree.map(of, found, quantities)
+  return jax.tree.map(like, found, quantities)
 
 
-def _only(rows, named):
-  return {name: named[name] for name, *_ in rows}
-
-
-# Blocks of trees, and sums of cotangents, which only floating leaves have.
+# Blocks of trees.
 
 
 def _at(tree, i):
@@ -328,15 +369,6 @@ def _at(tree, i):
 
 def _put(tree, i, new):
   return jax.tree.map(lambda x, v: lax.dynamic_update_index_in_dim(x, v, i, 0), tree, new)
-
-
-def _candidates(kind, visitor, j):
-  """Block j of the candidates; of the anchors' own set it is a block of anchors in the other role."""
-  return _swapped(_at(visitor, j)) if kind.own else _at(visitor, j)
-
-
-def _swapped(anchors):
-  return Set(anchors.vectors, anchors.exchanged, anchors.side, anchors.place)
 
 
 def _across(kind, candidates):
@@ -348,29 +380,43 @@ def _along(side, axis):
   return {name: jnp.expand_dims(values, axis) for name, values in side.items()}
 
 
-def _floating(tree):
-  return [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
+# Gradients of some leaves of trees: those that `moving`, a tuple of bools, says.
 
 
-def _zeros(tree):
+def _vjp(function, *arguments):
+  """function's value at trees, and the pullback to the moving leaves of each, given as (tree, moving)."""
+  flat = [(*jax.tree.flatten(tree), moving) for tree, moving in arguments]
+
+  def of_moving(*parts):
+    trees = []
+    for part, (leaves, structure, moving) in zip(parts, flat, strict=True):
+      part = iter(part)
+      filled = [next(part) if m else leaf for leaf, m in zip(leaves, moving, strict=True)]
+      trees.append(jax.tree.unflatten(structure, filled))
+    return function(*trees)
+
+  return jax.vjp(of_moving, *(_moving(leaves, moving) for leaves, _, moving in flat))
+
+
+def _moving(tree, moving):
+  return [x for x, m in zip(jax.tree.leaves(tree), moving, strict=True) if m]
+
+
+def _zeros(tree, moving):
   """Sums in float32 at least: many small terms of half precision would not add up."""
-  return [jnp.zeros_like(x, dtype=jnp.promote_types(x.dtype, jnp.float32)) for x in _floating(tree)]
+  return [
+    jnp.zeros_like(x, dtype=jnp.promote_types(x.dtype, jnp.float32)) for x in _moving(tree, moving)
+  ]
 
 
-def _plus(sums, cotangents):
-  return [a + b.astype(a.dtype) for a, b in zip(sums, _floating(cotangents), strict=True)]
+def _plus(sums, more):
+  return [a + b.astype(a.dtype) for a, b in zip(sums, more, strict=True)]
 
 
-def _more(sums, i, cotangents):
-  return _put(sums, i, _plus(_at(sums, i), cotangents))
-
-
-def _cotangent(sums, tree):
+def _cotangent(sums, tree, moving):
+  leaves, structure = jax.tree.flatten(tree)
   sums = iter(sums)
-
-  def of(x):
-    if jnp.issubdtype(x.dtype, jnp.inexact):
-      return next(sums).astype(x.dtype)
-    return np.zeros(x.shape, jax.dtypes.float0)
-
-  return jax.tree.map(of, tree)
+  return jax.tree.unflatten(
+    structure,
+    [next(sums).astype(x.dtype) if m else None for x, m in zip(leaves, moving, strict=True)],
+  )

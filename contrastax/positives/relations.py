@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 
-import jax.numpy as jnp
-
 from contrastax.core import Pairs
 
 
@@ -27,7 +25,7 @@ class _Both(Relation):
 
   def __call__(self, a, c, similarity):
     left, right = self.left(a, c, similarity), self.right(a, c, similarity)
-    return Pairs(left.positive * right.positive, left.negative * right.negative)
+    return Pairs(left.positive * right.positive, left.negative * right.negative)  # masks: and
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,8 +38,7 @@ class same_example(Relation):
   def __call__(self, a, c, similarity):
     same = a["index"] == c["index"]
     other_view = a["view"] != c["view"]
-    one = jnp.ones((), similarity.dtype)
-    return Pairs(jnp.where(same & other_view, one, 0), jnp.where(same, 0, one))
+    return Pairs(same & other_view, ~same)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,5 +51,4 @@ class same_label(Relation):
   def __call__(self, a, c, similarity):
     itself = (a["index"] == c["index"]) & (a["view"] == c["view"])
     same = a["label"] == c["label"]
-    one = jnp.ones((), similarity.dtype)
-    return Pairs(jnp.where(same & ~itself, one, 0), jnp.where(same, 0, one))
+    return Pairs(same & ~itself, ~same)
