@@ -9,10 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from contrastax.core import Group
-from contrastax.losses import family
-from contrastax.losses.arrays import candidates, check_same_shape, of_index
+from contrastax.losses.arrays import check_same_shape, of_index
+from contrastax.losses.family import attach
 from contrastax.pairwise import Plan, cosine, log_sum_exp, reduce, sum_
-from contrastax.positives import same_example
 
 
 def clip(a, b, *, temperature, plan=Plan()):
@@ -29,25 +28,25 @@ def clip(a, b, *, temperature, plan=Plan()):
       logit scale is 1/τ, learned as its logarithm.
 
   Returns:
-    [n], for row i the mean of its two directions. With n = 1 there is no negative: 0.
+    [n], for row i the mean of its two directions. With n = 1 there is no negative: 0 but for
+    rounding.
 
   Radford et al. 2021, arXiv 2103.00020, fig. 3. A code that divides columns by τ [n] applies
   an anchor's temperature to candidates; this never does.
   """
   check_same_shape(a=a, b=b)
-  temperatures = temperature if isinstance(temperature, tuple) else (temperature, temperature)
-  index = of_index(a)
-  directions = family.find_both(
-    family.Channels(same_example()),
-    candidates(a, index, 0),
-    candidates(b, index, 1),
-    temperatures,
-    {"all": log_sum_exp},
-    score=cosine(),
+  one, other = temperature if isinstance(temperature, tuple) else (temperature, temperature)
+  sides = attach(Group(a, {}), one), attach(Group(b, {}), other)
+  rows, (columns,) = reduce(
+    _Logits(), sides[0], (sides[1],), score=cosine(), rows={"all": log_sum_exp}, both=True,
     plan=plan,
+  )  # fmt: skip
+  matching = cosine()((), a, b[:, None])[:, 0]
+  losses = (
+    found["all"] - matching / side.side["temperature"]
+    for found, side in zip((rows, columns), sides, strict=True)
   )
-  one, other = (found.rows["all"] - found.positive for found in directions)
-  return (one + other) / 2
+  return sum(losses) / 2
 
 
 def siglip(a, b, *, temperature, bias, plan=Plan()):
@@ -68,13 +67,19 @@ def siglip(a, b, *, temperature, bias, plan=Plan()):
   """
   check_same_shape(a=a, b=b)
   index = of_index(a)
-  anchors = family.attach(Group(a, {"index": index}), temperature)
+  anchors = attach(Group(a, {"index": index}), temperature)
   keys = Group(b, {"index": index})
   found = reduce(
     _Sigmoid(), anchors, (keys,), score=cosine(), rows={"loss": sum_}, shared=jnp.asarray(bias),
     plan=plan,
   )  # fmt: skip
   return found["loss"]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Logits:
+  def __call__(self, similarity, a, c, shared):
+    return {"all": similarity / a["temperature"]}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -95,13 +95,6 @@ def find(channels, anchors, groups, temperature, rows, stats, **how) -> Found:
   return read(found, rows, anchors, stats)
 
 
-def find_both(channels, anchors, keys, temperatures, rows, **how) -> tuple[Found, Found]:
-  """The reductions of two directions, anchors to keys and back, on the same scores."""
-  anchors, keys = map(attach, map(with_logs, (anchors, keys)), temperatures)
-  found, (back,) = reduce(channels, anchors, (keys,), both=True, rows=wanted(rows, ()), **how)
-  return read(found, rows, anchors, ()), read(back, rows, keys, ())
-
-
 def wanted(rows, stats):
   """The reductions that a loss and its stats need, and nothing else."""
   unknown = set(stats) - set(STATS)

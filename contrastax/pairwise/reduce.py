@@ -116,59 +116,58 @@ def _here(
 ):
   """The evaluation of what lies on this device, dense or in tiles; with `ring`, of its part."""
   axis, devices, travels = ring or (None, 1, (False,) * len(groups))
-  if ring:
-    varying = functools.partial(_varying, axis=axis)
-    anchors, groups, score_params, shared = jax.tree.map(
-      varying, (anchors, groups, score_params, shared)
-    )
-  once = getattr(score, "once", lambda params, vectors, anchor: vectors)
-  own = same_set and getattr(score, "symmetric", False) and not both and block is not None
-  shard = jax.lax.axis_index(axis) if ring else 0
+  own = block is not None and same_set and not both and getattr(score, "symmetric", False)
 
-  def numbered(vectors, start, moves):
-    """Places of candidates: their numbers in the whole."""
-    places = start + jnp.arange(vectors.shape[-2], dtype=jnp.int32)
-    places = places + shard * vectors.shape[-2] if moves else places
-    return _varying(places, axis) if ring else places
+  def numbered(rows, first, divided):
+    """The numbers of candidates among all of all devices."""
+    places = first + jnp.arange(rows, dtype=jnp.int32)
+    return places + jax.lax.axis_index(axis) * rows if divided else places
 
-  sets, first = [], 0
-  # The barrier keeps the compiler from preparing the vectors once more for each of their uses.
-  a_once = jax.lax.optimization_barrier(once(score_params, anchors.vectors, True))
-  for at, (group, moves) in enumerate(zip(groups, travels, strict=True)):
-    place = numbered(group.vectors, first, moves)
-    first += group.vectors.shape[-2] * (devices if moves else 1)
-    if own and at == 0:
-      sets.append(None)
-      continue
+  n, first, sets = anchors.vectors.shape[0], 0, []
+  exchanged = groups[0].side if own else anchors.side if both else {}
+  a = Set(anchors.vectors, anchors.side, exchanged, numbered(n, 0, bool(ring)))
+  for at, (group, divided) in enumerate(zip(groups, travels, strict=True)):
+    m = group.vectors.shape[-2]
+    place = numbered(m, first, divided)
+    first += m * (devices if divided else 1)
+    vectors = anchors.vectors if same_set and at == 0 else group.vectors
     if group.per_anchor:
-      place = jnp.broadcast_to(place, group.vectors.shape[:2])
-    mine = same_set and at == 0
-    vectors = once(score_params, anchors.vectors if mine else group.vectors, False)
-    exchanged = group.side if both and not group.per_anchor else {}
-    sets.append(Set(vectors, group.side, exchanged, place))
-  as_candidates = groups[0].side if own else anchors.side if both else {}
-  rows_set = Set(a_once, anchors.side, as_candidates, numbered(anchors.vectors, 0, bool(ring)))
+      sets.append(Set(vectors, group.side, {}, jnp.broadcast_to(place, (n, m))))
+    else:
+      sets.append(Set(vectors, group.side, group.side if both else {}, place))
 
-  meet = getattr(score, "meet", score)
-  n = anchors.vectors.shape[0]
   if block is None:
     kinds = tuple(Kind(g.per_anchor, False, False, False) for g in groups)
-    spec = Spec(meet, channels, rows, both, kinds)
-    return dense(spec, rows_set, tuple(sets), score_params, shared)
-
-  blocks, kinds, cut = even(n, block[0]), [], []
-  for at, (group, moves, candidates) in enumerate(zip(groups, travels, sets, strict=True)):
-    mine, size = own and at == 0, group.vectors.shape[0]
-    theirs = blocks if group.per_anchor or mine else even(size, block[1])
-    padded = not group.per_anchor and theirs[0] * theirs[1] != size
-    padded |= (both or mine) and blocks[0] * blocks[1] != n
-    kinds.append(Kind(group.per_anchor, mine, padded, moves))
-    cut.append(None if mine else _cut(candidates, *theirs))
-  spec = Spec(meet, channels, rows, both, tuple(kinds), (axis, devices) if ring else None)
-  found, columns = tiled(spec, _cut(rows_set, *blocks), tuple(cut), score_params, shared)
-  found = _joined(found, n)
+  else:
+    blocks, kinds, cuts = even(n, block[0]), [], []
+    for at, (group, divided) in enumerate(zip(groups, travels, strict=True)):
+      mine, m = own and at == 0, group.vectors.shape[0]
+      cut = blocks if group.per_anchor or mine else even(m, block[1])
+      padded = (cut[0] * cut[1] != m and not group.per_anchor) or (
+        blocks[0] * blocks[1] != n and (both or mine)
+      )
+      kinds.append(Kind(group.per_anchor, mine, padded, divided))
+      cuts.append(cut)
+    a = _cut(a, *blocks)
+    sets = [None if k.own else _cut(s, *cut) for s, k, cut in zip(sets, kinds, cuts, strict=True)]
+  if ring:
+    a, sets, score_params, shared = jax.tree.map(
+      functools.partial(_varying, axis=axis), (a, sets, score_params, shared)
+    )
+  once = functools.partial(getattr(score, "once", _as_they_are), score_params)
+  a = a._replace(vectors=once(a.vectors, True))
+  sets = tuple(s and s._replace(vectors=once(s.vectors, False)) for s in sets)
+  ring = (axis, devices) if ring else None
+  spec = Spec(getattr(score, "meet", score), channels, rows, both, tuple(kinds), ring)
+  if block is None:
+    return dense(spec, a, sets, score_params, shared)
+  found, columns = tiled(spec, a, sets, score_params, shared)
   sizes = [g.vectors.shape[0] for g in groups]
-  return found, [c and _joined(c, size) for c, size in zip(columns, sizes, strict=True)]
+  return _joined(found, n), [c and _joined(c, m) for c, m in zip(columns, sizes, strict=True)]
+
+
+def _as_they_are(params, vectors, anchor):
+  return vectors
 
 
 def _cut(rows: Set, number, size):

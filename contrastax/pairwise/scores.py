@@ -1,7 +1,8 @@
 """Scores: the only place where vectors meet. Each is [n, m], or [n, k] for a set per anchor.
 
 A score may do its work in two parts, score(params, a, c) = meet(params, once(params, a, True),
-once(params, c, False)): what concerns one vector alone is done once and not in every tile.
+once(params, c, False)): what concerns one vector alone is done once and not in every tile, for
+vectors [..., d] with any leading axes.
 `symmetric` says that score(a, c) = score(c, a). A score of a user's own needs neither: any
 `(params, anchors, candidates) -> [n, m]` is one, if it is hashable.
 """
@@ -74,7 +75,7 @@ class bilinear(_InTwoParts):
     return jnp.eye(d)
 
   def once(self, params, vectors, anchor):
-    return _product(vectors, params.T) if anchor else _wide(vectors)
+    return _einsum("...d,de->...e", vectors, params) if anchor else _wide(vectors)
 
   def meet(self, params, anchors, candidates):
     return _product(anchors, candidates)
