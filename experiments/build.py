@@ -46,6 +46,7 @@ def build(config, mesh) -> Parts:
     negatives=_join(operator.add, negatives, config, "negatives"),
     relation=_join(operator.and_, positives, config, "relation"),
     examples=source.size,
+    plan=pairwise.Plan(mesh=mesh),
   )
   optimizer = parts.build(optimizers, config["optimizer"], steps=config["steps"])
   return Parts(found, source, method, optimizer)

@@ -18,6 +18,7 @@ from jax.sharding import PartitionSpec
 
 from contrastax import data, encoders, losses, methods, temperatures, training, views
 from contrastax.core import Encoder
+from contrastax.pairwise import Plan
 
 BATCH = 64
 
@@ -57,6 +58,8 @@ def cases(mesh):
   )
   dcl = methods.SimCLR(encoder=convnet, temperature=tau, loss=losses.groups.dcl, **parts)
   yield "SimCLR, DCL, AdamW", dcl, optax.adamw(1e-3)
+  ring = methods.SimCLR(encoder=convnet, temperature=tau, plan=Plan((6, 5), mesh=mesh), **parts)
+  yield "SimCLR, in tiles around a ring", ring, optax.sgd(0.1, 0.9)
   yield (
     "mutant",
     methods.SimCLR(encoder=wide(centred(mesh)), temperature=tau, **parts),

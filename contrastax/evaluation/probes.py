@@ -6,17 +6,15 @@ table, so that rows differ by their features alone.
 
 from __future__ import annotations
 
-import functools
 import warnings
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from contrastax.pairwise import unit
+from contrastax.pairwise import cosine, top_k
 
 DRAWS = 20
 
@@ -88,29 +86,19 @@ def probes(features, labels, test_features, test_labels):
   }
 
 
-def _votes(features, labels, queries, k, temperature, block: int = 1024):
+def _votes(features, labels, queries, k, temperature):
   own = queries is None
-  features = unit(jnp.asarray(features))
-  queries = features if own else unit(jnp.asarray(queries))
-  k = min(k, len(features) - own)
-  votes = []
-  for start in range(0, len(queries), block):
-    part = queries[start : start + block]
-    itself = np.arange(start, start + len(part)) if own else np.full(len(part), -1)
-    similarity, nearest = _nearest(part, features, itself, k)
-    tally = np.zeros((len(part), int(labels.max()) + 1))
-    similarity = np.asarray(similarity, np.float64)
-    weight = np.exp((similarity - similarity[:, :1]) / temperature)  # relative to the nearest
-    np.add.at(tally, (np.arange(len(part))[:, None], labels[np.asarray(nearest)]), weight)
-    votes.append(tally.argmax(1))
-  return np.concatenate(votes)
-
-
-@functools.partial(jax.jit, static_argnums=3)
-def _nearest(queries, features, itself, k):
-  similarity = jnp.matmul(queries, features.T, precision=jax.lax.Precision.HIGHEST)
-  own = jnp.arange(features.shape[0]) == itself[:, None]
-  return jax.lax.top_k(jnp.where(own, -jnp.inf, similarity), k)  # the lower index first
+  features = jnp.asarray(features)
+  queries = features if own else jnp.asarray(queries)
+  similarity, nearest = map(np.asarray, top_k(
+    queries, features, min(k, len(features) - own), score=cosine(),
+    exclude=np.arange(len(queries)) if own else None,
+  ))  # fmt: skip
+  similarity = similarity.astype(np.float64)
+  weight = np.exp((similarity - similarity[:, :1]) / temperature)  # relative to the nearest
+  tally = np.zeros((len(queries), int(labels.max()) + 1))
+  np.add.at(tally, (np.arange(len(queries))[:, None], labels[nearest]), weight)
+  return tally.argmax(1)
 
 
 def _linear(features, test_features, labels, test_labels):

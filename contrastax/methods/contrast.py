@@ -1,7 +1,7 @@
 """What all contrastive methods share: from anchors and keys to the objective.
 
 A method states its parts as fields (`encoder`, `projection`, `views`, `negatives`,
-`relation`, `score`, `temperature`, `loss`, `examples`) and `embed`; these two functions
+`relation`, `score`, `temperature`, `loss`, `examples`, `plan`) and `embed`; these two functions
 are its `init` and `objective`.
 """
 
@@ -63,6 +63,7 @@ def objective(method, params, state, batch, key):
     same_set=same_set,
     memory=state["loss"],
     stats=STATS,
+    plan=method.plan,
   )
   taus = jnp.broadcast_to(tau, value.shape)
   state = {

@@ -11,7 +11,7 @@ from contrastax.core import Embedded, Encoder, Group, Negatives, Score, Temperat
 from contrastax.losses.groups import info_nce
 from contrastax.methods import contrast
 from contrastax.negatives import in_batch
-from contrastax.pairwise import cosine
+from contrastax.pairwise import Plan, cosine
 from contrastax.positives import Relation, same_example
 from contrastax.temperatures import fixed
 
@@ -29,7 +29,8 @@ class SimCLR:
 
   Fields: `encoder` f, what remains after training; `projection` g; `views(key, images,
   index) -> images`, a random view of each example; `examples`, the size of the data set,
-  for parts that keep a state per example; `loss`, any of `contrastax.losses.groups`.
+  for parts that keep a state per example; `loss`, any of `contrastax.losses.groups`; `plan`, how
+  its pairs are evaluated: on several devices `Plan(mesh=mesh)`.
   """
 
   encoder: Encoder
@@ -41,6 +42,7 @@ class SimCLR:
   relation: Relation = same_example()
   score: Score = cosine()
   examples: int = 0
+  plan: Plan = Plan()
 
   init = contrast.init
   objective = contrast.objective
