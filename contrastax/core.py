@@ -23,7 +23,7 @@ Batch = Mapping[str, Array]
 example's place in its data set); then `image`, `label`, … as the source has."""
 
 
-class UserError(Exception):
+class UserError(ValueError):
   """What a user got wrong, in one line: what is wrong, the value found, the mend."""
 
 

@@ -20,17 +20,16 @@ from contrastax.core import UserError
 def build(package: ModuleType, spec: Mapping[str, Any], **given: Any) -> Any:
   """`package.name(**arguments, **given)`; `given` are arguments that no config states."""
   found, arguments = _find(package, spec, given)
-  for parameter in inspect.signature(found).parameters.values():
-    free = parameter.name not in arguments and parameter.name not in given
-    if free and parameter.default is parameter.empty:
-      raise UserError(f"{_kind(package)}: {spec['name']} needs {parameter.name!r}")
+  _check_complete(package, found, {*arguments, *given})
   return found(**arguments, **given)
 
 
 def bind(package: ModuleType, spec: Mapping[str, Any], later: Collection[str] = ()) -> Any:
   """`package.name` with the arguments bound, for a function that is given those of `later`
-  when it is called; a config may not state these."""
+  when it is called; a config may not state these, but must state what else it needs."""
   found, arguments = _find(package, spec, later)
+  if later:
+    _check_complete(package, found, {*arguments, *later})
   return functools.partial(found, **arguments) if arguments else found
 
 
@@ -60,6 +59,12 @@ def _find(package, spec, given):
     if argument not in free:
       raise UserError(f"{_kind(package)}: {name} takes no {argument!r}{nearest(argument, free)}")
   return found, arguments
+
+
+def _check_complete(package, found, given):
+  for name, parameter in inspect.signature(found).parameters.items():
+    if name not in given and parameter.default is parameter.empty:
+      raise UserError(f"{_kind(package)}: {found.__name__} needs {name!r}")
 
 
 def _kind(package):

@@ -5,6 +5,7 @@ import importlib
 import pathlib
 import re
 
+import numpy as np
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -35,6 +36,17 @@ def test_names_import_and_paths_exist(document):
     r"`((?:configs|tests|docs|benchmarks|colabs|experiments)/[\w./-]+)`", text
   ):
     assert (ROOT / path).exists(), path
+
+
+def test_the_code_of_the_engine_page_runs():
+  names = {}
+  text = (ROOT / "docs" / "engine.md").read_text(encoding="utf-8")
+  for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+    exec(compile(block, "engine.md", "exec"), names)
+  images, texts = names["images"], names["texts"]
+  ours = names["losses"].nt_xent(images, texts, temperature=0.1)
+  np.testing.assert_allclose(names["my_nt_xent"](images, texts, 0.1), ours, rtol=1e-5)
+  assert np.isfinite(names["slope"])
 
 
 def test_an_invented_name_would_be_found_out():

@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from contrastax.core import Group, join
+from contrastax.core import Group, UserError, join
 
 
 def candidates(vectors, index, view, *, as_positive=1):
@@ -22,7 +22,7 @@ def two_views(z1, z2):
 def labelled(z, labels):
   """Vectors of different examples, with their labels."""
   if jnp.ndim(z) != 2 or jnp.shape(labels) != jnp.shape(z)[:1]:
-    raise ValueError(
+    raise UserError(
       f"labels are one for each row of z: shapes {jnp.shape(labels)} and {jnp.shape(z)}"
     )
   return candidates(z, of_index(z), 0).attach(label=jnp.asarray(labels))
@@ -35,6 +35,6 @@ def of_index(vectors):
 def check_same_shape(**arrays):
   shapes = {name: jnp.shape(array) for name, array in arrays.items()}
   if len(set(shapes.values())) > 1 or any(len(shape) != 2 for shape in shapes.values()):
-    raise ValueError(
+    raise UserError(
       f"{' and '.join(shapes)} are [n, d], of one shape, not {' and '.join(map(str, shapes.values()))}"
     )

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from contrastax.core import UserError
 from contrastax.pairwise import reduce, softmax_mean, sum_
 
 STATS = ("positive", "count", "log_mean", "mean_logit")
@@ -99,7 +100,7 @@ def wanted(rows, stats):
   """The reductions that a loss and its stats need, and nothing else."""
   unknown = set(stats) - set(STATS)
   if unknown:
-    raise ValueError(f"unknown stats {sorted(unknown)}; known: {', '.join(STATS)}")
+    raise UserError(f"unknown stats {sorted(unknown)}; known: {', '.join(STATS)}")
   rows = {"pull": sum_, "positive_weight": sum_, **rows}
   if {"log_mean", "mean_logit"} & set(stats):
     rows["negatives"] = softmax_mean
@@ -133,11 +134,11 @@ def attach(anchors, temperature):
   """The anchors with τ as a side [n]; refuses one that is not above 0, where its value is known."""
   n = anchors.vectors.shape[0]
   if jnp.shape(temperature) not in ((), (n,)):
-    raise ValueError(
+    raise UserError(
       f"a temperature is a scalar or one for each of {n} anchors, not of shape {jnp.shape(temperature)}"
     )
   if not isinstance(temperature, jax.core.Tracer) and not (np.asarray(temperature) > 0).all():
-    raise ValueError(f"a temperature must be above 0, not {np.min(temperature)}")
+    raise UserError(f"a temperature must be above 0, not {np.min(temperature)}")
   dtype = jnp.promote_types(anchors.vectors.dtype, jnp.float32)
   return anchors.attach(temperature=jnp.broadcast_to(jnp.asarray(temperature, dtype), (n,)))
 

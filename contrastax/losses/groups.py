@@ -30,7 +30,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from contrastax.core import Contrast
+from contrastax.core import Contrast, UserError
 from contrastax.losses.family import Channels, difference, find
 from contrastax.pairwise import Plan, cosine, log_sum_exp, sum_
 
@@ -125,6 +125,8 @@ def dclw(
 
   Yeh et al. 2022, arXiv 2110.06848, eq. 6. A public port lets the gradient through v.
   """
+  if isinstance(sigma, int | float) and not sigma > 0:
+    raise UserError(f"sigma must be above 0, not {sigma!r}")
   found = find(
     Channels(relation), anchors, groups, temperature, _DECOUPLED, stats,
     score=score, score_params=score_params, same_set=same_set, plan=plan,
@@ -160,8 +162,10 @@ def hard_negative(
   Robinson et al. 2021, arXiv 2010.04592, eq. 4 and §3; their code, like this, lets the
   gradient through the weights.
   """
-  if not 0 <= tau_plus < 1:
-    raise ValueError(f"tau_plus is the share of a class, 0 ≤ tau_plus < 1, not {tau_plus}")
+  if not (isinstance(beta, int | float) and beta >= 0):
+    raise UserError(f"beta is a number of at least 0, not {beta!r}")
+  if not (isinstance(tau_plus, int | float) and 0 <= tau_plus < 1):
+    raise UserError(f"tau_plus is the share of a class, 0 ≤ tau_plus < 1, not {tau_plus!r}")
   rows = {"hardened": log_sum_exp, "negative_weight": sum_}
   rows |= {"hardness": log_sum_exp} if beta else {}
   rows |= {"positive": log_sum_exp} if tau_plus else {}

@@ -9,8 +9,10 @@ from typing import Literal
 import jax
 from jax.sharding import Mesh
 
-# Beyond this many pairs (16 MB of float32 on a device) tiles are no slower and need less memory.
-_DENSE_PAIRS = 2**22
+from contrastax.core import UserError
+
+# Beyond this many pairs (8 MB of float32 on a device) tiles are no slower and need less memory.
+_DENSE_PAIRS = 2**21
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +21,7 @@ class Plan:
 
   block: "dense": the [n, m] matrix at once; b or (rows, columns): tiles of that size, and the
     backward pass computes them again, so memory is linear in n + m; None: by size, dense up
-    to four million pairs on a device, then tiles.
+    to two million pairs on a device, then tiles.
   mesh, axis: a mesh, over whose `axis` anchors and candidates are divided. Tiles then are
     computed in a ring: each device keeps its anchors, candidates travel. Without a mesh, or
     dense, communication is left to the compiler, which for tiles on several devices is
@@ -32,13 +34,13 @@ class Plan:
 
   def __post_init__(self):
     if self.mesh is not None and self.axis not in self.mesh.axis_names:
-      raise ValueError(
+      raise UserError(
         f"axis {self.axis!r} is not in the mesh, whose axes are {self.mesh.axis_names}"
       )
     sizes = self.block if isinstance(self.block, tuple) else (self.block, self.block)
     told = len(sizes) == 2 and all(type(size) is int and size > 0 for size in sizes)
     if not (self.block in (None, "dense") or told):
-      raise ValueError(f'block is "dense", None, b or (rows, columns), not {self.block!r}')
+      raise UserError(f'block is "dense", None, b or (rows, columns), not {self.block!r}')
 
   @property
   def devices(self) -> int:

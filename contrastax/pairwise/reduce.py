@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
-from contrastax.core import Group, Score
+from contrastax.core import Group, Score, UserError
 from contrastax.pairwise.plan import Plan, even
 from contrastax.pairwise.tiles import Kind, Set, Spec, dense, tiled
 
@@ -59,21 +59,21 @@ def reduce(
     group, None for a set per anchor.
 
   Raises:
-    ValueError, in one line, for shapes that do not fit, an empty group, sides that differ,
+    UserError, in one line, for shapes that do not fit, an empty group, sides that differ,
     a traced value where it cannot enter, a batch that the plan's mesh does not divide.
   """
-  groups, rows = tuple(groups), tuple(rows.items())
-  _check(anchors, groups, same_set, score, score_params)
   for part in (channels, score):
     _check_hashable(part)
   found, columns = _evaluate(
-    channels, score, rows, both, same_set, plan, anchors, groups, score_params, shared
-  )
+    channels, score, tuple(rows.items()), both, same_set, plan, anchors, tuple(groups),
+    score_params, shared,
+  )  # fmt: skip
   return (found, columns) if both else found
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4, 5))
 def _evaluate(channels, score, rows, both, same_set, plan, anchors, groups, score_params, shared):
+  _check(anchors, groups, same_set, score, score_params)
   _check_closures(channels, score, anchors, groups, score_params, shared)
   n = anchors.vectors.shape[0]
   block = plan.blocks(n, sum(g.vectors.shape[-2] for g in groups))
@@ -83,7 +83,7 @@ def _evaluate(channels, score, rows, both, same_set, plan, anchors, groups, scor
 
   axis, devices = plan.axis, plan.devices
   if n % devices:
-    raise ValueError(
+    raise UserError(
       f"{n} anchors, of shape {anchors.vectors.shape}, are not divided by the {devices} devices of "
       f"axis {axis!r}; take a multiple of {devices}"
     )
@@ -91,7 +91,7 @@ def _evaluate(channels, score, rows, both, same_set, plan, anchors, groups, scor
   travels = tuple(not g.per_anchor and g.vectors.shape[0] % devices == 0 for g in groups)
   for group, moves in zip(groups, travels, strict=True):
     if both and not (moves or group.per_anchor):
-      raise ValueError(
+      raise UserError(
         f"{group.vectors.shape[0]} candidates, of shape {group.vectors.shape}, are not divided by the "
         f"{devices} devices of axis {axis!r}, which both directions need"
       )
@@ -198,36 +198,36 @@ def _varying(x, axis):
 
 def _check(anchors, groups, same_set, score, score_params):
   if jax.sharding.get_abstract_mesh().manual_axes:
-    raise ValueError(
+    raise UserError(
       "inside shard_map a loss would see its own device's pairs only; call it outside, on the "
       "whole batch, with plan=Plan(mesh=mesh)"
     )
   shape = anchors.vectors.shape
   if len(shape) != 2 or not shape[0]:
-    raise ValueError(f"anchors are [n, d] with n > 0, not {shape}")
+    raise UserError(f"anchors are [n, d] with n > 0, not {shape}")
   if not groups:
-    raise ValueError("reduce: no candidate group; an anchor needs at least its keys")
+    raise UserError("reduce: no candidate group; an anchor needs at least its keys")
   _check_sides("the anchors", anchors)
   for at, group in enumerate(groups):
     theirs = group.vectors.shape
     if len(theirs) not in (2, 3) or (group.per_anchor and theirs[0] != shape[0]):
-      raise ValueError(
+      raise UserError(
         f"group {at} is [m, d] or, a set per anchor, [n, k, d]; it is {theirs}, the anchors {shape}"
       )
     if not theirs[-2]:
-      raise ValueError(f"group {at} is empty: candidates {theirs}, anchors {shape}")
+      raise UserError(f"group {at} is empty: candidates {theirs}, anchors {shape}")
     if group.side.keys() != groups[0].side.keys():
-      raise ValueError(
+      raise UserError(
         f"groups of one call carry the same sides: {sorted(groups[0].side)} and {sorted(group.side)}"
       )
     _check_sides(f"group {at}", group)
     found = jax.eval_shape(score, score_params, anchors.vectors, group.vectors).shape
     if found != (shape[0], theirs[-2]):
-      raise ValueError(
+      raise UserError(
         f"the score of anchors {shape} and candidates {theirs} is {found}, not {(shape[0], theirs[-2])}"
       )
   if same_set and groups[0].vectors.shape != shape:
-    raise ValueError(
+    raise UserError(
       f"same_set says that the keys are the anchors, but their shapes are "
       f"{groups[0].vectors.shape} and {shape}"
     )
@@ -237,7 +237,7 @@ def _check_sides(owner, group):
   leading = group.vectors.shape[:-1]
   for name, values in group.side.items():
     if jnp.shape(values)[: len(leading)] != leading:
-      raise ValueError(
+      raise UserError(
         f"side {name!r} of {owner} has shape {jnp.shape(values)}, the vectors {group.vectors.shape}"
       )
 
@@ -246,7 +246,7 @@ def _check_hashable(part):
   try:
     hash(part)
   except TypeError:
-    raise ValueError(
+    raise UserError(
       f"{type(part).__name__} holds an array; channels and scores are functions or frozen "
       f"dataclasses of Python values, and arrays enter by a side, score_params or shared"
     ) from None
@@ -263,7 +263,7 @@ def _check_closures(channels, score, anchors, groups, score_params, shared):
 
   for value in jax.make_jaxpr(tile)(anchors, groups[0], score_params, shared).consts:
     if isinstance(value, jax.core.Tracer):
-      raise ValueError(
+      raise UserError(
         f"channels or score close over a traced value of shape {value.shape}; hand it in by a side "
         f"(one per anchor or candidate), by score_params or by shared"
       )

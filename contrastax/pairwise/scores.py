@@ -12,6 +12,8 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from contrastax.core import UserError
+
 
 class _InTwoParts:
   symmetric = True
@@ -141,7 +143,7 @@ def _without_length(vectors):
 def _product(anchors, candidates):
   """a·c, accumulated in float32 at least."""
   if anchors.shape[-1] != candidates.shape[-1]:
-    raise ValueError(
+    raise UserError(
       f"anchors and candidates differ in dimensions: {anchors.shape} and {candidates.shape}"
     )
   if anchors.dtype == candidates.dtype and anchors.dtype != _wide(anchors).dtype:

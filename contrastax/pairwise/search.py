@@ -6,7 +6,7 @@ import dataclasses
 
 import jax.numpy as jnp
 
-from contrastax.core import Group, Score
+from contrastax.core import Group, Score, UserError
 from contrastax.pairwise import reductions
 from contrastax.pairwise.plan import Plan
 from contrastax.pairwise.reduce import reduce
@@ -31,11 +31,11 @@ def top_k(queries, corpus, k: int, *, score: Score = dot(), exclude=None, plan: 
     gather the places into a set per anchor and reduce that.
 
   Raises:
-    ValueError for k above m and for shapes that do not fit.
+    UserError for k above m and for shapes that do not fit.
   """
   n, m = jnp.shape(queries)[0], jnp.shape(corpus)[0]
   if not 1 <= k <= m:
-    raise ValueError(f"k is at least 1 and at most the corpus' {m} vectors, not {k}")
+    raise UserError(f"k is at least 1 and at most the corpus' {m} vectors, not {k}")
   exclude = jnp.full(n, -1) if exclude is None else jnp.asarray(exclude)
   found = reduce(
     _Found(),

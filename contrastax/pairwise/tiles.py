@@ -15,7 +15,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+
+from contrastax.pairwise import leaves
+from contrastax.pairwise.tour import at, tour
 
 
 class Set(NamedTuple):
@@ -93,7 +95,7 @@ def _forward(spec, anchors, groups, score_params, shared):
 
     def meet(roles, i, j, visitor, state, kind=kind):
       mine, theirs, _ = state
-      a, c = _at(anchors, i), _at(visitor, j)
+      a, c = at(anchors, i), at(visitor, j)
       own, exchanged = _tile(spec, kind, roles, spec.rows, a, c, score_params, shared)
       if roles == "both":
         theirs = _add(spec, theirs, exchanged, a.place[:, None], 0)
@@ -101,7 +103,7 @@ def _forward(spec, anchors, groups, score_params, shared):
 
     visitor = anchors if kind.own else group
     theirs = _empty(spec, visitor) if _both(spec, kind) or (kind.own and kind.travels) else ()
-    rows, theirs, _ = _tour(spec, kind, meet, anchors, visitor, visitor, (rows, theirs, ()))
+    rows, theirs, _ = tour(spec, kind, meet, anchors, visitor, visitor, (rows, theirs, ()))
     if kind.own and kind.travels:
       rows = {name: r.merge(rows[name], theirs[name]) for name, r in spec.rows}
     columns.append(theirs if _both(spec, kind) else None)
@@ -110,18 +112,21 @@ def _forward(spec, anchors, groups, score_params, shared):
 
 def _forward_rule(spec, *primals):
   values = jax.tree.map(lambda primal: primal.value, primals)
-  moving = tuple(tuple(primal.perturbed for primal in jax.tree.leaves(part)) for part in primals)
+  chosen = tuple(tuple(primal.perturbed for primal in jax.tree.leaves(part)) for part in primals)
   result, states = _forward(spec, *values)
-  return result, (values, states, _Static(moving))
+  return result, (values, states, _Static(chosen))
 
 
 def _backward_rule(spec, residuals, cotangents):
-  values, (rows, columns), moving = residuals
+  values, (rows, columns), chosen = residuals
   anchors, groups, score_params, shared = values
   to_rows, to_columns = cotangents
-  of_anchors, of_groups, of_params, of_shared = moving.value
+  of_anchors, of_groups, of_params, of_shared = chosen.value
   of_common = of_params + of_shared
-  to_anchors, to_common = _zeros(anchors, of_anchors), _zeros((score_params, shared), of_common)
+  to_anchors, to_common = (
+    leaves.zeros(anchors, of_anchors),
+    leaves.zeros((score_params, shared), of_common),
+  )
   mine_wanted, given = _given(spec, rows, to_rows)
   of_groups, to_groups = iter(of_groups), []
   for kind, group, states, to_states in zip(spec.kinds, groups, columns, to_columns, strict=True):
@@ -137,31 +142,30 @@ def _backward_rule(spec, residuals, cotangents):
       (candidates, theirs), (mine, to_candidates, to_common) = visitor, sums
 
       def tile(a, c, common):
-        own, exchanged = _tile(spec, kind, roles, mine_wanted, a, c, *common, also)
-        return own, exchanged
+        return _tile(spec, kind, roles, mine_wanted, a, c, *common, also)
 
-      a, c, common = _at(anchors, i), _at(candidates, j), (score_params, shared)
-      (own, exchanged), pull = _vjp(tile, (a, of_anchors), (c, of_group), (common, of_common))
-      g = _pull(mine_wanted, own, _across(kind, c), *_at(given, i), 1), None
+      a, c, common = at(anchors, i), at(candidates, j), (score_params, shared)
+      (own, exchanged), pull = leaves.vjp(tile, (a, of_anchors), (c, of_group), (common, of_common))
+      g = _pull(mine_wanted, own, _across(kind, c), *at(given, i), 1), None
       if roles == "both":
-        g = g[0], _pull(also, exchanged, a.place[:, None], *_at(theirs, j), 0)
+        g = g[0], _pull(also, exchanged, a.place[:, None], *at(theirs, j), 0)
       from_a, from_c, from_common = pull(g)
-      mine, to_common = _plus(mine, from_a), _plus(to_common, from_common)
+      mine, to_common = leaves.plus(mine, from_a), leaves.plus(to_common, from_common)
       if roles == "itself":
-        return _plus(mine, from_c), to_candidates, to_common
-      return mine, _plus(to_candidates, from_c), to_common
+        return leaves.plus(mine, from_c), to_candidates, to_common
+      return mine, leaves.plus(to_candidates, from_c), to_common
 
-    to_group = [] if kind.own and not kind.travels else _zeros(candidates, of_group)
-    to_anchors, to_group, to_common = _tour(
+    to_group = [] if kind.own and not kind.travels else leaves.zeros(candidates, of_group)
+    to_anchors, to_group, to_common = tour(
       spec, kind, meet, anchors, candidates, (candidates, theirs), (to_anchors, to_group, to_common)
     )
     if kind.own and kind.travels:
-      to_anchors = _plus(to_anchors, to_group)
-    to_groups.append(None if kind.own else _cotangent(to_group, group, of_group))
+      to_anchors = leaves.plus(to_anchors, to_group)
+    to_groups.append(None if kind.own else leaves.cotangent(to_group, group, of_group))
   return (
-    _cotangent(to_anchors, anchors, of_anchors),
+    leaves.cotangent(to_anchors, anchors, of_anchors),
     tuple(to_groups),
-    *_cotangent(to_common, (score_params, shared), of_common),
+    *leaves.cotangent(to_common, (score_params, shared), of_common),
   )
 
 
@@ -191,7 +195,7 @@ def _tile(spec, kind, roles, rows, anchors, candidates, score_params, shared, ex
     found = spec.channels(similarity, anchor, candidate, shared)
 
     def fill(x, identity):
-      x = jnp.broadcast_to(x, similarity.shape)
+      x = jnp.broadcast_to(x, similarity.shape).astype(similarity.dtype)
       return jnp.where(there, x, identity) if kind.padded else x
 
     return {name: jax.tree.map(fill, found[name], r.identity) for name, r in rows}
@@ -205,105 +209,6 @@ def _tile(spec, kind, roles, rows, anchors, candidates, score_params, shared, ex
   rows = rows if exchanged_rows is None else exchanged_rows
   there = (anchors.place >= 0)[:, None]
   return own, quantities(rows, _along(as_anchors, 0), _along(anchors.exchanged, 1), there)
-
-
-# The order in which blocks of anchors meet blocks of candidates.
-
-
-class _Leg(NamedTuple):
-  """One visit of the candidates that are here: which tiles, and in which roles.
-
-  tiles: "all"; "diagonal": block i of anchors and of candidates; "triangle": the candidates
-  are the very anchors of this device, and each unordered pair of blocks meets once.
-  roles: "one", or "both": as the candidates' anchors as well. moves: they then travel on.
-  """
-
-  tiles: str
-  roles: str
-  moves: bool
-
-
-def _itinerary(spec, kind):
-  """(leg, how often), such that every pair of an anchor and a candidate is met once.
-
-  The anchors' own set, whose score is symmetric: each unordered pair of tiles is visited
-  once, and exchanged. Around a ring this halves the way too; with an even number of
-  devices the last stop is opposite, where both sides come and each serves its own rows.
-  """
-  if kind.per_anchor:
-    return [(_Leg("diagonal", "one", False), 1)]
-  if not kind.own:
-    roles = "both" if spec.both else "one"
-    return [(_Leg("all", roles, kind.travels), spec.ring[1] if kind.travels else 1)]
-  legs = [(_Leg("triangle", "both", kind.travels), 1)]
-  if kind.travels:
-    devices = spec.ring[1]
-    legs.append((_Leg("all", "both", True), (devices - 1) // 2))
-    legs.append((_Leg("all", "one", False), 1 - devices % 2))
-  return legs
-
-
-def _tour(spec, kind, meet, anchors, candidates, visitor, state):
-  """Visits all tiles; returns the state, what belongs to the candidates being back at home.
-
-  The state: what belongs to the anchors, [blocks, …]; to the candidates, [blocks, …]; to
-  none of them. Where candidates travel, theirs and the visitor (what `meet` needs to know
-  of them) move on together, one device a hop.
-  """
-  sizes, hops = (anchors.place.shape[0], candidates.place.shape[0]), 0
-  for leg, times in _itinerary(spec, kind):
-
-    def stop(_, carry, leg=leg):
-      visitor, state = carry
-      mine, theirs, rest = _visit(leg, sizes, meet, visitor, state)
-      if leg.moves:
-        visitor, theirs = _move(spec, 1, (visitor, theirs))
-      return visitor, (mine, theirs, rest)
-
-    if times == 1:
-      visitor, state = stop(0, (visitor, state))
-    elif times > 1:
-      visitor, state = lax.fori_loop(0, times, stop, (visitor, state))
-    hops += times * leg.moves
-  mine, theirs, rest = state
-  if kind.travels and hops % spec.ring[1]:
-    theirs = _move(spec, -hops, theirs)
-  return mine, theirs, rest
-
-
-def _visit(leg, sizes, meet, visitor, state):
-  """mine[i], theirs[j], rest = meet(…, i, j, …) for all tiles of a leg.
-
-  Row by row, with mine[i] in hand: a buffer that is read and written in two places at
-  every tile would be copied as a whole at every tile.
-  """
-
-  def tile(roles, i, j, carry):
-    mine_i, theirs, rest = carry
-    mine_i, theirs_j, rest = meet(roles, i, j, visitor, (mine_i, _at(theirs, j), rest))
-    return mine_i, _put(theirs, j, theirs_j), rest
-
-  def row(i, carry):
-    mine, theirs, rest = carry
-    mine_i = _at(mine, i)
-    if leg.tiles == "diagonal":
-      mine_i, theirs, rest = tile("one", i, i, (mine_i, theirs, rest))
-    elif leg.tiles == "triangle":
-      mine_i, _, rest = meet("itself", i, i, visitor, (mine_i, (), rest))
-      along = functools.partial(tile, "both", i)
-      mine_i, mine, rest = lax.fori_loop(i + 1, sizes[1], along, (mine_i, mine, rest))
-    else:
-      along = functools.partial(tile, leg.roles, i)
-      mine_i, theirs, rest = lax.fori_loop(0, sizes[1], along, (mine_i, theirs, rest))
-    return _put(mine, i, mine_i), theirs, rest
-
-  return lax.fori_loop(0, sizes[0], row, state)
-
-
-def _move(spec, hops, tree):
-  axis, devices = spec.ring
-  to = [(device, (device + hops) % devices) for device in range(devices)]
-  return jax.tree.map(lambda x: lax.ppermute(x, axis, to), tree)
 
 
 # States of all rows of a set, by channel.
@@ -360,17 +265,6 @@ def _pull(rows, quantities, places, states, g, axis):
   return jax.tree.map(like, found, quantities)
 
 
-# Blocks of trees.
-
-
-def _at(tree, i):
-  return jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, i, 0, keepdims=False), tree)
-
-
-def _put(tree, i, new):
-  return jax.tree.map(lambda x, v: lax.dynamic_update_index_in_dim(x, v, i, 0), tree, new)
-
-
 def _across(kind, candidates):
   """Their places, to broadcast against the tile."""
   return candidates.place if kind.per_anchor else candidates.place[None]
@@ -378,45 +272,3 @@ def _across(kind, candidates):
 
 def _along(side, axis):
   return {name: jnp.expand_dims(values, axis) for name, values in side.items()}
-
-
-# Gradients of some leaves of trees: those that `moving`, a tuple of bools, says.
-
-
-def _vjp(function, *arguments):
-  """function's value at trees, and the pullback to the moving leaves of each, given as (tree, moving)."""
-  flat = [(*jax.tree.flatten(tree), moving) for tree, moving in arguments]
-
-  def of_moving(*parts):
-    trees = []
-    for part, (leaves, structure, moving) in zip(parts, flat, strict=True):
-      part = iter(part)
-      filled = [next(part) if m else leaf for leaf, m in zip(leaves, moving, strict=True)]
-      trees.append(jax.tree.unflatten(structure, filled))
-    return function(*trees)
-
-  return jax.vjp(of_moving, *(_moving(leaves, moving) for leaves, _, moving in flat))
-
-
-def _moving(tree, moving):
-  return [x for x, m in zip(jax.tree.leaves(tree), moving, strict=True) if m]
-
-
-def _zeros(tree, moving):
-  """Sums in float32 at least: many small terms of half precision would not add up."""
-  return [
-    jnp.zeros_like(x, dtype=jnp.promote_types(x.dtype, jnp.float32)) for x in _moving(tree, moving)
-  ]
-
-
-def _plus(sums, more):
-  return [a + b.astype(a.dtype) for a, b in zip(sums, more, strict=True)]
-
-
-def _cotangent(sums, tree, moving):
-  leaves, structure = jax.tree.flatten(tree)
-  sums = iter(sums)
-  return jax.tree.unflatten(
-    structure,
-    [next(sums).astype(x.dtype) if m else None for x, m in zip(leaves, moving, strict=True)],
-  )
