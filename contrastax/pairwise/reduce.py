@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
 from contrastax.core import Group, Score, UserError
+from contrastax.pairwise.checks import check, check_closures, check_hashable
 from contrastax.pairwise.plan import Plan, even
 from contrastax.pairwise.tiles import Kind, Set, Spec, dense, tiled
 
@@ -63,7 +64,7 @@ def reduce(
     a traced value where it cannot enter, a batch that the plan's mesh does not divide.
   """
   for part in (channels, score):
-    _check_hashable(part)
+    check_hashable(part)
   found, columns = _evaluate(
     channels, score, tuple(rows.items()), both, same_set, plan, anchors, tuple(groups),
     score_params, shared,
@@ -73,8 +74,8 @@ def reduce(
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4, 5))
 def _evaluate(channels, score, rows, both, same_set, plan, anchors, groups, score_params, shared):
-  _check(anchors, groups, same_set, score, score_params)
-  _check_closures(channels, score, anchors, groups, score_params, shared)
+  check(anchors, groups, same_set, score, score_params)
+  check_closures(channels, score, anchors, groups, score_params, shared)
   n = anchors.vectors.shape[0]
   block = plan.blocks(n, sum(g.vectors.shape[-2] for g in groups))
   rest = channels, score, rows, both, same_set, block
@@ -116,53 +117,52 @@ def _here(
 ):
   """The evaluation of what lies on this device, dense or in tiles; with `ring`, of its part."""
   axis, devices, travels = ring or (None, 1, (False,) * len(groups))
-  own = block is not None and same_set and not both and getattr(score, "symmetric", False)
+  n = anchors.vectors.shape[0]
+  once, meet = getattr(score, "once", _as_they_are), getattr(score, "meet", score)
+  own = same_set and not both and block is not None and getattr(score, "symmetric", False)
 
-  def numbered(rows, first, divided):
+  def numbered(size, first, divided):
     """The numbers of candidates among all of all devices."""
-    places = first + jnp.arange(rows, dtype=jnp.int32)
-    return places + jax.lax.axis_index(axis) * rows if divided else places
+    places = first + jnp.arange(size, dtype=jnp.int32)
+    return places + jax.lax.axis_index(axis) * size if divided else places
 
-  n, first, sets = anchors.vectors.shape[0], 0, []
   exchanged = groups[0].side if own else anchors.side if both else {}
   a = Set(anchors.vectors, anchors.side, exchanged, numbered(n, 0, bool(ring)))
+  sets, first = [], 0
   for at, (group, divided) in enumerate(zip(groups, travels, strict=True)):
     m = group.vectors.shape[-2]
-    place = numbered(m, first, divided)
-    first += m * (devices if divided else 1)
     vectors = anchors.vectors if same_set and at == 0 else group.vectors
+    place = numbered(m, first, divided)
     if group.per_anchor:
       sets.append(Set(vectors, group.side, {}, jnp.broadcast_to(place, (n, m))))
     else:
       sets.append(Set(vectors, group.side, group.side if both else {}, place))
+    first += m * (devices if divided else 1)
+
+  def prepared(rows, anchor):
+    return rows._replace(vectors=once(score_params, rows.vectors, anchor))
 
   if block is None:
-    kinds = tuple(Kind(g.per_anchor, False, False, False) for g in groups)
-  else:
-    blocks, kinds, cuts = even(n, block[0]), [], []
-    for at, (group, divided) in enumerate(zip(groups, travels, strict=True)):
-      mine, m = own and at == 0, group.vectors.shape[0]
-      cut = blocks if group.per_anchor or mine else even(m, block[1])
-      padded = (cut[0] * cut[1] != m and not group.per_anchor) or (
-        blocks[0] * blocks[1] != n and (both or mine)
-      )
-      kinds.append(Kind(group.per_anchor, mine, padded, divided))
-      cuts.append(cut)
-    a = _cut(a, *blocks)
-    sets = [None if k.own else _cut(s, *cut) for s, k, cut in zip(sets, kinds, cuts, strict=True)]
+    kinds = tuple(Kind(group.per_anchor, False, False, False) for group in groups)
+    spec = Spec(meet, channels, rows, both, kinds)
+    sets = tuple(prepared(s, False) for s in sets)
+    return dense(spec, prepared(a, True), sets, score_params, shared)
+
+  blocks, kinds = even(n, block[0]), []
+  a = _cut(a, *blocks)
+  for at, (group, divided) in enumerate(zip(groups, travels, strict=True)):
+    mine, m = own and at == 0, group.vectors.shape[0]
+    cut = blocks if group.per_anchor or mine else even(m, block[1])
+    ragged = cut[0] * cut[1] != m or (both and blocks[0] * blocks[1] != n)
+    kinds.append(Kind(group.per_anchor, mine, ragged and not group.per_anchor, divided))
+    sets[at] = None if mine else _cut(sets[at], *cut)
   if ring:
-    a, sets, score_params, shared = jax.tree.map(
-      functools.partial(_varying, axis=axis), (a, sets, score_params, shared)
-    )
-  once = functools.partial(getattr(score, "once", _as_they_are), score_params)
-  a = a._replace(vectors=once(a.vectors, True))
-  sets = tuple(s and s._replace(vectors=once(s.vectors, False)) for s in sets)
-  ring = (axis, devices) if ring else None
-  spec = Spec(getattr(score, "meet", score), channels, rows, both, tuple(kinds), ring)
-  if block is None:
-    return dense(spec, a, sets, score_params, shared)
-  found, columns = tiled(spec, a, sets, score_params, shared)
-  sizes = [g.vectors.shape[0] for g in groups]
+    varying = functools.partial(_varying, axis=axis)
+    a, sets, score_params, shared = jax.tree.map(varying, (a, sets, score_params, shared))
+  sets = tuple(s and prepared(s, False) for s in sets)
+  spec = Spec(meet, channels, rows, both, tuple(kinds), ring and (axis, devices))
+  found, columns = tiled(spec, prepared(a, True), sets, score_params, shared)
+  sizes = [group.vectors.shape[0] for group in groups]
   return _joined(found, n), [c and _joined(c, m) for c, m in zip(columns, sizes, strict=True)]
 
 
@@ -194,76 +194,3 @@ def _varying(x, axis):
   """x as a value that may differ from device to device; the transpose of this is the sum."""
   varying = jax.typeof(x).mat.varying
   return x if axis in varying else jax.lax.pcast(x, axis, to="varying")
-
-
-def _check(anchors, groups, same_set, score, score_params):
-  if jax.sharding.get_abstract_mesh().manual_axes:
-    raise UserError(
-      "inside shard_map a loss would see its own device's pairs only; call it outside, on the "
-      "whole batch, with plan=Plan(mesh=mesh)"
-    )
-  shape = anchors.vectors.shape
-  if len(shape) != 2 or not shape[0]:
-    raise UserError(f"anchors are [n, d] with n > 0, not {shape}")
-  if not groups:
-    raise UserError("reduce: no candidate group; an anchor needs at least its keys")
-  _check_sides("the anchors", anchors)
-  for at, group in enumerate(groups):
-    theirs = group.vectors.shape
-    if len(theirs) not in (2, 3) or (group.per_anchor and theirs[0] != shape[0]):
-      raise UserError(
-        f"group {at} is [m, d] or, a set per anchor, [n, k, d]; it is {theirs}, the anchors {shape}"
-      )
-    if not theirs[-2]:
-      raise UserError(f"group {at} is empty: candidates {theirs}, anchors {shape}")
-    if group.side.keys() != groups[0].side.keys():
-      raise UserError(
-        f"groups of one call carry the same sides: {sorted(groups[0].side)} and {sorted(group.side)}"
-      )
-    _check_sides(f"group {at}", group)
-    found = jax.eval_shape(score, score_params, anchors.vectors, group.vectors).shape
-    if found != (shape[0], theirs[-2]):
-      raise UserError(
-        f"the score of anchors {shape} and candidates {theirs} is {found}, not {(shape[0], theirs[-2])}"
-      )
-  if same_set and groups[0].vectors.shape != shape:
-    raise UserError(
-      f"same_set says that the keys are the anchors, but their shapes are "
-      f"{groups[0].vectors.shape} and {shape}"
-    )
-
-
-def _check_sides(owner, group):
-  leading = group.vectors.shape[:-1]
-  for name, values in group.side.items():
-    if jnp.shape(values)[: len(leading)] != leading:
-      raise UserError(
-        f"side {name!r} of {owner} has shape {jnp.shape(values)}, the vectors {group.vectors.shape}"
-      )
-
-
-def _check_hashable(part):
-  try:
-    hash(part)
-  except TypeError:
-    raise UserError(
-      f"{type(part).__name__} holds an array; channels and scores are functions or frozen "
-      f"dataclasses of Python values, and arrays enter by a side, score_params or shared"
-    ) from None
-
-
-def _check_closures(channels, score, anchors, groups, score_params, shared):
-  """A traced value that a channel or score closes over would be lost in the backward pass."""
-
-  def tile(anchors, group, score_params, shared):
-    similarity = score(score_params, anchors.vectors, group.vectors)
-    a = {name: jnp.expand_dims(x, 1) for name, x in anchors.side.items()}
-    c = group.side if group.per_anchor else {name: x[None] for name, x in group.side.items()}
-    return channels(similarity, a, c, shared)
-
-  for value in jax.make_jaxpr(tile)(anchors, groups[0], score_params, shared).consts:
-    if isinstance(value, jax.core.Tracer):
-      raise UserError(
-        f"channels or score close over a traced value of shape {value.shape}; hand it in by a side "
-        f"(one per anchor or candidate), by score_params or by shared"
-      )

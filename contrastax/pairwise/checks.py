@@ -1,0 +1,81 @@
+"""What a user of `reduce` can get wrong, each said in one line."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from contrastax.core import UserError
+
+
+def check(anchors, groups, same_set, score, score_params):
+  if jax.sharding.get_abstract_mesh().manual_axes:
+    raise UserError(
+      "inside shard_map a loss would see its own device's pairs only; call it outside, on the "
+      "whole batch, with plan=Plan(mesh=mesh)"
+    )
+  shape = anchors.vectors.shape
+  if len(shape) != 2 or not shape[0]:
+    raise UserError(f"anchors are [n, d] with n > 0, not {shape}")
+  if not groups:
+    raise UserError("reduce: no candidate group; an anchor needs at least its keys")
+  _check_sides("the anchors", anchors)
+  for at, group in enumerate(groups):
+    theirs = group.vectors.shape
+    if len(theirs) not in (2, 3) or (group.per_anchor and theirs[0] != shape[0]):
+      raise UserError(
+        f"group {at} is [m, d] or, a set per anchor, [n, k, d]; it is {theirs}, the anchors {shape}"
+      )
+    if not theirs[-2]:
+      raise UserError(f"group {at} is empty: candidates {theirs}, anchors {shape}")
+    if group.side.keys() != groups[0].side.keys():
+      raise UserError(
+        f"groups of one call carry the same sides: {sorted(groups[0].side)} and {sorted(group.side)}"
+      )
+    _check_sides(f"group {at}", group)
+    found = jax.eval_shape(score, score_params, anchors.vectors, group.vectors).shape
+    if found != (shape[0], theirs[-2]):
+      raise UserError(
+        f"the score of anchors {shape} and candidates {theirs} is {found}, not {(shape[0], theirs[-2])}"
+      )
+  if same_set and groups[0].vectors.shape != shape:
+    raise UserError(
+      f"same_set says that the keys are the anchors, but their shapes are "
+      f"{groups[0].vectors.shape} and {shape}"
+    )
+
+
+def _check_sides(owner, group):
+  leading = group.vectors.shape[:-1]
+  for name, values in group.side.items():
+    if jnp.shape(values)[: len(leading)] != leading:
+      raise UserError(
+        f"side {name!r} of {owner} has shape {jnp.shape(values)}, the vectors {group.vectors.shape}"
+      )
+
+
+def check_hashable(part):
+  try:
+    hash(part)
+  except TypeError:
+    raise UserError(
+      f"{type(part).__name__} holds an array; channels and scores are functions or frozen "
+      f"dataclasses of Python values, and arrays enter by a side, score_params or shared"
+    ) from None
+
+
+def check_closures(channels, score, anchors, groups, score_params, shared):
+  """A traced value that a channel or score closes over would be lost in the backward pass."""
+
+  def tile(anchors, group, score_params, shared):
+    similarity = score(score_params, anchors.vectors, group.vectors)
+    a = {name: jnp.expand_dims(x, 1) for name, x in anchors.side.items()}
+    c = group.side if group.per_anchor else {name: x[None] for name, x in group.side.items()}
+    return channels(similarity, a, c, shared)
+
+  for value in jax.make_jaxpr(tile)(anchors, groups[0], score_params, shared).consts:
+    if isinstance(value, jax.core.Tracer):
+      raise UserError(
+        f"channels or score close over a traced value of shape {value.shape}; hand it in by a side "
+        f"(one per anchor or candidate), by score_params or by shared"
+      )
