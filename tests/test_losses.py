@@ -13,8 +13,8 @@ import pytest
 
 from contrastax import losses
 from contrastax.core import Group, Pairs
-from contrastax.pairwise import cosine, dot, negative_squared_distance
-from contrastax.positives import Relation, same_example
+from contrastax.pairwise import Plan, cosine, dot, negative_squared_distance
+from contrastax.positives import Relation, same_example, same_label
 
 # The papers' formulas, as plain loops in float64.
 
@@ -61,6 +61,11 @@ def nt_xent_loop(z1, z2, *, temperature):
 
 def dcl_loop(z1, z2, *, temperature):
   """−s(i,j)/τ + log Σ_k e^{s(i,k)/τ}, k neither i nor its positive j; Yeh et al. eq. 5."""
+  return dclw_loop(z1, z2, temperature=temperature, v=np.ones(2 * len(z1)))
+
+
+def dclw_loop(z1, z2, *, temperature, v):
+  """−v_i s(i,j)/τ + log Σ_k e^{s(i,k)/τ}, Yeh et al. eq. 6."""
   z = np.concatenate([z1, z2])
   n = len(z1)
   tau = np.broadcast_to(temperature, 2 * n)
@@ -71,59 +76,309 @@ def dcl_loop(z1, z2, *, temperature):
     for k in range(2 * n):
       if k not in (i, j):
         total += np.exp(similarity(z[i], z[k]) / tau[i])
-    values.append(-similarity(z[i], z[j]) / tau[i] + np.log(total))
+    values.append(-v[i] * similarity(z[i], z[j]) / tau[i] + np.log(total))
   return np.array(values)
+
+
+def dclw_weights(z1, z2, *, sigma):
+  """v(i) = 2 − e^{s(i,j)/σ} / mean_k e^{s(k,k')/σ}, j and k' the other views of i and k."""
+  n = len(z1)
+  e = [np.exp(similarity(z1[i], z2[i]) / sigma) for i in range(n)]
+  return np.array([2 - e[i % n] / np.mean(e) for i in range(2 * n)])
+
+
+def sup_con_loop(z, *, temperature, labels):
+  """−1/|P(i)| Σ_{p ∈ P(i)} log( e^{s(i,p)/τ} / Σ_{a ≠ i} e^{s(i,a)/τ} ), Khosla et al. eq. 2."""
+  n = len(z)
+  tau = np.broadcast_to(temperature, n)
+  values = []
+  for i in range(n):
+    total = 0.0
+    for a in range(n):
+      if a != i:
+        total += np.exp(similarity(z[i], z[a]) / tau[i])
+    terms = []
+    for p in range(n):
+      if p != i and labels[p] == labels[i]:
+        terms.append(np.log(np.exp(similarity(z[i], z[p]) / tau[i]) / total))
+    values.append(-sum(terms) / len(terms) if terms else 0.0)
+  return np.array(values)
+
+
+def sup_con_in_loop(z, *, temperature, labels):
+  """−log( 1/|P(i)| Σ_{p ∈ P(i)} e^{s(i,p)/τ} / Σ_{a ≠ i} e^{s(i,a)/τ} ), Khosla et al. eq. 3."""
+  n = len(z)
+  tau = np.broadcast_to(temperature, n)
+  values = []
+  for i in range(n):
+    total = positives = count = 0.0
+    for a in range(n):
+      if a != i:
+        total += np.exp(similarity(z[i], z[a]) / tau[i])
+        if labels[a] == labels[i]:
+          positives += np.exp(similarity(z[i], z[a]) / tau[i])
+          count += 1
+    values.append(-np.log(positives / count / total) if count else 0.0)
+  return np.array(values)
+
+
+def clip_loop(a, b, *, temperature):
+  """(CE(logits by row, i) + CE(logits by column, i)) / 2, Radford et al. fig. 3."""
+  n = len(a)
+  forth, back = temperature if isinstance(temperature, tuple) else (temperature, temperature)
+  forth, back = np.broadcast_to(forth, n), np.broadcast_to(back, n)
+  values = []
+  for i in range(n):
+    row = column = 0.0
+    for j in range(n):
+      row += np.exp(similarity(a[i], b[j]) / forth[i])
+      column += np.exp(similarity(a[j], b[i]) / back[i])
+    match = similarity(a[i], b[i])
+    of_row, of_column = np.exp(match / forth[i]) / row, np.exp(match / back[i]) / column
+    values.append((-np.log(of_row) - np.log(of_column)) / 2)
+  return np.array(values)
+
+
+def siglip_loop(a, b, bias, *, temperature):
+  """−Σ_j log( 1 / (1 + e^{z_ij (−t s(i,j) − b)}) ), t = 1/τ, z_ij = ±1; Zhai et al. eq. 1."""
+  n = len(a)
+  tau = np.broadcast_to(temperature, n)
+  values = []
+  for i in range(n):
+    total = 0.0
+    for j in range(n):
+      z = 1 if i == j else -1
+      total -= np.log(1 / (1 + np.exp(z * (-similarity(a[i], b[j]) / tau[i] - bias))))
+    values.append(total)
+  return np.array(values)
+
+
+def hard_negative_loop(z1, z2, *, temperature, beta, tau_plus):
+  """−log( e^p / (e^p + G) ), Robinson et al. eq. 4 and §3; with β = 0 Chuang et al. eq. 7."""
+  values = []
+  for p, estimate, bound in hard_negative_terms(z1, z2, temperature, beta, tau_plus):
+    values.append(np.log1p(max(estimate, bound) / np.exp(p)))
+  return np.array(values)
+
+
+def hard_negative_terms(z1, z2, temperature, beta, tau_plus):
+  """Of every anchor p, (N R − τ⁺ N e^p) / (1 − τ⁺), and the least that this may be, N e^{−1/τ}."""
+  z = np.concatenate([z1, z2])
+  n = len(z1)
+  tau = np.broadcast_to(temperature, 2 * n)
+  for i in range(2 * n):
+    j = (i + n) % (2 * n)
+    weighted = weights = 0.0
+    for k in range(2 * n):
+      if k not in (i, j):
+        logit = similarity(z[i], z[k]) / tau[i]
+        weighted += np.exp(beta * logit) * np.exp(logit)
+        weights += np.exp(beta * logit)
+    p, count = similarity(z[i], z[j]) / tau[i], 2 * n - 2
+    r = weighted / weights
+    yield p, count * (r - tau_plus * np.exp(p)) / (1 - tau_plus), count * np.exp(-1 / tau[i])
+
+
+# The limits of τ·L as τ falls: only the hardest candidates are left.
+
+
+def hardest(anchor, candidates):
+  return max(similarity(anchor, c) for c in candidates)
+
+
+def one_way_limit(anchors, positives, negatives=None):
+  for i, (anchor, positive) in enumerate(zip(anchors, positives, strict=True)):
+    of_i = np.delete(positives, i, 0) if negatives is None else negatives
+    of_i = of_i[i] if of_i.ndim == 3 else of_i
+    yield max(0, hardest(anchor, of_i) - similarity(anchor, positive))
+
+
+def two_way_limit(a, b):
+  yield from np.mean([list(one_way_limit(a, b)), list(one_way_limit(b, a))], 0)
+
+
+def siglip_limit(a, b, bias):
+  for i in range(len(a)):
+    yield sum(max(0, (-1 if i == j else 1) * similarity(a[i], b[j])) for j in range(len(b)))
+
+
+def two_view_limit(z1, z2):
+  return one_way_limit(*views_and_others(z1, z2))
+
+
+def decoupled_limit(z1, z2, v=None):
+  anchors, positives, negatives = views_and_others(z1, z2)
+  for i in range(len(anchors)):
+    pull = (1 if v is None else v[i]) * similarity(anchors[i], positives[i])
+    yield hardest(anchors[i], negatives[i]) - pull
+
+
+def views_and_others(z1, z2):
+  """All views, their other views, and all views of the other examples."""
+  views, n = np.concatenate([z1, z2]), len(z1)
+  others = [np.delete(views, [i % n, i % n + n], 0) for i in range(2 * n)]
+  return views, np.concatenate([z2, z1]), np.stack(others)
+
+
+def sup_con_limit(z, labels, nearest=np.mean):
+  for i in range(len(z)):
+    positives = [z[j] for j in range(len(z)) if j != i and labels[j] == labels[i]]
+    to_positives = [similarity(z[i], p) for p in positives]
+    yield hardest(z[i], np.delete(z, i, 0)) - nearest(to_positives) if positives else 0.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-  """A loss on arrays: which loop it is, what it takes, how many anchors it has.
+  """A loss on arrays: which loop it is, what it takes, how many values it gives.
 
-  `chance`: the value where all similarities are equal.
+  chance: (logit, *scalars) -> the values where all similarities are equal.
+  limit: (*arrays) -> the limits of τ·L as τ falls.
+  temperatures: how many it takes; None: as many as values.
+  constants: (*arrays) -> keywords of the loop which the loss detaches.
+  near: how far the second array is from the first; None: anywhere.
+  condition: of a logit's rounding, how many times as much a value's may be.
   """
 
   loss: Callable
   loop: Callable
   shapes: tuple
-  anchors: int
-  chance: float
+  values: int
+  chance: Callable
+  limit: Callable
+  temperatures: int | None = None
+  constants: Callable = lambda *arrays: {}
+  near: float | None = None
+  condition: float = 1.0
 
   def arrays(self):
     rng = np.random.default_rng(0)
-    return [rng.normal(size=shape) for shape in self.shapes]
+    arrays = [np.asarray(rng.normal(size=shape)) for shape in self.shapes]
+    if self.near is not None:
+      arrays[1] = arrays[0] + self.near * arrays[1]
+    return arrays
 
-  def temperatures(self):
-    return np.linspace(0.05, 2.0, self.anchors)
+  def temperature(self, temperature):
+    """As many as there are of one temperature, or all different."""
+    size = self.temperatures or self.values
+    return np.linspace(0.05, 2, size) if temperature == "per anchor" else np.full(size, temperature)
 
 
 N, D = 4, 8
 PAIR = ((N, D), (N, D))
+LABELS = np.array([0, 0, 1, 1, 1, 2, 0])  # nobody shares label 2
+OTHERS = np.log([6, 6, 6, 6, 6, 1, 6])
+
+
+def always(value):
+  return lambda logit: value
+
+
+def of_two_temperatures(clip):
+  """CLIP's loss with its two temperatures of each row in one array, [2n]."""
+
+  def loss(a, b, *, temperature, **more):
+    return clip(a, b, temperature=(temperature[:N], temperature[N:]), **more)
+
+  return loss
+
+
+def supervised(loss, loop, limit):
+  return Case(
+    lambda z, **more: loss(z, LABELS, **more), functools.partial(loop, labels=LABELS),
+    ((7, D),), 7, always(OTHERS), limit,
+  )  # fmt: skip
+
+
+def two_views(loss, loop, **more):
+  return Case(loss, loop, PAIR, 2 * N, always(np.log(2 * N - 1)), two_view_limit, **more)
+
+
+def decoupled(loss, loop, limit, **more):
+  return Case(loss, loop, PAIR, 2 * N, always(np.log(2 * N - 2)), limit, **more)
+
+
+def with_sigma(sigma):
+  weights = functools.partial(dclw_weights, sigma=sigma)
+  return decoupled(
+    functools.partial(losses.dclw, sigma=sigma), dclw_loop,
+    lambda z1, z2: decoupled_limit(z1, z2, weights(z1, z2)),
+    constants=lambda z1, z2: {"v": weights(z1, z2)}, condition=1 / sigma,
+  )  # fmt: skip
+
+
+def hard(beta, tau_plus, near=None):
+  own = {"beta": beta, "tau_plus": tau_plus}
+  return two_views(
+    functools.partial(losses.hard_negative, **own), functools.partial(hard_negative_loop, **own),
+    near=near, condition=1 + 2 * beta,
+  )  # fmt: skip
+
+
+def siglip_chance(logit, bias):
+  return np.logaddexp(0, -(logit + bias)) + (N - 1) * np.logaddexp(0, logit + bias)
+
+
+def info_nce(shapes, candidates):
+  return Case(losses.info_nce, info_nce_loop, shapes, N, always(np.log(candidates)), one_way_limit)
+
+
+# Every public loss on arrays: a name here begins with the loss's own.
 CASES = {
-  "info_nce in batch": Case(losses.info_nce, info_nce_loop, PAIR, N, np.log(N)),
-  "info_nce shared": Case(losses.info_nce, info_nce_loop, (*PAIR, (12, D)), N, np.log(13)),
-  "info_nce per anchor": Case(losses.info_nce, info_nce_loop, (*PAIR, (N, 3, D)), N, np.log(4)),
-  "nt_xent": Case(losses.nt_xent, nt_xent_loop, PAIR, 2 * N, np.log(2 * N - 1)),
-  "dcl": Case(losses.dcl, dcl_loop, PAIR, 2 * N, np.log(2 * N - 2)),
-}
+  "info_nce in batch": info_nce(PAIR, N),
+  "info_nce shared": info_nce((*PAIR, (12, D)), 13),
+  "info_nce per anchor": info_nce((*PAIR, (N, 3, D)), 4),
+  "nt_xent": two_views(losses.nt_xent, nt_xent_loop),
+  "dcl": decoupled(losses.dcl, dcl_loop, decoupled_limit),
+  "dclw": with_sigma(0.5),
+  "dclw sharp": with_sigma(0.01),
+  "sup_con": supervised(losses.sup_con, sup_con_loop, lambda z: sup_con_limit(z, LABELS)),
+  "sup_con_in": supervised(
+    losses.sup_con_in, sup_con_in_loop, lambda z: sup_con_limit(z, LABELS, nearest=max)
+  ),
+  "clip": Case(losses.clip, clip_loop, PAIR, N, always(np.log(N)), two_way_limit),
+  "clip pair": Case(
+    of_two_temperatures(losses.clip), of_two_temperatures(clip_loop), PAIR, N, always(np.log(N)),
+    two_way_limit, temperatures=2 * N,
+  ),
+  "siglip": Case(
+    lambda a, b, bias, **more: losses.siglip(a, b, bias=bias, **more), siglip_loop,
+    (*PAIR, ()), N, siglip_chance, siglip_limit,
+  ),
+  "hard_negative": hard(0.5, 0.1),
+  "hard_negative uncorrected": hard(2.0, 0.0),
+  "hard_negative at the bound": hard(1.0, 0.5, near=0.1),
+  "debiased": two_views(
+    functools.partial(losses.debiased, tau_plus=0.1),
+    functools.partial(hard_negative_loop, beta=0, tau_plus=0.1),
+  ),
+}  # fmt: skip
 each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 
+# Small and run a few times: compiling takes the time.
+quick = functools.partial(
+  jax.jit,
+  compiler_options={"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True},
+)
 
-def evaluate(loss, arrays, temperature, weights=1.0):
-  """The values [n], and the gradients of Σ weight · value by τ [n] and by each array."""
-  anchors = len(arrays[0]) * (1 if loss is losses.info_nce else 2)
+
+def evaluate(case, arrays, temperature, weights=1.0):
+  """The values, and the gradients of Σ weight · value by τ and by each array."""
   dtype = np.promote_types(arrays[0].dtype, np.float32)
-  tau, weights = (np.broadcast_to(x, anchors).astype(dtype) for x in (temperature, weights))
-  return _differentiated(loss, len(arrays))(weights, tau, *arrays)
+  tau = np.broadcast_to(temperature, case.temperatures or case.values).astype(dtype)
+  weights = np.broadcast_to(weights, case.values).astype(dtype)
+  # What float32 rounds is looked at as it is used: compiled with all optimisations.
+  compiler = jax.jit if arrays[0].dtype == np.float32 else quick
+  return differentiated(case, len(arrays), compiler)(weights, tau, *arrays)
 
 
 @functools.cache
-def _differentiated(loss, arrays):
+def differentiated(case, arrays, compiler):
   def total(weights, temperature, *arrays):
-    values = loss(*arrays, temperature=temperature)
+    values = case.loss(*arrays, temperature=temperature)
     return (weights * values).sum(), values
 
   gradients = jax.grad(total, tuple(range(1, 2 + arrays)), has_aux=True)
-  return jax.jit(lambda *arguments: gradients(*arguments)[::-1])
+  return compiler(lambda *arguments: gradients(*arguments)[::-1])
 
 
 def slopes(function, at, step):
@@ -145,65 +400,86 @@ def assert_close(found, expected, tolerance):
 
 
 @each_case
-@pytest.mark.parametrize("temperature", [0.01, 0.07, 1.0, "per anchor"])
+@pytest.mark.parametrize("temperature", [0.005, 0.07, 1.0, "per anchor"])
 def test_values_and_gradients_are_those_of_the_papers_formula(float64, case, temperature):
-  tau = np.full(case.anchors, temperature) if temperature != "per anchor" else case.temperatures()
-  arrays = case.arrays()
-  weights = np.linspace(1, 2, case.anchors)  # so that no anchor's gradient hides in a sum
-  values, gradients = evaluate(case.loss, arrays, tau, weights)
-  assert values.dtype == np.float64
-  np.testing.assert_allclose(values, case.loop(*arrays, temperature=tau), rtol=1e-10, atol=1e-12)
+  tau, arrays = case.temperature(temperature), case.arrays()
+  loop = functools.partial(case.loop, **case.constants(*arrays))
+  weights = np.linspace(1, 2, case.values)  # so that no anchor's gradient hides in a sum
+  values, gradients = evaluate(case, arrays, tau, weights)
+  assert (values.shape, values.dtype) == ((case.values,), np.float64)
+  np.testing.assert_allclose(values, loop(*arrays, temperature=tau), rtol=1e-10, atol=1e-12)
 
-  step = 1e-4 * np.min(tau)
-  of_temperature = slopes(lambda t: (weights * case.loop(*arrays, temperature=t)).sum(), tau, step)
-  assert_close(gradients[0], of_temperature, 1e-6)
+  def of_temperature(t):
+    return (weights * loop(*arrays, temperature=t)).sum()
+
+  assert_close(gradients[0], slopes(of_temperature, tau, 1e-4 * np.min(tau) ** 2), 1e-6)
   for place, found in enumerate(gradients[1:]):
 
     def at(array, place=place):
       others = [*arrays[:place], array, *arrays[place + 1 :]]
-      return (weights * case.loop(*others, temperature=tau)).sum()
+      return (weights * loop(*others, temperature=tau)).sum()
 
-    assert_close(found, slopes(at, arrays[place], step), 1e-6)
+    assert_close(found, slopes(at, arrays[place], 1e-4 * np.min(tau)), 1e-6)
+
+
+def test_negatives_that_are_corrected_for_are_met_with_and_without_their_bound():
+  """What the cases above are of: with the bound N e^{−1/τ} everywhere, somewhere, nowhere."""
+  bounded = {}
+  for name in ("hard_negative", "hard_negative uncorrected", "hard_negative at the bound"):
+    own = CASES[name].loss.keywords.values()
+    terms = hard_negative_terms(*CASES[name].arrays(), 0.07, *own)
+    bounded[name.partition(" ")[2]] = [estimate < bound for _, estimate, bound in terms]
+  assert any(bounded[""]) and not all(bounded[""])
+  assert not any(bounded["uncorrected"]) and all(bounded["at the bound"])
 
 
 # Any finite input, any temperature.
 
 
 def spoilt(arrays, kind):
-  """Degenerate inputs, from random ones of the same shapes."""
-  rows = [array.reshape(-1, array.shape[-1]) for array in arrays]
+  """Degenerate inputs, from random ones of the same shapes. Scalars stay."""
+  rows = [array.reshape(-1, array.shape[-1]) for array in arrays if array.ndim]
   if kind == "duplicate":
     rows = [np.broadcast_to(rows[0][0], r.shape) for r in rows]
   elif kind == "antipodal":
-    rows = [rows[0], -rows[0], *(np.resize(-rows[0], r.shape) for r in rows[2:])]
+    rows = [rows[0], *(np.resize(-rows[0], r.shape) for r in rows[1:])]
+    rows[0][1] = -rows[0][0]
   elif kind == "one zero":
     rows = [np.where(np.arange(len(r))[:, None] == 1, 0, r) for r in rows]
   else:
     scale = {"random": 1, "zero": 0, "huge": 1e30, "small": 1e-10, "tiny": 1e-30}[kind]
     rows = [scale * np.sign(r) * np.clip(np.abs(r), 0.1, 10) for r in rows]
-  return [r.reshape(array.shape) for r, array in zip(rows, arrays, strict=True)]
+  return [*(r.reshape(a.shape) for r, a in zip(rows, arrays, strict=False)), *arrays[len(rows) :]]
 
 
 KINDS = ("random", "duplicate", "antipodal", "one zero", "zero", "huge", "small", "tiny")
 
 
+def rounding(case, temperature):
+  """A cosine in float32 is exact to some 1e-7, which the temperature divides."""
+  return 5e-7 * (1 + 1 / temperature) * case.condition
+
+
 @each_case
 @pytest.mark.parametrize("kind", KINDS)
-def test_values_and_gradients_are_finite_for_any_input(case, kind):
-  for dtype in (jnp.float32, jnp.bfloat16) if case.loop is nt_xent_loop else (jnp.float32,):
-    arrays = [jnp.asarray(a, dtype) for a in spoilt(case.arrays(), kind)]
+def test_any_input_has_its_value_and_a_finite_gradient(case, kind):
+  for dtype in (jnp.float32, jnp.bfloat16):
+    arrays = [np.asarray(a).astype(dtype) for a in spoilt(case.arrays(), kind)]
     for tau in (1e-3, 0.01, 0.1, 1.0, 10.0):
-      values, gradients = evaluate(case.loss, arrays, tau)
+      values, gradients = evaluate(case, arrays, tau)
       assert values.dtype == np.float32
-      assert np.isfinite(values).all(), (dtype, tau, values)
       for gradient in gradients:
         assert np.isfinite(np.asarray(gradient, np.float32)).all(), (dtype, tau, gradient)
+      with jax.enable_x64(True):
+        exact, _ = evaluate(case, [a.astype(np.float64) for a in arrays], np.float32(tau))
+      close = functools.partial(
+        np.testing.assert_allclose, values, rtol=2e-6, atol=rounding(case, tau),
+        err_msg=f"{dtype.__name__}, temperature {tau}",
+      )  # fmt: skip
+      close(exact)
       if kind in ("duplicate", "zero", "tiny"):  # all similarities are equal
-        np.testing.assert_allclose(values, case.chance, rtol=1e-5, atol=2e-6 / tau)
-      if kind in ("huge", "small") and dtype == jnp.float32:  # directions are all that counts
-        usual = [jnp.asarray(a, dtype) for a in spoilt(case.arrays(), "random")]
-        expected, _ = evaluate(case.loss, usual, tau)
-        np.testing.assert_allclose(values, expected, rtol=1e-5, atol=2e-6 / tau)
+        scalars = [np.float64(a) for a in arrays if not a.ndim]
+        close(case.chance(1 / tau if kind == "duplicate" else 0.0, *scalars))
 
 
 @each_case
@@ -211,112 +487,108 @@ def test_values_and_gradients_are_finite_for_any_input(case, kind):
 def test_float32_loses_nothing_but_rounding_at_any_temperature(case, temperature):
   arrays = case.arrays()
   with jax.enable_x64(True):
-    expected, _ = evaluate(case.loss, arrays, temperature)
-  found, _ = evaluate(case.loss, [array.astype(np.float32) for array in arrays], temperature)
-  # A cosine is exact to some 1e-7, which the temperature divides.
-  atol = 1e-6 + 1e-6 / temperature
-  np.testing.assert_allclose(found, expected, rtol=2e-6, atol=atol)
+    expected, of_expected = evaluate(case, arrays, temperature)
+  found, gradients = evaluate(case, [array.astype(np.float32) for array in arrays], temperature)
+  tolerance = rounding(case, temperature)
+  np.testing.assert_allclose(found, expected, rtol=2e-6, atol=tolerance)
+  for mine, exact in zip(gradients, of_expected, strict=True):
+    largest = np.abs(exact).max() + 1e-30  # losses that small have none in float32
+    np.testing.assert_allclose(mine, exact, rtol=0, atol=tolerance * largest)
+
+
+@pytest.mark.parametrize("beta", [0.0, 1.0])
+def test_a_correction_that_cancels_loses_what_it_must_and_no_more(beta):
+  """G is a difference, N R − τ⁺ N P, which may be 1e5 times smaller than its terms.
+
+  With ε/τ the rounding of a logit, that of log R is up to (1 + 2β) ε/τ, and in log(e^p + G)
+  the roundings of log R and log P become up to κ times as much,
+
+    κ = (N R + τ⁺ N P) / ((1 − τ⁺) (e^p + G))  ≤  max(1, 2 τ⁺ N / (1 − τ⁺)),
+
+  however near the cancellation: e^p, which is P, stays.
+  """
+  n, tau, largest = 16, 0.5, 0
+  rng = np.random.default_rng(0)
+  z1 = rng.normal(size=(n, 16))
+  z2 = z1 + 0.5 * rng.normal(size=(n, 16))
+  of_0, uncorrected, _ = next(hard_negative_terms(z1, z2, tau, beta, 0.0))
+  for left in (0.1, 1e-3, 1e-5):  # of what anchor 0 has of negatives
+    share = uncorrected / (2 * n - 2) / np.exp(of_0) * (1 - left)
+    own = {"temperature": tau, "beta": beta, "tau_plus": share}
+    found = losses.hard_negative(z1.astype(np.float32), z2.astype(np.float32), **own)
+    p, corrected, bound = np.transpose(list(hard_negative_terms(z1, z2, tau, beta, share)))
+    taken = share * (2 * n - 2) * np.exp(p) / (1 - share)
+    kappa = (corrected + 2 * taken) / (np.exp(p) + np.maximum(corrected, bound))
+    assert kappa.max() <= max(1, 2 * share * (2 * n - 2) / (1 - share))
+    largest = max(largest, kappa.max())
+    error = np.abs(found - hard_negative_loop(z1, z2, **own))
+    assert (error <= 5e-7 * (1 + 1 / tau) * (1 + (1 + 2 * beta) * kappa)).all()
+  assert largest > 5  # else it would be no test
+
+
+# Limits.
 
 
 @each_case
-def test_the_limit_of_low_temperature_is_the_hardest_candidate(float64, case):
-  """τ·L lies between max_j s_ij − s_i⁺ and that plus τ log(candidates)."""
-  tau, arrays = 1e-3, case.arrays()
-  scaled = tau * np.asarray(evaluate(case.loss, arrays, tau)[0])
-  views = case.loss is not losses.info_nce
-  anchors = np.concatenate(arrays[:2]) if views else arrays[0]
-  positives = np.concatenate(arrays[1::-1]) if views else arrays[1]
-  for i, (anchor, positive) in enumerate(zip(anchors, positives, strict=True)):
-    if views:
-      negatives = [z for j, z in enumerate(anchors) if j % N != i % N]
-    elif len(arrays) == 2:
-      negatives = [p for j, p in enumerate(positives) if j != i]
-    else:
-      negatives = arrays[2][i] if arrays[2].ndim == 3 else arrays[2]
-    candidates = [*negatives] if case.loss is losses.dcl else [positive, *negatives]
-    hardest = max(similarity(anchor, c) for c in candidates) - similarity(anchor, positive)
-    assert hardest - 1e-12 <= scaled[i] <= hardest + tau * np.log(len(candidates)) + 1e-12
+@pytest.mark.parametrize("temperature", [1e-3, 1e-5])
+def test_at_low_temperature_only_the_hardest_candidates_count(float64, case, temperature):
+  """τ·L = its limit + τ·O(log of the number of candidates)."""
+  arrays = case.arrays()
+  values, _ = evaluate(case, arrays, temperature)
+  limit = list(case.limit(*arrays))
+  np.testing.assert_allclose(temperature * values, limit, rtol=0, atol=8 * temperature)
 
 
-@pytest.mark.parametrize("loss", [losses.info_nce, losses.nt_xent, losses.dcl])
-def test_a_single_example_has_no_negative_and_costs_nothing(loss):
+@each_case
+def test_at_high_temperature_all_candidates_count_the_same(float64, case):
+  arrays = case.arrays()
+  values, _ = evaluate(case, arrays, 1e8)
+  expected = case.chance(0.0, *(a for a in arrays if not a.ndim))
+  np.testing.assert_allclose(values, np.broadcast_to(expected, case.values), atol=1e-6)
+
+
+def test_with_large_beta_every_negative_is_the_hardest(float64):
+  z1, z2 = CASES["nt_xent"].arrays()
+  found = losses.hard_negative(z1, z2, temperature=0.5, beta=1e6, tau_plus=0.0)
+  for i, (anchor, positive, others) in enumerate(zip(*views_and_others(z1, z2), strict=True)):
+    gap = (hardest(anchor, others) - similarity(anchor, positive)) / 0.5
+    np.testing.assert_allclose(found[i], np.log1p(len(others) * np.exp(gap)), rtol=1e-8)
+
+
+def test_with_large_sigma_all_positives_weigh_the_same(float64):
+  z1, z2 = CASES["nt_xent"].arrays()
+  found = losses.dclw(z1, z2, temperature=0.1, sigma=1e9)
+  np.testing.assert_allclose(found, losses.dcl(z1, z2, temperature=0.1), rtol=1e-7)
+
+
+ALONE = [n for n, c in CASES.items() if c.shapes == PAIR and not c.temperatures]
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_a_single_example_has_no_negative_and_costs_nothing(name):
+  case = CASES[name]
   z1, z2 = np.ones((1, 3), np.float32), np.float32([[1, 0, -2]])
-  values, gradients = evaluate(loss, [z1, z2], 0.1)
-  np.testing.assert_array_equal(values, np.zeros(len(values)))
-  for gradient in gradients:
-    np.testing.assert_array_equal(gradient, np.zeros(np.shape(gradient)))
+  alone = dataclasses.replace(case, values=case.values // N)
+  rounding = 1e-5 if case.loss is losses.clip else 0
+  values, gradients = evaluate(alone, [z1, z2], 0.1)
+  for found in (values, *gradients):
+    np.testing.assert_allclose(found, np.zeros(np.shape(found)), rtol=0, atol=rounding)
 
 
-@pytest.mark.parametrize("shape", [(0, 3), (2, 0, 3)], ids=["shared", "per anchor"])
-def test_no_negatives_at_all_cost_nothing(shape):
-  anchors, positives = np.eye(3, dtype=np.float32)[:2], np.ones((2, 3), np.float32)
-  found = losses.info_nce(anchors, positives, jnp.zeros(shape), temperature=0.1)
-  np.testing.assert_array_equal(found, [0, 0])
-
-
-def group(vectors, index, *, view, as_positive=1.0, as_negative=1.0):
-  """Vectors as anchors or candidates of `same_example`."""
-  full = functools.partial(jnp.full, index.shape)
-  side = {"index": jnp.asarray(index), "view": full(view)}
-  return Group(
-    vectors, {**side, "as_positive": full(as_positive), "as_negative": full(as_negative)}
-  )
-
-
-@pytest.mark.parametrize("loss", [losses.groups.info_nce, losses.groups.dcl])
-def test_anchors_without_a_positive_or_a_negative_have_their_documented_value(float64, loss):
-  """Anchor 0 has no positive, anchor 1 no negative, anchor 2 neither, anchor 3 both."""
-  rng = np.random.default_rng(0)
-  vectors, candidates = rng.normal(size=(4, 3)), rng.normal(size=(4, 2, 3))
-  as_positive = np.array([[0, 0], [1, 0], [0, 0], [1, 0]], float)
-  as_negative = np.array([[0, 1], [0, 0], [0, 0], [0, 1]], float)
-  index = np.stack([np.arange(4), np.full(4, -1)], 1)
-
-  def total(vectors, candidates):
-    anchors = group(vectors, np.arange(4), view=0)
-    keys = Group(candidates, {
-      "index": index, "view": np.ones((4, 2), int),
-      "as_positive": as_positive, "as_negative": as_negative,
-    })  # fmt: skip
-    contrast = loss(
-      anchors, (keys,), relation=same_example(), temperature=0.1,
-      stats=("positive", "count", "log_mean", "mean_logit"),
-    )  # fmt: skip
-    return contrast.value.sum(), contrast
-
-  gradients, contrast = jax.jit(jax.grad(total, (0, 1), has_aux=True))(vectors, candidates)
-  np.testing.assert_array_equal(contrast.value[:3], np.zeros(3))
-  assert contrast.value[3] != 0
-  positive = [10 * similarity(vectors[i], candidates[i, 0]) for i in range(4)]
-  negative = [10 * similarity(vectors[i], candidates[i, 1]) for i in range(4)]
-  expected = {
-    "positive": [0, positive[1], 0, positive[3]],
-    "count": [1, 0, 0, 1],
-    "log_mean": [negative[0], 0, 0, negative[3]],
-    "mean_logit": [negative[0], 0, 0, negative[3]],
-  }
-  for name, values in expected.items():
-    np.testing.assert_allclose(contrast.stats[name], values, rtol=1e-12, err_msg=name)
-
-  for gradient in gradients:
-    np.testing.assert_array_equal(gradient[:3], np.zeros_like(gradient[:3]))
-    assert np.abs(gradient[3]).max() > 0
-
-
-# The same losses on groups: weights, several positives, several groups, other scores.
+# On groups: weights, several positives, several groups, other scores.
 
 
 @dataclasses.dataclass(frozen=True)
 class graded(Relation):
-  """Positives share a label, weighted by the candidate's quality; the others are negatives."""
+  """One label: a positive as good as the candidate's quality, a negative a little; else a negative."""
 
   def __call__(self, a, c, similarity):
     same = a["label"] == c["label"]
-    return Pairs(jnp.where(same, c["quality"], 0), jnp.where(same, 0.0, 1.0))
+    return Pairs(jnp.where(same, c["quality"], 0), jnp.where(same, 0.25, 1.0))
 
 
 def weighted_problem():
-  """Anchors [5, 4] of two labels; shared keys, a queue of negatives, and a set per anchor."""
+  """Anchors [5, 4] of two labels; shared keys, a queue of negatives, a set per anchor; τ [5]."""
   rng = np.random.default_rng(1)
 
   def side(*shape, positive, negative):
@@ -332,7 +604,7 @@ def weighted_problem():
   keys = Group(rng.normal(size=(7, 4)), side(7, positive=1, negative=1))
   queue = Group(rng.normal(size=(6, 4)), side(6, positive=0, negative=filled))
   mixes = Group(rng.normal(size=(5, 3, 4)), side(5, 3, positive=0, negative=1))
-  return anchors, (keys, queue, mixes)
+  return anchors, (keys, queue, mixes), np.array([0.3, 0.5, 1.0, 2.0, 0.2])
 
 
 SCORES = {
@@ -340,149 +612,405 @@ SCORES = {
   dot(): lambda a, b: a @ b,
   negative_squared_distance(): lambda a, b: -((a - b) ** 2).sum(),
 }
-TAUS = np.array([0.3, 0.5, 1.0, 2.0, 0.2])
 
 
-def logits_and_weights(anchors, groups, score, i):
-  """Logits, positive and negative weights of all candidates of anchor i, one after another."""
-  for candidates in groups:
-    for j in range(candidates.vectors.shape[-2]):
-      at = (i, j) if candidates.per_anchor else (j,)
-      same = anchors.side["label"][i] == candidates.side["label"][at]
-      logit = score(anchors.vectors[i], candidates.vectors[at]) / TAUS[i]
-      positive = same * candidates.side["quality"][at] * candidates.side["as_positive"][at]
-      negative = (not same) * candidates.side["as_negative"][at]
-      yield logit, positive, negative
+def rows_of(problem, score=similarity):
+  """Of each anchor ℓ, w⁺ and w⁻ of all candidates, one after another; and its τ."""
+  anchors, groups, tau = problem
+  for i in range(len(anchors.vectors)):
+    row = []
+    for candidates in groups:
+      for j in range(candidates.vectors.shape[-2]):
+        at = (i, j) if candidates.per_anchor else (j,)
+        side = {name: values[at] for name, values in candidates.side.items()}
+        same = anchors.side["label"][i] == side["label"]
+        logit = score(anchors.vectors[i], candidates.vectors[at]) / tau[i]
+        positive = same * side["quality"] * side["as_positive"]
+        negative = (0.25 if same else 1.0) * side["as_negative"]
+        row.append((logit, positive, negative))
+    yield *np.transpose(row), tau[i]
+
+
+def mean(weight, x):
+  return (weight * x).sum() / weight.sum()
+
+
+def hard_negative_of(logit, positive, negative, tau, v, beta=0.7, tau_plus=0.05):
+  p, count = mean(positive, logit), negative.sum()
+  r = mean(negative * np.exp(beta * logit), np.exp(logit))
+  estimate = count * (r - tau_plus * mean(positive, np.exp(logit))) / (1 - tau_plus)
+  return np.log1p(max(estimate, count * np.exp(-1 / tau)) / np.exp(p))
+
+
+STATS = ("positive", "count", "log_mean", "mean_logit")
+
+# Every public loss on groups, and its formula for one anchor: of its ℓ, w⁺, w⁻, τ, and DCLW's v.
+GROUPS = {
+  "info_nce": (
+    losses.groups.info_nce,
+    lambda x, p, n, tau, v: -mean(p, x) + np.log(((p + n) * np.exp(x)).sum()),
+  ),
+  "sup_con_in": (
+    losses.groups.sup_con_in,
+    lambda x, p, n, tau, v: -np.log(mean(p, np.exp(x)) / ((p + n) * np.exp(x)).sum()),
+  ),
+  "dcl": (
+    losses.groups.dcl,
+    lambda x, p, n, tau, v: -mean(p, x) + np.log((n * np.exp(x)).sum()),
+  ),
+  "dclw": (
+    functools.partial(losses.groups.dclw, sigma=0.4),
+    lambda x, p, n, tau, v: -v * mean(p, x) + np.log((n * np.exp(x)).sum()),
+  ),
+  "hard_negative": (
+    functools.partial(losses.groups.hard_negative, beta=0.7, tau_plus=0.05), hard_negative_of,
+  ),
+  "debiased": (
+    functools.partial(losses.groups.debiased, tau_plus=0.5),  # anchor 0 is at the bound
+    functools.partial(hard_negative_of, beta=0, tau_plus=0.5),
+  ),
+}  # fmt: skip
+each_group_loss = pytest.mark.parametrize("name", GROUPS)
+
+
+def von_mises_fisher_weights(rows, sigma=0.4):
+  e = np.array([np.exp(tau * mean(positive, logit) / sigma) for logit, positive, _, tau in rows])
+  return 2 - e / e.mean()
+
+
+def on_groups(name, relation=graded(), score=cosine(), stats=STATS):
+  """(anchors, groups, τ) -> values, stats, and the gradients of Σ i · value_i by all of them."""
+  return _on_groups(name, relation, score, stats)
+
+
+@functools.cache
+def _on_groups(name, relation, score, stats):
+  def total(problem):
+    anchors, groups, tau = problem
+    found = GROUPS[name][0](
+      anchors, groups, relation=relation, temperature=tau, score=score, stats=stats
+    )
+    assert found.memory == ()
+    return (jnp.arange(1, 1 + len(tau)) * found.value).sum(), (found.value, found.stats)
+
+  @quick
+  def found(problem):
+    gradients, (values, observed) = jax.grad(total, has_aux=True, allow_int=True)(problem)
+    return values, observed, gradients
+
+  return found
+
+
+def numbers(tree):
+  """{path: array} of the arrays of a tree that are not integers."""
+  leaves = jax.tree_util.tree_leaves_with_path(tree)
+  named = {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+  return {path: leaf for path, leaf in named.items() if leaf.dtype.kind == "f"}
 
 
 @pytest.mark.parametrize(
-  ("loss", "score"),
-  [
-    (losses.groups.info_nce, dot()),
-    (losses.groups.info_nce, negative_squared_distance()),
-    (losses.groups.dcl, cosine()),
-  ],
-  ids=["info_nce-dot", "info_nce-distance", "dcl-cosine"],
-)
-def test_weights_multiply_as_the_formula_on_groups_says(float64, loss, score):
-  anchors, groups = weighted_problem()
-  found = loss(anchors, groups, relation=graded(), temperature=TAUS, score=score)
-  assert found.stats == {} and found.memory == ()
-  for i in range(5):
-    pull = weight = total = 0.0
-    for logit, positive, negative in logits_and_weights(anchors, groups, SCORES[score], i):
-      pull += positive * logit
-      weight += positive
-      under_the_logarithm = negative if loss is losses.groups.dcl else positive + negative
-      total += under_the_logarithm * np.exp(logit)
-    np.testing.assert_allclose(found.value[i], -pull / weight + np.log(total), rtol=1e-10)
+  ("name", "score"),
+  [*((name, cosine()) for name in GROUPS), *(("info_nce", score) for score in SCORES if score != cosine())],
+  ids=lambda of: of if isinstance(of, str) else type(of).__name__,
+)  # fmt: skip
+def test_weights_multiply_as_the_formula_on_groups_says(float64, name, score):
+  """Values, and gradients by all vectors, temperatures and weights."""
+  problem = weighted_problem()
+  leaves, structure = jax.tree.flatten(problem)
+  values, _, gradients = on_groups(name, score=score)(problem)
+  v = von_mises_fisher_weights(list(rows_of(problem, SCORES[score])))
 
+  def formula(problem):
+    rows = rows_of(problem, SCORES[score])
+    return np.array([GROUPS[name][1](*row, of_i) for row, of_i in zip(rows, v, strict=True)])
 
-def test_weights_have_gradients_finite_at_weight_zero_too(float64):
-  anchors, (keys, queue, mixes) = weighted_problem()
+  np.testing.assert_allclose(values, formula(problem), rtol=1e-10)
+  found = jax.tree.leaves_with_path(gradients)
+  for place, (path, gradient) in enumerate(found):
+    if leaves[place].dtype.kind != "f":
+      continue
 
-  @jax.jit
-  @jax.value_and_grad
-  def found(weight):
-    groups = (keys, queue.attach(as_negative=weight), mixes)
-    total = losses.groups.info_nce(anchors, groups, relation=graded(), temperature=TAUS)
-    return total.value.sum()
+    def at(leaf, place=place):
+      moved = structure.unflatten([*leaves[:place], leaf, *leaves[place + 1 :]])
+      return (np.arange(1, 6) * formula(moved)).sum()
 
-  weight = queue.side["as_negative"]
-  assert 0 in weight
-  _, gradient = found(weight)
-  assert np.isfinite(gradient).all()
-  step = 1e-6 * (weight > 0)
-  both = [found(weight + sign * step)[0] for sign in (1, -1)]
-  np.testing.assert_allclose(gradient[weight > 0].sum(), (both[0] - both[1]) / 2e-6, rtol=1e-6)
-
-
-def test_stats_are_what_they_are_said_to_be(float64):
-  anchors, groups = weighted_problem()
-  found = losses.groups.info_nce(
-    anchors, groups, relation=graded(), temperature=TAUS, stats=losses.groups.STATS
-  )
-  expected = {name: [] for name in losses.groups.STATS}
-  for i in range(5):
-    logit, positive, negative = np.transpose(
-      list(logits_and_weights(anchors, groups, similarity, i))
-    )
-    mass = negative * np.exp(logit)
-    expected["positive"].append((positive * logit).sum() / positive.sum())
-    expected["count"].append(negative.sum())
-    expected["log_mean"].append(np.log(mass.sum() / negative.sum()))
-    expected["mean_logit"].append((mass * logit).sum() / mass.sum())
-  for name, values in expected.items():
-    np.testing.assert_allclose(found.stats[name], values, rtol=1e-10, err_msg=name)
-
-
-def test_stats_carry_no_gradient_and_change_nothing(float64):
-  anchors, groups = weighted_problem()
-
-  def of(vectors, stats):
-    return losses.groups.info_nce(
-      Group(vectors, anchors.side), groups, relation=graded(), temperature=TAUS, stats=stats
+    expected = slopes(at, leaves[place], 1e-5)
+    path, counted = jax.tree_util.keystr(path), leaves[place] != 0  # what weighs 0 comes next
+    assert np.isfinite(gradient).all(), path
+    atol = 1e-7 * max(1, np.abs(expected).max())
+    np.testing.assert_allclose(
+      gradient[counted], expected[counted], rtol=0, atol=atol, err_msg=path
     )
 
-  @jax.jit
-  def found(v):
-    observed = jax.grad(lambda v: sum(s.sum() for s in of(v, losses.groups.STATS).stats.values()))
-    without = jax.value_and_grad(lambda v: of(v, ()).value.sum())
-    beside = jax.value_and_grad(lambda v: of(v, losses.groups.STATS).value.sum())
-    return observed(v), without(v), beside(v)
 
-  observed, without, beside = found(anchors.vectors)
-  np.testing.assert_array_equal(observed, np.zeros((5, 4)))
-  np.testing.assert_allclose(without[0], beside[0], rtol=1e-12)
-  np.testing.assert_allclose(without[1], beside[1], rtol=1e-12, atol=1e-13)
-
-
-def test_an_unknown_stat_is_named_beside_the_known_ones():
-  anchors, groups = weighted_problem()
-  with pytest.raises(ValueError, match=r"unknown stats \['mean'\]; known: positive, count, log"):
-    losses.groups.info_nce(anchors, groups, relation=graded(), temperature=1.0, stats=("mean",))
+@each_group_loss
+def test_a_candidate_that_weighs_nothing_has_no_gradient_by_its_weight_or_vector(float64, name):
+  """It is not there, as the test of copies says: no step moves a queue's empty places."""
+  problem = weighted_problem()
+  _, (_, queue, _), _ = problem
+  _, _, (_, (_, found, _), _) = on_groups(name)(problem)
+  empty = queue.side["as_negative"] == 0
+  np.testing.assert_array_equal(found.vectors[empty], np.zeros((3, 4)))
+  np.testing.assert_array_equal(found.side["as_negative"][empty], np.zeros(3))
+  assert np.abs(found.side["as_negative"][~empty]).min() > 0
 
 
-def test_with_several_positives_it_is_supcons_outer_loss(float64):
-  """Khosla et al. eq. 2: −1/|P(i)| Σ_{p ∈ P(i)} log( e^{s_ip/τ} / Σ_{a ≠ i} e^{s_ia/τ} )."""
-  rng = np.random.default_rng(0)
-  z, label, tau = rng.normal(size=(6, 4)), np.array([0, 0, 1, 1, 0, 2]), 0.2
-  side = {"index": np.arange(6), "view": np.zeros(6, int), "label": label}
-  one = {"as_positive": np.ones(6), "as_negative": np.ones(6)}
-  everything = Group(z, {**side, **one})
-  found = losses.groups.info_nce(
-    everything, (everything,), relation=_SameLabel(), temperature=tau, same_set=True
-  ).value
-  for i in range(6):
-    others = [a for a in range(6) if a != i]
-    positives = [p for p in others if label[p] == label[i]]
-    total = sum(np.exp(similarity(z[i], z[a]) / tau) for a in others)
-    terms = [np.log(np.exp(similarity(z[i], z[p]) / tau) / total) for p in positives]
-    expected = -np.mean(terms) if positives else 0
-    np.testing.assert_allclose(found[i], expected, rtol=1e-10)
+@each_group_loss
+def test_a_weight_is_a_number_of_copies(float64, name):
+  """Of none, too: a queue's empty places are as if they were not there."""
+  anchors, (keys, queue, mixes), tau = weighted_problem()
+  fold, times = np.array([1, 2, 1, 3, 1, 2, 1]), np.array([0, 2, 1, 0, 3, 1])
+  weighted = keys.attach(as_positive=1.0 * fold), queue.attach(as_negative=1.0 * times), mixes
+  copies = keys.attach(as_positive=np.ones(7), as_negative=keys.side["as_negative"] / fold)
+  copied = repeated(copies, fold), repeated(queue.attach(as_negative=np.ones(6)), times), mixes
+
+  @quick
+  def values(groups):
+    return GROUPS[name][0](anchors, groups, relation=graded(), temperature=tau).value
+
+  found, expected = values(weighted), values(copied)
+  np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def repeated(group, times):
+  return jax.tree.map(lambda x: np.repeat(x, times, 0), group)
 
 
 @dataclasses.dataclass(frozen=True)
-class _SameLabel(Relation):
+class as_numbers(Relation):
+  """A relation's masks as weights of 0 and 1."""
+
+  masks: Relation
+
   def __call__(self, a, c, similarity):
-    same, itself = a["label"] == c["label"], a["index"] == c["index"]
-    return Pairs(jnp.where(same & ~itself, 1.0, 0.0), jnp.where(same, 0.0, 1.0))
+    return Pairs(*(1.0 * mask for mask in self.masks(a, c, similarity)))
+
+
+@each_group_loss
+def test_masks_are_weights_of_0_and_1(float64, name):
+  """Values, stats, and gradients by all vectors, temperatures and weights."""
+  anchors, (keys, _, _), tau = weighted_problem()
+  keys = keys.attach(as_negative=keys.side["as_negative"] * (np.arange(7) != 2))
+  problem = with_index(anchors), (with_index(keys),), tau
+  found = on_groups(name, relation=same_label())(problem)
+  expected = numbers(on_groups(name, relation=as_numbers(same_label()))(problem))
+  for path, array in numbers(found).items():
+    np.testing.assert_allclose(array, expected[path], rtol=1e-10, atol=1e-12, err_msg=path)
+
+
+def with_index(group):
+  return group.attach(index=np.arange(len(group.vectors)), view=np.zeros(len(group.vectors), int))
+
+
+# Anchors without a positive, without a negative.
+
+
+def candidates(vectors, index, positive=0.0, negative=0.0):
+  """Candidates of `same_example`, of another view than the anchors."""
+  shape = vectors.shape[:-1]
+  full = functools.partial(np.broadcast_to, shape=shape)
+  side = {"index": full(index), "view": np.ones(shape, int)}
+  return Group(vectors, {**side, "as_positive": full(positive), "as_negative": full(negative)})
+
+
+def lacking_problem(some=1.0):
+  """Anchor 0 has no positive, anchor 1 no negative, anchor 2 neither, anchor 3 both."""
+  rng = np.random.default_rng(0)
+  anchors = Group(rng.normal(size=(4, 3)), {"index": np.arange(4), "view": np.zeros(4, int)})
+  keys = candidates(
+    rng.normal(size=(4, 2, 3)), np.stack([np.arange(4), np.full(4, -1)], 1),
+    positive=some * np.array([[0, 0], [1, 0], [0, 0], [1, 0]]),
+    negative=np.array([[0, 1.0], [0, 0], [0, 0], [0, 1]]),
+  )  # fmt: skip
+  return anchors, (keys,), np.full(4, 0.1)
+
+
+@each_group_loss
+def test_anchors_without_a_positive_or_a_negative_have_their_documented_value(float64, name):
+  problem = anchors, (keys,), _ = lacking_problem()
+  values, observed, gradients = on_groups(name, relation=same_example())(problem)
+  np.testing.assert_array_equal(values[:3], np.zeros(3))
+  assert values[3] != 0
+  for path, gradient in numbers(gradients).items():
+    assert np.isfinite(gradient).all(), path
+    if "vectors" in path or path == "[2]":  # vectors and temperatures
+      np.testing.assert_array_equal(gradient[:3], np.zeros_like(gradient[:3]), err_msg=path)
+      assert np.abs(gradient[3]).max() > 0, path
+
+  positive, negative = (
+    [10 * similarity(anchors.vectors[i], keys.vectors[i, j]) for i in range(4)] for j in (0, 1)
+  )
+  expected = {
+    "positive": [0, positive[1], 0, positive[3]],
+    "count": [1, 0, 0, 1],
+    "log_mean": [negative[0], 0, 0, negative[3]],
+    "mean_logit": [negative[0], 0, 0, negative[3]],
+  }
+  for stat, of_each in expected.items():
+    np.testing.assert_allclose(observed[stat], of_each, rtol=1e-12, err_msg=stat)
+  if name == "dclw":  # the mean of its weights is over all that have a positive: 1 and 3
+    v = 2 - 2 / (1 + np.exp((positive[1] - positive[3]) * 0.1 / 0.4))
+    np.testing.assert_allclose(values[3], -v * positive[3] + negative[3], rtol=1e-12)
+
+
+@each_group_loss
+def test_without_any_positive_nothing_costs_anything(float64, name):
+  values, _, gradients = on_groups(name, relation=same_example())(lacking_problem(some=0.0))
+  np.testing.assert_array_equal(values, np.zeros(4))
+  for path, gradient in numbers(gradients).items():
+    assert np.isfinite(gradient).all(), path
+    if "vectors" in path:
+      np.testing.assert_array_equal(gradient, np.zeros_like(gradient), err_msg=path)
+
+
+@pytest.mark.parametrize("name", ["hard_negative", "debiased"])
+def test_where_the_bound_holds_negatives_have_no_gradient(float64, name):
+  """Anchor 0 is at its positive and far from its negatives, anchor 1 the other way around."""
+  vectors, away = np.array([[1, 0, 0], [0, 1, 0.0]]), np.array([[0, -1, 0.5], [0, 0.5, 1]])
+  problem = (
+    Group(vectors, {"index": np.arange(2), "view": np.zeros(2, int)}),
+    (candidates(vectors * [[1], [-1]], np.arange(2), positive=1.0),
+     candidates(np.stack([away, away]), -1, negative=1.0)),
+    np.full(2, 0.1),
+  )  # fmt: skip
+  values, _, gradients = on_groups(name, relation=same_example())(problem)
+  _, (_, to_negatives), to_temperature = gradients
+  np.testing.assert_allclose(values[0], np.log1p(2 * np.exp(-20)), rtol=1e-6)
+  np.testing.assert_array_equal(to_negatives.vectors[0], np.zeros((2, 3)))
+  assert np.abs(to_negatives.vectors[1]).max() > 0
+  assert to_temperature[0] > 0  # by which the bound itself rises
+
+
+@each_group_loss
+def test_stats_are_what_they_are_said_to_be(float64, name):
+  problem = weighted_problem()
+  _, observed, _ = on_groups(name)(problem)
+  expected = {stat: [] for stat in STATS}
+  for logit, positive, negative, _ in rows_of(problem):
+    expected["positive"].append(mean(positive, logit))
+    expected["count"].append(negative.sum())
+    expected["log_mean"].append(np.log(mean(negative, np.exp(logit))))
+    expected["mean_logit"].append(mean(negative * np.exp(logit), logit))
+  assert observed.keys() == expected.keys()
+  for stat, of_each in expected.items():
+    np.testing.assert_allclose(observed[stat], of_each, rtol=1e-10, err_msg=stat)
+
+
+@pytest.mark.parametrize("name", ["info_nce", "hard_negative"])
+def test_stats_carry_no_gradient_and_change_nothing(float64, name):
+  problem = weighted_problem()
+
+  @quick
+  @functools.partial(jax.grad, allow_int=True)
+  def of_stats(problem):
+    anchors, groups, tau = problem
+    found = GROUPS[name][0](anchors, groups, relation=graded(), temperature=tau, stats=STATS)
+    return sum(observed.sum() for observed in found.stats.values())
+
+  for path, gradient in numbers(of_stats(problem)).items():
+    np.testing.assert_array_equal(gradient, np.zeros_like(gradient), err_msg=path)
+  without, beside = on_groups(name, stats=())(problem), on_groups(name)(problem)
+  assert without[1] == {}
+  beside = numbers((beside[0], {}, beside[2]))
+  for path, array in numbers(without).items():
+    np.testing.assert_allclose(array, beside[path], rtol=1e-12, atol=1e-13, err_msg=path)
 
 
 # Identities.
+
+
+def with_gradients(loss, *arrays):
+  """The values [n] and the gradients of Σ_i i · value_i by all arrays."""
+
+  def total(*arrays):
+    values = loss(*arrays)
+    return (jnp.arange(1, 1 + len(values)) * values).sum(), values
+
+  found = quick(jax.grad(total, tuple(range(len(arrays))), has_aux=True))(*arrays)
+  return found[1], *found[0]
+
+
+TAU = np.linspace(0.1, 1, 2 * N)
+IDENTITIES = {
+  "HCL with β = 0 is debiased": (
+    lambda a, b, t: losses.hard_negative(a, b, temperature=t, beta=0.0, tau_plus=0.2),
+    lambda a, b, t: losses.debiased(a, b, temperature=t, tau_plus=0.2),
+  ),
+  "debiased of nothing is NT-Xent": (
+    lambda a, b, t: losses.debiased(a, b, temperature=t, tau_plus=0.0),
+    lambda a, b, t: losses.nt_xent(a, b, temperature=t),
+  ),
+  "NT-Xent is the softplus of DCL": (
+    lambda a, b, t: losses.nt_xent(a, b, temperature=t),
+    lambda a, b, t: jax.nn.softplus(losses.dcl(a, b, temperature=t)),
+  ),
+  "SupCon of labels that occur twice is NT-Xent": (
+    lambda a, b, t: losses.sup_con(jnp.concatenate([a, b]), jnp.arange(2 * N) % N, temperature=t),
+    lambda a, b, t: losses.nt_xent(a, b, temperature=t),
+  ),
+  "SupCon's losses agree if labels occur twice": (
+    lambda a, b, t: losses.sup_con_in(jnp.concatenate([a, b]), np.arange(2 * N) % N, temperature=t),
+    lambda a, b, t: losses.sup_con(jnp.concatenate([a, b]), np.arange(2 * N) % N, temperature=t),
+  ),
+  "CLIP is InfoNCE both ways": (
+    lambda a, b, t: losses.clip(a, b, temperature=t[:N]),
+    lambda a, b, t: (
+      losses.info_nce(a, b, temperature=t[:N]) + losses.info_nce(b, a, temperature=t[:N])
+    ) / 2,
+  ),
+  "CLIP with two temperatures is InfoNCE both ways": (
+    lambda a, b, t: losses.clip(a, b, temperature=(t[0], t[N:])),
+    lambda a, b, t: (
+      losses.info_nce(a, b, temperature=t[0]) + losses.info_nce(b, a, temperature=t[N:])
+    ) / 2,
+  ),
+  "CLIP with two temperatures is itself the other way": (
+    lambda a, b, t: losses.clip(a, b, temperature=(t[0], t[1])),
+    lambda a, b, t: losses.clip(b, a, temperature=(t[1], t[0])),
+  ),
+  "SigLIP's pairs are the same from both sides": (
+    lambda a, b, t: losses.siglip(a, b, temperature=t[0], bias=t[1]).sum(keepdims=True),
+    lambda a, b, t: losses.siglip(b, a, temperature=t[0], bias=t[1]).sum(keepdims=True),
+  ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", IDENTITIES)
+def test_identities(float64, name):
+  """Of values, and of gradients by vectors and temperatures."""
+  arrays = *CASES["nt_xent"].arrays(), TAU
+  one, other = (with_gradients(loss, *arrays) for loss in IDENTITIES[name])
+  for found, expected in zip(one, other, strict=True):
+    assert np.abs(expected).max() > 1e-3
+    assert_close(found, expected, 1e-10)
+
+
+def test_the_mean_inside_the_logarithm_is_never_above_the_one_outside(float64):
+  """Jensen; they are equal where there is one positive, or none."""
+  z = np.random.default_rng(0).normal(size=(9, 4))
+  label = np.array([0, 0, 0, 1, 1, 2, 0, 3, 3])
+  for tau in (0.01, 0.5, 10.0):
+    inside, outside = (
+      loss(z, label, temperature=tau) for loss in (losses.sup_con_in, losses.sup_con)
+    )
+    several = label == 0
+    assert (inside[several] < outside[several]).all()
+    np.testing.assert_allclose(inside[~several], outside[~several], rtol=1e-10, atol=1e-14)
 
 
 def test_the_gradient_of_info_nce_is_dcls_times_one_minus_the_positives_mass(float64):
   """∇L_i = q_i ∇L_i^DCL, q_i = 1 − softmax mass of the positive (Yeh et al., §3)."""
   rng = np.random.default_rng(0)
   vectors, keys, tau = rng.normal(size=(4, 3)), rng.normal(size=(4, 3)), 0.3
+  side = {"index": np.arange(4), "view": np.zeros(4, int)}
 
   def jacobians(loss):
     def values(vectors, keys):
-      queries, candidates = group(vectors, np.arange(4), view=0), group(keys, np.arange(4), view=1)
-      return loss(queries, (candidates,), relation=same_example(), temperature=tau).value
+      groups = (candidates(keys, np.arange(4), positive=1.0, negative=1.0),)
+      anchors = Group(vectors, side)
+      return loss(anchors, groups, relation=same_example(), temperature=tau).value
 
-    return jax.jit(jax.jacrev(values, (0, 1)))(vectors, keys)
+    return quick(jax.jacrev(values, (0, 1)))(vectors, keys)
 
   s = np.array([[np.exp(similarity(a, k) / tau) for k in keys] for a in vectors])
   q = 1 - np.diag(s) / s.sum(1)
@@ -492,86 +1020,203 @@ def test_the_gradient_of_info_nce_is_dcls_times_one_minus_the_positives_mass(flo
     np.testing.assert_allclose(mine, q[:, None, None] * theirs, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("loss", [losses.nt_xent, losses.dcl])
-def test_two_view_losses_know_no_order_of_examples_or_views_and_no_lengths(float64, loss):
-  z1, z2 = CASES["nt_xent"].arrays()
-  values, _ = evaluate(loss, [z1, z2], 0.1)
-  order = np.array([2, 0, 3, 1])
-  permuted, _ = evaluate(loss, [z1[order], z2[order]], 0.1)
-  np.testing.assert_allclose(permuted, values[np.concatenate([order, order + N])], rtol=1e-12)
-  swapped, _ = evaluate(loss, [z2, z1], 0.1)
-  np.testing.assert_allclose(swapped, np.roll(values, N), rtol=1e-12)
-  length = np.geomspace(1e-3, 1e3, N)[:, None]
-  stretched, _ = evaluate(loss, [length * z1, z2 / length], 0.1)
+ORDER = np.array([2, 0, 3, 1])
+UNLABELLED = {name: case for name, case in CASES.items() if len(case.shapes) > 1}
+each_unlabelled_case = pytest.mark.parametrize("case", UNLABELLED.values(), ids=UNLABELLED)
+
+
+@each_unlabelled_case
+def test_examples_and_views_have_no_order_and_vectors_no_length(float64, case):
+  arrays = case.arrays()
+  values, _ = evaluate(case, arrays, 0.1)
+  permuted, _ = evaluate(case, [a[ORDER] if a.shape[:1] == (N,) else a for a in arrays], 0.1)
+  order = np.concatenate([ORDER, ORDER + N]) if case.values == 2 * N else ORDER
+  np.testing.assert_allclose(permuted, values[order], rtol=1e-12)
+  if case.values == 2 * N:
+    swapped, _ = evaluate(case, arrays[::-1], 0.1)
+    np.testing.assert_allclose(swapped, np.roll(values, N), rtol=1e-12)
+  lengths = [
+    np.geomspace(1e-3, 1e3, a[..., 0].size).reshape(*a.shape[:-1], 1) for a in arrays if a.ndim
+  ]
+  lengths += [1.0] * (len(arrays) - len(lengths))
+  stretched, _ = evaluate(case, [a * by for a, by in zip(arrays, lengths, strict=True)], 0.1)
   np.testing.assert_allclose(stretched, values, rtol=1e-12)
 
 
-def test_info_nce_takes_each_anchors_own_positive_and_negatives(float64):
-  arrays = CASES["info_nce per anchor"].arrays()
-  order = np.array([2, 0, 3, 1])
-  values, _ = evaluate(losses.info_nce, arrays, 0.1)
-  permuted, _ = evaluate(losses.info_nce, [array[order] for array in arrays], 0.1)
+@pytest.mark.parametrize("loss", [losses.sup_con, losses.sup_con_in])
+def test_labelled_vectors_have_no_order_and_labels_no_names(float64, loss):
+  z = CASES["sup_con"].arrays()[0]
+  values = loss(z, LABELS, temperature=0.1)
+  order = np.array([5, 2, 0, 6, 1, 4, 3])
+  permuted = loss(z[order], LABELS[order], temperature=0.1)
   np.testing.assert_allclose(permuted, values[order], rtol=1e-12)
+  renamed = loss(z, np.array([-7, 2**31 - 1, 0])[LABELS], temperature=0.1)
+  np.testing.assert_allclose(renamed, values, rtol=1e-12)
 
 
 def test_negatives_per_anchor_that_are_the_same_for_all_are_shared_negatives(float64):
   anchors, positives, negatives = CASES["info_nce shared"].arrays()
-  shared, _ = evaluate(losses.info_nce, [anchors, positives, negatives], 0.1)
+  shared, _ = evaluate(CASES["info_nce shared"], [anchors, positives, negatives], 0.1)
   repeated = np.broadcast_to(negatives, (N, *negatives.shape))
   per_anchor = losses.info_nce(anchors, positives, repeated, temperature=np.full(N, 0.1))
   np.testing.assert_allclose(per_anchor, shared, rtol=1e-12)
 
 
-@pytest.mark.parametrize("loss", [losses.info_nce, losses.nt_xent])
-def test_a_scalar_temperature_is_that_of_every_anchor(float64, loss):
-  arrays = CASES["nt_xent"].arrays()
-  each, gradients = evaluate(loss, arrays, 0.1)
-  total = jax.value_and_grad(lambda tau: loss(*arrays, temperature=tau).sum())
-  value, gradient = jax.jit(total)(0.1)
+SOME = ("sup_con", "clip", "siglip", "hard_negative")
+some_cases = pytest.mark.parametrize("case", [CASES[name] for name in SOME], ids=SOME)
+
+
+@some_cases
+def test_a_scalar_temperature_is_that_of_every_anchor(float64, case):
+  arrays = case.arrays()
+  each, gradients = evaluate(case, arrays, 0.1)
+  total = jax.value_and_grad(lambda tau: case.loss(*arrays, temperature=tau).sum())
+  value, gradient = quick(total)(0.1)
   np.testing.assert_allclose(value, each.sum(), rtol=1e-12)
-  np.testing.assert_allclose(gradient, gradients[0].sum(), rtol=1e-10)
+  np.testing.assert_allclose(gradient, gradients[0].sum(), rtol=1e-9)
 
 
-# The public surface. A new loss joins by being listed here once.
+@some_cases
+def test_the_plan_changes_nothing(float64, case):
+  arrays, tau = case.arrays(), case.temperature("per anchor")
+  dense = evaluate(case, arrays, tau)
+  tiled = dataclasses.replace(case, loss=functools.partial(case.loss, plan=Plan(block=(3, 2))))
+  found = evaluate(tiled, arrays, tau)
+  for mine, expected in zip(jax.tree.leaves(found), jax.tree.leaves(dense), strict=True):
+    assert_close(mine, expected, 1e-12)
 
-z, w = np.eye(4, 3, dtype=np.float32), np.ones((4, 3), np.float32)
-ANCHORS_OF = {
-  "dcl": (lambda: losses.dcl(z, w, temperature=0.1), 8),
-  "info_nce": (lambda: losses.info_nce(z, w, temperature=0.1), 4),
-  "nt_xent": (lambda: losses.nt_xent(z, w, temperature=0.1), 8),
-}
+
+# The public surface.
+
 ARRAYS = {"a", "anchors", "b", "groups", "labels", "negatives", "positives", "z", "z1", "z2"}
+COMMON = {
+  "relation", "temperature", "score", "score_params", "same_set", "memory", "stats", "plan",
+}  # fmt: skip
 
 
 def public(module):
+  """Its losses."""
   return {
     name: value
     for name, value in vars(module).items()
-    if callable(value) and not name.startswith("_") and "losses" in value.__module__
+    if callable(value) and not name.startswith("_") and value.__module__.startswith(module.__name__)
   }
 
 
-def test_every_public_loss_is_listed_here():
-  assert set(ANCHORS_OF) == set(public(losses))
-
-
-@pytest.mark.parametrize("name", ANCHORS_OF)
-def test_every_loss_returns_one_value_per_anchor(name):
-  call, anchors = ANCHORS_OF[name]
-  assert jax.eval_shape(call).shape == (anchors,)
+def test_every_public_loss_is_in_the_tables_above():
+  assert {name.split()[0] for name in CASES} == set(public(losses))
+  assert set(GROUPS) == set(public(losses.groups))
 
 
 @pytest.mark.parametrize("module", [losses, losses.groups], ids=["arrays", "groups"])
 def test_every_loss_cites_its_paper_and_takes_keywords_after_its_arrays(module):
   for name, loss in public(module).items():
     assert re.search(r"arXiv\s+\d{4}\.\d{4,5}", loss.__doc__), name
+    keywords = set()
     for parameter in inspect.signature(loss).parameters.values():
-      if parameter.kind is not inspect.Parameter.KEYWORD_ONLY and module is losses:
+      if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+        keywords.add(parameter.name)
+      else:
         assert parameter.name in ARRAYS, (name, parameter.name)
+    assert keywords >= ({"temperature", "plan"} if module is losses else COMMON), name
 
 
-def test_views_of_different_shapes_are_refused():
-  with pytest.raises(AssertionError, match=r"Arrays have different shapes: \[\(4, 3\), \(2, 3\)\]"):
-    losses.nt_xent(z, w[:2], temperature=0.1)
-  with pytest.raises(AssertionError, match=r"shape \(3, 2, 3\) but expected \(4, None, 3\)"):
-    losses.info_nce(z, w, np.ones((3, 2, 3), np.float32), temperature=0.1)
+# What cannot be meant, in one line with what was found.
+
+z, w = np.eye(4, 3, dtype=np.float32), np.ones((4, 3), np.float32)
+PAIRED = {
+  "clip": losses.clip,
+  "dcl": losses.dcl,
+  "dclw": losses.dclw,
+  "debiased": functools.partial(losses.debiased, tau_plus=0.1),
+  "hard_negative": functools.partial(losses.hard_negative, beta=1.0, tau_plus=0.1),
+  "info_nce": losses.info_nce,
+  "nt_xent": losses.nt_xent,
+  "siglip": functools.partial(losses.siglip, bias=0.0),
+}
+LABELLED = {"sup_con": losses.sup_con, "sup_con_in": losses.sup_con_in}
+
+
+def refused(call, *parts):
+  with pytest.raises(ValueError) as error:
+    call()
+  message = str(error.value)
+  assert "\n" not in message
+  for part in parts:
+    assert part in message
+
+
+@pytest.mark.parametrize("name", PAIRED)
+def test_arrays_that_do_not_belong_together_are_refused(name):
+  loss = functools.partial(PAIRED[name], temperature=0.1)
+  refused(lambda: loss(z, w[:2]), "(4, 3)", "(2, 3)")
+  refused(lambda: loss(z, w[:, :2]), "(4, 3)", "(4, 2)")
+  refused(lambda: loss(z[0], w[0]), "(3,)")
+  refused(lambda: loss(z[:0], w[:0]), "(0, 3)")
+
+
+@pytest.mark.parametrize("name", LABELLED)
+def test_labels_that_are_not_one_for_each_vector_are_refused(name):
+  loss = functools.partial(LABELLED[name], temperature=0.1)
+  refused(lambda: loss(z, np.array([0, 0, 1])), "(3,)", "(4, 3)")
+  refused(lambda: loss(z, np.zeros((4, 1), int)), "(4, 1)", "(4, 3)")
+  refused(lambda: loss(z[0], np.array([0, 0, 1])), "(3,)")
+  refused(lambda: loss(z[:0], np.zeros(0, int)), "(0, 3)")
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (4, 0, 3), (3, 2, 3), (2, 4), (4, 2, 4), (3,)], ids=str)
+def test_negatives_that_are_none_or_do_not_fit_are_refused(shape):
+  refused(lambda: losses.info_nce(z, w, jnp.zeros(shape), temperature=0.1), str(shape), "(4, 3)")
+
+
+@pytest.mark.parametrize("name", [*PAIRED, *LABELLED])
+def test_a_temperature_that_is_none_is_refused(name):
+  """Where its value is known; a traced one is the caller's."""
+  if name in LABELLED:
+    loss, anchors = functools.partial(LABELLED[name], z, np.array([0, 0, 1, 1])), 4
+  else:
+    loss = functools.partial(PAIRED[name], z, w)
+    anchors = 4 if name in ("clip", "info_nce", "siglip") else 8
+  for wrong in (0, 0.0, -0.1, np.float32(0), jnp.zeros(()), np.nan):
+    refused(lambda wrong=wrong: loss(temperature=wrong), "above 0", str(wrong))
+  one_wrong = np.where(np.arange(anchors) == 2, -2.0, 0.1)
+  refused(lambda: loss(temperature=one_wrong), "above 0", "-2.0")
+  for shape in ((3,), (1,), (anchors, 1)):
+    refused(lambda shape=shape: loss(temperature=np.ones(shape)), str(shape), str(anchors))
+  if name == "clip":
+    refused(lambda: loss(temperature=(0.1, 0.0)), "above 0")
+    refused(lambda: loss(temperature=(np.ones(3), 0.1)), "(3,)")
+  jax.eval_shape(lambda t: loss(temperature=t), jnp.zeros(()))
+
+
+@each_group_loss
+def test_losses_on_groups_refuse_the_same(name):
+  anchors, groups, tau = jax.tree.map(lambda x: jnp.asarray(x), weighted_problem())
+  loss = functools.partial(GROUPS[name][0], relation=graded())
+  refused(lambda: loss(anchors, groups, temperature=-tau), "above 0")
+  refused(lambda: loss(anchors, groups, temperature=tau[:2]), "(2,)", "5")
+  refused(lambda: loss(anchors, (), temperature=tau), "no candidate group")
+  empty = jax.tree.map(lambda x: x[:0], groups[1])
+  refused(lambda: loss(anchors, (groups[0], empty), temperature=tau), "(0, 4)", "(5, 4)")
+  refused(
+    lambda: loss(anchors, groups, temperature=tau, stats=("mean",)),
+    "unknown stats ['mean']", *STATS,
+  )  # fmt: skip
+
+
+@pytest.mark.parametrize("module", [losses, losses.groups], ids=["arrays", "groups"])
+def test_parameters_out_of_their_range_are_refused(module):
+  anchors, groups, tau = jax.tree.map(lambda x: jnp.asarray(x), weighted_problem())
+  given = (z, w) if module is losses else (anchors, groups)
+  more = {"temperature": 0.1} if module is losses else {"temperature": tau, "relation": graded()}
+  hard, debiased, dclw = (
+    functools.partial(loss, *given, **more)
+    for loss in (module.hard_negative, module.debiased, module.dclw)
+  )
+  for wrong in (-0.1, 1.0, 2.0, np.nan):
+    refused(lambda wrong=wrong: debiased(tau_plus=wrong), "tau_plus", str(wrong))
+    refused(lambda wrong=wrong: hard(beta=1.0, tau_plus=wrong), "tau_plus", str(wrong))
+  for wrong in (-1.0, np.nan):
+    refused(lambda wrong=wrong: hard(beta=wrong, tau_plus=0.1), "beta", str(wrong))
+  for wrong in (0.0, -1.0, np.nan):
+    refused(lambda wrong=wrong: dclw(sigma=wrong), "sigma", str(wrong))

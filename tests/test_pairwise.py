@@ -35,6 +35,13 @@ from contrastax.pairwise import (
 )
 from contrastax.positives import Relation, same_example, same_label
 
+
+@pytest.fixture(autouse=True, scope="module")
+def free_the_compiled_programs():
+  yield
+  jax.clear_caches()
+
+
 # Scores.
 
 W = np.random.default_rng(5).normal(size=(3, 3))
@@ -110,7 +117,7 @@ def test_of_vectors_of_half_precision_a_cosine_is_exact_to_float32(length):
   with jax.enable_x64(True):
     rounded = [np.asarray(vectors).astype(np.float64) for vectors in (a, c)]
     exact, pull = jax.vjp(functools.partial(cosine(), ()), *rounded)
-    expected = pull(g)
+    expected = [np.asarray(gradient) for gradient in pull(g)]
   assert found.dtype == jnp.float32
   np.testing.assert_allclose(found, exact, rtol=0, atol=3e-7)  # measured: 1.2e-7
   for gradient, value in zip(gradients, expected, strict=True):
@@ -427,7 +434,9 @@ def row_by_numpy(similarity, a, c):
 def weighed(tree):
   """A sum in which every entry of every float result counts differently."""
   leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
-  return sum((jnp.cos(1.0 + i + jnp.arange(x.size)) * x.ravel()).sum() for i, x in enumerate(leaves))
+  return sum(
+    (jnp.cos(1.0 + i + jnp.arange(x.size)) * x.ravel()).sum() for i, x in enumerate(leaves)
+  )
 
 
 each_evaluation = pytest.mark.parametrize(
@@ -597,7 +606,7 @@ def test_what_is_not_differentiated_costs_no_backward_pass(plan):
 
   PULLED.clear()
   jax.grad(total)(anchors, groups, SHARED)
-  assert PULLED == {"used"}
+  assert sorted(PULLED) == ["used"]
 
 
 # What a user can get wrong.
@@ -620,7 +629,9 @@ def first_row_only(params, anchors, candidates):
 
 
 def empty(group):
-  return jax.tree.map(lambda x: x[..., :0, :] if x.ndim == group.vectors.ndim else x[..., :0], group)
+  return jax.tree.map(
+    lambda x: x[..., :0, :] if x.ndim == group.vectors.ndim else x[..., :0], group
+  )
 
 
 MISTAKES = {
@@ -816,12 +827,7 @@ class numbers(Relation):
     return jax.tree.map(lambda mask: mask.astype(jnp.float64), self.masks(a, c, similarity))
 
 
-LOSSES = {
-  "info_nce": {},
-  "sup_con_in": {},
-  "dcl": {},
-  "hard_negative": {"beta": 1.0, "tau_plus": 0.1},
-}
+LOSSES = {"info_nce": {}, "hard_negative": {"beta": 1.0, "tau_plus": 0.1}}
 
 
 @pytest.mark.parametrize("name", LOSSES)
