@@ -140,7 +140,7 @@ def assert_same(one, other, rtol=1e-12):
     x, y = np.asarray(x), np.asarray(y)
     some = np.isfinite(y)
     np.testing.assert_array_equal(x[~some], y[~some])
-    scale = max(1, np.abs(y[some]).max(initial=0))
+    scale = max(1e-3, np.abs(y[some]).max(initial=0))
     np.testing.assert_allclose(x[some], y[some], rtol=0, atol=rtol * scale)
 
   jax.tree.map(compare, one, other)
@@ -375,7 +375,7 @@ def test_zero_vectors_in_tiles_that_are_padded(float64):
 
 def test_half_precision_vectors_in_tiles(float64):
   """Reductions and the sums of gradients are float32: as exact as at once, rounded once."""
-  arguments = problem(group(1, 53), group(2, N, 3))
+  arguments = problem(group(1, 401), group(2, N, 3))
   arguments = group(0, N), *arguments[1:]
 
   def cast(dtype, of_vectors):
@@ -392,7 +392,7 @@ def test_half_precision_vectors_in_tiles(float64):
   options = {"rows": FEWER, "score": cosine()}
   wide = cast(jnp.float64, jnp.float64)
   expected, of_wide = found(wide, DENSE, **options)
-  for plan in (DENSE, Plan((4, 3))):
+  for plan in (DENSE, Plan((4, 1))):
     values, gradients = found(cast(jnp.float32, jnp.bfloat16), plan, **options)
     assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(values))
     assert_same(values, expected, rtol=3e-6)

@@ -72,9 +72,16 @@ def _safe_log(weight):
 
 
 def with_logs(group):
-  """A group with the logarithms of its weights, taken once and not once per pair."""
-  logs = {"log_positive": group.side["as_positive"], "log_negative": group.side["as_negative"]}
-  return group.attach(**{name: _safe_log(weight) for name, weight in logs.items()})
+  """A group with the logarithms of its weights, taken once and not once per pair.
+
+  A candidate that weighs nothing is not there: no loss has a gradient by such a weight.
+  """
+  sides = {}
+  for kind in ("positive", "negative"):
+    weight = group.side[f"as_{kind}"]
+    sides[f"as_{kind}"] = jnp.where(weight > 0, weight, 0)
+    sides[f"log_{kind}"] = _safe_log(weight)
+  return group.attach(**sides)
 
 
 class Found(NamedTuple):
