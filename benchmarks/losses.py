@@ -310,7 +310,7 @@ def draw():
     for axis, key in zip(axes, ("seconds", "peak_gb"), strict=True):
       y = [r[key] for r in rows]
       axis.plot(n, y, style, marker="os^vDPX"[place], color=colour, label=arm, markersize=4)
-      if n[-1] < SIZES[-1]:
+      if any(r["arm"] == arm and "stopped" in r for r in sweep):
         axis.annotate(" stops", (n[-1], y[-1]), fontsize=8, color=colour, va="center")
   axes[0].set(ylabel="seconds, value and gradient", yscale="log")
   axes[1].set(ylabel="peak memory of the process (GB)", yscale="log")
@@ -352,7 +352,10 @@ def draw():
     cells = []
     for arm in ARMS:
       r = next((r for r in sweep if (r["arm"], r["n"]) == (arm, n)), {})
-      cells.append(f"{r['seconds']:.3g} s, {r['peak_gb']:.2f} GB" if "seconds" in r else "stops")
+      if "seconds" in r:
+        cells.append(f"{r['seconds']:.3g} s, {r['peak_gb']:.2f} GB")
+      else:
+        cells.append("stops" if r else "not measured")
     lines.append(f"| {n:,} | " + " | ".join(cells) + " |")
   lines += ["", "![time and memory against n](losses.png)", ""]
   RESULTS.with_suffix(".md").write_text("\n".join(lines))
