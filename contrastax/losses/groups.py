@@ -199,7 +199,8 @@ def debiased(
 
     G_i = max( (Σ_j w⁻_ij e^{ℓ_ij} − τ⁺ N_i P_i) / (1 − τ⁺),  N_i e^{−1/τ_i} )
 
-  See there; with τ⁺ = 0 as well it is InfoNCE. Chuang et al. 2020, arXiv 2007.00224, eq. 7.
+  See there; with τ⁺ = 0 and one positive, of weight 1, it is InfoNCE of a cosine. Chuang et
+  al. 2020, arXiv 2007.00224, eq. 7.
   """
   return hard_negative(
     anchors, groups, relation=relation, temperature=temperature, beta=0, tau_plus=tau_plus,

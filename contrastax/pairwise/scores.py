@@ -148,6 +148,10 @@ def _product(anchors, candidates):
     )
   if anchors.dtype == candidates.dtype and anchors.dtype != _wide(anchors).dtype:
     return _half_product(anchors, candidates)
+  return _dot(anchors, candidates)
+
+
+def _dot(anchors, candidates):
   return _einsum("nd,nkd->nk" if candidates.ndim == 3 else "nd,md->nm", anchors, candidates)
 
 
@@ -158,7 +162,7 @@ def _half_product(anchors, candidates):
   JAX's own would multiply the float32 cotangent, several times slower on an accelerator;
   what rounding it costs is what rounding the gradient to the vectors' precision costs.
   """
-  return _einsum("nd,nkd->nk" if candidates.ndim == 3 else "nd,md->nm", anchors, candidates)
+  return _dot(anchors, candidates)
 
 
 def _forward(anchors, candidates):
