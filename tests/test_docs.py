@@ -38,11 +38,25 @@ def test_names_import_and_paths_exist(document):
     assert (ROOT / path).exists(), path
 
 
-def test_the_code_of_the_engine_page_runs():
+def run_the_code_of(page):
+  """The names that the page's blocks, one after another, leave behind."""
   names = {}
-  text = (ROOT / "docs" / "engine.md").read_text(encoding="utf-8")
-  for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
-    exec(compile(block, "engine.md", "exec"), names)
+  text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+  blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+  assert blocks
+  for block in blocks:
+    exec(compile(block, page, "exec"), names)
+  return names
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("page", ["choosing.md", "coming_from.md", "family.md"])
+def test_the_code_of_the_pages_on_losses_runs(page):
+  run_the_code_of(page)
+
+
+def test_the_code_of_the_engine_page_runs():
+  names = run_the_code_of("engine.md")
   images, texts = names["images"], names["texts"]
   ours = names["losses"].nt_xent(images, texts, temperature=0.1)
   np.testing.assert_allclose(names["my_nt_xent"](images, texts, 0.1), ours, rtol=1e-5)

@@ -8,39 +8,21 @@ from __future__ import annotations
 import dataclasses
 
 import chex
-import jax
 import jax.numpy as jnp
 
-from contrastax.core import Group
-from contrastax.pairwise import dot, log_sum_exp, negative_squared_distance, reduce, sum_, unit
+from contrastax import losses
+from contrastax.core import Group, UserError
+from contrastax.pairwise import dot, reduce, sum_, unit
 
 
 def alignment(x, y, *, alpha: float = 2.0):
-  """How close positives lie: mean_i ‖x_i − y_i‖^α on the unit sphere; in [0, 2^α], 0 at best.
-
-  x, y: [n, d], row i of both is the same example.
-  Wang & Isola 2020, arXiv 2005.10242, eq. 7.
-  """
-  chex.assert_rank([x, y], 2)
-  chex.assert_equal_shape([x, y])
-  squared = ((unit(x) - unit(y)) ** 2).sum(-1)
-  some = squared > 0  # the root has no gradient at distance 0
-  return jnp.where(some, jnp.where(some, squared, 1) ** (alpha / 2), 0).mean()
+  """How close positives lie: the mean of `losses.alignment`, in [0, 2^α], 0 at best."""
+  return losses.alignment(x, y, alpha=alpha).mean()
 
 
 def uniformity(x, *, t: float = 2.0):
-  """How evenly directions fill the sphere: log mean_{i<j} exp(−t ‖x_i − x_j‖²); lower is evener.
-
-  x: [n, d], n ≥ 2. In [−4t, 0]: 0 where all are one point; −2t for the uniform
-  distribution as d grows. Wang & Isola 2020, arXiv 2005.10242, eq. 8.
-  """
-  points = _points(x, {})
-  potential = reduce(
-    _Potential(t), points, (points,), score=negative_squared_distance(), same_set=True,
-    rows={"potential": log_sum_exp},
-  )["potential"]  # fmt: skip
-  n = x.shape[0]
-  return jax.nn.logsumexp(potential) - jnp.log(n * (n - 1.0))
+  """How evenly directions fill the sphere: `losses.uniformity`, in [−4t, 0]; lower is evener."""
+  return losses.uniformity(x, t=t)
 
 
 def tolerance(x, label):
@@ -51,7 +33,11 @@ def tolerance(x, label):
   Wang & Liu 2021, arXiv 2012.09740, eq. 14, which writes an expectation over all pairs
   but reports values that only the mean over pairs of one class can reach.
   """
-  points = _points(x, {"label": label})
+  if jnp.ndim(x) != 2 or len(x) < 2:
+    raise UserError(
+      f"the geometry of a space needs at least two vectors [n, d], not {jnp.shape(x)}"
+    )
+  points = Group(unit(x), {"place": jnp.arange(x.shape[0]), "label": label})
   found = reduce(
     _SameClass(), points, (points,), score=dot(), same_set=True,
     rows={"cosine": sum_, "pairs": sum_},
@@ -88,22 +74,7 @@ def embedding_std(x):
 
 
 @dataclasses.dataclass(frozen=True)
-class _Potential:
-  t: float
-
-  def __call__(self, similarity, a, c, shared):
-    return {"potential": jnp.where(a["place"] == c["place"], -jnp.inf, self.t * similarity)}
-
-
-@dataclasses.dataclass(frozen=True)
 class _SameClass:
   def __call__(self, similarity, a, c, shared):
     pair = (a["label"] == c["label"]) & (a["place"] != c["place"])
     return {"cosine": jnp.where(pair, similarity, 0), "pairs": jnp.where(pair, 1.0, 0.0)}
-
-
-def _points(x, side):
-  chex.assert_rank(x, 2)
-  if x.shape[0] < 2:
-    raise ValueError("the geometry of a space needs at least two vectors")
-  return Group(unit(x), {"place": jnp.arange(x.shape[0]), **side})

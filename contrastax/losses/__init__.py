@@ -1,12 +1,46 @@
 """Losses on arrays, under their papers' names; `losses.groups` has the softmax losses on groups.
 
-Each returns one value per anchor. All are exact at any temperature and evaluated by
-`contrastax.pairwise`, as their `plan` says.
+Each returns one value per anchor, a scalar only where it is of the whole set: `uniformity`,
+`barlow_twins`, `vicreg`. Those over pairs are evaluated by `contrastax.pairwise`, as their
+`plan` says, and their memory is linear in the number of vectors but for
+
+  triplet            "batch all" and "semi-hard": [n, n], and n³ steps
+  hard_quantile      the hardest are gathered: [2n, αN, d]
+  symile             without shuffles, of m > 2 modalities: n^(m−1) vectors
+
+`triplet`, `koleo` and `group_ordering` gather the vectors they have chosen, from all devices.
 """
 
 from contrastax.losses import groups as groups
-from contrastax.losses.bimodal import clip as clip
-from contrastax.losses.bimodal import siglip as siglip
+from contrastax.losses.distillation import negative_cosine as negative_cosine
+from contrastax.losses.distillation import self_distillation as self_distillation
+from contrastax.losses.distillation import sinkhorn as sinkhorn
+from contrastax.losses.distillation import swapped_prediction as swapped_prediction
+from contrastax.losses.geometry import alignment as alignment
+from contrastax.losses.geometry import koleo as koleo
+from contrastax.losses.geometry import spectral as spectral
+from contrastax.losses.geometry import uniformity as uniformity
+from contrastax.losses.metric import circle as circle
+from contrastax.losses.metric import multi_similarity as multi_similarity
+from contrastax.losses.metric import n_pairs as n_pairs
+from contrastax.losses.metric import soft_nearest_neighbor as soft_nearest_neighbor
+from contrastax.losses.metric import triplet as triplet
+from contrastax.losses.modalities import clip as clip
+from contrastax.losses.modalities import siglip as siglip
+from contrastax.losses.modalities import symile as symile
+from contrastax.losses.multiview import cacr as cacr
+from contrastax.losses.multiview import dhel as dhel
+from contrastax.losses.multiview import mv_dhel as mv_dhel
+from contrastax.losses.multiview import mv_info_nce as mv_info_nce
+from contrastax.losses.multiview import poly_view as poly_view
+from contrastax.losses.ordering import group_ordering as group_ordering
+from contrastax.losses.proxies import arcface as arcface
+from contrastax.losses.proxies import cosface as cosface
+from contrastax.losses.proxies import proxy_nca as proxy_nca
+from contrastax.losses.reweighted import dual_temperature as dual_temperature
+from contrastax.losses.reweighted import hard_quantile as hard_quantile
+from contrastax.losses.reweighted import rince as rince
+from contrastax.losses.soft import soft_contrastive as soft_contrastive
 from contrastax.losses.softmax import dcl as dcl
 from contrastax.losses.softmax import dclw as dclw
 from contrastax.losses.softmax import debiased as debiased
@@ -15,3 +49,6 @@ from contrastax.losses.softmax import info_nce as info_nce
 from contrastax.losses.softmax import nt_xent as nt_xent
 from contrastax.losses.softmax import sup_con as sup_con
 from contrastax.losses.softmax import sup_con_in as sup_con_in
+from contrastax.losses.statistics import barlow_twins as barlow_twins
+from contrastax.losses.statistics import vicreg as vicreg
+from contrastax.losses.statistics import w_mse as w_mse

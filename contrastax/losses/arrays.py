@@ -7,7 +7,7 @@ from contrastax.core import Group, UserError, join
 
 def candidates(vectors, index, view, *, as_positive=1):
   """Vectors of the examples `index` in one view, as anchors or candidates."""
-  one = jnp.ones(index.shape, jnp.promote_types(vectors.dtype, jnp.float32))
+  one = jnp.ones(index.shape, precision(vectors))
   side = {"index": index, "view": jnp.full(index.shape, view)}
   return Group(vectors, {**side, "as_positive": as_positive * one, "as_negative": one})
 
@@ -21,15 +21,32 @@ def two_views(z1, z2):
 
 def labelled(z, labels):
   """Vectors of different examples, with their labels."""
+  check_labels(z, labels)
+  return candidates(z, of_index(z), 0).attach(label=jnp.asarray(labels))
+
+
+def check_labels(z, labels):
   if jnp.ndim(z) != 2 or jnp.shape(labels) != jnp.shape(z)[:1]:
     raise UserError(
       f"labels are one for each row of z: shapes {jnp.shape(labels)} and {jnp.shape(z)}"
     )
-  return candidates(z, of_index(z), 0).attach(label=jnp.asarray(labels))
+
+
+def precision(vectors):
+  """In which losses compute: float32 at least."""
+  return jnp.promote_types(vectors.dtype, jnp.float32)
 
 
 def of_index(vectors):
   return jnp.arange(jnp.shape(vectors)[0])
+
+
+def check_views(views, least=2):
+  """Views of the same examples, [v, n, d], at least so many."""
+  shape = jnp.shape(views)
+  if len(shape) != 3 or shape[0] < least:
+    raise UserError(f"views are [v, n, d], v at least {least}, not {shape}")
+  return jnp.asarray(views)
 
 
 def check_same_shape(**arrays):

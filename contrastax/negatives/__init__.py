@@ -1,4 +1,6 @@
-"""Negatives: sources of candidates, joined by `+`."""
+"""Negatives: sources of candidates, joined by `+`, and selections among them."""
 
+from contrastax.negatives.selection import hardest as hardest
+from contrastax.negatives.shuffles import shuffles as shuffles
 from contrastax.negatives.sources import NegativeSource as NegativeSource
 from contrastax.negatives.sources import in_batch as in_batch

@@ -13,5 +13,6 @@ from contrastax.pairwise.scores import cosine as cosine
 from contrastax.pairwise.scores import dot as dot
 from contrastax.pairwise.scores import multilinear as multilinear
 from contrastax.pairwise.scores import negative_squared_distance as negative_squared_distance
+from contrastax.pairwise.scores import side_by_side as side_by_side
 from contrastax.pairwise.scores import unit as unit
 from contrastax.pairwise.search import top_k as top_k

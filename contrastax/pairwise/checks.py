@@ -33,11 +33,13 @@ def check(anchors, groups, same_set, score, score_params):
         f"groups of one call carry the same sides: {sorted(groups[0].side)} and {sorted(group.side)}"
       )
     _check_sides(f"group {at}", group)
-    found = jax.eval_shape(score, score_params, anchors.vectors, group.vectors).shape
-    if found != (shape[0], theirs[-2]):
-      raise UserError(
-        f"the score of anchors {shape} and candidates {theirs} is {found}, not {(shape[0], theirs[-2])}"
-      )
+    scores = jax.eval_shape(score, score_params, anchors.vectors, group.vectors)
+    for found in jax.tree.leaves(scores):
+      if found.shape != (shape[0], theirs[-2]):
+        raise UserError(
+          f"the score of anchors {shape} and candidates {theirs} is {found.shape}, "
+          f"not {(shape[0], theirs[-2])}"
+        )
   if same_set and groups[0].vectors.shape != shape:
     raise UserError(
       f"same_set says that the keys are the anchors, but their shapes are "

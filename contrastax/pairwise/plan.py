@@ -46,13 +46,14 @@ class Plan:
   def devices(self) -> int:
     return 1 if self.mesh is None else self.mesh.shape[self.axis]
 
-  def blocks(self, n: int, m: int) -> tuple[int, int] | None:
-    """The largest tile for n anchors and m candidates in all; None: dense."""
+  def blocks(self, n: int, m: int, both: bool = False) -> tuple[int, int] | None:
+    """The largest tile for n anchors and m candidates in all, of one role or both; None: dense."""
     if self.block is None:
       small = n * m <= _DENSE_PAIRS * self.devices
       # A tile of 512 stays in a CPU's cache; an accelerator wants fewer, larger kernels.
       side = 512 if jax.default_backend() == "cpu" else 4096
-      return None if small else (side, side)
+      # Twice as wide where it serves its candidates too, whose states are read and written again.
+      return None if small else (side, side * (1 + both))
     if self.block == "dense":
       return None
     return self.block if isinstance(self.block, tuple) else (self.block, self.block)

@@ -77,7 +77,7 @@ def _evaluate(channels, score, rows, both, same_set, plan, anchors, groups, scor
   check(anchors, groups, same_set, score, score_params)
   check_closures(channels, score, anchors, groups, score_params, shared)
   n = anchors.vectors.shape[0]
-  block = plan.blocks(n, sum(g.vectors.shape[-2] for g in groups))
+  block = plan.blocks(n, sum(g.vectors.shape[-2] for g in groups), both)
   rest = channels, score, rows, both, same_set, block
   if block is None or plan.devices == 1:
     return _here(*rest, None, anchors, groups, score_params, shared)

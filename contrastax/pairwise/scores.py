@@ -1,5 +1,7 @@
 """Scores: the only place where vectors meet. Each is [n, m], or [n, k] for a set per anchor.
 
+A score may also be a tuple of such arrays, which the channels then are given: `side_by_side`.
+
 A score may do its work in two parts, score(params, a, c) = meet(params, once(params, a, True),
 once(params, c, False)): what concerns one vector alone is done once and not in every tile, for
 vectors [..., d] with any leading axes.
@@ -101,6 +103,33 @@ class multilinear(_InTwoParts):
 
   def meet(self, params, anchors, candidates):
     return _product(anchors, candidates)
+
+
+@dataclasses.dataclass(frozen=True)
+class side_by_side(_InTwoParts):
+  """(first, second): two scores of vectors that are two in a row, the first of d dimensions.
+
+  For losses that weigh a pair by another similarity than they train. Without parameters.
+  """
+
+  first: _InTwoParts
+  second: _InTwoParts
+  d: int
+
+  @property
+  def symmetric(self):
+    return self.first.symmetric and self.second.symmetric
+
+  def once(self, params, vectors, anchor):
+    parts = vectors[..., : self.d], vectors[..., self.d :]
+    return tuple(
+      score.once((), part, anchor)
+      for score, part in zip((self.first, self.second), parts, strict=True)
+    )
+
+  def meet(self, params, anchors, candidates):
+    meetings = zip((self.first, self.second), anchors, candidates, strict=True)
+    return tuple(score.meet((), a, c) for score, a, c in meetings)
 
 
 @jax.custom_jvp

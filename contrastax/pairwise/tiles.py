@@ -186,6 +186,7 @@ def _tile(spec, kind, roles, rows, anchors, candidates, score_params, shared, ex
   Channels are elementwise, so exchanged roles broadcast the other way: no transpose.
   """
   similarity = spec.meet(score_params, anchors.vectors, candidates.vectors)
+  like, *_ = jax.tree.leaves(similarity)  # a score may be several
   # The anchors' own set, met as candidates, is in its other role.
   as_candidates, as_anchors = candidates.side, candidates.exchanged
   if kind.own:
@@ -195,7 +196,7 @@ def _tile(spec, kind, roles, rows, anchors, candidates, score_params, shared, ex
     found = spec.channels(similarity, anchor, candidate, shared)
 
     def fill(x, identity):
-      x = jnp.broadcast_to(x, similarity.shape).astype(similarity.dtype)
+      x = jnp.broadcast_to(x, like.shape).astype(like.dtype)
       return jnp.where(there, x, identity) if kind.padded else x
 
     return {name: jax.tree.map(fill, found[name], r.identity) for name, r in rows}

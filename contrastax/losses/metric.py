@@ -1,0 +1,310 @@
+"""Losses of metric learning: vectors with labels, each an anchor against all others.
+
+Positives of an anchor are the other vectors of its label, negatives those of another label. All
+return one value per anchor, [n], 0 for an anchor that has no positive or no negative, unless
+said otherwise; the batch's loss is the mean of what they return.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal, get_args
+
+import jax
+import jax.numpy as jnp
+
+from contrastax.core import UserError
+from contrastax.losses.arrays import (
+  candidates,
+  check_labels,
+  check_same_shape,
+  labelled,
+  of_index,
+  precision,
+)  # fmt: skip
+from contrastax.losses.family import attach, difference
+from contrastax.pairwise import (
+  Plan,
+  cosine,
+  dot,
+  log_sum_exp,
+  max_,
+  min_,
+  negative_squared_distance,
+  reduce,
+  reductions,
+  sum_,
+)  # fmt: skip
+from contrastax.positives import same_label
+
+Mining = Literal["batch hard", "batch all", "semi-hard"]
+
+
+def triplet(z, labels, *, margin, mining: Mining = "batch hard", plan=Plan()):
+  """Triplet loss: a positive is to be nearer than a negative, by a margin.
+
+    h_ipn = max(0, d(z_i, z_p) − d(z_i, z_n) + margin),   d Euclidean
+
+    batch hard   L_i = h_ipn of the farthest positive p and the nearest negative n
+    batch all    L_i = n/|V| Σ_p Σ_n h_ipn,  V: the batch's triplets with h > 0
+    semi-hard    L_i = n/|P| Σ_p h_ipn of the nearest n with d(z_i, z_n) > d(z_i, z_p), or of the
+                 farthest negative if there is none;  P: the batch's pairs (i, p)
+
+  so that the mean of the values is the mean over V, or over P.
+
+  Args:
+    z: [n, d], as it is: FaceNet's lies on the unit sphere (`pairwise.unit`).
+    labels: [n], int.
+    margin: in units of the distance.
+    mining: which triplets.
+    plan: of "batch hard", whose memory is linear in n. The others keep [n, n] distances and
+      take n³ steps; they are evaluated anchor by anchor, whatever the plan.
+
+  Returns:
+    [n]. No gradient flows through a distance of 0.
+
+  Hermans et al. 2017, arXiv 1703.07737, eqs. 5 and 6; Schroff et al. 2015, arXiv 1503.03832,
+  §3.2. pytorch-metric-learning normalises, and averages over triplets with h > 0, also in
+  "batch hard"; its semi-hard ones are all n at most `margin` farther than p. FaceNet's own
+  distance is squared.
+  """
+  if mining not in get_args(Mining):
+    raise UserError(f"mining is one of {', '.join(get_args(Mining))}, not {mining!r}")
+  group = labelled(z, labels)
+  wide = z.astype(precision(z))
+  if mining == "batch hard":
+    r = reduce(
+      _Farthest(), group, (group,), score=negative_squared_distance(), same_set=True, plan=plan,
+      rows={"positive": reductions.top_k(1), "negative": reductions.top_k(1)},
+    )  # fmt: skip
+    (_, positive), (_, negative) = r["positive"], r["negative"]
+    some = (positive[:, 0] >= 0) & (negative[:, 0] >= 0)
+    # Of the vectors themselves: a distance from a product is wrong by the root of its rounding.
+    far = _distance(wide, wide[positive[:, 0]])
+    near = _distance(wide, wide[negative[:, 0]])
+    return jnp.where(some, jax.nn.relu(far - near + margin), 0)
+
+  def of_anchor(row):
+    i, anchor, label = row
+    d = _distance(anchor, wide)
+    same = labels == label
+    positive, negative = same & (jnp.arange(len(wide)) != i), ~same
+    if mining == "batch all":
+      hinge = jax.nn.relu(d[:, None] - d + margin) * (positive[:, None] & negative)
+      return hinge.sum(), (hinge > 0).sum()
+    farther = jnp.where(negative & (d > d[:, None]), d, jnp.inf).min(1)
+    farthest = jnp.where(negative, d, -jnp.inf).max()
+    chosen = jnp.where(jnp.isfinite(farther), farther, farthest)
+    positive = positive & negative.any()
+    hinge = jnp.where(positive, jax.nn.relu(d - jnp.where(positive, chosen, 0) + margin), 0)
+    return hinge.sum(), positive.sum()
+
+  labels = jnp.asarray(labels)
+  sums, counts = jax.lax.map(jax.checkpoint(of_anchor), (of_index(z), wide, labels))
+  return sums * (len(z) / jnp.maximum(counts.sum(), 1))
+
+
+def _distance(a, b):
+  """‖a − b‖, without a gradient where it is 0."""
+  squared = ((a - b) ** 2).sum(-1)
+  some = squared > 0
+  return jnp.where(some, jnp.sqrt(jnp.where(some, squared, 1)), 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Farthest:
+  """The largest of each is the hardest: similarity is −d²."""
+
+  def __call__(self, similarity, a, c, shared):
+    pairs = same_label()(a, c, similarity)
+    return {
+      "positive": jnp.where(pairs.positive, -similarity, -jnp.inf),
+      "negative": jnp.where(pairs.negative, similarity, -jnp.inf),
+    }
+
+
+def n_pairs(anchors, positives, labels=None, *, l2_weight=0.002, plan=Plan()):
+  """Multi-class N-pair loss: InfoNCE of dot products at temperature 1, with a penalty of length.
+
+    L_i = −1/|P(i)| Σ_{p ∈ P(i)} a_i·p_p + log Σ_j exp(a_i·p_j) + ¼ l2_weight (‖a_i‖² + ‖p_i‖²)
+
+  P(i): the positives of i's label; without labels, p_i.
+
+  Args:
+    anchors, positives: [n, d], as they are. Row i of both is the same class.
+    labels: [n], int, or None: all rows are of different classes.
+    l2_weight: of the squared lengths, ≥ 0.
+
+  Returns:
+    [n].
+
+  Sohn 2016 (NIPS), eq. 6, and TensorFlow's npairs_loss, which has the labels and the ¼;
+  pytorch-metric-learning draws one pair of each class, and has no penalty by default.
+  """
+  check_same_shape(anchors=anchors, positives=positives)
+  labels = of_index(anchors) if labels is None else jnp.asarray(labels)
+  check_labels(anchors, labels)
+  side = {"label": labels}
+  a, c = (candidates(x, of_index(x), 0).attach(**side) for x in (anchors, positives))
+  r = reduce(
+    _NPairs(), a, (c,), score=dot(), plan=plan,
+    rows={"all": log_sum_exp, "positive": sum_, "count": sum_},
+  )  # fmt: skip
+  squares = sum((x.astype(precision(x)) ** 2).sum(1) for x in (anchors, positives))
+  return r["all"] - r["positive"] / r["count"] + l2_weight / 4 * squares
+
+
+@dataclasses.dataclass(frozen=True)
+class _NPairs:
+  def __call__(self, similarity, a, c, shared):
+    same = a["label"] == c["label"]
+    return {
+      "all": similarity,
+      "positive": jnp.where(same, similarity, 0),
+      "count": jnp.where(same, 1.0, 0.0),
+    }
+
+
+def circle(z, labels, *, margin=0.25, scale=256.0, plan=Plan()):
+  """Circle loss: each similarity is moved as far as it still has to go.
+
+    L_i = log(1 + Σ_n exp(γ α_n (s_in − m)) Σ_p exp(−γ α_p (s_ip − 1 + m)))
+    α_p = max(0, 1 + m − s_ip),  α_n = max(0, s_in + m), without gradient
+
+  Args:
+    z: [n, d]; normalised here, s is the cosine.
+    labels: [n], int.
+    margin: m, in units of the cosine.
+    scale: γ > 0; 256 in the paper for faces, 80 for finer classes.
+
+  Returns:
+    [n].
+
+  Sun et al. 2020, arXiv 2002.10857, eq. 6, for each anchor, as fast-reid has it.
+  pytorch-metric-learning averages over anchors whose loss is not 0; some code sums over all
+  pairs of the batch inside one logarithm.
+  """
+  group = labelled(z, labels)
+  r = reduce(
+    _Circle(), group, (group,), score=cosine(), same_set=True, plan=plan,
+    shared=(jnp.asarray(margin, precision(z)), jnp.asarray(scale, precision(z))),
+    rows={"positive": log_sum_exp, "negative": log_sum_exp},
+  )  # fmt: skip
+  return jax.nn.softplus(r["positive"] + r["negative"])
+
+
+@dataclasses.dataclass(frozen=True)
+class _Circle:
+  def __call__(self, similarity, a, c, shared):
+    margin, scale = shared
+    pairs = same_label()(a, c, similarity)
+    s = jax.lax.stop_gradient(similarity)
+    pull = -scale * jax.nn.relu(1 + margin - s) * (similarity - 1 + margin)
+    push = scale * jax.nn.relu(s + margin) * (similarity - margin)
+    return {
+      "positive": jnp.where(pairs.positive, pull, -jnp.inf),
+      "negative": jnp.where(pairs.negative, push, -jnp.inf),
+    }
+
+
+def multi_similarity(
+  z, labels, *, alpha=2.0, beta=50.0, base=0.5, margin: float | None = 0.1, plan=Plan()
+):
+  """Multi-similarity loss: soft weights on the pairs that are hard beside the anchor's others.
+
+    L_i = 1/α log(1 + Σ_p exp(−α (s_ip − λ))) + 1/β log(1 + Σ_n exp(β (s_in − λ)))
+
+  over the negatives with s_in + margin > min_p s_ip and the positives with
+  s_ip − margin < max_n s_in; 0 for an anchor to which no positive or no negative is left.
+
+  Args:
+    z: [n, d]; normalised here, s is the cosine.
+    labels: [n], int.
+    alpha, beta: > 0.
+    base: λ, in units of the cosine.
+    margin: in units of the cosine. None: over all pairs, and then an anchor without positives
+      keeps its second term, and without negatives its first.
+
+  Returns:
+    [n].
+
+  Wang et al. 2019, arXiv 1904.06627, eqs. 10 to 13. Some code divides by the anchors that have
+  pairs left.
+  """
+  group = labelled(z, labels)
+  how = {"score": cosine(), "same_set": True, "plan": plan}
+  rows = {"positive": log_sum_exp, "negative": log_sum_exp}
+  if margin is not None:
+    extremes = {"positive": min_, "negative": max_}
+    hardest = jax.lax.stop_gradient(reduce(_Hardest(), group, (group,), rows=extremes, **how))
+    group = group.attach(hardest_positive=hardest["positive"], hardest_negative=hardest["negative"])
+  numbers = {"alpha": alpha, "beta": beta, "base": base, "margin": margin or 0.0}
+  shared = {name: jnp.asarray(number, precision(z)) for name, number in numbers.items()}
+  r = reduce(_MultiSimilarity(margin is not None), group, (group,), rows=rows, shared=shared, **how)
+  pull = jax.nn.softplus(r["positive"]) / alpha
+  push = jax.nn.softplus(r["negative"]) / beta
+  some = (r["positive"] > -jnp.inf) & (r["negative"] > -jnp.inf)
+  return pull + push if margin is None else jnp.where(some, pull + push, 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Hardest:
+  def __call__(self, similarity, a, c, shared):
+    pairs = same_label()(a, c, similarity)
+    return {
+      "positive": jnp.where(pairs.positive, similarity, jnp.inf),
+      "negative": jnp.where(pairs.negative, similarity, -jnp.inf),
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class _MultiSimilarity:
+  mined: bool
+
+  def __call__(self, similarity, a, c, of):
+    positive, negative = same_label()(a, c, similarity)
+    if self.mined:
+      s = jax.lax.stop_gradient(similarity)
+      positive = positive & (s - of["margin"] < a["hardest_negative"])
+      negative = negative & (s + of["margin"] > a["hardest_positive"])
+    away = similarity - of["base"]
+    return {
+      "positive": jnp.where(positive, -of["alpha"] * away, -jnp.inf),
+      "negative": jnp.where(negative, of["beta"] * away, -jnp.inf),
+    }
+
+
+def soft_nearest_neighbor(z, labels, *, temperature, plan=Plan()):
+  """Soft nearest neighbour loss: the log of the chance to meet a neighbour of one's own class.
+
+    L_i = −log( Σ_{p ∈ P(i)} exp(−‖z_i − z_p‖²/τ) / Σ_{k ≠ i} exp(−‖z_i − z_k‖²/τ) )
+
+  Args:
+    z: [n, d], as it is.
+    labels: [n], int.
+    temperature: τ > 0, scalar or [n], in units of a squared distance.
+
+  Returns:
+    [n], 0 for an anchor without a positive; and for one without a negative.
+
+  Frosst et al. 2019, arXiv 1902.01889, eq. 1. Of unit vectors it is neighbourhood component
+  analysis (Goldberger et al. 2004). Public code adds 1e-9 or 1e-5 under the logarithm, where the
+  loss stops to grow; here it does not.
+  """
+  group = attach(labelled(z, labels), temperature)
+  r = reduce(
+    _SoftNeighbours(), group, (group,), score=negative_squared_distance(), same_set=True,
+    rows={"all": log_sum_exp, "positive": log_sum_exp}, plan=plan,
+  )  # fmt: skip
+  return difference(r["positive"] > -jnp.inf, r["all"], r["positive"])
+
+
+@dataclasses.dataclass(frozen=True)
+class _SoftNeighbours:
+  def __call__(self, similarity, a, c, shared):
+    pairs = same_label()(a, c, similarity)
+    logit = similarity / a["temperature"]
+    return {
+      "positive": jnp.where(pairs.positive, logit, -jnp.inf),
+      "all": jnp.where(pairs.positive | pairs.negative, logit, -jnp.inf),
+    }
