@@ -122,7 +122,9 @@ def correction(tau_plus, beta):
 
   def condition(x, tau):
     s, same, off = (np.asarray(part) for part in views(x))
-    n, s = (~same).sum(1), s / tau
+    n, s = (~same).sum(1), np.nan_to_num(s) / tau
+    if not n.any():
+      return 1.0
     p = np.where(same & off, s, 0).sum(1)
 
     def log_sum(values):
@@ -490,7 +492,8 @@ def w_mse_condition(shrinkage, slices=1):
     for name in "ab":
       for z in np.split(np.asarray(x[name], float), slices):
         c = (1 - shrinkage) * np.cov(z.T) + shrinkage * np.eye(z.shape[1])
-        found = max(found, np.linalg.cond(c))
+        apart = np.linalg.norm(z - z.mean(0), axis=1).min()  # and of the subtraction
+        found = max(found, np.linalg.cond(c), np.abs(z).max() / max(apart, 1e-30))
     return found
 
   return condition

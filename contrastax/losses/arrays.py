@@ -34,7 +34,7 @@ def check_labels(z, labels):
 
 def precision(vectors):
   """In which losses compute: float32 at least."""
-  return jnp.promote_types(vectors.dtype, jnp.float32)
+  return jnp.result_type(vectors, jnp.float32)
 
 
 def of_index(vectors):

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from contrastax.core import UserError
 from contrastax.losses.arrays import check_same_shape, check_views, precision
+from contrastax.losses.family import check_temperature
 from contrastax.pairwise import unit
 
 
@@ -52,6 +53,7 @@ def sinkhorn(scores, *, epsilon=0.05, iterations=3):
     raise UserError(
       f"scores are [n, K] and iterations at least 1, not {jnp.shape(scores)} and {iterations}"
     )
+  check_temperature(epsilon)
   n, k = scores.shape
   log_q = scores.astype(precision(scores)) / epsilon
   for _ in range(iterations):
@@ -74,6 +76,7 @@ def swapped_prediction(scores, assignments, *, temperature=0.1):
     [n]. Caron et al. 2020, arXiv 2006.09882, eq. 2.
   """
   scores = check_views(scores)
+  check_temperature(temperature)
   return _across_views(assignments, scores.astype(precision(scores)) / temperature)
 
 
@@ -92,6 +95,8 @@ def self_distillation(student, teacher, *, center, temperature=0.1, teacher_temp
     [n]. Caron et al. 2021, arXiv 2104.14294, eq. 2 and algorithm 1. DINOv2 sums over the pairs.
   """
   student, teacher = check_views(student), jax.lax.stop_gradient(check_views(teacher, least=1))
+  check_temperature(temperature)
+  check_temperature(teacher_temperature)
   targets = jax.nn.softmax((teacher.astype(precision(teacher)) - center) / teacher_temperature)
   return _across_views(targets, student.astype(precision(student)) / temperature)
 

@@ -144,10 +144,14 @@ def attach(anchors, temperature):
     raise UserError(
       f"a temperature is a scalar or one for each of {n} anchors, not of shape {jnp.shape(temperature)}"
     )
+  check_temperature(temperature)
+  dtype = jnp.result_type(anchors.vectors, jnp.float32)
+  return anchors.attach(temperature=jnp.broadcast_to(jnp.asarray(temperature, dtype), (n,)))
+
+
+def check_temperature(temperature):
   if not isinstance(temperature, jax.core.Tracer) and not (np.asarray(temperature) > 0).all():
     raise UserError(f"a temperature must be above 0, not {np.min(temperature)}")
-  dtype = jnp.promote_types(anchors.vectors.dtype, jnp.float32)
-  return anchors.attach(temperature=jnp.broadcast_to(jnp.asarray(temperature, dtype), (n,)))
 
 
 def difference(defined, lse, positive):

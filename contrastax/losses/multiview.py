@@ -82,6 +82,8 @@ def mv_info_nce(views, *, temperature, plan=Plan()):
   """
   views = check_views(views)
   v, n, _ = views.shape
+  if n == 1:
+    return jnp.zeros(1, precision(views))
   attraction = jax.nn.logsumexp(jnp.stack(list(_of_pairs(views, temperature))), 0) + jnp.log(2.0)
   everything = _all_views(views, temperature)
   r = reduce(

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from contrastax.core import Group, UserError
 from contrastax.losses.arrays import check_labels, precision
-from contrastax.losses.family import difference
+from contrastax.losses.family import check_temperature, difference
 from contrastax.pairwise import Plan, cosine, log_sum_exp, reduce, unit
 
 
@@ -35,6 +35,7 @@ def proxy_nca(z, labels, proxies, *, temperature, own_in_denominator=False, plan
   Movshovitz-Attias et al. 2017, arXiv 1703.07464, eq. 4; Teh et al. 2020, arXiv 2004.01113.
   pytorch-metric-learning has the own proxy in the denominator.
   """
+  check_temperature(temperature)
   own, others = _own_and_others(z, labels, proxies, 2 / temperature, plan)
   # ‖ẑ − ŵ‖² = 2 − 2 cos, and the 2 is in every term.
   own = 2 / temperature * own

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from contrastax.core import Group, UserError
 from contrastax.losses.arrays import check_same_shape, precision
-from contrastax.losses.family import attach
+from contrastax.losses.family import attach, check_temperature
 from contrastax.pairwise import Plan, cosine, log_sum_exp, reduce, softmax_mean, sum_
 from contrastax.pairwise.scores import side_by_side
 
@@ -50,6 +50,8 @@ def soft_contrastive(
     return Group(jnp.concatenate([vectors.astype(dtype), guide.astype(dtype)], 1), {})
 
   soft = guide_temperature is not None
+  if soft:
+    check_temperature(guide_temperature)
   weights = {"positive": softmax_mean} if soft else {"positive": sum_, "weight": sum_}
   r = reduce(
     _Soft(soft), attach(beside(anchors), temperature), (beside(positives),),

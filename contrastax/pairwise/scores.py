@@ -10,6 +10,7 @@ vectors [..., d] with any leading axes.
 """
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -47,13 +48,15 @@ class cosine(_InTwoParts):
     if vectors.dtype == _wide(vectors).dtype:
       return unit(vectors)
     # Unit vectors of half precision would be rounded again: their lengths divide the product.
-    return _without_length(vectors)
+    scaled, inverse = _direction(vectors)
+    of_dtype = jnp.zeros((*vectors.shape[:-1], 0), vectors.dtype)
+    return scaled, jax.lax.stop_gradient(inverse), of_dtype
 
   def meet(self, params, anchors, candidates):
     if not isinstance(anchors, tuple):
       return _product(anchors, candidates)
-    (a, of_a), (c, of_c) = anchors, candidates
-    return _product(a, c) * of_a[:, None] * (of_c if c.ndim == 3 else of_c[None])
+    (a, of_a, like), (c, of_c, _) = anchors, candidates
+    return _half_product(like.dtype, a, c) * of_a[:, None] * (of_c if c.ndim == 3 else of_c[None])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,15 +161,38 @@ def _unit(vectors):
   return scaled * inverse, inverse / jnp.where(some, largest, 1)
 
 
-def _without_length(vectors):
-  """(v·2^e, 1/‖v·2^e‖), the first in v's own precision and exact: a power of two only shifts."""
-  largest = jax.lax.stop_gradient(jnp.abs(_wide(vectors)).max(-1, keepdims=True))
+@jax.custom_vjp
+def _direction(vectors):
+  """(v·2^e in float32, 1/‖v·2^e‖), for what depends on their product alone.
+
+  A power of two only shifts: back in v's own precision the first is exact. Its cotangent is freed
+  of what lies along v before it is rounded to that precision. For vectors that nearly agree that
+  is nearly all of it, and its rounding would be larger than what is left.
+  """
+  largest = jnp.abs(_wide(vectors)).max(-1, keepdims=True)
   some = largest > 1e-12
   _, exponent = jnp.frexp(jnp.where(some, largest, 1))
-  shift = jax.lax.stop_gradient(jnp.ldexp(jnp.ones_like(largest), -exponent))
-  scaled = jnp.where(some, _wide(vectors) * shift, 0)
+  scaled = jnp.where(some, _wide(vectors) * jnp.ldexp(jnp.ones_like(largest), -exponent), 0)
   squared = jnp.where(some[..., 0], (scaled**2).sum(-1), 1)
-  return scaled.astype(vectors.dtype), jnp.where(some[..., 0], jax.lax.rsqrt(squared), 0)
+  return scaled, jnp.where(some[..., 0], jax.lax.rsqrt(squared), 0)
+
+
+def _direction_forward(vectors):
+  scaled, inverse = _direction(vectors)
+  return (scaled, inverse), (vectors, scaled, inverse)
+
+
+def _direction_backward(residuals, cotangents):
+  vectors, scaled, inverse = residuals
+  g, _ = cotangents
+  u = scaled * inverse[..., None]
+  across = g - u * (u * g).sum(-1, keepdims=True)
+  largest = jnp.abs(_wide(vectors)).max(-1, keepdims=True)
+  _, exponent = jnp.frexp(jnp.where(largest > 1e-12, largest, 1))
+  return ((across * jnp.ldexp(jnp.ones_like(largest), -exponent)).astype(vectors.dtype),)
+
+
+_direction.defvjp(_direction_forward, _direction_backward)
 
 
 def _product(anchors, candidates):
@@ -176,7 +202,7 @@ def _product(anchors, candidates):
       f"anchors and candidates differ in dimensions: {anchors.shape} and {candidates.shape}"
     )
   if anchors.dtype == candidates.dtype and anchors.dtype != _wide(anchors).dtype:
-    return _half_product(anchors, candidates)
+    return _half_product(anchors.dtype, _wide(anchors), _wide(candidates))
   return _dot(anchors, candidates)
 
 
@@ -184,30 +210,27 @@ def _dot(anchors, candidates):
   return _einsum("nd,nkd->nk" if candidates.ndim == 3 else "nd,md->nm", anchors, candidates)
 
 
-@jax.custom_vjp
-def _half_product(anchors, candidates):
-  """The product of half-precision vectors, whose transposes are products in half precision too.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _half_product(dtype, anchors, candidates):
+  """The product in half precision of float32 vectors that are exact in it; and so its transposes.
 
-  JAX's own would multiply the float32 cotangent, several times slower on an accelerator;
-  what rounding it costs is what rounding the gradient to the vectors' precision costs.
+  JAX's own would multiply the float32 cotangent, several times slower on an accelerator; what
+  rounding it costs is what rounding the gradient to the vectors' precision costs.
   """
-  return _dot(anchors, candidates)
+  return _dot(anchors.astype(dtype), candidates.astype(dtype))
 
 
-def _forward(anchors, candidates):
-  return _half_product(anchors, candidates), (anchors, candidates)
+def _forward(dtype, anchors, candidates):
+  return _half_product(dtype, anchors, candidates), (anchors, candidates)
 
 
-def _backward(vectors, g):
-  anchors, candidates = vectors
-  g = g.astype(anchors.dtype)
+def _backward(dtype, vectors, g):
+  anchors, candidates = (x.astype(dtype) for x in vectors)
+  g = g.astype(dtype)
   to_anchors, to_candidates = (
     ("nk,nkd->nd", "nk,nd->nkd") if candidates.ndim == 3 else ("nm,md->nd", "nm,nd->md")
   )
-  return (
-    _einsum(to_anchors, g, candidates).astype(anchors.dtype),
-    _einsum(to_candidates, g, anchors).astype(candidates.dtype),
-  )
+  return _einsum(to_anchors, g, candidates), _einsum(to_candidates, g, anchors)
 
 
 _half_product.defvjp(_forward, _backward)
