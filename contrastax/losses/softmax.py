@@ -101,7 +101,7 @@ def dcl(z1, z2, *, temperature, plan=Plan()):
     temperature: τ, scalar or [2n].
 
   Returns:
-    [2n], anchors z1 first. With n = 1 there is no negative: 0.
+    [2n], anchors z1 first, unbounded below. With n = 1 there is no negative: 0.
 
   Yeh et al. 2022, arXiv 2110.06848, eq. 5. The paper sums the two directions: twice the
   mean of this. A public port uses one direction and unnormalised inputs.
@@ -193,8 +193,9 @@ def hard_negative(z1, z2, *, temperature, beta, tau_plus, plan=Plan()):
   Returns:
     [2n], anchors z1 first. With n = 1 there is no negative: 0.
 
-  Robinson et al. 2021, arXiv 2010.04592, eq. 4. The authors' code does not normalise; a
-  PyGCL release weighs by β s² instead.
+  The gradient flows through the weights e^{βℓ}, as in the authors' code: easy negatives are
+  attracted (docs/family.md). Robinson et al. 2021, arXiv 2010.04592, eq. 4. Their code does not
+  normalise; a PyGCL release weighs by β s² instead.
   """
   views = two_views(z1, z2)
   return on_groups.hard_negative(
@@ -208,7 +209,8 @@ def debiased(z1, z2, *, temperature, tau_plus, plan=Plan()):
 
     G_i = max( (Σ_j e^{ℓ_ij} − τ⁺ N e^{p_i}) / (1 − τ⁺),  N e^{−1/τ} )
 
-  in place of the sum of negatives; see `hard_negative`, of which it is the case β = 0.
+  in place of the sum of negatives; see `hard_negative`, of which it is the case β = 0. Unless
+  its bound holds, it pushes more than `nt_xent`: the positive weighs less in the denominator.
   With τ⁺ = 0 it is `nt_xent`. Chuang et al. 2020, arXiv 2007.00224, eq. 7, one positive.
   """
   views = two_views(z1, z2)
