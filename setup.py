@@ -34,6 +34,14 @@ setup(
   extras_require={
     "cuda12": ["jax[cuda12]"],
     "tpu": ["jax[tpu]"],
-    "test": ["import-linter>=2.0", "ipykernel", "nbclient", "nbformat", "pytest>=8", "ruff>=0.9"],
+    "test": [
+      "import-linter>=2.0",
+      "ipykernel",
+      "nbclient",
+      "nbformat",
+      "pytest>=8",
+      "pytest-xdist>=3.6",
+      "ruff>=0.9",
+    ],
   },
 )

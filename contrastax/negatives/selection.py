@@ -7,7 +7,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from contrastax.core import Group
+from contrastax.core import Group, UserError
 from contrastax.pairwise import Plan, cosine, reduce, reductions
 
 
@@ -28,7 +28,15 @@ def hardest(
     Group, vectors [n, k, d], hardest first; of equal ones the earlier. Its sides are the
     chosen candidates'; where an anchor has fewer negatives, `as_negative` of the rest is 0.
     The choice has no gradient, the chosen vectors have.
+
+  Raises:
+    UserError: a group that is a set per anchor already.
   """
+  for at, group in enumerate(groups):
+    if group.per_anchor:
+      raise UserError(
+        f"the hardest are chosen among shared candidates [m, d]; group {at} is {group.vectors.shape}"
+      )
   r = reduce(
     _Hardness(relation), anchors, groups, score=score, score_params=score_params,
     same_set=same_set, plan=plan, rows={"hardest": reductions.top_k(k)},
