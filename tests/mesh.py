@@ -254,7 +254,7 @@ def evaluated(call, plan, arrays):
   def total(arrays):
     out = call(arrays, plan)
     value = out["value"] if isinstance(out, dict) else out
-    return (jnp.cos(1.0 + jnp.arange(value.size)) * value).sum(), out
+    return (jnp.cos(1.0 + jnp.arange(value.size)) * value.ravel()).sum(), out
 
   gradients, out = jax.grad(total, has_aux=True, allow_int=True)(arrays)
   return out, [g for g in jax.tree.leaves(gradients) if g.dtype != jax.dtypes.float0]
