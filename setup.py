@@ -25,6 +25,7 @@ setup(
     "optax>=0.2.5",
     "orbax-checkpoint>=0.12",
     "pillow",
+    "safetensors>=0.5",
     "scikit-learn>=1.5",
     "tensorboardX>=2.6.2",
     "tensorflow-datasets>=4.9.9",

@@ -20,7 +20,7 @@ from flax import nnx
 from contrastax import losses, training
 from contrastax.core import Encoder, UserError
 from contrastax.encoders import chunked, from_nnx, mlp
-from contrastax.encoders.nnx import batch_norm
+from contrastax.encoders.batch_norm import BatchNorm
 
 KEY = jax.random.key(3)
 
@@ -34,7 +34,7 @@ def network(*, drop=0.0, norm=False):
 
   def build(x, rngs):
     layers = [nnx.Linear(x.shape[-1], 40, rngs=rngs)]
-    layers += [batch_norm(40, rngs)] if norm else []
+    layers += [BatchNorm(40, rngs)] if norm else []
     layers += [jnp.tanh]
     layers += [nnx.Dropout(drop, rngs=rngs)] if drop else []
     return nnx.Sequential(*layers, nnx.Linear(40, 12, rngs=rngs))

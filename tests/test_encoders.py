@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
+from flax import errors, linen, nnx
 
 from contrastax.core import UserError
-from contrastax.encoders import convnet, from_nnx, mlp, projection
+from contrastax.encoders import convnet, from_linen, from_nnx, mlp, projection
 
 KEY = jax.random.key(0)
 
@@ -423,3 +423,80 @@ def test_batch_norm_of_a_large_mean_does_not_cancel():
   expected = (hidden - hidden.mean(0)) / np.sqrt(hidden.var(0) + 1e-5)
   assert np.abs(expected).max() > 0.3
   np.testing.assert_allclose(found, np.maximum(expected, 0), atol=0.1)
+
+
+# Linen modules.
+
+
+class LinenNet(linen.Module):
+  """Linear, BatchNorm, ReLU, Dropout, linear; told by `train` whether it is trained."""
+
+  @linen.compact
+  def __call__(self, x, train):
+    x = linen.Dense(8, use_bias=False)(x)
+    x = linen.BatchNorm(use_running_average=not train, momentum=0.9)(x)
+    x = linen.Dropout(0.5, deterministic=not train)(jax.nn.relu(x))
+    return linen.Dense(4)(x)
+
+
+class LinenDropout(linen.Module):
+  """Told by `deterministic`; has neither parameters nor state, and records what it saw."""
+
+  @linen.compact
+  def __call__(self, x, *, deterministic=False):
+    self.sow("intermediates", "seen", x)
+    return linen.Dropout(0.5)(x, deterministic=deterministic)
+
+
+def test_a_linen_module_is_what_linen_computes():
+  module, x = LinenNet(), normal(10, 6)
+  encoder = from_linen(module)
+  params, state = encoder.init(KEY, x)
+  expected = module.init(KEY, x, train=False)
+  equal({"params": params, **state}, expected)
+  assert set(state) == {"batch_stats"}
+
+  apply = jax.jit(encoder.apply, static_argnames="train")
+  y, after = apply(params, state, x, key=KEY, train=True)
+  rngs = {"dropout": KEY}
+  z, moved = module.apply(expected, x, train=True, rngs=rngs, mutable=["batch_stats"])
+  np.testing.assert_allclose(y, z, rtol=1e-5, atol=1e-6)
+  assert jax.tree.structure(after) == jax.tree.structure(dict(moved))
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), after, moved)
+  for old, new in zip(jax.tree.leaves(state), jax.tree.leaves(after), strict=True):
+    assert (old != new).all() and old.dtype == new.dtype and not new.weak_type
+
+  y, still = apply(params, after, x, train=False)
+  np.testing.assert_allclose(
+    y, module.apply({"params": params, **after}, x, train=False), rtol=1e-5, atol=1e-6
+  )
+  equal(still, after)
+
+
+def test_a_linen_modules_dropout_draws_from_the_key():
+  encoder, x = from_linen(LinenDropout()), np.ones((4, 500), np.float32)
+  params, state = encoder.init(KEY, x)
+  assert (params, state) == ({}, {})
+
+  def apply(key, train):
+    y, after = encoder.apply(params, state, x, key=key, train=train)
+    assert after == {}
+    return np.asarray(y)
+
+  first = apply(jax.random.key(1), True)
+  assert set(np.unique(first)) == {0.0, 2.0}
+  np.testing.assert_array_equal(apply(jax.random.key(1), True), first)
+  assert abs((apply(jax.random.key(2), True) == first).mean() - 0.5) < 0.05
+  assert (apply(None, False) == 1).all() and (apply(jax.random.key(1), False) == 1).all()
+  with pytest.raises(errors.InvalidRngError, match="dropout"):
+    apply(None, True)
+
+
+def test_a_linen_module_without_a_mode():
+  encoder, x = from_linen(linen.Dense(3)), normal(5, 4)
+  params, state = encoder.init(KEY, x)
+  y, after = encoder.apply(params, state, x, train=True)
+  np.testing.assert_allclose(
+    y, x @ np.asarray(params["kernel"]) + np.asarray(params["bias"]), rtol=1e-5, atol=1e-6
+  )
+  assert state == after == {}

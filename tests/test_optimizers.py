@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from contrastax.core import UserError
-from contrastax.training.optimizers import adamw, sgd
+from contrastax.training.optimizers import adamw, lars, sgd
 
 PARAMS = {
   "encoder": {
@@ -109,6 +109,42 @@ def test_adamw_is_its_formula():
       np.testing.assert_allclose(found[step][name], p, rtol=1e-6)
 
 
+def test_lars_is_its_formula_with_the_rate_inside_the_momentum():
+  steps, rate, momentum, decay, trust = 10, 0.2, 0.8, 0.05, 0.01
+  optimizer = lars(
+    steps=steps, learning_rate=rate, momentum=momentum, weight_decay=decay, trust_coefficient=trust
+  )
+  gradients = [GRADIENT, jax.tree.map(lambda g: -0.5 * g + 0.01, GRADIENT)]
+  found = trained(optimizer, PARAMS, gradients)
+  for name, p in leaves(PARAMS).items():
+    buffer = 0.0
+    for step, gradient in enumerate(gradients):
+      g = leaves(gradient)[name]
+      if name.endswith("kernel"):
+        g = g + decay * p
+        g = g * trust * np.sqrt((p**2).sum()) / np.sqrt((g**2).sum())
+      buffer = momentum * buffer + rate * (1 + np.cos(np.pi * step / steps)) / 2 * g
+      p = p - buffer
+      np.testing.assert_allclose(found[step][name], p, rtol=1e-6)
+
+
+def test_lars_neither_decays_nor_adapts_biases_and_scales():
+  optimizer = lars(steps=1000, learning_rate=0.1, weight_decay=0.5)
+  plain = sgd(steps=1000, learning_rate=0.1)
+  (after,), (sgd_after,) = (trained(o, PARAMS, [GRADIENT]) for o in (optimizer, plain))
+  for name in leaves(PARAMS):
+    same = np.allclose(after[name], sgd_after[name], rtol=1e-6)
+    assert same == (not name.endswith("kernel")), name
+
+
+def test_lars_takes_sgds_step_where_a_norm_is_0():
+  params, gradient = {"kernel": np.zeros(3)}, {"kernel": np.array([1.0, -2.0, 0.5])}
+  (after,) = trained(lars(steps=1000, learning_rate=0.1), params, [gradient])
+  np.testing.assert_allclose(after["kernel"], -0.1 * gradient["kernel"], rtol=1e-6)
+  (still,) = trained(lars(steps=1000, learning_rate=0.1), gradient, [params])
+  np.testing.assert_array_equal(still["kernel"], gradient["kernel"])
+
+
 @pytest.mark.parametrize("make", [sgd, adamw])
 def test_kernels_decay_and_biases_and_scales_do_not(make):
   optimizer = make(steps=1000, learning_rate=0.1, weight_decay=0.5)
@@ -128,7 +164,7 @@ def test_the_first_rule_that_matches_counts(make):
   assert decayed == {"encoder/layers/0/kernel", "encoder/layers/1/bias"}
 
 
-@pytest.mark.parametrize("make", [sgd, adamw])
+@pytest.mark.parametrize("make", [sgd, adamw, lars])
 def test_a_parameter_that_no_rule_matches_is_named_with_a_rule_for_it(make):
   params = {**PARAMS, "head": {"gain": np.ones(2)}}
   with pytest.raises(UserError) as error:
@@ -141,20 +177,20 @@ def test_a_parameter_that_no_rule_matches_is_named_with_a_rule_for_it(make):
   make(steps=10, learning_rate=0.1, rules=rules).init(params)
 
 
-@pytest.mark.parametrize("make", [sgd, adamw])
+@pytest.mark.parametrize("make", [sgd, adamw, lars])
 def test_a_name_that_only_contains_kernel_is_no_kernel(make):
   with pytest.raises(UserError, match="no optimizer rule matches the parameter head/kernel_size"):
     make(steps=10, learning_rate=0.1).init({"head": {"kernel_size": np.ones(2)}})
 
 
-@pytest.mark.parametrize("make", [sgd, adamw])
+@pytest.mark.parametrize("make", [sgd, adamw, lars])
 def test_an_unknown_word_in_a_rule_is_refused(make):
   expected = "optimizer rule 'kernel': 'decays' is neither 'decay' nor 'no decay'"
   with pytest.raises(UserError, match=expected):
     make(steps=10, learning_rate=0.1, rules=(("kernel", "decays"), ("", "no decay")))
 
 
-@pytest.mark.parametrize("make", [sgd, adamw])
+@pytest.mark.parametrize("make", [sgd, adamw, lars])
 @pytest.mark.parametrize("warmup", [-1, 10, 11])
 def test_a_warmup_as_long_as_the_run_is_refused(make, warmup):
   expected = f"warmup must be at least 0 and below the run's 10 steps, not {warmup}"
@@ -163,7 +199,7 @@ def test_a_warmup_as_long_as_the_run_is_refused(make, warmup):
   make(steps=10, learning_rate=0.1, warmup=9)
 
 
-@pytest.mark.parametrize("make", [sgd, adamw])
+@pytest.mark.parametrize("make", [sgd, adamw, lars])
 def test_a_run_without_steps_is_refused(make):
   with pytest.raises(UserError, match="steps must be at least 1, not 0"):
     make(steps=0, learning_rate=0.1)

@@ -135,7 +135,9 @@ def test_the_packages_of_the_library_are_named_without_its_own_name():
 
 
 def test_neither_private_nor_imported_names_of_the_library_are_reachable():
-  with pytest.raises(UserError, match="training.optimizers: no '_schedule'; there are: adamw, sgd"):
+  with pytest.raises(
+    UserError, match="training.optimizers: no '_schedule'; there are: adamw, lars, sgd"
+  ):
     build(optimizers, {"name": "_schedule"})
   with pytest.raises(UserError, match="views.recipes: no 'UserError'"):
     build(recipes, {"name": "UserError"})

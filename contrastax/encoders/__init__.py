@@ -1,7 +1,12 @@
-"""Encoders: pure networks, and what makes one of a Flax module."""
+"""Encoders: pure networks, and what makes one of a Flax module or of others' weights."""
 
 from contrastax.encoders.chunked import chunked as chunked
 from contrastax.encoders.convnet import convnet as convnet
+from contrastax.encoders.linen import from_linen as from_linen
 from contrastax.encoders.mlp import mlp as mlp
 from contrastax.encoders.mlp import projection as projection
 from contrastax.encoders.nnx import from_nnx as from_nnx
+from contrastax.encoders.pretrained import pretrained as pretrained
+from contrastax.encoders.pretrained import to_torch as to_torch
+from contrastax.encoders.resnet import resnet as resnet
+from contrastax.encoders.vit import vit as vit

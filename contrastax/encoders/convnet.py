@@ -5,8 +5,9 @@ from __future__ import annotations
 import jax
 from flax import nnx
 
-from contrastax.core import Encoder, UserError
-from contrastax.encoders.nnx import batch_norm, check_widths, from_nnx
+from contrastax.core import Encoder
+from contrastax.encoders.batch_norm import BatchNorm
+from contrastax.encoders.nnx import check_image, check_widths, from_nnx
 
 
 class ConvNet(nnx.Module):
@@ -20,7 +21,7 @@ class ConvNet(nnx.Module):
     for width in widths:
       conv = nnx.Conv(channels, width, (3, 3), strides=2, use_bias=False, rngs=rngs)
       self.layers.append(conv)
-      self.layers.append(batch_norm(width, rngs))
+      self.layers.append(BatchNorm(width, rngs))
       channels = width
 
   def __call__(self, x):
@@ -34,9 +35,7 @@ def convnet(widths: tuple[int, ...] = (32, 64, 128)) -> Encoder:
   check_widths(widths)
 
   def build(x, rngs):
-    if len(x.shape) != 3:
-      found = ", ".join(map(str, ("n", *x.shape)))
-      raise UserError(f"convnet takes images [n, h, w, c], not inputs of shape [{found}]")
+    check_image("convnet", x)
     return ConvNet(x.shape[-1], widths, rngs=rngs)
 
   return from_nnx(build)

@@ -8,7 +8,8 @@ import jax
 from flax import nnx
 
 from contrastax.core import Encoder
-from contrastax.encoders.nnx import batch_norm, check_widths, from_nnx
+from contrastax.encoders.batch_norm import BatchNorm
+from contrastax.encoders.nnx import check_widths, from_nnx
 
 
 class MLP(nnx.Module):
@@ -22,7 +23,7 @@ class MLP(nnx.Module):
     self.hidden = nnx.List([])
     for width in widths:
       self.hidden.append(nnx.Linear(features, width, use_bias=False, rngs=rngs))
-      self.hidden.append(batch_norm(width, rngs))
+      self.hidden.append(BatchNorm(width, rngs))
       features = width
     self.out = nnx.Linear(features, out, rngs=rngs) if out else None
 

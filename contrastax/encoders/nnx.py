@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from contrastax.core import Encoder, UserError
+from contrastax.parts import nearest
 
 
 def from_nnx(build) -> Encoder:
@@ -86,17 +87,38 @@ def _keyed(randomness, key, train):
   return jax.tree.unflatten(tree, values)
 
 
-def batch_norm(width: int, rngs: nnx.Rngs) -> nnx.BatchNorm:
-  """BatchNorm with momentum 0.9 (PyTorch's 0.1) and ε 1e-5; statistics of the global batch.
-
-  The variance is taken about the mean: as E[x²] − E[x]² it cancels in float32 where the
-  mean is large.
-  """
-  return nnx.BatchNorm(width, momentum=0.9, epsilon=1e-5, use_fast_variance=False, rngs=rngs)
-
-
 def check_widths(widths) -> None:
   """Raises UserError unless `widths` are the positive sizes of layers."""
   each = isinstance(widths, tuple | list) and [isinstance(w, int) and w > 0 for w in widths]
   if not each or not all(each):
     raise UserError(f"widths must be positive integers, such as (64, 128), not {widths!r}")
+
+
+def check_image(encoder: str, x) -> None:
+  """Raises UserError unless one input `x` is an image [h, w, c]."""
+  if len(x.shape) != 3:
+    found = ", ".join(map(str, ("n", *x.shape)))
+    raise UserError(f"{encoder} takes images [n, h, w, c], not inputs of shape [{found}]")
+
+
+def check_dtype(dtype) -> None:
+  """Raises UserError unless `dtype` is None or names a floating-point type."""
+  try:
+    floating = dtype is None or jnp.issubdtype(jnp.dtype(dtype), jnp.floating)
+  except TypeError:
+    floating = False
+  if not floating:
+    raise UserError(f"dtype must be a floating-point type, such as 'bfloat16', not {dtype!r}")
+
+
+def embedding(layers, hidden):
+  """What an encoder returns of its `layers`, a mapping by name, in float32 at least.
+
+  The last one, the embedding; with names of `hidden` layers a mapping of these and `embedding`.
+  """
+  for name in hidden:
+    if name not in layers:
+      raise UserError(f"hidden: there is no layer {name!r}{nearest(name, list(layers))}")
+  chosen = {name: layers[name] for name in (*hidden, "embedding")}
+  chosen = {k: y.astype(jnp.promote_types(y.dtype, jnp.float32)) for k, y in chosen.items()}
+  return chosen if hidden else chosen["embedding"]

@@ -14,7 +14,7 @@ import optax
 
 from contrastax.core import UserError
 
-RULES = ((r"(^|/)kernel$", "decay"), (r"(^|/)(bias|scale)$", "no decay"))
+RULES = ((r"(^|/)kernel$", "decay"), (r"(^|/)(bias|scale|cls_token|pos_embed)$", "no decay"))
 
 
 def sgd(
@@ -34,6 +34,30 @@ def adamw(
   """AdamW (β 0.9 and 0.999, ε 1e-8); decay is decoupled and scaled by the learning rate."""
   schedule = _schedule(steps, learning_rate, warmup)
   return optax.adamw(schedule, weight_decay=weight_decay, mask=_decays(rules))
+
+
+def lars(
+  *, steps: int, learning_rate: float, warmup: int = 0, momentum: float = 0.9,
+  weight_decay: float = 0.0, trust_coefficient: float = 1e-3, rules=RULES,
+) -> optax.GradientTransformation:  # fmt: skip
+  """LARS (You et al. 2017, arXiv 1708.03888): SGD with momentum and a learning rate per layer.
+
+    g ← g + weight_decay w;   g ← g · trust_coefficient ‖w‖ / ‖g‖;   v ← momentum v + rate g;   w ← w − v
+
+  with the exclusions of SimCLR: what does not decay (biases, BatchNorm's scales) is not adapted
+  either, and gets SGD's step. Where ‖w‖ or ‖g‖ is 0 the factor is 1. The rate is inside the
+  momentum, as in the paper and SimCLR's code; MoCo v3's and Barlow Twins' multiply by it afterwards,
+  which differs while it changes.
+  """
+  decays = _decays(rules)
+  return optax.lars(
+    _schedule(steps, learning_rate, warmup),
+    weight_decay,
+    weight_decay_mask=decays,
+    trust_coefficient=trust_coefficient,
+    trust_ratio_mask=decays,
+    momentum=momentum,
+  )
 
 
 def _schedule(steps, learning_rate, warmup):
