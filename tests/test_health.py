@@ -1,8 +1,11 @@
 """Health: each warning comes with its condition, once, and not too early."""
 
+import numpy as np
 import pytest
 
-from contrastax.training.health import Health
+from contrastax.core import UserError
+from contrastax.evaluation import effective_rank, embedding_std
+from contrastax.training.health import Health, check_collapse
 
 HEALTHY = {
   "loss": 3.0,
@@ -71,3 +74,48 @@ def test_few_negatives_are_not_called_a_narrow_softmax():
 
 def test_a_method_without_these_metrics_is_not_judged():
   assert Health(100).warnings(50, {"loss": 9.0, "temperature": 0.001}) == []
+
+
+# The alarm.
+
+
+@pytest.mark.parametrize("prefix", ["", "eval/"])
+@pytest.mark.parametrize(
+  "collapsed, words",
+  [
+    ({"embedding_std": 0.0021}, ["their spread is 0.0021 of the sphere's, below 0.01"]),
+    ({"effective_rank": 1.04}, ["their effective rank is 1.04, below 1.5"]),
+    ({"embedding_std": 1e-9, "effective_rank": 1.0}, ["1e-09 of the sphere", " and their eff"]),
+  ],
+)
+def test_a_collapse_stops_the_run_in_one_line_that_says_what_was_seen(prefix, collapsed, words):
+  healthy = {"embedding_std": 0.9, "effective_rank": 40.0, "loss": 1.0}
+  metrics = {prefix + name: value for name, value in {**healthy, **collapsed}.items()}
+  with pytest.raises(UserError, match="^step 300: the embeddings have collapsed") as error:
+    check_collapse(300, 1000, metrics)
+  text = str(error.value)
+  assert "Lower learning_rate" in text and "\n" not in text
+  for word in words:
+    assert word in text
+
+
+def test_a_run_that_spreads_or_has_only_begun_or_says_nothing_of_it_goes_on():
+  check_collapse(300, 1000, {"embedding_std": 0.02, "effective_rank": 1.6})
+  check_collapse(199, 1000, {"embedding_std": 0.0, "effective_rank": 1.0})
+  check_collapse(300, 1000, {"loss": 3.0, "eval/knn": 0.1})
+
+
+def test_the_alarm_hears_what_the_measures_say_of_collapsed_embeddings():
+  rng = np.random.default_rng(0)
+  spread = rng.normal(size=(200, 16)).astype(np.float32)
+  point = np.float32(1) + np.float32(1e-3) * spread
+  line = np.outer(rng.normal(size=200), rng.normal(size=16)).astype(np.float32)
+
+  def measured(x):
+    return {"embedding_std": float(embedding_std(x)), "effective_rank": float(effective_rank(x))}
+
+  check_collapse(9, 10, measured(spread))
+  check_collapse(9, 10, measured(np.abs(spread)))  # as after a ReLU: one direction is strong
+  for collapsed in (point, line, 0 * spread):
+    with pytest.raises(UserError, match="have collapsed"):
+      check_collapse(9, 10, measured(collapsed))

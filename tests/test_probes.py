@@ -95,7 +95,7 @@ def test_public_nearest_neighbours_agree(record):
   assert found == pytest.approx(np.mean(predicted == of_queries))
 
 
-# Linear probes.
+# Linear probes, of which test_linear_probe.py has the one with all labels.
 
 
 def clusters(n, seed=0, d=6, classes=3, noise=2.0):
@@ -105,19 +105,6 @@ def clusters(n, seed=0, d=6, classes=3, noise=2.0):
   labels = rng.permutation(np.arange(n) % classes)
   features = centres[labels] + noise * rng.normal(size=(n, d))
   return features * np.geomspace(1e-2, 1e2, d) + np.arange(d), labels
-
-
-def plain_fit(features, labels, test_features, test_labels):
-  scaler = StandardScaler().fit(features)
-  probe = LogisticRegression(C=1.0, max_iter=1000).fit(scaler.transform(features), labels)
-  return probe.score(scaler.transform(test_features), test_labels)
-
-
-def test_linear_is_logistic_regression_on_standardised_features():
-  split = (*clusters(90), *clusters(300, seed=1))
-  found = linear(*split)
-  assert found == pytest.approx(plain_fit(*split), abs=2 / 300)  # of 300, two on the boundary
-  assert 0.5 < found < 0.95  # else it would be no test
 
 
 def test_dimensions_that_do_not_move_do_no_harm():

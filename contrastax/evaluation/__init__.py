@@ -1,13 +1,21 @@
-"""Evaluation: probes of frozen features, and the geometry of the space."""
+"""Evaluation: probes of features, retrieval, fine-tuning, and the geometry of the space."""
 
 from contrastax.evaluation.embed import embed as embed
+from contrastax.evaluation.finetune import fine_tune as fine_tune
 from contrastax.evaluation.geometry import alignment as alignment
 from contrastax.evaluation.geometry import effective_rank as effective_rank
 from contrastax.evaluation.geometry import embedding_std as embedding_std
+from contrastax.evaluation.geometry import lidar as lidar
 from contrastax.evaluation.geometry import tolerance as tolerance
 from contrastax.evaluation.geometry import uniformity as uniformity
+from contrastax.evaluation.neighbours import knn as knn
+from contrastax.evaluation.neighbours import knn_leave_one_out as knn_leave_one_out
+from contrastax.evaluation.online import online_probe as online_probe
+from contrastax.evaluation.online import watched as watched
 from contrastax.evaluation.probes import few_label as few_label
-from contrastax.evaluation.probes import knn as knn
-from contrastax.evaluation.probes import knn_leave_one_out as knn_leave_one_out
-from contrastax.evaluation.probes import linear as linear
+from contrastax.evaluation.probes import mean_and_interval as mean_and_interval
 from contrastax.evaluation.probes import probes as probes
+from contrastax.evaluation.regression import linear as linear
+from contrastax.evaluation.retrieval import retrieval as retrieval
+from contrastax.evaluation.similarity import cka as cka
+from contrastax.evaluation.transfer import transfer as transfer

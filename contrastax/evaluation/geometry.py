@@ -1,6 +1,6 @@
 """The geometry of an embedding space. Each measures a whole set, and is a scalar.
 
-All but `effective_rank` look at directions: vectors are normalised inside.
+All but `effective_rank` and `lidar` look at directions: vectors are normalised inside.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 
 import chex
+import jax
 import jax.numpy as jnp
 
 from contrastax import losses
@@ -56,11 +57,39 @@ def effective_rank(x):
   chex.assert_rank(x, 2)
   x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
   largest = jnp.abs(x).max()  # divided out, so that the sum of the values cannot overflow
-  sigma = jnp.linalg.svd(x / jnp.where(largest > 0, largest, 1), compute_uv=False)
-  total = sigma.sum()
-  p = sigma / jnp.where(total > 0, total, 1) + 1e-7
-  p = p / p.sum()
-  return jnp.exp(-(p * jnp.log(p)).sum())
+  return _number_of(jnp.linalg.svd(x / jnp.where(largest > 0, largest, 1), compute_uv=False))
+
+
+def lidar(x, *, delta: float = 1e-4):
+  """How many directions tell images apart rather than their views: LiDAR, in [1, d].
+
+    Σ_b = Σ_i (μ_i − μ)(μ_i − μ)ᵀ / (n − 1)
+    Σ_w = Σ_iv (x_iv − μ_i)(x_iv − μ_i)ᵀ / (n (q − 1)) + δ I
+
+  x: [n, q, d], the embeddings of q random views of each of n images; μ_i are the means of
+  an image's views, μ theirs. exp of the entropy of the eigenvalues of Σ_w^(−1/2) Σ_b Σ_w^(−1/2),
+  the rank of linear discriminant analysis with every image its own class; constants as
+  in `effective_rank`. With n ≤ d it cannot exceed n − 1. δ is an absolute variance, so the
+  scale of x matters; public codes take 1e-6 to 1e-3. All x equal: d.
+
+  Raises UserError for fewer than two images or views.
+  Thilak et al. 2023, arXiv 2312.04000, who take 1,000 images or more with 50 views each.
+  """
+  if jnp.ndim(x) != 3 or min(x.shape[:2]) < 2:
+    raise UserError(
+      "LiDAR takes embeddings [n, q, d] of at least 2 views of at least 2 images, "
+      f"not {jnp.shape(x)}"
+    )
+  n, q, d = x.shape
+  x = jnp.asarray(x, jnp.promote_types(x.dtype, jnp.float32))
+  means = x.mean(1)
+  between, within = means - means.mean(0), (x - means[:, None]).reshape(n * q, d)
+  scatter = jnp.matmul(within.T, within, precision="highest") / (n * (q - 1))
+  scatter = scatter + delta * jnp.eye(d, dtype=x.dtype)
+  # With Σ_w = LLᵀ, L⁻¹ Σ_b L⁻ᵀ has the same eigenvalues: the squares of these singular values.
+  whitened = jax.scipy.linalg.solve_triangular(jnp.linalg.cholesky(scatter), between.T, lower=True)
+  values = jnp.linalg.svd(whitened, compute_uv=False) ** 2
+  return _number_of(jnp.pad(values, (0, d - len(values))))
 
 
 def embedding_std(x):
@@ -71,6 +100,14 @@ def embedding_std(x):
   """
   chex.assert_rank(x, 2)
   return unit(x).std(0).mean() * x.shape[1] ** 0.5
+
+
+def _number_of(values):
+  """exp of the entropy of values ≥ 0, made a distribution; 1e-7 each keeps the logarithm finite."""
+  total = values.sum()
+  p = values / jnp.where(total > 0, total, 1) + 1e-7
+  p = p / p.sum()
+  return jnp.exp(-(p * jnp.log(p)).sum())
 
 
 @dataclasses.dataclass(frozen=True)

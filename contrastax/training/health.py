@@ -2,17 +2,22 @@
 
 Each reads the metrics of a step (`contrastax.methods.contrast` names them), says what is
 seen, what it means and what to try, and is given once. A method without one of these
-metrics is not judged by it.
+metrics is not judged by it. One can stop the run: `check_collapse`.
 """
 
 from __future__ import annotations
+
+from contrastax.core import UserError
+
+GRACE = 0.2  # the share of a run that is not judged
+LEAST_STD, LEAST_RANK = 0.01, 1.5
 
 
 class Health:
   """Judges a run of `steps` steps, once its first fifth is over."""
 
   def __init__(self, steps: int):
-    self._from = steps / 5
+    self._from = GRACE * steps
     self._said: set = set()
 
   def warnings(self, step: int, metrics: dict[str, float]) -> list[str]:
@@ -20,6 +25,32 @@ class Health:
     new = [(judge, text) for judge, text in found if text and judge not in self._said]
     self._said.update(judge for judge, _ in new)
     return [f"step {step}: {text}" for _, text in new]
+
+
+def check_collapse(step: int, steps: int, metrics: dict[str, float]) -> None:
+  """The alarm that stops a run: raises UserError where its embeddings have collapsed.
+
+  To one point: `embedding_std` below 0.01 of the sphere's (1: spread over it). To one
+  line: `effective_rank` below 1.5 (uncentred, so a point has rank 1 as well; an untrained
+  convolutional encoder of 128 dimensions has some 45). `metrics` are those of a step or of an
+  evaluation (`eval/…`); what they do not have is not judged, nor is the first fifth of the
+  run's `steps`.
+  """
+  if step < GRACE * steps:
+    return
+  of = {name.removeprefix("eval/"): value for name, value in metrics.items()}
+  std, rank = of.get("embedding_std"), of.get("effective_rank")
+  seen = []
+  if std is not None and std < LEAST_STD:
+    seen.append(f"their spread is {std:.2g} of the sphere's, below {LEAST_STD}")
+  if rank is not None and rank < LEAST_RANK:
+    seen.append(f"their effective rank is {rank:.2f}, below {LEAST_RANK}")
+  if seen:
+    raise UserError(
+      f"step {step}: the embeddings have collapsed ({' and '.join(seen)}), so the run stops; the "
+      "checkpoints before it stand. Lower learning_rate, add BatchNorm to the projection, or give "
+      "more negatives, in a new workdir"
+    )
 
 
 def no_learning(metrics):
