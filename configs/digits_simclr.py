@@ -49,6 +49,8 @@ def get_config(arg: str = "") -> ConfigDict:
     "weight_decay": 1e-4,
   }
 
+  config.online_probe = False  # a linear probe beside the encoder, to watch the run by
+  config.stop_on_collapse = False
   config.log_every = 5 if runlocal else 20
   config.eval_every = 10 if runlocal else 100
   config.checkpoint_every = 10 if runlocal else 100

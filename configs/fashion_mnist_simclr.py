@@ -17,7 +17,7 @@ def get_config(arg: str = "") -> ConfigDict:
   runlocal = arg == "runlocal"
   config = ConfigDict()
 
-  config.data = "tfds:fashion_mnist"
+  config.data = "made:28x28x1" if runlocal else "tfds:fashion_mnist"
   config.validation = 0
   config.batch_size = 128
   config.steps = 20 if runlocal else 1400
@@ -48,6 +48,8 @@ def get_config(arg: str = "") -> ConfigDict:
     "weight_decay": 1e-4,
   }
 
+  config.online_probe = False  # a linear probe beside the encoder, to watch the run by
+  config.stop_on_collapse = False
   config.log_every = 5 if runlocal else 50
   config.eval_every = 10 if runlocal else 700
   config.checkpoint_every = 10 if runlocal else 350

@@ -10,6 +10,7 @@ import numpy as np
 
 from contrastax import evaluation, reporting, training, views
 from contrastax.core import key_for
+from contrastax.training.health import check_collapse
 from experiments.workdir import write_json
 
 WATCHED = (
@@ -40,12 +41,17 @@ def dry_run(config, parts, mesh) -> None:
   )
 
 
-def progress(parts, state) -> dict[str, float]:
-  """Metrics of the training images alone; the test images are not touched."""
+def progress(config, parts, state) -> dict[str, float]:
+  """Metrics of the training images alone; the test images are not touched.
+
+  With `stop_on_collapse` a space that has collapsed ends the run.
+  """
   images, labels = _head(parts.dataset.train, WATCHED)
   features = _embed(parts.method, state, images)
   geometry = _geometry(parts, state, images, labels, features)
   metrics = {f"eval/{name}": value for name, value in geometry.items()}
+  if config.stop_on_collapse:
+    check_collapse(int(state.step), config.steps, metrics)
   if labels is not None:
     metrics["eval/knn"] = evaluation.knn_leave_one_out(features, labels)
   return metrics

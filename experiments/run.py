@@ -24,6 +24,7 @@ import time
 from absl import logging
 
 from contrastax.core import UserError
+from contrastax.evaluation import online_probe, watched
 from contrastax.training import Interrupted, Stop, make_mesh, train
 from contrastax.training.load import describe_encoder
 from contrastax.training.mesh import describe, idle_gpu
@@ -71,8 +72,11 @@ def run(config, parts, mesh, workdir, stop) -> None:
   """Trains to the end, or goes on from where a run before it stopped; then judges."""
   describe_encoder(workdir, config.encoder.to_dict(), parts.dataset.train["image"].shape[1:])
   start = time.perf_counter()
+  method = parts.method
+  if config.online_probe:
+    method = watched(method, online_probe(len(parts.dataset.classes)))
   state = train(
-    parts.method,
+    method,
     parts.optimizer,
     parts.source,
     steps=config.steps,
@@ -80,7 +84,7 @@ def run(config, parts, mesh, workdir, stop) -> None:
     workdir=workdir,
     mesh=mesh,
     stop=stop,
-    evaluate=functools.partial(report.progress, parts),
+    evaluate=functools.partial(report.progress, config, parts),
     log_every=config.log_every,
     eval_every=config.eval_every,
     checkpoint_every=config.checkpoint_every,

@@ -32,7 +32,7 @@ WRONG = {
   ),
   "data": (
     [DIGITS, "--config.data=digit"],
-    "no data set 'digit'; there are: digits, npz:PATH, tfds:NAME",
+    "no data set 'digit'; there are: digits, npz:PATH, tfds:NAME, made:HxWxC",
   ),
   "file": ([DIGITS, "--config.data=npz:nowhere.npz"], "no such file: nowhere.npz"),
   "batch 0": ([DIGITS, "--config.batch_size=0"], "batch_size must be between 1 and the data's 1297"),

@@ -1,4 +1,4 @@
-"""Data sets by name: `digits`, `npz:PATH`, `tfds:NAME`."""
+"""Data sets by name: `digits`, `npz:PATH`, `tfds:NAME`, `made:HxWxC`."""
 
 from __future__ import annotations
 
@@ -35,15 +35,17 @@ def load(name: str) -> Dataset:
     Without test images a fixed fifth of the images is held out as such.
   `tfds:NAME`: a prepared set of TensorFlow Datasets with the splits `train` and `test`,
     read without TensorFlow.
+  `made:HxWxC`: 240 images of that shape, made in memory, to see a config work: four classes,
+    each bright in a quarter of its own, in noise.
 
   Raises UserError for a name or a file that is not one of these.
   """
   kind, _, place = name.partition(":")
   if name == "digits":
     return _digits()
-  if kind in ("npz", "tfds") and place:
-    return {"npz": _npz, "tfds": _tfds}[kind](place)
-  raise UserError(f"no data set {name!r}; there are: digits, npz:PATH, tfds:NAME")
+  if kind in ("npz", "tfds", "made") and place:
+    return {"npz": _npz, "tfds": _tfds, "made": _made}[kind](place)
+  raise UserError(f"no data set {name!r}; there are: digits, npz:PATH, tfds:NAME, made:HxWxC")
 
 
 def hold_out(dataset: Dataset, count: int) -> Dataset:
@@ -69,6 +71,20 @@ def _digits():
   image = np.round(digits.images * (255 / 16)).astype(np.uint8)[..., None]
   arrays = {"image": image, "label": digits.target.astype(np.int32)}
   return _split(arrays, 500, tuple("0123456789"))
+
+
+def _made(shape):
+  sides = shape.split("x")
+  if len(sides) != 3 or not all(side.isdigit() and int(side) for side in sides):
+    raise UserError(f"made:{shape} is no shape of images; made:32x32x3 is one")
+  h, w, c = map(int, sides)
+  rng = np.random.default_rng(0)
+  label = np.arange(240, dtype=np.int32) % 4
+  image = rng.integers(0, 128, (240, h, w, c), np.uint8)
+  upper, left = np.arange(h)[:, None] < h / 2, np.arange(w) < w / 2
+  quarters = np.stack([(upper == top) & (left == near) for top in (1, 0) for near in (1, 0)])
+  image += (127 * quarters[label])[..., None].astype(np.uint8)
+  return _split({"image": image, "label": label}, 40, tuple("0123"))
 
 
 def _npz(path):

@@ -1,0 +1,47 @@
+"""SimCLR on CIFAR-10 with a small convolutional encoder: for two cores.
+
+  python benchmarks/prepare_datasets.py cifar10                          # once
+  python -m experiments.run --config=configs/cifar10_convnet_simclr.py
+
+200,000 pairs, about six minutes on two cores. What it reaches: benchmarks/README.md. Views are the
+paper's for CIFAR-10 (arXiv 2002.05709, §B.9: half the colour strength, no blur).
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config(arg: str = "") -> ConfigDict:
+  if arg not in ("", "runlocal"):
+    raise ValueError(f"no preset {arg!r}; there is: runlocal")
+  runlocal = arg == "runlocal"
+  config = ConfigDict()
+
+  config.data = "made:32x32x3" if runlocal else "tfds:cifar10"
+  config.validation = 0
+  config.batch_size = 16 if runlocal else 256
+  config.steps = 4 if runlocal else 782
+  config.seed = 0
+
+  config.method = {"name": "SimCLR"}
+  config.encoder = {"name": "convnet", "widths": (32, 64, 128)}
+  config.projection = {"name": "projection", "widths": (128,), "out": 64}
+  config.views = {"name": "simclr", "size": 32, "strength": 0.5, "blur": 0.0}
+  config.loss = {"name": "info_nce"}
+  config.temperature = {"name": "fixed", "temperature": 0.5}
+  config.score = {"name": "cosine"}
+  config.negatives = ({"name": "in_batch"},)
+  config.relation = ({"name": "same_example"},)
+
+  config.optimizer = {
+    "name": "adamw",
+    "learning_rate": 2e-3,
+    "warmup": 1 if runlocal else 78,
+    "weight_decay": 1e-4,
+  }
+
+  config.online_probe = True  # a linear probe beside the encoder, to watch the run by
+  config.stop_on_collapse = True
+  config.log_every = 2 if runlocal else 20
+  config.eval_every = 4 if runlocal else 391
+  config.checkpoint_every = 4 if runlocal else 200
+  return config

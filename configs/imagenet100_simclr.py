@@ -1,0 +1,48 @@
+"""SimCLR on ImageNet-100 with ResNet-50: 200 epochs. Waits for a streamed source; not run here.
+
+  python -m experiments.run --config=configs/imagenet100_simclr.py:runlocal     # what runs today
+
+Its images do not fit into memory, which is where data are held today. Recipe of the paper (Chen et
+al. 2020, arXiv 2002.05709, appendix A and §B.6): full views, LARS with rate 0.3·256/256, weight
+decay 1e-6, warm-up of ten epochs, τ 0.1, a projection of 2048-128.
+ImageNet-100 is a hundred classes of ImageNet-1k, 126,689 images (Tian et al. 2020, arXiv 1906.05849).
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config(arg: str = "") -> ConfigDict:
+  if arg not in ("", "runlocal"):
+    raise ValueError(f"no preset {arg!r}; there is: runlocal")
+  runlocal = arg == "runlocal"
+  config = ConfigDict()
+
+  config.data = "made:64x64x3" if runlocal else "tfds:imagenet100"
+  config.validation = 0
+  config.batch_size = 16 if runlocal else 256
+  config.steps = 4 if runlocal else 98800
+  config.seed = 0
+
+  config.method = {"name": "SimCLR"}
+  config.encoder = {"name": "resnet", "depth": 8 if runlocal else 50, "dtype": "bfloat16"}
+  config.projection = {"name": "projection", "widths": (2048,), "out": 128}
+  config.views = {"name": "simclr", "size": 64 if runlocal else 224}
+  config.loss = {"name": "info_nce"}
+  config.temperature = {"name": "fixed", "temperature": 0.1}
+  config.score = {"name": "cosine"}
+  config.negatives = ({"name": "in_batch"},)
+  config.relation = ({"name": "same_example"},)
+
+  config.optimizer = {
+    "name": "lars",
+    "learning_rate": 0.3,
+    "warmup": 1 if runlocal else 4940,
+    "weight_decay": 1e-6,
+  }
+
+  config.online_probe = True  # a linear probe beside the encoder, to watch the run by
+  config.stop_on_collapse = True
+  config.log_every = 2 if runlocal else 100
+  config.eval_every = 4 if runlocal else 5000
+  config.checkpoint_every = 4 if runlocal else 5000
+  return config

@@ -1,0 +1,48 @@
+"""SimCLR on STL-10, images of 96 pixels, with ResNet-18. Not run here.
+
+  tfds build stl10 --file_format=array_record                            # once; needs TensorFlow
+  python -m experiments.run --config=configs/stl10_simclr.py             # wants a GPU
+
+On the 5,000 labelled training images; the 100,000 without labels wait for a streamed source. Views
+are the paper's (arXiv 2002.05709, appendix A) at 96 pixels, batch 256, rate 0.06 by the linear rule
+from the same 0.06 at 256; the rest as `configs/cifar10_simclr.py`.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config(arg: str = "") -> ConfigDict:
+  if arg not in ("", "runlocal"):
+    raise ValueError(f"no preset {arg!r}; there is: runlocal")
+  runlocal = arg == "runlocal"
+  config = ConfigDict()
+
+  config.data = "made:96x96x3" if runlocal else "tfds:stl10"
+  config.validation = 0
+  config.batch_size = 16 if runlocal else 256
+  config.steps = 4 if runlocal else 4000
+  config.seed = 0
+
+  config.method = {"name": "SimCLR"}
+  config.encoder = {"name": "resnet", "depth": 8 if runlocal else 18}
+  config.projection = {"name": "projection", "widths": (512,), "out": 128}
+  config.views = {"name": "simclr", "size": 96}
+  config.loss = {"name": "info_nce"}
+  config.temperature = {"name": "fixed", "temperature": 0.5}
+  config.score = {"name": "cosine"}
+  config.negatives = ({"name": "in_batch"},)
+  config.relation = ({"name": "same_example"},)
+
+  config.optimizer = {
+    "name": "sgd",
+    "learning_rate": 0.06,
+    "warmup": 1 if runlocal else 400,
+    "weight_decay": 5e-4,
+  }
+
+  config.online_probe = True  # a linear probe beside the encoder, to watch the run by
+  config.stop_on_collapse = True
+  config.log_every = 2 if runlocal else 20
+  config.eval_every = 4 if runlocal else 1000
+  config.checkpoint_every = 4 if runlocal else 400
+  return config

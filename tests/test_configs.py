@@ -1,0 +1,55 @@
+"""Every config: its preset builds, and runs to the end on images made in memory."""
+
+import importlib
+import json
+import pathlib
+
+import numpy as np
+import pytest
+
+from contrastax import data
+from contrastax.training import make_mesh
+from experiments.build import build
+from experiments.run import main
+
+CONFIGS = sorted(
+  path.stem for path in (pathlib.Path(__file__).parent.parent / "configs").glob("*_simclr.py")
+)
+QUICK = ("cifar10_convnet_simclr",)
+
+
+def preset(name):
+  return importlib.import_module(f"configs.{name}").get_config("runlocal")
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_its_preset_builds_and_its_own_data_have_the_same_shape(name):
+  parts = build(preset(name), make_mesh())
+  assert parts.source.batch(0)["image"].shape[0] == preset(name).batch_size
+  whole = importlib.import_module(f"configs.{name}").get_config()
+  assert set(whole.to_dict()) == set(preset(name).to_dict())
+
+
+@pytest.mark.parametrize(
+  "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.full) for n in CONFIGS]
+)
+def test_its_preset_runs_to_the_end(name, tmp_path):
+  path = pathlib.Path(__file__).parent.parent / "configs" / f"{name}.py"
+  assert main(["run", f"--config={path}:runlocal", f"--workdir={tmp_path}/run"]) == 0
+  summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+  assert set(summary["table"]) == {"raw", "untrained", "trained"}
+
+
+def test_made_images_are_of_the_shape_asked_for_and_of_four_classes():
+  made = data.load("made:6x8x3")
+  assert made.train["image"].shape == (200, 6, 8, 3) and made.test["image"].shape == (40, 6, 8, 3)
+  assert made.train["image"].dtype == np.uint8
+  means = [made.train["image"][made.train["label"] == c].mean(0) for c in range(4)]
+  bright = [np.unravel_index(mean.sum(-1).argmax(), (6, 8)) for mean in means]
+  assert len({(row < 3, column < 4) for row, column in bright}) == 4
+
+
+@pytest.mark.parametrize("name", ["made:", "made:8", "made:0x8x3", "made:axbxc"])
+def test_what_is_no_shape_is_refused(name):
+  with pytest.raises(ValueError, match="made:"):
+    data.load(name)
