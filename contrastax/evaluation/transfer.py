@@ -9,8 +9,7 @@ import numpy as np
 from contrastax.core import UserError
 from contrastax.evaluation.probes import probes
 from contrastax.views import to_float
-
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+from contrastax.views.colour import LUMA
 
 
 def transfer(encoder, train, test):
