@@ -157,3 +157,10 @@ def check_temperature(temperature):
 def difference(defined, lse, positive):
   """lse − positive where defined, else 0 without a gradient (lse is −∞ there)."""
   return jnp.where(defined, jnp.where(defined, lse, 0) - jnp.where(defined, positive, 0), 0)
+
+
+def length(x):
+  """‖x‖ along the last axis, without a gradient where it is 0."""
+  squared = (x**2).sum(-1)
+  some = squared > 0
+  return jnp.where(some, jnp.sqrt(jnp.where(some, squared, 1)), 0)

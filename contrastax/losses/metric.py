@@ -22,7 +22,7 @@ from contrastax.losses.arrays import (
   of_index,
   precision,
 )  # fmt: skip
-from contrastax.losses.family import attach, difference
+from contrastax.losses.family import attach, difference, length
 from contrastax.pairwise import (
   Plan,
   cosine,
@@ -80,13 +80,13 @@ def triplet(z, labels, *, margin, mining: Mining = "batch hard", plan=Plan()):
     (_, positive), (_, negative) = r["positive"], r["negative"]
     some = (positive[:, 0] >= 0) & (negative[:, 0] >= 0)
     # Of the vectors themselves: a distance from a product is wrong by the root of its rounding.
-    far = _distance(wide, wide[positive[:, 0]])
-    near = _distance(wide, wide[negative[:, 0]])
+    far = length(wide - wide[positive[:, 0]])
+    near = length(wide - wide[negative[:, 0]])
     return jnp.where(some, jax.nn.relu(far - near + margin), 0)
 
   def of_anchor(row):
     i, anchor, label = row
-    d = _distance(anchor, wide)
+    d = length(anchor - wide)
     same = labels == label
     positive, negative = same & (jnp.arange(len(wide)) != i), ~same
     if mining == "batch all":
@@ -102,13 +102,6 @@ def triplet(z, labels, *, margin, mining: Mining = "batch hard", plan=Plan()):
   labels = jnp.asarray(labels)
   sums, counts = jax.lax.map(jax.checkpoint(of_anchor), (of_index(z), wide, labels))
   return sums * (len(z) / jnp.maximum(counts.sum(), 1))
-
-
-def _distance(a, b):
-  """‖a − b‖, without a gradient where it is 0."""
-  squared = ((a - b) ** 2).sum(-1)
-  some = squared > 0
-  return jnp.where(some, jnp.sqrt(jnp.where(some, squared, 1)), 0)
 
 
 @dataclasses.dataclass(frozen=True)

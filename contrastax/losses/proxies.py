@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from contrastax.core import Group, UserError
 from contrastax.losses.arrays import check_labels, precision
-from contrastax.losses.family import check_temperature, difference
+from contrastax.losses.family import check_temperature, difference, length
 from contrastax.pairwise import Plan, cosine, log_sum_exp, reduce, unit
 
 
@@ -116,10 +116,4 @@ class _Others:
 
 def _sine(u, v):
   """sin of the angle of unit vectors, ‖u − v‖‖u + v‖/2: exact near 0 and π, where √(1 − cos²) is not."""
-
-  def length(x):
-    squared = (x**2).sum(-1)
-    some = squared > 0
-    return jnp.where(some, jnp.sqrt(jnp.where(some, squared, 1)), 0)
-
   return length(u - v) * length(u + v) / 2

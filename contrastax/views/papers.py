@@ -7,6 +7,8 @@ A paper whose views differ (BYOL's two, SwAV's sizes) is a tuple of recipes, one
 
 from __future__ import annotations
 
+import dataclasses
+
 from contrastax.core import UserError, named
 from contrastax.views.augment import augment
 
@@ -88,18 +90,8 @@ def multi_crop(
     )
   recipes = []
   for size, count, area in zip(sizes, counts, areas, strict=True):
-    recipe = augment(
-      size=size,
-      area=area,
-      brightness=0.8 * strength,
-      contrast=0.8 * strength,
-      saturation=0.8 * strength,
-      hue=0.2 * strength,
-      grey=0.2,
-      blur=0.5,
-      kernel=_uncut(size),
-    )
-    recipes += [recipe] * count
+    recipe = simclr(size, strength=strength, area=area)
+    recipes += [dataclasses.replace(recipe, kernel=_uncut(size))] * count
   return tuple(recipes)
 
 
