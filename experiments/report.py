@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import pathlib
 
 import jax
 import numpy as np
 
-from contrastax import evaluation, reporting, training, views
-from contrastax.core import key_for
+from contrastax import evaluation, reporting, training
 from contrastax.training.health import check_collapse
+from experiments.judge import WATCHED, few_labels, geometry, spaces
 from experiments.workdir import write_json
 
-WATCHED = (
-  2000  # images whose space is measured: of the training set while training, then of the test set
-)
 MAPPED = 1000  # test images in the map
 
 
@@ -47,9 +45,10 @@ def progress(config, parts, state) -> dict[str, float]:
   With `stop_on_collapse` a space that has collapsed ends the run.
   """
   images, labels = _head(parts.dataset.train, WATCHED)
-  features = _embed(parts.method, state, images)
-  geometry = _geometry(parts, state, images, labels, features)
-  metrics = {f"eval/{name}": value for name, value in geometry.items()}
+  encode = _encoder(parts.method, state)
+  features = encode(images)
+  measured = geometry(encode, parts.method.views, images, labels, features)
+  metrics = {f"eval/{name}": value for name, value in measured.items()}
   if config.stop_on_collapse:
     check_collapse(int(state.step), config.steps, metrics)
   if labels is not None:
@@ -63,19 +62,17 @@ def finish(config, parts, mesh, workdir: pathlib.Path, state, seconds: float) ->
   fresh = training.init(
     parts.method, parts.optimizer, parts.source.batch(0), seed=config.seed, mesh=mesh
   )
-  features = {
-    "raw": [_flat(images["image"]) for images in (train, test)],
-    **{
-      row: [_embed(parts.method, at, images["image"]) for images in (train, test)]
-      for row, at in {"untrained": fresh, "trained": state}.items()
-    },
+  encoders = {
+    row: _encoder(parts.method, at) for row, at in {"untrained": fresh, "trained": state}.items()
   }
+  features = spaces(encoders, train["image"], test["image"])
   images, labels = _head(test, WATCHED)
   summary = {
     "table": {},
+    "half_intervals": {},
     "geometry": {
-      row: _geometry(parts, at, images, labels, features[row][1][:WATCHED])
-      for row, at in {"untrained": fresh, "trained": state}.items()
+      row: geometry(encode, parts.method.views, images, labels, features[row][1][:WATCHED])
+      for row, encode in encoders.items()
     },
     "judged_on": "validation" if config.validation else "test",
     "data": config.data,
@@ -85,10 +82,15 @@ def finish(config, parts, mesh, workdir: pathlib.Path, state, seconds: float) ->
     "train_seconds": seconds,
   }
   if labels is not None:
-    summary["table"] = {
-      row: evaluation.probes(ours, train["label"], theirs, test["label"])
-      for row, (ours, theirs) in features.items()
-    }
+    for row, (ours, theirs) in features.items():
+      split = ours, train["label"], theirs, test["label"]
+      few = few_labels(*split)
+      summary["table"][row] = {
+        "knn": evaluation.knn(*split),
+        **{name: found["mean"] for name, found in few.items()},
+        "linear": evaluation.linear(*split),
+      }
+      summary["half_intervals"][row] = {name: found["half_interval"] for name, found in few.items()}
     print(reporting.table.text(summary["table"]))
   else:
     print("the data have no labels: no probes; the geometry of the space is in summary.json")
@@ -111,40 +113,13 @@ def stands(workdir: pathlib.Path, steps: int) -> bool:
   return path.exists() and json.loads(path.read_text())["steps"] == steps
 
 
-def _geometry(parts, state, images, labels, features):
-  """Of the features of images; alignment: of the features of two random views of each."""
-  index = np.arange(len(images), dtype=np.int32)
-  keys = jax.random.split(key_for(0, "alignment"))
-  pair = [np.asarray(_view(parts.method.views, key, images, index)) for key in keys]
-  measured = _measure(*(_embed(parts.method, state, each) for each in pair), features, labels)
-  return {name: float(measured[name]) for name in measured}
-
-
-_view = jax.jit(lambda recipe, key, images, index: recipe(key, images, index), static_argnums=0)
-
-
-@jax.jit
-def _measure(x, y, z, labels):
-  measures = {
-    "alignment": evaluation.alignment(x, y),
-    "uniformity": evaluation.uniformity(z),
-    "effective_rank": evaluation.effective_rank(z),
-    "embedding_std": evaluation.embedding_std(z),
-  }
-  return measures if labels is None else {**measures, "tolerance": evaluation.tolerance(z, labels)}
-
-
-def _embed(method, state, images):
+def _encoder(method, state):
   params, own = state.params["encoder"], state.state["encoder"]
-  return evaluation.embed(method.encoder, params, own, images)
+  return functools.partial(evaluation.embed, method.encoder, params, own)
 
 
 def _head(arrays, count):
   return arrays["image"][:count], arrays["label"][:count] if "label" in arrays else None
-
-
-def _flat(images):
-  return np.asarray(views.to_float(images), np.float32).reshape(len(images), -1)
 
 
 def _count(params):

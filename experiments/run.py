@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import shlex
 import sys
 import time
 
@@ -92,7 +93,9 @@ def run(config, parts, mesh, workdir, stop) -> None:
   if not report.stands(workdir, config.steps):
     report.finish(config, parts, mesh, workdir, state, time.perf_counter() - start)
   print(
-    f"see {workdir}/summary.json and {workdir}/figures/; contrastax.load('{workdir}') is the encoder"
+    f"see {workdir}/summary.json and {workdir}/figures/; "
+    f"contrastax.load('{workdir}') is the encoder;\n"
+    f"python -m experiments.evaluate --workdir={shlex.quote(str(workdir))} judges it in full"
   )
 
 

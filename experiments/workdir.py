@@ -12,6 +12,7 @@ import subprocess
 import time
 
 import jax
+from ml_collections import ConfigDict
 
 from contrastax.core import UserError
 from experiments.commandline import again, flat
@@ -64,6 +65,14 @@ class Workdir:
     starts = self.path / "run.json"
     history = json.loads(starts.read_text()) if starts.exists() else []
     write_json(starts, [*history, circumstances(again(self._argv))])
+
+
+def config_of(workdir: pathlib.Path) -> ConfigDict:
+  """The config of the run in a folder; raises UserError where there is none."""
+  try:
+    return ConfigDict(json.loads((workdir / "config.json").read_text()))
+  except (FileNotFoundError, NotADirectoryError):
+    raise UserError(f"{workdir} holds no run: it has no config.json") from None
 
 
 def write_json(path: pathlib.Path, value) -> None:

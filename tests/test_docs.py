@@ -50,7 +50,7 @@ def run_the_code_of(page):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("page", ["choosing.md", "coming_from.md", "family.md"])
+@pytest.mark.parametrize("page", ["choosing.md", "coming_from.md", "evaluation.md", "family.md"])
 def test_the_code_of_the_pages_runs(page):
   run_the_code_of(page)
 

@@ -19,12 +19,16 @@ from contrastax.training.checkpoints import Checkpoints
 
 @dataclasses.dataclass(frozen=True)
 class FrozenEncoder:
-  """An encoder with its trained parameters. Called with images, it gives their embeddings."""
+  """An encoder with its trained parameters. Called with images, it gives their embeddings.
+
+  step: of the checkpoint they are from.
+  """
 
   encoder: Encoder
   params: Params
   state: State
   image_shape: tuple[int, ...]
+  step: int
 
   def __call__(self, images, *, batch_size: int = 512) -> np.ndarray:
     """Embeddings [n, d] of images [n, h, w, c], uint8 or float in [0, 1]."""
@@ -65,4 +69,4 @@ def load(workdir: str | os.PathLike) -> FrozenEncoder:
   )
   tree = checkpoints.restore(step, like, partial=True)
   checkpoints.close()
-  return FrozenEncoder(encoder, tree["params"]["encoder"], tree["state"]["encoder"], shape)
+  return FrozenEncoder(encoder, tree["params"]["encoder"], tree["state"]["encoder"], shape, step)

@@ -1,0 +1,149 @@
+"""Judges a run in full, at its last checkpoint: frozen features, probes, retrieval, geometry.
+
+  python -m experiments.evaluate --workdir=runs/digits_simclr
+  python -m experiments.evaluate --workdir=… --finetune                 1 % and 10 % of the labels
+  python -m experiments.evaluate --workdir=… --data=tfds:fashion_mnist  transfer to another set
+  python -m experiments.evaluate --workdir=… --against=runs/other       CKA with another run
+
+Flags may be combined. Data, seed and what is held out are those of the run's config.json. What
+is printed is written to evaluation.json in the workdir, in place of what a call before wrote
+there, with the values of all draws. docs/evaluation.md defines each figure.
+
+Exit status: 0 finished; 2 something to mend, said in one line.
+"""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+import sys
+
+import jax
+from absl import flags, logging
+
+from contrastax import evaluation, load, training
+from contrastax.core import UserError
+from contrastax.evaluation.probes import DRAWS
+from contrastax.reporting import table
+from experiments import protocols
+from experiments.build import build
+from experiments.workdir import config_of, write_json
+
+TITLES = {
+  "probes": f"kNN and linear probes, accuracy (± 95 % over {DRAWS} draws of labels)",
+  "retrieval": "retrieval among the test images",
+  "geometry": "geometry of the test images' space",
+  "fine_tune": f"fine-tuning, accuracy by share of labels (± 95 % over {protocols.SEEDS} seeds)",
+}
+
+
+def main(argv: list[str]) -> int:
+  """The exit status of one command line."""
+  logging.set_verbosity(logging.FATAL)
+  try:
+    options = parse(argv)
+    if options:
+      workdir = pathlib.Path(options.workdir)
+      found = evaluate(workdir, options.data, options.against, options.finetune)
+      try:
+        write_json(workdir / "evaluation.json", found)
+      except OSError as error:
+        raise UserError(f"{workdir}/evaluation.json: {error.strerror}") from None
+      print(f"\nsee {workdir}/evaluation.json; docs/evaluation.md defines each figure")
+  except UserError as error:
+    print(f"error: {error}", file=sys.stderr)
+    return 2
+  return 0
+
+
+def parse(argv: list[str]) -> flags.FlagValues | None:
+  """The flags, or None after printing help; UserError for what is wrong with them."""
+  if any(argument in ("--help", "-help", "-h", "help") for argument in argv[1:]):
+    print(__doc__.strip())
+    return None
+  values = flags.FlagValues()
+  flags.DEFINE_string("workdir", None, "the run to judge", flag_values=values)
+  flags.DEFINE_bool("finetune", False, "fine-tune with few labels", flag_values=values)
+  flags.DEFINE_string("data", None, "another data set, to transfer to", flag_values=values)
+  flags.DEFINE_string("against", None, "another run, to compare with", flag_values=values)
+  try:
+    rest = values(argv)[1:]
+  except flags.Error as error:
+    raise UserError(" ".join(str(error).split())) from None
+  if rest:
+    raise UserError(f"cannot use {rest[0]!r}; --help lists the flags")
+  if values.workdir is None:
+    raise UserError("no run; give one: --workdir=runs/digits_simclr")
+  return values
+
+
+def evaluate(workdir: pathlib.Path, other: str | None, against: str | None, finetune: bool) -> dict:
+  """All figures of a run, by protocol, row and column; prints them as tables."""
+  config, run = config_of(workdir), load(workdir)
+  mesh = training.make_mesh(jax.devices()[:1])
+  parts = build(config, mesh)
+  train, test = parts.dataset.train, parts.dataset.test
+  if finetune and "label" not in train:
+    raise UserError(f"fine-tuning needs labels; {config.data} has none")
+  target = other and protocols.splits(other, config.validation, run.image_shape)
+  peer = against and of_shape(run.image_shape, against)
+
+  found = {
+    "step": run.step,
+    "steps": config.steps,
+    "judged_on": "validation" if config.validation else "test",
+    "data": config.data,
+    "seed": config.seed,
+  }
+  print(
+    f"{workdir}: step {run.step} of {config.steps}, the last checkpoint; "
+    f"judged on the {found['judged_on']} split, {len(test['image']):,} images"
+  )
+  fresh = training.init(
+    parts.method, parts.optimizer, parts.source.batch(0), seed=config.seed, mesh=mesh
+  )
+  networks = {
+    "untrained": (run.encoder, fresh.params["encoder"], fresh.state["encoder"]),
+    "trained": (run.encoder, run.params, run.state),
+  }
+  encoders = {row: functools.partial(evaluation.embed, *of) for row, of in networks.items()}
+  if "label" in train:
+    found |= protocols.frozen(encoders, train, test)
+    show(found)
+  else:
+    print(f"{config.data} has no labels: no probes, no retrieval")
+  found["geometry"] = protocols.geometry(
+    encoders, parts.method.views, test["image"], test.get("label")
+  )
+  show({"geometry": found["geometry"]})
+  if finetune:
+    found["fine_tune"] = protocols.fine_tuned(networks, train, test)
+    show({"fine_tune": found["fine_tune"]})
+  if target:
+    found["transfer"] = {"data": other, **protocols.frozen(encoders, *target)}
+    print(f"\ntransfer to {other}:")
+    show(found["transfer"])
+  if peer:
+    ours, theirs = run(test["image"]), peer(test["image"])
+    values = [evaluation.cka(ours, theirs, unbiased=unbiased) for unbiased in (False, True)]
+    found["cka"] = {"against": against, "step": peer.step, "cka": values[0], "unbiased": values[1]}
+    print(f"\nCKA with {against}, step {peer.step}: {values[0]:.3f}, unbiased {values[1]:.3f}")
+  return found
+
+
+def of_shape(shape, workdir: str):
+  """The encoder of another run, of the same images; raises UserError for one of other images."""
+  peer = load(workdir)
+  if peer.image_shape != shape:
+    raise UserError(f"{workdir} takes images {peer.image_shape}, not this run's {shape}")
+  return peer
+
+
+def show(found) -> None:
+  for name, title in TITLES.items():
+    if name in found:
+      print(f"\n{title}\n{table.text(found[name])}")
+
+
+if __name__ == "__main__":
+  sys.exit(main(sys.argv))
