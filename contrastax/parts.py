@@ -24,6 +24,20 @@ def build(package: ModuleType, spec: Mapping[str, Any], **given: Any) -> Any:
   return found(**arguments, **given)
 
 
+def find(package: ModuleType, spec: Mapping[str, Any]) -> Any:
+  """`package.name`, whatever its arguments."""
+  if not isinstance(spec, Mapping) or "name" not in spec:
+    raise UserError(f"{_kind(package)}: a part is {{'name': …, **arguments}}, not {spec!r}")
+  known = [
+    name
+    for name, value in vars(package).items()
+    if callable(value) and not name.startswith("_") and _home(value).startswith(package.__name__)
+  ]
+  if spec["name"] not in known:
+    raise UserError(f"{_kind(package)}: no {spec['name']!r}{nearest(spec['name'], known)}")
+  return getattr(package, spec["name"])
+
+
 def bind(package: ModuleType, spec: Mapping[str, Any], later: Collection[str] = ()) -> Any:
   """`package.name` with the arguments bound, for a function that is given those of `later`
   when it is called; a config may not state these, but must state what else it needs."""
@@ -42,22 +56,14 @@ def nearest(name: str, known: list[str]) -> str:
 
 
 def _find(package, spec, given):
-  if not isinstance(spec, Mapping) or "name" not in spec:
-    raise UserError(f"{_kind(package)}: a part is {{'name': …, **arguments}}, not {spec!r}")
+  found = find(package, spec)
   arguments = {key: _frozen(value) for key, value in spec.items() if key != "name"}
-  known = [
-    name
-    for name, value in vars(package).items()
-    if callable(value) and not name.startswith("_") and _home(value).startswith(package.__name__)
-  ]
-  name = spec["name"]
-  if name not in known:
-    raise UserError(f"{_kind(package)}: no {name!r}{nearest(name, known)}")
-  found = getattr(package, name)
   free = [p for p in inspect.signature(found).parameters if p not in given]
   for argument in arguments:
     if argument not in free:
-      raise UserError(f"{_kind(package)}: {name} takes no {argument!r}{nearest(argument, free)}")
+      raise UserError(
+        f"{_kind(package)}: {spec['name']} takes no {argument!r}{nearest(argument, free)}"
+      )
   return found, arguments
 
 

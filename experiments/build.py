@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import operator
 from typing import NamedTuple
 
 # isort: off
 from contrastax import core, data, encoders, losses, methods, negatives, pairwise, parts, positives
-from contrastax import temperatures, training, views
+from contrastax import schedules, temperatures, training, views
 from contrastax.training import optimizers
 # isort: on
 
 PACKAGES = {
   "encoder": encoders,
   "projection": encoders,
+  "predictor": encoders,
+  "prototypes": encoders,
+  "other_encoder": encoders,
+  "other_projection": encoders,
   "views": views,
+  "mix": views,
   "temperature": temperatures,
   "score": pairwise.scores,
 }
+JOINED = {"negatives": (operator.add, negatives), "relation": (operator.and_, positives)}
 
 
 class Parts(NamedTuple):
@@ -38,21 +45,39 @@ def build(config, mesh) -> Parts:
     raise core.UserError(f"{len(found.test['image'])} test images are too few to judge a space by")
   layout, size, seed = training.sharded(mesh), config["batch_size"], config["seed"]
   source = data.Resident(found.train, batch_size=size, seed=seed, sharding=layout)
-  method = parts.build(
-    methods,
-    config["method"],
-    **{field: parts.build(package, config[field]) for field, package in PACKAGES.items()},
-    loss=parts.bind(losses.groups, config["loss"], later=losses.groups.GIVEN),
-    negatives=_join(operator.add, negatives, config, "negatives"),
-    relation=_join(operator.and_, positives, config, "relation"),
-    examples=source.size,
-    plan=pairwise.Plan(mesh=mesh),
-  )
+  kind = parts.find(methods, config["method"])
+  fields = [field.name for field in dataclasses.fields(kind)]
+  given = {"examples": source.size, "plan": pairwise.Plan(mesh=mesh)}
+  given = {name: value for name, value in given.items() if name in fields}
+  for key in {*PACKAGES, *JOINED, "loss"} & {*config}:
+    if key not in fields:
+      raise core.UserError(f"{kind.__name__} takes no {key!r}; leave it out of the config")
+    given[key] = _part(kind, key, config)
+  method = parts.build(methods, _scheduled(config["method"], config), **given)
   optimizer = parts.build(optimizers, config["optimizer"], steps=config["steps"])
   return Parts(found, source, method, optimizer)
 
 
-def _join(operation, package, config, key):
-  if not isinstance(config[key], tuple | list) or not config[key]:
-    raise core.UserError(f"{key} is a tuple of parts, not {config[key]!r}")
-  return functools.reduce(operation, (parts.build(package, spec) for spec in config[key]))
+def _part(kind, key, config):
+  spec = config[key]
+  if key == "loss":
+    package = getattr(kind, "losses", losses.groups)  # of groups, but where a method says other
+    return parts.bind(package, spec, later=(*losses.groups.GIVEN, "views"))
+  if key == "views" and isinstance(spec, tuple | list):  # a recipe per view
+    return tuple(parts.build(views, each) for each in spec)
+  if key in PACKAGES:
+    return parts.build(PACKAGES[key], _scheduled(spec, config))
+  if not isinstance(spec, tuple | list) or not spec:
+    raise core.UserError(f"{key} is a tuple of parts, not {spec!r}")
+  operation, package = JOINED[key]
+  return functools.reduce(operation, (parts.build(package, each) for each in spec))
+
+
+def _scheduled(spec, config):
+  """The part with each of its arguments that names a schedule built: over the run's steps."""
+
+  def built(value):
+    named = isinstance(value, dict) and "name" in value
+    return parts.build(schedules, value, steps=config["steps"]) if named else value
+
+  return {k: built(v) for k, v in spec.items()} if isinstance(spec, dict) else spec

@@ -1,15 +1,18 @@
 """The device contract, measured: run in a process of its own, with eight host devices.
 
-  XLA_FLAGS=--xla_force_host_platform_device_count=8 JAX_ENABLE_X64=1 python tests/contract.py STEPS DEVICES…
+  XLA_FLAGS=--xla_force_host_platform_device_count=8 JAX_ENABLE_X64=1 \\
+    python tests/contract.py quick|all PART OF STEPS DEVICES…
 
-Prints {case: {"apart": …, "moved": …}}: by how much parameters, state and metrics differ
-at most between the first number of devices and the others, relative to each array's
-largest entry, in float64; and which kinds of state moved.
+Prints {case: {"apart": …, "moved": …}} of part number PART of the cases, divided into OF: by how
+much parameters, state and metrics differ at most between the first number of devices and the
+others, relative to each array's largest entry, in float64; and which entries of parameters and
+state moved.
 """
 
 import json
 import sys
 
+import all_methods
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,15 +24,7 @@ from contrastax.core import Encoder
 from contrastax.pairwise import Plan
 
 BATCH = 64
-
-
-def wide(encoder):
-  """The encoder with float64 parameters and state."""
-
-  def init(key, x):
-    return jax.tree.map(lambda leaf: leaf.astype(jnp.float64), encoder.init(key, x))
-
-  return Encoder(init, encoder.apply)
+wide = all_methods.widened(jnp.float64)
 
 
 def centred(mesh):
@@ -48,30 +43,29 @@ def centred(mesh):
 
 
 def cases(mesh):
+  """{name: (method, optimizer)}."""
+  sgd = optax.sgd(0.1, 0.9)
   parts = {"projection": wide(encoders.projection((32,), 16)), "views": views.affine_jitter()}
-  tau = temperatures.fixed(0.2)
+  parts["temperature"] = temperatures.fixed(0.2)
   convnet = wide(encoders.convnet((8, 16)))
-  yield (
-    "SimCLR, InfoNCE, SGD",
-    methods.SimCLR(encoder=convnet, temperature=tau, **parts),
-    optax.sgd(0.1, 0.9),
-  )
-  dcl = methods.SimCLR(encoder=convnet, temperature=tau, loss=losses.groups.dcl, **parts)
-  yield "SimCLR, DCL, AdamW", dcl, optax.adamw(1e-3)
-  ring = methods.SimCLR(encoder=convnet, temperature=tau, plan=Plan((6, 5), mesh=mesh), **parts)
-  yield "SimCLR, in tiles around a ring", ring, optax.sgd(0.1, 0.9)
-  yield (
-    "mutant",
-    methods.SimCLR(encoder=wide(centred(mesh)), temperature=tau, **parts),
-    optax.sgd(0.1, 0.9),
-  )
+  dcl = methods.SimCLR(encoder=convnet, loss=losses.groups.dcl, **parts)
+  ring = methods.SimCLR(encoder=convnet, plan=Plan((6, 5), mesh=mesh), **parts)
+  found = {
+    "mutant": (methods.SimCLR(encoder=wide(centred(mesh)), **parts), sgd),
+    "convnet, InfoNCE": (methods.SimCLR(encoder=convnet, **parts), sgd),
+    "convnet, DCL, AdamW": (dcl, optax.adamw(1e-3)),
+    "convnet, in tiles around a ring": (ring, sgd),
+  }
+  of_all = all_methods.parts(wide, Plan(mesh=mesh))
+  return {**found, **{name: (method, sgd) for name, method in of_all.items()}}
 
 
 def run(case, devices, steps):
   """(state before, state after, metrics) as NumPy, after `steps` steps over one batch of data."""
   mesh = training.make_mesh(jax.devices()[:devices])
-  method, optimizer = {name: rest for name, *rest in cases(mesh)}[case]
+  method, optimizer = cases(mesh)[case]
   digits = {name: values[:BATCH] for name, values in data.load("digits").train.items()}
+  digits = all_methods.seen_by(case, digits)
   source = data.Resident(digits, batch_size=BATCH, sharding=training.sharded(mesh))
   state = training.init(method, optimizer, source.batch(0), mesh=mesh)
   before = jax.tree.map(np.asarray, state)
@@ -94,27 +88,33 @@ def apart(one, other):
   return max(jax.tree.leaves(jax.tree.map(relative, one, other)))
 
 
-def main(steps, *devices):
+def moved(before, after):
+  """{entry: whether anything in it moved}, of the parameters' and the state's entries with arrays."""
   found = {}
-  for case, *_ in cases(training.make_mesh()):
+  for kind in ("params", "state", "opt_state"):
+    old, new = getattr(before, kind), getattr(after, kind)
+    entries = old if kind != "opt_state" else {"": old}
+    for entry in entries:
+      pair = [jax.tree.leaves(x[entry] if entry else x) for x in (old, new)]
+      if pair[0]:
+        changed = any((a != b).any() for a, b in zip(*pair, strict=True))
+        found[f"{kind} {entry}".strip()] = changed
+  return found
+
+
+def main(which, part, of, steps, *devices):
+  left_out = all_methods.LONG if which == "quick" else ()
+  names = [name for name in cases(training.make_mesh()) if name not in left_out]
+  found = {}
+  for case in names[part::of]:
     before, *one = run(case, devices[0], steps)
-    after = one[0]
-    moved = {
-      part: any(
-        (a != b).any() for a, b in zip(jax.tree.leaves(old), jax.tree.leaves(new), strict=True)
-      )
-      for part, old, new in [
-        ("encoder", before.params["encoder"], after.params["encoder"]),
-        ("projection", before.params["projection"], after.params["projection"]),
-        ("encoder BatchNorm", before.state["encoder"], after.state["encoder"]),
-        ("projection BatchNorm", before.state["projection"], after.state["projection"]),
-        ("optimizer", before.opt_state, after.opt_state),
-      ]
-    }
     others = [run(case, count, steps)[1:] for count in devices[1:]]
-    found[case] = {"apart": max(apart(one, list(o)) for o in others), "moved": moved}
+    found[case] = {
+      "apart": max(apart(one, list(o)) for o in others),
+      "moved": moved(before, one[0]),
+    }
   print(json.dumps(found))
 
 
 if __name__ == "__main__":
-  main(*map(int, sys.argv[1:]))
+  main(sys.argv[1], *map(int, sys.argv[2:]))

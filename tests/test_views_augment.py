@@ -314,9 +314,15 @@ def test_images_without_meaning_are_refused(name):
     recipe(KEY, jnp.zeros(shape, dtype), jnp.arange(2))
 
 
-def test_views_are_drawn_of_a_sequence_and_groups_agree():
-  with pytest.raises(UserError, match="draw_views takes a sequence of recipes, one per view, not"):
-    views.draw_views(EVERYTHING, KEY, jnp.zeros((2, 8, 8, 3)), jnp.arange(2))
+def test_one_recipe_stands_for_two_views(examples):
+  images, index = examples
+  both = views.draw_views(JITTED, KEY, images, index)
+  np.testing.assert_array_equal(both, views.draw_views((JITTED, JITTED), KEY, images, index))
+
+
+def test_no_recipe_is_refused_and_groups_agree():
+  with pytest.raises(UserError, match="draw_views takes a recipe, or a tuple of one per view, not"):
+    views.draw_views((), KEY, jnp.zeros((2, 8, 8, 3)), jnp.arange(2))
   with pytest.raises(UserError, match="multi_crop: sizes, counts and areas say one thing each"):
     views.multi_crop((32, 16, 8))
 

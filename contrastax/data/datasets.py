@@ -1,4 +1,4 @@
-"""Data sets by name: `digits`, `npz:PATH`, `tfds:NAME`, `made:HxWxC`."""
+"""Data sets by name: `digits`, `npz:PATH`, `tfds:NAME`, `made:HxWxC`, `words:` before any."""
 
 from __future__ import annotations
 
@@ -37,12 +37,16 @@ def load(name: str) -> Dataset:
     read without TensorFlow.
   `made:HxWxC`: 240 images of that shape, made in memory, to see a config work: four classes,
     each bright in a quarter of its own, in noise.
+  `words:NAME`: the data set of that name with `text`, [n, length] uint8: the name of each
+    example's class in UTF-8, 0 after its end.
 
   Raises UserError for a name or a file that is not one of these.
   """
   kind, _, place = name.partition(":")
   if name == "digits":
     return _digits()
+  if kind == "words" and place:
+    return _with_words(load(place))
   if kind in ("npz", "tfds", "made") and place:
     return {"npz": _npz, "tfds": _tfds, "made": _made}[kind](place)
   raise UserError(f"no data set {name!r}; there are: digits, npz:PATH, tfds:NAME, made:HxWxC")
@@ -71,6 +75,17 @@ def _digits():
   image = np.round(digits.images * (255 / 16)).astype(np.uint8)[..., None]
   arrays = {"image": image, "label": digits.target.astype(np.int32)}
   return _split(arrays, 500, tuple("0123456789"))
+
+
+def _with_words(dataset):
+  if not dataset.classes:
+    raise UserError("words: the data have no labels, so no class words")
+  words = [name.encode() for name in dataset.classes]
+  table = np.zeros((len(words), max(map(len, words))), np.uint8)
+  for row, word in zip(table, words, strict=True):
+    row[: len(word)] = np.frombuffer(word, np.uint8)
+  train, test = ({**part, "text": table[part["label"]]} for part in dataset[:2])
+  return Dataset(train, test, dataset.classes)
 
 
 def _made(shape):

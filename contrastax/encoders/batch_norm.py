@@ -22,23 +22,25 @@ class BatchNorm(nnx.Module):
   about the mean: as E[x²] − E[x]² it cancels in float32 where the mean is large. All of this is
   in float32 at least; y has `dtype`, by default that of x and the parameters together.
 
-  groups: of n examples, each n/groups in a row are normalised by their own statistics, and the
-  running ones follow the groups' mean. See `in_groups`.
+  affine: whether there are a scale and a bias. groups: of n examples, each n/groups in a row are
+  normalised by their own statistics, and the running ones follow the groups' mean. See
+  `in_groups`.
   """
 
   def __init__(
-    self, width: int, rngs: nnx.Rngs, *, groups: int = 1, dtype=None, scale_init=nnx.initializers.ones
+    self, width: int, rngs: nnx.Rngs, *, groups: int = 1, dtype=None, affine: bool = True,
+    scale_init=nnx.initializers.ones,
   ):  # fmt: skip
-    self.scale = nnx.Param(scale_init(rngs.params(), (width,)))
-    self.bias = nnx.Param(nnx.initializers.zeros(rngs.params(), (width,)))
+    self.scale = nnx.Param(scale_init(rngs.params(), (width,))) if affine else None
+    self.bias = nnx.Param(nnx.initializers.zeros(rngs.params(), (width,))) if affine else None
     self.mean = nnx.BatchStat(jnp.zeros(width))
     self.var = nnx.BatchStat(jnp.ones(width))
     self.groups, self.dtype = groups, dtype
     self.use_running_average = False  # what `train()` and `eval()` set
 
   def __call__(self, x):
-    scale, bias = self.scale[...], self.bias[...]
-    wide = jnp.promote_types(jnp.promote_types(x.dtype, scale.dtype), jnp.float32)
+    scale, bias = (1, 0) if self.scale is None else (self.scale[...], self.bias[...])
+    wide = jnp.promote_types(jnp.result_type(x, scale), jnp.float32)
     y = x.astype(wide)
     if self.use_running_average:
       mean, var = self.mean[...], self.var[...]

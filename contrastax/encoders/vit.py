@@ -65,6 +65,7 @@ class Attention(nnx.Module):
   """Multi-head self-attention: softmax(q kᵀ / √(width/heads)) v per head.
 
   The softmax is in float32 at least; in float64 too, where `jax.nn.dot_product_attention` is not.
+  seen: [n, t] bool, the tokens that are attended to; all by default.
   """
 
   def __init__(self, width, heads, dtype, rngs):
@@ -72,12 +73,15 @@ class Attention(nnx.Module):
     self.proj = nnx.Linear(width, width, kernel_init=XAVIER, dtype=dtype, rngs=rngs)
     self.heads = heads
 
-  def __call__(self, x):
+  def __call__(self, x, seen=None):
     n, t, width = x.shape
     q, k, v = jnp.moveaxis(self.qkv(x).reshape(n, t, 3, self.heads, -1), 2, 0)
     wide = jnp.promote_types(q.dtype, jnp.float32)
     logits = jnp.einsum("nihd,njhd->nhij", q, k, preferred_element_type=wide)
-    weights = jax.nn.softmax(logits / math.sqrt(width // self.heads)).astype(q.dtype)
+    logits = logits / math.sqrt(width // self.heads)
+    if seen is not None:
+      logits = jnp.where(seen[:, None, None], logits, jnp.finfo(wide).min)
+    weights = jax.nn.softmax(logits).astype(q.dtype)
     return self.proj(jnp.einsum("nhij,njhd->nihd", weights, v).reshape(n, t, width))
 
 
@@ -101,8 +105,8 @@ class Block(nnx.Module):
     self.norm2 = nnx.LayerNorm(width, epsilon=1e-6, use_fast_variance=False, rngs=rngs)
     self.mlp = Feedforward(width, dtype, rngs)
 
-  def __call__(self, x):
-    x = x + self.attn(self.norm1(x))
+  def __call__(self, x, seen=None):
+    x = x + self.attn(self.norm1(x), seen)
     return x + self.mlp(self.norm2(x))
 
 

@@ -1,3 +1,22 @@
-"""Methods: how views, encoder, negatives and loss make one training objective."""
+"""Methods: how views, encoder, negatives and loss make one training objective.
 
+All views of one size pass an encoder in one BatchNorm batch, whose statistics are of the global
+batch; `bn_groups` of an encoder divides it. Methods with a momentum keep the moving average of
+their networks in `state["target"]`.
+"""
+
+from contrastax.methods.barlow_twins import BarlowTwins as BarlowTwins
+from contrastax.methods.byol import BYOL as BYOL
+from contrastax.methods.clip import Clip as Clip
+from contrastax.methods.dino import DINO as DINO
+from contrastax.methods.i_mix import IMix as IMix
+from contrastax.methods.moco import MoCo as MoCo
+from contrastax.methods.moco_v3 import MoCoV3 as MoCoV3
+from contrastax.methods.multiview import Multiview as Multiview
+from contrastax.methods.nnclr import NNCLR as NNCLR
 from contrastax.methods.simclr import SimCLR as SimCLR
+from contrastax.methods.simsiam import SimSiam as SimSiam
+from contrastax.methods.sup_con import SupCon as SupCon
+from contrastax.methods.swav import SwAV as SwAV
+from contrastax.methods.vicreg import VICReg as VICReg
+from contrastax.methods.w_mse import WMSE as WMSE

@@ -1,8 +1,8 @@
 """What all contrastive methods share: from anchors and keys to the objective.
 
-A method states its parts as fields (`encoder`, `projection`, `views`, `negatives`,
-`relation`, `score`, `temperature`, `loss`, `examples`, `plan`) and `embed`; these two functions
-are its `init` and `objective`.
+A method states its parts as fields (its networks, `views`, `negatives`, `relation`, `score`,
+`temperature`, `loss`, `examples`, `plan`) and `embed`; these two functions are its `init` and
+`objective`.
 """
 
 from __future__ import annotations
@@ -10,27 +10,21 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from contrastax.core import named
+from contrastax.core import Group, join, named
 from contrastax.evaluation import embedding_std
 from contrastax.losses.family import STATS
+from contrastax.methods import networks
 
 
 def init(method, key, batch):
   """Parameters and state, one entry per part."""
-  images = method.views(named(key, "views"), batch["image"], batch["index"])
-  encoder, encoder_state = method.encoder.init(named(key, "encoder"), images)
-  features, _ = jax.eval_shape(
-    lambda: method.encoder.apply(encoder, encoder_state, images, key=key, train=True)
-  )
-  projection, projection_state = method.projection.init(named(key, "projection"), features)
-  temperature, temperature_state = method.temperature.init(method.examples)
-  params = {"encoder": encoder, "projection": projection, "temperature": temperature}
-  state = {
-    "encoder": encoder_state,
-    "projection": projection_state,
-    "temperature": temperature_state,
-    "loss": method.loss.init(method.examples) if hasattr(method.loss, "init") else (),
-  }
+  return complete(method, *networks.init(method, key, batch), batch, key)
+
+
+def complete(method, params, state, batch, key):
+  """Those of the networks, and what else `embed` reads, given: the entries of the other parts."""
+  params["temperature"], state["temperature"] = method.temperature.init(method.examples)
+  state["loss"] = method.loss.init(method.examples) if hasattr(method.loss, "init") else ()
   _, keys, *_ = jax.eval_shape(method.embed, params, state, batch, key)
   params["score"] = method.score.init(named(key, "score"), keys.vectors.shape[-1])
   state["negatives"] = method.negatives.init(named(key, "negatives"), keys)
@@ -86,10 +80,17 @@ def objective(method, params, state, batch, key):
   return method.temperature.weigh(value, taus).mean(), (state, metrics)
 
 
-def side(batch, view, dtype):
-  """What a vector of view number `view` of a batch's examples carries, as a key or an anchor."""
+def groups_of(batch, vectors, views):
+  """One group of all vectors, [n, d] for each of `views`, with what each of them carries.
+
+  views: the number of each view, by which `same_example` tells a vector from its positives.
+  """
   index = batch["index"]
-  one = jnp.ones(index.shape, dtype)
+  one = jnp.ones(index.shape, vectors[0].dtype)
   carried = {"label": batch["label"]} if "label" in batch else {}
-  places = {"index": index, "view": jnp.full_like(index, view)}
-  return {**places, **carried, "as_positive": one, "as_negative": 0 * one}
+  sides = [
+    {"index": index, "view": jnp.full_like(index, view), **carried,
+     "as_positive": one, "as_negative": 0 * one}
+    for view in views
+  ]  # fmt: skip
+  return Group(jnp.concatenate(vectors), join(*sides))

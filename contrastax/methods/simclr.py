@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import ClassVar
 
-import jax.numpy as jnp
-
-from contrastax.core import Embedded, Encoder, Group, Negatives, Score, Temperature, join, named
+from contrastax.core import Embedded, Encoder, Negatives, Score, Temperature
 from contrastax.losses.groups import info_nce
-from contrastax.methods import contrast
+from contrastax.methods import contrast, networks
 from contrastax.negatives import in_batch
 from contrastax.pairwise import Plan, cosine
 from contrastax.positives import Relation, same_example
 from contrastax.temperatures import fixed
+from contrastax.views import draw_views
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,18 +24,19 @@ class SimCLR:
     h = f(x̃),  z = g(h)            encoder and projection head, on all 2n at once
     L = mean over the 2n of NT-Xent(z; τ)
 
-  Both views pass in one BatchNorm batch, whose statistics are those of the global batch.
-  The paper's: τ = 0.5 (CIFAR-10) or 0.1 (ImageNet), LARS, batch 256 to 8,192.
+  The paper's: τ = 0.5 (CIFAR-10) or 0.1 (ImageNet), LARS, batch 256 to 8,192. With more views
+  than two, each has all the others as positives.
 
-  Fields: `encoder` f, what remains after training; `projection` g; `views(key, images,
-  index) -> images`, a random view of each example; `examples`, the size of the data set,
-  for parts that keep a state per example; `loss`, any of `contrastax.losses.groups`; `plan`, how
-  its pairs are evaluated: on several devices `Plan(mesh=mesh)`.
+  Fields: `encoder` f, what remains after training; `projection` g; `views`, a recipe
+  `(key, images, index) -> images`, or a tuple of recipes, one per view; `examples`, the size of
+  the data set, for parts that keep a state per example; `loss`, any of
+  `contrastax.losses.groups`; `plan`, how its pairs are evaluated: on several devices
+  `Plan(mesh=mesh)`.
   """
 
   encoder: Encoder
   projection: Encoder
-  views: Callable
+  views: Callable | tuple[Callable, ...]
   temperature: Temperature = fixed(0.5)
   loss: Callable = info_nce
   negatives: Negatives = in_batch()
@@ -44,21 +45,14 @@ class SimCLR:
   examples: int = 0
   plan: Plan = Plan()
 
+  trained: ClassVar = ("encoder", "projection")
+  averaged: ClassVar = ()
   init = contrast.init
   objective = contrast.objective
+  advance = networks.stay
 
   def embed(self, params, state, batch, key):
-    views = [self.views(named(key, f"view {v}"), batch["image"], batch["index"]) for v in range(2)]
-    h, encoder_state = self.encoder.apply(
-      params["encoder"], state["encoder"], jnp.concatenate(views), key=named(key, "f"), train=True
-    )
-    z, projection_state = self.projection.apply(
-      params["projection"], state["projection"], h, key=named(key, "g"), train=True
-    )
-    sides = [contrast.side(batch, v, z.dtype) for v in range(2)]
-    both = Group(z, join(*sides))
-    state = {**state, "encoder": encoder_state, "projection": projection_state}
+    x = draw_views(self.views, key, batch["image"], batch["index"])
+    z, state = networks.forward(self, self.trained, params, state, x, key)
+    both = contrast.groups_of(batch, z, range(len(z)))
     return Embedded(both, both, state, same_set=True)
-
-  def advance(self, params, state, step):
-    return state

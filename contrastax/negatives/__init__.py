@@ -1,5 +1,7 @@
 """Negatives: sources of candidates, joined by `+`, and selections among them."""
 
+from contrastax.negatives.queue import entries as entries
+from contrastax.negatives.queue import queue as queue
 from contrastax.negatives.selection import hardest as hardest
 from contrastax.negatives.shuffles import shuffles as shuffles
 from contrastax.negatives.sources import NegativeSource as NegativeSource

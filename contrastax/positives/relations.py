@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from contrastax.core import Pairs
+import jax.numpy as jnp
+
+from contrastax.core import Pairs, UserError
 
 
 class Relation:
@@ -49,6 +51,39 @@ class same_label(Relation):
   """
 
   def __call__(self, a, c, similarity):
+    if "label" not in a:
+      raise UserError("same_label needs labels, and the data have none; take same_example")
     itself = (a["index"] == c["index"]) & (a["view"] == c["view"])
     same = a["label"] == c["label"]
     return Pairs(same & ~itself, ~same)
+
+
+@dataclasses.dataclass(frozen=True)
+class other_view(Relation):
+  """A filter: only vectors of another view than the anchor's count, as either (MoCo v3; CLIP).
+
+  What has no view, −1, is in another than any.
+  """
+
+  def __call__(self, a, c, similarity):
+    other = a["view"] != c["view"]
+    return Pairs(other, other)
+
+
+@dataclasses.dataclass(frozen=True)
+class virtual_labels(Relation):
+  """Soft positives of mixed anchors: what share of each example an anchor is made of.
+
+    w⁺_ij = λ_i [j is i's example] + (1 − λ_i) [j is i's partner],   w⁻_ij = 1 − w⁺_ij
+
+  The anchors' side has `partner`, the index of the example that is mixed into each, and
+  `share`, λ. Vectors of these two from another step, as in a queue, are neither. i-Mix: Lee et
+  al. 2021, arXiv 2010.08887, eq. 4.
+  """
+
+  def __call__(self, a, c, similarity):
+    share = a["share"]
+    own, partner = (a[name] == c["index"] for name in ("index", "partner"))
+    positive = own * share + partner * (1 - share)
+    older = (own | partner) & (c["view"] < 0)
+    return Pairs(positive, jnp.where(older, 0, 1 - positive))

@@ -48,6 +48,7 @@ def train(
     if value < 1:
       raise UserError(f"{name} must be at least 1, not {value}")
   workdir = pathlib.Path(workdir)
+  workdir.mkdir(parents=True, exist_ok=True)
   with contextlib.closing(Checkpoints(workdir / "checkpoints")) as checkpoints:
     state = init(method, optimizer, source.batch(0), seed=seed, mesh=mesh)
     restored = checkpoints.newest_intact(tidy=True)

@@ -14,18 +14,27 @@ import optax
 
 from contrastax.core import UserError
 
-RULES = ((r"(^|/)kernel$", "decay"), (r"(^|/)(bias|scale|cls_token|pos_embed)$", "no decay"))
+RULES = (
+  (r"(^|/)kernel$", "decay"),
+  (r"(^|/)(bias|scale|log_scale|cls_token|pos_embed|tokens)$", "no decay"),
+)
 
 
 def sgd(
   *, steps: int, learning_rate: float, warmup: int = 0, momentum: float = 0.9,
-  weight_decay: float = 0.0, rules=RULES,
+  weight_decay: float = 0.0, rules=RULES, constant: str = "",
 ) -> optax.GradientTransformation:  # fmt: skip
-  """SGD with momentum; weight decay is added to the gradient (as PyTorch's SGD)."""
-  return optax.chain(
-    optax.add_decayed_weights(weight_decay, _decays(rules)),
-    optax.sgd(_schedule(steps, learning_rate, warmup), momentum),
-  )
+  """SGD with momentum; weight decay is added to the gradient (as PyTorch's SGD).
+
+  constant: a regular expression, searched in the parameters' paths; those it is found in keep
+  `learning_rate` throughout, such as `^predictor/` in SimSiam (arXiv 2011.10566, §4.2).
+  """
+  schedule = _schedule(steps, learning_rate, warmup)
+  step = optax.sgd(schedule, momentum)
+  if constant:
+    steady = optax.sgd(learning_rate, momentum)
+    step = optax.partition({True: steady, False: step}, _found(constant))
+  return optax.chain(optax.add_decayed_weights(weight_decay, _decays(rules)), step)
 
 
 def adamw(
@@ -78,7 +87,7 @@ def _decays(rules):
       raise UserError(f"optimizer rule {pattern!r}: {rule!r} is neither 'decay' nor 'no decay'")
 
   def decays(path, _):
-    name = "/".join(str(getattr(entry, "key", getattr(entry, "idx", entry))) for entry in path)
+    name = _name(path)
     for pattern, rule in rules:
       if re.search(pattern, name):
         return rule == "decay"
@@ -88,3 +97,23 @@ def _decays(rules):
     )
 
   return lambda params: jax.tree_util.tree_map_with_path(decays, params)
+
+
+def _found(pattern):
+  """params -> a tree of whether the pattern is found in each path; refuses one found in none."""
+
+  def labels(params):
+    found = jax.tree_util.tree_map_with_path(
+      lambda path, _: bool(re.search(pattern, _name(path))), params
+    )
+    if not any(jax.tree.leaves(found)):
+      raise UserError(
+        f"constant={pattern!r} is found in no parameter's path, such as encoder/kernel"
+      )
+    return found
+
+  return labels
+
+
+def _name(path):
+  return "/".join(str(getattr(entry, "key", getattr(entry, "idx", entry))) for entry in path)

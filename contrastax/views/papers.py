@@ -122,10 +122,12 @@ def grey(
 def draw_views(recipes, key, images, index):
   """A list of views, view v by `recipes[v]`; its key is folded from `key` and v.
 
-  `(recipe,) * v` gives v views of one recipe. Views are [n, h, w, c], each of its recipe's size.
+  One recipe, not in a tuple, stands for two views. Views are [n, h, w, c], each of its
+  recipe's size.
   """
-  if callable(recipes) or not recipes:
-    raise UserError(f"draw_views takes a sequence of recipes, one per view, not {recipes!r}")
+  if not recipes:
+    raise UserError(f"draw_views takes a recipe, or a tuple of one per view, not {recipes!r}")
+  recipes = (recipes, recipes) if callable(recipes) else recipes
   return [recipe(named(key, f"view {v}"), images, index) for v, recipe in enumerate(recipes)]
 
 

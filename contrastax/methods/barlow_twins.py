@@ -1,0 +1,42 @@
+"""Barlow Twins: the dimensions of two views correlate each with itself and with no other."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import ClassVar
+
+from contrastax import losses
+from contrastax.core import Encoder
+from contrastax.methods import networks
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BarlowTwins:
+  """Barlow Twins (Zbontar et al. 2021, arXiv 2103.03230, Algorithm 1).
+
+    z₁, z₂ = g(f(x₁)), g(f(x₂))
+    L = Σ_k (C_kk − 1)² + λ Σ_{k ≠ l} C_kl²,   C the cross-correlation of z₁ and z₂ over the batch
+
+  The paper's: λ = 0.0051, g of three layers of 8,192, LARS, batch 2,048; its code multiplies
+  the rate of weights by 0.2 and of biases by 0.0048 per 256 images. See `losses.barlow_twins`.
+
+  Fields: `encoder` f, `projection` g; `views`, a recipe, or a tuple of two;
+  `redundancy_weight` λ.
+  """
+
+  encoder: Encoder
+  projection: Encoder
+  views: Callable | tuple[Callable, Callable]
+  redundancy_weight: float = 0.0051
+
+  trained: ClassVar = ("encoder", "projection")
+  averaged: ClassVar = ()
+  init = networks.init
+  advance = networks.stay
+
+  def objective(self, params, state, batch, key):
+    x = networks.two_views(self, batch, key)
+    (z1, z2), state = networks.forward(self, self.trained, params, state, x, key)
+    loss = losses.barlow_twins(z1, z2, redundancy_weight=self.redundancy_weight)
+    return loss, (state, networks.summary(loss, z1, z2))

@@ -1,0 +1,74 @@
+"""DINO: the student's distribution of a view follows the teacher's of another."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import ClassVar
+
+import jax.numpy as jnp
+
+from contrastax import schedules
+from contrastax.core import Encoder
+from contrastax.losses import self_distillation
+from contrastax.methods import networks
+from contrastax.views import draw_views
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DINO:
+  """DINO (Caron et al. 2021, arXiv 2104.14294, Algorithm 1).
+
+    s_a = student(x_a) for all views;   t_a = teacher(x_a) for the first two, without gradient
+    L = mean over examples, a and b ≠ a of −Σ_k softmax_k((t_a − c)/τ_t) log softmax_k(s_b/τ_s)
+    c ← m_c c + (1 − m_c) mean t;   teacher ← m teacher + (1 − m) student
+
+  The paper's: 65,536 prototypes behind a bottleneck of 256 dimensions, τ_s = 0.1, τ_t from 0.04
+  to 0.07 in 30 epochs, m_c = 0.9, m from 0.996 to 1 by `schedules.cosine`, prototypes frozen for
+  the first epoch, two large views and eight small ones, AdamW. It evaluates the teacher, this
+  library's reports the student's encoder, `params["encoder"]`; the teacher's is
+  `state["target"]["params"]["encoder"]`.
+
+  Fields: `encoder`, `projection`; `prototypes`, as `encoders.prototypes` gives them; `views`, a
+  recipe for two views or a tuple of recipes, the first two of one size; `momentum` m and
+  `teacher_temperature` τ_t, numbers or schedules; `student_temperature` τ_s;
+  `center_momentum` m_c; `frozen_steps`, for which prototypes are not trained.
+  """
+
+  encoder: Encoder
+  projection: Encoder
+  prototypes: Encoder
+  views: Callable | tuple[Callable, ...]
+  momentum: float | Callable = 0.996
+  student_temperature: float = 0.1
+  teacher_temperature: float | Callable = 0.04
+  center_momentum: float = 0.9
+  frozen_steps: int = 0
+
+  trained: ClassVar = ("encoder", "projection", "prototypes")
+  averaged: ClassVar = ("encoder", "projection", "prototypes")
+
+  def init(self, key, batch):
+    params, state = networks.init(self, key, batch)
+    center = jnp.zeros(len(params["prototypes"]["kernel"]))
+    return params, {**state, "center": center, "step": jnp.int32(0)}
+
+  def objective(self, params, state, batch, key):
+    x = draw_views(self.views, key, batch["image"], batch["index"])
+    params = networks.freeze(params, "prototypes", state["step"] < self.frozen_steps)
+    student, state = networks.forward(self, self.trained, params, state, x, key)
+    teacher, state = networks.targets(self, state, x[:2], key)
+    teacher = jnp.stack(teacher)
+    loss = self_distillation(
+      jnp.stack(student),
+      teacher,
+      center=state["center"],
+      temperature=self.student_temperature,
+      teacher_temperature=schedules.at(self.teacher_temperature, state["step"]),
+    ).mean()
+    center = networks.ema(state["center"], teacher.mean((0, 1)), self.center_momentum)
+    metrics = networks.summary(loss, student[0], teacher[1])
+    return loss, ({**state, "center": center}, metrics)
+
+  def advance(self, params, state, step):
+    return {**networks.follow(self, params, state, step), "step": step + 1}

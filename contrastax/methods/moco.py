@@ -1,0 +1,59 @@
+"""MoCo: a query meets its key, and a queue of older ones, all from a slowly moving encoder."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import ClassVar
+
+from contrastax.core import Embedded, Encoder, Negatives, Score, Temperature
+from contrastax.losses.groups import info_nce
+from contrastax.methods import contrast, networks
+from contrastax.negatives import queue
+from contrastax.pairwise import Plan, cosine
+from contrastax.positives import Relation, same_example
+from contrastax.temperatures import fixed
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MoCo:
+  """MoCo (He et al. 2020, arXiv 1911.05722, Algorithm 1; v2: Chen et al. 2020, arXiv 2003.04297).
+
+    q = g(f(t(x))),  k = g'(f'(t'(x)))          k without gradient
+    L = mean over i of −log( e^{q·k/τ} / (e^{q·k/τ} + Σ_queue e^{q·k⁻/τ}) )
+    θ' ← m θ' + (1 − m) θ;   k joins the queue, the oldest leave it
+
+  The paper's: 65,536 keys, m = 0.999. v1: τ = 0.07 and a linear `projection`; v2: τ = 0.2, one
+  hidden layer, and the views of `views.moco_v2`. Their ShuffleBN is `bn_groups` of the encoder.
+
+  With `negatives=in_batch() + queue(n)` the other keys of the batch are negatives as well. The
+  keys of the anchor's own example in the queue are left out by `same_example`; MoCo's code
+  counts them as negatives, which matters where the queue is not small beside the data.
+
+  momentum: m, a number or a schedule. For the other fields see `SimCLR`.
+  """
+
+  encoder: Encoder
+  projection: Encoder
+  views: Callable | tuple[Callable, Callable]
+  momentum: float | Callable = 0.999
+  temperature: Temperature = fixed(0.2)
+  loss: Callable = info_nce
+  negatives: Negatives = queue(65536)
+  relation: Relation = same_example()
+  score: Score = cosine()
+  examples: int = 0
+  plan: Plan = Plan()
+
+  trained: ClassVar = ("encoder", "projection")
+  averaged: ClassVar = ("encoder", "projection")
+  init = contrast.init
+  objective = contrast.objective
+  advance = networks.follow
+
+  def embed(self, params, state, batch, key):
+    of_query, of_key = networks.two_views(self, batch, key)
+    q, state = networks.forward(self, self.trained, params, state, [of_query], key)
+    k, state = networks.targets(self, state, [of_key], key)
+    anchors, keys = contrast.groups_of(batch, q, [0]), contrast.groups_of(batch, k, [1])
+    return Embedded(anchors, keys, state, same_set=False)

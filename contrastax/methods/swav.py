@@ -1,0 +1,100 @@
+"""SwAV: each view predicts the cluster assignments of the others."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from contrastax.core import Encoder, UserError
+from contrastax.losses import sinkhorn, swapped_prediction
+from contrastax.methods import networks
+from contrastax.pairwise import unit
+from contrastax.views import draw_views
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SwAV:
+  """SwAV (Caron et al. 2020, arXiv 2006.09882, Algorithm 1).
+
+    z_a = g(f(x_a)),  s_a = cos(z_a, prototypes)      for all views a
+    q_a = Sinkhorn(s_a / ε), over the batch and, once full, a queue of older z_a    a = 1, 2
+    L = mean over examples, a and b ≠ a of −Σ_k q_ak log softmax_k(s_b / τ)
+
+  The paper's: 3,000 prototypes, ε = 0.05, three iterations, τ = 0.1, two large views and six
+  small ones (`views.multi_crop`), prototypes frozen for the first epoch, and for batches of 256
+  a queue of 3,840 from epoch 15 on. Assignments are of the first two views.
+
+  Fields: `encoder` f, `projection` g; `prototypes`, as `encoders.prototypes` gives them; `views`,
+  a recipe for two views or a tuple of recipes, the first two of one size; `epsilon` ε,
+  `iterations`, `softmax_temperature` τ; `frozen_steps`, for which prototypes are not trained;
+  `queue_size`, of older examples, a multiple of the batch or 0; `queue_from`, the step from
+  which they count.
+  """
+
+  encoder: Encoder
+  projection: Encoder
+  prototypes: Encoder
+  views: Callable | tuple[Callable, ...]
+  epsilon: float = 0.05
+  iterations: int = 3
+  softmax_temperature: float = 0.1
+  frozen_steps: int = 0
+  queue_size: int = 0
+  queue_from: int = 0
+
+  trained: ClassVar = ("encoder", "projection", "prototypes")
+  averaged: ClassVar = ()
+
+  def init(self, key, batch):
+    params, state = networks.init(self, key, batch)
+    n = len(batch["index"])
+    if self.queue_size % n:
+      raise UserError(
+        f"SwAV's queue of {self.queue_size:,} examples is not a multiple of the batch of {n:,}"
+      )
+    older = jnp.zeros((2, self.queue_size, params["prototypes"]["kernel"].shape[1]))
+    return params, {**state, "queue": older, "step": jnp.int32(0)}
+
+  def objective(self, params, state, batch, key):
+    x = draw_views(self.views, key, batch["image"], batch["index"])
+    z, state = networks.forward(self, ("encoder", "projection"), params, state, x, key)
+    params = networks.freeze(params, "prototypes", state["step"] < self.frozen_steps)
+    scores, state = networks.forward(self, ("prototypes",), params, state, z, key)
+    assignments, queue = self._assign(params, state, z[:2], scores[:2])
+    loss = swapped_prediction(
+      jnp.stack(scores), assignments, temperature=self.softmax_temperature
+    ).mean()
+    # The perplexity of the mean assignment: how many prototypes are in use.
+    share = assignments.mean((0, 1))
+    used = jnp.exp(-(share * jnp.log(jnp.maximum(share, 1e-30))).sum())
+    metrics = {**networks.summary(loss, z[0], z[1]), "prototypes_used": used}
+    return loss, ({**state, "queue": queue}, metrics)
+
+  def advance(self, params, state, step):
+    return {**state, "step": step + 1}
+
+  def _assign(self, params, state, zs, scores):
+    """(assignments [2, n, K] of the first two views, the queue after this step)."""
+    older, n = state["queue"], len(zs[0])
+
+    def among(scores, more):
+      together = jnp.concatenate([scores, more])
+      return sinkhorn(together, epsilon=self.epsilon, iterations=self.iterations)[:n]
+
+    def with_queue():
+      more = [self.prototypes.apply(params["prototypes"], (), z, train=True)[0] for z in older]
+      return jnp.stack([among(*pair) for pair in zip(scores, more, strict=True)])
+
+    def alone():
+      return jnp.stack([among(s, s[:0]) for s in scores])
+
+    if not self.queue_size:
+      return alone(), older
+    since = max(self.queue_from, self.queue_size // n)
+    kept = jax.lax.stop_gradient(jnp.stack([unit(z) for z in zs]))
+    kept = jnp.concatenate([kept.astype(older.dtype), older[:, :-n]], 1)
+    return jax.lax.cond(state["step"] >= since, with_queue, alone), kept

@@ -1,0 +1,63 @@
+"""A temperature that is learned with the encoder."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+
+from contrastax.core import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class learned:
+  """One temperature for all anchors, learned as the logarithm of its inverse: τ = e^−s.
+
+  CLIP's (Radford et al. 2021, arXiv 2103.00020, §2.5), which begins at 0.07 and keeps e^s at
+  most 100. CLIP cuts s after every step. Here s is cut where it is read, and a gradient that
+  would push it further out is dropped while one that leads back passes: the same but for what
+  an optimiser's momentum adds.
+
+  temperature: where it begins. smallest, largest: bounds of τ.
+  """
+
+  temperature: float = 0.07
+  smallest: float = 0.01
+  largest: float = math.inf
+
+  def __post_init__(self):
+    if not 0 < self.smallest <= self.temperature <= self.largest:
+      raise UserError(
+        "a learned temperature needs 0 < smallest <= temperature <= largest, not "
+        f"{self.smallest}, {self.temperature} and {self.largest}"
+      )
+
+  def init(self, size):
+    return {"log_scale": jnp.asarray(-math.log(self.temperature), jnp.result_type(float))}, ()
+
+  def value(self, params, state, side):
+    return jnp.exp(-_within(params["log_scale"], -math.log(self.largest), -math.log(self.smallest)))
+
+  def weigh(self, value, temperature):
+    return value
+
+  def advance(self, state, side, temperature, stats):
+    return state
+
+
+@jax.custom_vjp
+def _within(x, low, high):
+  return jnp.clip(x, low, high)
+
+
+def _forward(x, low, high):
+  return _within(x, low, high), (x, low, high)
+
+
+def _backward(bounds, g):
+  x, low, high = bounds
+  outwards = ((x >= high) & (g < 0)) | ((x <= low) & (g > 0))  # a step is against the gradient
+  return jnp.where(outwards, 0, g), None, None
+
+
+_within.defvjp(_forward, _backward)

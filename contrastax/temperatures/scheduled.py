@@ -1,0 +1,30 @@
+"""A temperature that follows a schedule of the step."""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax.numpy as jnp
+
+from contrastax import schedules
+
+
+@dataclasses.dataclass(frozen=True)
+class scheduled:
+  """τ = schedule(step), for all anchors; `schedule` as of optax or `contrastax.schedules`, above 0.
+
+  Its state is the number of steps made, so a resumed run goes on where it was.
+  """
+
+  schedule: Callable
+
+  def init(self, size):
+    return (), jnp.int32(0)
+
+  def value(self, params, state, side):
+    return schedules.at(self.schedule, state)
+
+  def weigh(self, value, temperature):
+    return value
+
+  def advance(self, state, side, temperature, stats):
+    return state + 1
