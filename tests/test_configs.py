@@ -7,15 +7,14 @@ import pathlib
 import numpy as np
 import pytest
 
-from contrastax import data
+from contrastax import data, methods
 from contrastax.training import make_mesh
 from experiments.build import build
 from experiments.run import main
 
-CONFIGS = sorted(
-  path.stem for path in (pathlib.Path(__file__).parent.parent / "configs").glob("*_simclr.py")
-)
-QUICK = ("cifar10_convnet_simclr",)
+ROOT = pathlib.Path(__file__).parent.parent
+CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem != "__init__")
+QUICK = ("cifar10_clip", "cifar10_convnet_simclr", "digits_dino", "digits_moco")
 
 
 def preset(name):
@@ -23,18 +22,23 @@ def preset(name):
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_its_preset_builds_and_its_own_data_have_the_same_shape(name):
+def test_its_preset_builds_and_has_the_keys_of_the_whole(name):
   parts = build(preset(name), make_mesh())
   assert parts.source.batch(0)["image"].shape[0] == preset(name).batch_size
   whole = importlib.import_module(f"configs.{name}").get_config()
   assert set(whole.to_dict()) == set(preset(name).to_dict())
 
 
+def test_every_method_has_a_config():
+  used = {preset(name).method.name for name in CONFIGS}
+  assert used == {name for name in vars(methods) if name[0].isupper()}
+
+
 @pytest.mark.parametrize(
   "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.full) for n in CONFIGS]
 )
 def test_its_preset_runs_to_the_end(name, tmp_path):
-  path = pathlib.Path(__file__).parent.parent / "configs" / f"{name}.py"
+  path = ROOT / "configs" / f"{name}.py"
   assert main(["run", f"--config={path}:runlocal", f"--workdir={tmp_path}/run"]) == 0
   summary = json.loads((tmp_path / "run" / "summary.json").read_text())
   assert set(summary["table"]) == {"raw", "untrained", "trained"}

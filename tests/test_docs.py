@@ -8,6 +8,8 @@ import re
 import numpy as np
 import pytest
 
+from contrastax import methods
+
 ROOT = pathlib.Path(__file__).parent.parent
 CATALOG = (ROOT / "docs" / "catalog.md").read_text(encoding="utf-8")
 DOCUMENTS = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
@@ -50,7 +52,9 @@ def run_the_code_of(page):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("page", ["choosing.md", "coming_from.md", "evaluation.md", "family.md"])
+@pytest.mark.parametrize(
+  "page", ["choosing.md", "coming_from.md", "evaluation.md", "family.md", "methods.md"]
+)
 def test_the_code_of_the_pages_runs(page):
   run_the_code_of(page)
 
@@ -61,6 +65,13 @@ def test_the_code_of_the_engine_page_runs():
   ours = names["losses"].nt_xent(images, texts, temperature=0.1)
   np.testing.assert_allclose(names["my_nt_xent"](images, texts, 0.1), ours, rtol=1e-5)
   assert np.isfinite(names["slope"])
+
+
+def test_every_method_has_its_row():
+  page = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+  assert set(re.findall(r"^\| `([A-Z]\w+)` \|.*`configs/", page, re.M)) == {
+    name for name in vars(methods) if name[0].isupper()
+  }
 
 
 def test_an_invented_name_would_be_found_out():

@@ -12,7 +12,6 @@ from contrastax import schedules
 from contrastax.core import Encoder
 from contrastax.losses import self_distillation
 from contrastax.methods import networks
-from contrastax.views import draw_views
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,7 +53,7 @@ class DINO:
     return params, {**state, "center": center, "step": jnp.int32(0)}
 
   def objective(self, params, state, batch, key):
-    x = draw_views(self.views, key, batch["image"], batch["index"])
+    x = networks.large_and_small_views(self, batch, key)
     params = networks.freeze(params, "prototypes", state["step"] < self.frozen_steps)
     student, state = networks.forward(self, self.trained, params, state, x, key)
     teacher, state = networks.targets(self, state, x[:2], key)

@@ -54,6 +54,18 @@ def two_views(method, batch, key):
   return views
 
 
+def large_and_small_views(method, batch, key):
+  """Views of each example, the first two of one size: those that targets are made of."""
+  views = draw_views(method.views, key, batch["image"], batch["index"])
+  sizes = [f"{h}×{w}" for _, h, w, _ in map(jnp.shape, views)]
+  if len(views) < 2 or sizes[0] != sizes[1]:
+    raise UserError(
+      f"{type(method).__name__} makes targets of its first two views, which are to be of one "
+      f"size, not {', '.join(sizes[:2])}; views.multi_crop gives them so"
+    )
+  return views
+
+
 def forward(method, names, params, state, xs, key):
   """Inputs xs, one per view, through the networks `names` in turn: (outputs, one per view; state).
 

@@ -13,7 +13,6 @@ from contrastax.core import Encoder, UserError
 from contrastax.losses import sinkhorn, swapped_prediction
 from contrastax.methods import networks
 from contrastax.pairwise import unit
-from contrastax.views import draw_views
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,7 +59,7 @@ class SwAV:
     return params, {**state, "queue": older, "step": jnp.int32(0)}
 
   def objective(self, params, state, batch, key):
-    x = draw_views(self.views, key, batch["image"], batch["index"])
+    x = networks.large_and_small_views(self, batch, key)
     z, state = networks.forward(self, ("encoder", "projection"), params, state, x, key)
     params = networks.freeze(params, "prototypes", state["step"] < self.frozen_steps)
     scores, state = networks.forward(self, ("prototypes",), params, state, z, key)

@@ -104,9 +104,22 @@ class Checkpoints:
   def restore(self, step: int, like, *, partial: bool = False):
     """The tree saved at `step`, with the shapes, types and shardings of `like`.
 
-    With `partial`, `like` may be a part of what was saved.
+    With `partial`, `like` may be a part of what was saved. Raises UserError where arrays of
+    other names or shapes were saved: those of another method, or of other settings.
     """
     like = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+    # Asked before: Orbax finds it in the midst of reading, and prints its threads' tracebacks.
+    saved = _shapes(self._orbax.metadata(self._directory / str(step)).item_metadata.tree)
+    wanted = _shapes(like)
+    names = [
+      n for n in (wanted if partial else {**saved, **wanted}) if saved.get(n) != wanted.get(n)
+    ]
+    if names:
+      there, here = (shapes.get(names[0], "nothing") for shapes in (saved, wanted))
+      raise UserError(
+        f"checkpoint {step} in {self._directory} is of another method or of other settings: "
+        f"{names[0]} is {there} there and {here} here; give another workdir"
+      )
     restore_args = ocp.checkpoint_utils.construct_restore_args(like)
     args = ocp.args.PyTreeRestore(item=like, restore_args=restore_args, partial_restore=partial)
     return self._orbax.restore(self._directory / str(step), args=args)
@@ -124,6 +137,16 @@ class Checkpoints:
       os.fsync(file.fileno())
     for step in self.steps()[self._keep - 1 :]:
       shutil.rmtree(self._directory / str(step))
+
+
+def _shapes(tree):
+  """{path: shape} of the arrays of a tree, named alike before and after it was saved."""
+
+  def name(entry):
+    return str(getattr(entry, "key", getattr(entry, "idx", getattr(entry, "name", entry))))
+
+  leaves = jax.tree_util.tree_leaves_with_path(tree)
+  return {"/".join(map(name, path)): tuple(leaf.shape) for path, leaf in leaves}
 
 
 def _files(path):
