@@ -14,7 +14,7 @@ from experiments.run import main
 
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem != "__init__")
-QUICK = ("cifar10_clip", "cifar10_convnet_simclr", "digits_dino", "digits_moco")
+QUICK = ("cifar10_clip", "digits_moco", "digits_swav")
 
 
 def preset(name):

@@ -1,8 +1,10 @@
 """Encoders: their size and shape, BatchNorm's arithmetic, and Flax modules made pure."""
 
+import functools
 import json
 import math
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,7 @@ from flax import errors, linen, nnx
 
 from contrastax.core import UserError
 from contrastax.encoders import convnet, from_linen, from_nnx, mlp, projection
+from contrastax.encoders.convnet import convolution
 
 KEY = jax.random.key(0)
 
@@ -500,3 +503,24 @@ def test_a_linen_module_without_a_mode():
     y, x @ np.asarray(params["kernel"]) + np.asarray(params["bias"]), rtol=1e-5, atol=1e-6
   )
   assert state == after == {}
+
+
+@pytest.mark.parametrize("size", [(8, 8), (7, 5), (2, 3), (1, 1)])
+def test_on_a_cpu_a_convolution_is_a_product_of_patches(float64, size):
+  """The same values and gradients as XLA's own convolution, at even and odd sizes."""
+  rng = np.random.default_rng(0)
+  x, kernel = (
+    jnp.asarray(rng.normal(size=(3, *size, 4))),
+    jnp.asarray(rng.normal(size=(3, 3, 4, 6))),
+  )
+
+  def value(convolve, *inputs):
+    return jnp.sin(
+      convolve(*inputs, (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    ).sum()
+
+  ours, xlas = (
+    jax.value_and_grad(functools.partial(value, convolve), (0, 1))(x, kernel)
+    for convolve in (convolution, jax.lax.conv_general_dilated)
+  )
+  chex.assert_trees_all_close(ours, xlas, rtol=1e-12, atol=1e-12)

@@ -45,8 +45,10 @@ class BatchNorm(nnx.Module):
     if self.use_running_average:
       mean, var = self.mean[...], self.var[...]
     else:
-      y = y.reshape(self.groups, -1, *x.shape[1:])
-      axes = tuple(range(1, y.ndim - 1))
+      # An axis of one group would make XLA's reductions on a CPU slow.
+      if self.groups > 1:
+        y = y.reshape(self.groups, -1, *x.shape[1:])
+      axes = tuple(range(self.groups > 1, y.ndim - 1))
       mean = y.mean(axes, keepdims=True)
       var = jnp.square(y - mean).mean(axes, keepdims=True)
       for running, now in ((self.mean, mean), (self.var, var)):

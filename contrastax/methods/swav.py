@@ -55,7 +55,8 @@ class SwAV:
       raise UserError(
         f"SwAV's queue of {self.queue_size:,} examples is not a multiple of the batch of {n:,}"
       )
-    older = jnp.zeros((2, self.queue_size, params["prototypes"]["kernel"].shape[1]))
+    d = params["prototypes"]["kernel"].shape[1]
+    older = jnp.zeros((2, self.queue_size, d)) if self.queue_size else ()
     return params, {**state, "queue": older, "step": jnp.int32(0)}
 
   def objective(self, params, state, batch, key):

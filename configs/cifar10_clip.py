@@ -1,0 +1,55 @@
+"""CLIP on CIFAR-10 and the words of its classes: images of ships meet the bytes of "ship".
+
+  python benchmarks/prepare_datasets.py cifar10                          # once
+  python -m experiments.run --config=configs/cifar10_clip.py             # the whole run
+  python -m experiments.run --config=configs/cifar10_clip.py:runlocal    # seconds, on made images
+
+200,000 pairs. Not run here in full. The form is the paper's (arXiv 2103.00020, figure 3): linear
+projections, a temperature learned from 0.07, AdamW. Views, encoder, rate and warm-up are those of
+configs/cifar10_convnet_simclr.py.
+
+Ten words name 50,000 images, so every image of a class is a positive of its word, as in UniCL (Yang
+et al. 2022, arXiv 2204.03610); with captions of their own the relation is `same_example`. The words
+are labels: compare its probes with those of SupCon, not of SimCLR.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config(arg: str = "") -> ConfigDict:
+  if arg not in ("", "runlocal"):
+    raise ValueError(f"no preset {arg!r}; there is: runlocal")
+  runlocal = arg == "runlocal"
+  config = ConfigDict()
+
+  config.data = "words:made:32x32x3" if runlocal else "words:tfds:cifar10"
+  config.validation = 0
+  config.batch_size = 16 if runlocal else 256
+  config.steps = 4 if runlocal else 782
+  config.seed = 0
+
+  config.method = {"name": "Clip", "inputs": ("image", "text")}
+  config.encoder = {"name": "convnet", "widths": (32, 64, 128)}
+  config.projection = {"name": "projection", "widths": (), "out": 64}
+  config.views = {"name": "simclr", "size": 32, "strength": 0.5, "blur": 0.0}
+  config.other_encoder = {"name": "text", "width": 64, "depth": 2, "heads": 4}
+  config.other_projection = {"name": "projection", "widths": (), "out": 64}
+  config.loss = {"name": "info_nce"}
+  config.temperature = {"name": "learned", "temperature": 0.07, "smallest": 0.01}
+  config.score = {"name": "cosine"}
+  config.negatives = ({"name": "in_batch"},)
+  config.relation = ({"name": "same_label"}, {"name": "other_view"})
+
+  config.optimizer = {
+    "name": "adamw",
+    "learning_rate": 2e-3,
+    "warmup": 1 if runlocal else 78,
+    "weight_decay": 1e-4,
+  }
+
+  config.online_probe = True  # a linear probe beside the encoder, to watch the run by
+  config.stop_on_collapse = True
+  config.log_every = 2 if runlocal else 20
+  config.eval_every = 4 if runlocal else 391
+  config.checkpoint_every = 4 if runlocal else 200
+  return config

@@ -1,0 +1,57 @@
+"""SimSiam on scikit-learn's handwritten digits: 600 steps, 151 s on two busy cores.
+
+  python -m experiments.run --config=configs/digits_simsiam.py            # the whole run
+  python -m experiments.run --config=configs/digits_simsiam.py:runlocal   # seconds, to see it work
+
+On 200 held-out training images (--config.validation=200) kNN and the linear probes with 1, 5 and
+all labels per class reach 0.970, 0.780, 0.915 and 0.975; in pixels 0.975, 0.609, 0.855 and 0.970,
+in the untrained encoder 0.925, 0.531, 0.806 and 0.960.
+
+The form is the paper's (arXiv 2011.10566): SGD, the predictor a bottleneck of a quarter of its
+input, whose rate does not fall; two layers of 128 before the projection's last in place of 2,048.
+Nothing was tuned.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config(arg: str = "") -> ConfigDict:
+  if arg not in ("", "runlocal"):
+    raise ValueError(f"no preset {arg!r}; there is: runlocal")
+  runlocal = arg == "runlocal"
+  config = ConfigDict()
+
+  config.data = "digits"
+  config.validation = 0  # so many training images held out, to judge on instead of the test images
+  config.batch_size = 256
+  config.steps = 20 if runlocal else 600
+  config.seed = 0
+
+  config.method = {"name": "SimSiam"}
+  config.encoder = {"name": "convnet", "widths": (32, 64, 128)}
+  config.projection = {"name": "projection", "widths": (128, 128), "out": 128, "norm_out": True}
+  config.predictor = {"name": "projection", "widths": (32,), "out": 128}
+  config.views = {
+    "name": "affine_jitter",
+    "shift": 0.1,
+    "scale": 0.15,
+    "rotation": 10.0,
+    "intensity": 0.3,
+    "noise": 0.1,
+    "mirror": 0.0,
+  }
+
+  config.optimizer = {
+    "name": "sgd",
+    "learning_rate": 0.1,
+    "warmup": 2 if runlocal else 50,
+    "weight_decay": 1e-4,
+    "constant": "^predictor/",  # whose rate stays as it is
+  }
+
+  config.online_probe = False  # a linear probe beside the encoder, to watch the run by
+  config.stop_on_collapse = True
+  config.log_every = 5 if runlocal else 20
+  config.eval_every = 10 if runlocal else 100
+  config.checkpoint_every = 10 if runlocal else 100
+  return config
