@@ -10,6 +10,7 @@ from experiments.run import main
 
 ROOT = pathlib.Path(__file__).parent.parent
 DIGITS = f"--config={ROOT}/configs/digits_simclr.py"
+MOCO = f"--config={ROOT}/configs/digits_moco.py"
 
 WRONG = {
   "no config": ([], "no config; give one: --config=configs/digits_simclr.py"),
@@ -52,6 +53,15 @@ WRONG = {
   "file as workdir": ([DIGITS, f"--workdir={ROOT}/README.md"], "README.md is a file"),
   "below a file": ([DIGITS, f"--workdir={ROOT}/README.md/x"], "is a file; choose another --workdir"),
   "unwritable workdir": ([DIGITS, "--workdir=/proc/runs"], "cannot be written"),
+  "queue, no multiple": (
+    [MOCO, "--config.batch_size=100"],
+    "a queue of 1,024 keys is not a multiple of the 100 of a step; take 1,000",
+  ),
+  "queue, too short": (
+    [MOCO, "--config.batch_size=1100"],
+    "a queue of 1,024 keys is shorter than the 1,100 of a step; take 1,100",
+  ),
+  "momentum": ([MOCO, "--config.method.momentm=1"], "has no key 'momentm'; did you mean 'momentum'?"),
   "foreign workdir": ([DIGITS, f"--workdir={ROOT}/tests"], "is no run's"),
 }  # fmt: skip
 
@@ -68,6 +78,54 @@ def test_one_line_and_exit_code_2(mistake, capsys, tmp_path, monkeypatch):
   assert expected in printed.err
   assert not (tmp_path / "run" / "checkpoints").exists()
   assert not (ROOT / "tests" / ".lock").exists(), "a folder of somebody else's was written to"
+
+
+WRONG_PARTS = {
+  "SupCon without labels": (
+    "digits_sup_con", {"data": "npz:mine.npz"}, "same_label needs labels, and the data have none",
+  ),
+  "two views and more": (
+    "digits_moco",
+    {"views": {"name": "multi_crop", "sizes": (8, 6)}},
+    "MoCo contrasts two views, not 8; give views one recipe or two",
+  ),
+  "crops in the wrong order": (
+    "digits_dino",
+    {"views": {"name": "multi_crop", "sizes": (6, 8), "counts": (1, 2)}},
+    "DINO makes targets of its first two views, which are to be of one size, not 6×6, 8×8",
+  ),
+  "a part of other methods": (
+    "digits_byol", {"negatives": ({"name": "in_batch"},)}, "BYOL takes no 'negatives'; leave it out",
+  ),
+  "a part that is missing": ("digits_byol", {"predictor": None}, "methods: BYOL needs 'predictor'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", WRONG_PARTS)
+def test_a_method_says_what_it_cannot_be_given(mistake, capsys, tmp_path, monkeypatch):
+  """The same for what only a config can say: one is written beside the project's own."""
+  name, changes, expected = WRONG_PARTS[mistake]
+  monkeypatch.chdir(tmp_path)
+  np.savez("mine.npz", image=np.random.default_rng(0).random((300, 8, 8, 3)).astype(np.float32))
+  (tmp_path / "mine.py").write_text(
+    f"from configs.{name} import get_config as theirs\n\n"
+    "def get_config(arg=''):\n"
+    "  config = theirs('runlocal').to_dict()\n"
+    f"  config.update({changes!r})\n"
+    "  from ml_collections import ConfigDict\n"
+    "  return ConfigDict({k: v for k, v in config.items() if v is not None})\n"
+  )
+  assert main(["run", "--config=mine.py", f"--workdir={tmp_path}/run"]) == 2
+  printed = capsys.readouterr()
+  assert printed.err.startswith("error: ") and printed.err.count("\n") == 1
+  assert expected in printed.err
+
+
+def test_a_workdir_of_another_method_is_refused(capsys, tmp_path):
+  assert main(["run", DIGITS + ":runlocal", f"--workdir={tmp_path}/run"]) == 0
+  assert main(["run", MOCO + ":runlocal", f"--workdir={tmp_path}/run"]) == 2
+  printed = capsys.readouterr().err
+  assert printed.startswith("error: ") and printed.count("\n") == 1
 
 
 def test_help_helps(capsys):

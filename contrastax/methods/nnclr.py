@@ -23,7 +23,7 @@ class NNCLR:
   """NNCLR (Dwibedi et al. 2021, arXiv 2104.14548, eqs. 2 to 4).
 
     z₁, z₂ = g(f(x₁)), g(f(x₂));   q = p(z)
-    n_i = the vector of the support set that is most similar to z_i, without gradient
+    n_i = the vector of the support set of the highest cosine with z_i, without gradient
     L = ½ InfoNCE(n₁ → q₂) + ½ InfoNCE(n₂ → q₁),   negatives: the other examples' q of that view
 
   The support set is a queue of `support` older z₁; until it holds another example, z_i stands
@@ -66,9 +66,7 @@ class NNCLR:
     z, state = self._project(params, state, x, key)
     q, state = networks.forward(self, ("predictor",), params, state, z, key)
     z = jax.lax.stop_gradient(contrast.groups_of(batch, z, [0, 1]))
-    found = hardest(
-      z, (entries(state["support"]),), 1, relation=same_example(), score=self.score, plan=self.plan
-    )
+    found = hardest(z, (entries(state["support"]),), 1, relation=same_example(), plan=self.plan)
     there = found.side["as_negative"] > 0  # [2n, 1]
     neighbours = Group(jnp.where(there, found.vectors[:, 0], z.vectors), z.side)
     older = queue(self.support).advance(
