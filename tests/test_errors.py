@@ -80,18 +80,19 @@ def test_one_line_and_exit_code_2(mistake, capsys, tmp_path, monkeypatch):
   assert not (ROOT / "tests" / ".lock").exists(), "a folder of somebody else's was written to"
 
 
+MINE = {"data": "npz:mine.npz", "batch_size": 64}
 WRONG_PARTS = {
   "SupCon without labels": (
-    "digits_sup_con", {"data": "npz:mine.npz"}, "same_label needs labels, and the data have none",
+    "digits_sup_con", MINE, "same_label needs labels, and the data have none",
   ),
   "two views and more": (
     "digits_moco",
-    {"views": {"name": "multi_crop", "sizes": (8, 6)}},
+    {**MINE, "views": {"name": "multi_crop", "sizes": (8, 6)}},
     "MoCo contrasts two views, not 8; give views one recipe or two",
   ),
   "crops in the wrong order": (
     "digits_dino",
-    {"views": {"name": "multi_crop", "sizes": (6, 8), "counts": (1, 2)}},
+    {**MINE, "views": {"name": "multi_crop", "sizes": (6, 8), "counts": (1, 2)}},
     "DINO makes targets of its first two views, which are to be of one size, not 6×6, 8×8",
   ),
   "a part of other methods": (

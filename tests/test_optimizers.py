@@ -203,3 +203,22 @@ def test_a_warmup_as_long_as_the_run_is_refused(make, warmup):
 def test_a_run_without_steps_is_refused(make):
   with pytest.raises(UserError, match="steps must be at least 1, not 0"):
     make(steps=0, learning_rate=0.1)
+
+
+def test_a_predictors_rate_stays_while_the_others_fall():
+  """SimSiam: with a gradient of 1 and no momentum each step is the rate itself."""
+  params = {"encoder": {"kernel": jnp.zeros(())}, "predictor": {"kernel": jnp.zeros(())}}
+  optimizer = sgd(steps=10, learning_rate=0.5, momentum=0.0, constant="^predictor/")
+  state, taken = optimizer.init(params), []
+  for _ in range(11):
+    updates, state = optimizer.update(jax.tree.map(jnp.ones_like, params), state, params)
+    taken.append([-float(updates[name]["kernel"]) for name in ("encoder", "predictor")])
+  encoder, predictor = np.array(taken).T
+  np.testing.assert_allclose(predictor, 0.5)
+  np.testing.assert_allclose(encoder, 0.25 * (1 + np.cos(np.pi * np.arange(11) / 10)), atol=1e-7)
+
+
+def test_a_constant_rate_for_no_parameter_is_refused():
+  optimizer = sgd(steps=10, learning_rate=0.5, constant="^predicter/")
+  with pytest.raises(UserError, match="constant='\\^predicter/' is found in no parameter's path"):
+    optimizer.init({"encoder": {"kernel": jnp.zeros(())}})
