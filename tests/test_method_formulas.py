@@ -170,6 +170,12 @@ def test_multiview_is_its_loss(float64, loss):
   np.testing.assert_allclose(objective(method, batch)[0], expected, rtol=1e-12)
 
 
+@pytest.mark.parametrize("loss", [losses.cacr, losses.dhel, losses.nt_xent])
+def test_multiview_refuses_what_is_no_loss_of_all_views(loss):
+  with pytest.raises(UserError, match="Multiview takes a loss of all views at a temperature"):
+    methods.Multiview(**TEMPERED, loss=loss)
+
+
 def test_byol_is_the_distance_of_unit_vectors_in_both_directions(float64):
   batch = batch_of()
   method = methods.BYOL(**COMMON, predictor=scaling(3.0))

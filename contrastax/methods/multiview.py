@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable
 from types import ModuleType
 from typing import ClassVar
 
 import jax.numpy as jnp
 
-from contrastax.core import Encoder, Temperature
+from contrastax.core import Encoder, Temperature, UserError
 from contrastax.losses import multiview
 from contrastax.methods import networks
 from contrastax.pairwise import Plan
@@ -45,6 +46,10 @@ class Multiview:
   trained: ClassVar = ("encoder", "projection")
   averaged: ClassVar = ()
   advance = networks.stay
+
+  def __post_init__(self):
+    if not {"views", "temperature"} <= set(inspect.signature(self.loss).parameters):
+      raise UserError("Multiview takes a loss of all views at a temperature, such as mv_dhel")
 
   def init(self, key, batch):
     params, state = networks.init(self, key, batch)
