@@ -32,7 +32,8 @@ def dry_run(config, parts, mesh) -> None:
     if jax.tree.leaves(params):
       print(f"{name}: {_count(params):,} parameters")
       for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        print(f"  {'/'.join(str(entry.key) for entry in path)}: {list(leaf.shape)} {leaf.dtype}")
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        print(f"  {name}: {list(leaf.shape)} {leaf.dtype}")
   print(
     f"train step, each device: {memory.argument_size_in_bytes / 2**20:.1f} MiB of arguments, "
     f"{memory.temp_size_in_bytes / 2**20:.1f} MiB of temporaries"

@@ -135,3 +135,21 @@ def test_saving_does_not_see_later_changes(tmp_path):
   )
   shutil.rmtree(tmp_path / "1")
   assert checkpoints.newest_intact() is None
+
+
+OTHERS = {
+  "another shape": ({"w": jnp.zeros(4000)}, r"params/w is \(5000,\) there and \(4000,\) here"),
+  "another name": ({"v": jnp.zeros(5000)}, r"params/w is \(5000,\) there and nothing here"),
+  "one more": (
+    {"w": jnp.zeros(5000), "v": jnp.zeros(2)}, r"params/v is nothing there and \(2,\) here"
+  ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_what_another_method_saved_is_refused_in_one_line(folder, other):
+  params, message = OTHERS[other]
+  checkpoints = Checkpoints(folder)
+  with pytest.raises(UserError, match=message):
+    checkpoints.restore(3, {**tree(0), "params": params})
+  checkpoints.close()

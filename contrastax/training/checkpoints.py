@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import json
 import os
@@ -141,12 +142,8 @@ class Checkpoints:
 
 def _shapes(tree):
   """{path: shape} of the arrays of a tree, named alike before and after it was saved."""
-
-  def name(entry):
-    return str(getattr(entry, "key", getattr(entry, "idx", getattr(entry, "name", entry))))
-
-  leaves = jax.tree_util.tree_leaves_with_path(tree)
-  return {"/".join(map(name, path)): tuple(leaf.shape) for path, leaf in leaves}
+  name = functools.partial(jax.tree_util.keystr, simple=True, separator="/")
+  return {name(path): tuple(leaf.shape) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
 def _files(path):

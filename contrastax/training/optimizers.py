@@ -7,6 +7,7 @@ parameter that no rule matches is an error, never a guess.
 
 from __future__ import annotations
 
+import functools
 import re
 
 import jax
@@ -115,5 +116,4 @@ def _found(pattern):
   return labels
 
 
-def _name(path):
-  return "/".join(str(getattr(entry, "key", getattr(entry, "idx", entry))) for entry in path)
+_name = functools.partial(jax.tree_util.keystr, simple=True, separator="/")
