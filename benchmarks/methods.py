@@ -34,6 +34,7 @@ by three standard errors of their difference. The second study has one seed: it 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import pathlib
 import statistics
@@ -50,7 +51,7 @@ from ml_collections import ConfigDict
 from scipy import stats
 
 from configs.cifar10_convnet_simclr import get_config
-from contrastax import encoders, evaluation, training, views
+from contrastax import data, encoders, evaluation, training, views
 from contrastax.methods import networks
 from experiments.build import build
 from experiments.workdir import circumstances
@@ -58,6 +59,8 @@ from experiments.workdir import circumstances
 RESULTS = pathlib.Path(__file__).parent / "results" / "methods.jsonl"
 SEEDS, RATES, TRIAL_SEED, TRIAL_STEPS = range(3), (1e-3, 2e-3, 4e-3), 100, 100
 HELD_OUT, AMONG, CURVE = 5_000, 10_000, 2_000
+
+data.load = functools.cache(data.load)  # read once for all runs
 
 HEAD = {"name": "projection", "widths": (128,), "out": 64}
 WIDE = {"name": "projection", "widths": (512,), "out": 512}
