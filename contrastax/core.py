@@ -58,8 +58,9 @@ class Group:
 
   `vectors`: [m, d], the same for every anchor, or [n, k, d], a set per anchor.
   `side`: arrays with the same leading axes. Agreed names: `index` (−1: no example),
-  `view`, `label`, `as_positive` and `as_negative` (the candidate's weight in either
-  part). All groups of one call have the same names.
+  `view` (−1: of no view of this step), `label`, `as_positive` and `as_negative` (the
+  candidate's weight in either part), `guide` (a vector of another model's). All groups of one
+  call have the same names.
   """
 
   vectors: Array
@@ -95,13 +96,30 @@ class Score(Protocol):
   def __call__(self, params: Params, anchors: Array, candidates: Array) -> Array: ...
 
 
-class Negatives(Protocol):
-  """Where candidates come from. `groups[0]` are the keys: the anchors' positives."""
+class Compare(NamedTuple):
+  """How anchors are compared with candidates: the same for a search as for the loss.
 
-  def init(self, key: Array, keys: Group) -> State: ...
+  relation: `(anchor side, candidate side, similarity) -> Pairs`. score, score_params: the
+  similarity. same_set: the first group is the anchors' own. plan: a `pairwise.Plan`.
+  """
+
+  relation: Callable[..., Pairs]
+  score: Score
+  score_params: Params
+  same_set: bool
+  plan: Any
+
+
+class Negatives(Protocol):
+  """Where candidates come from. `groups[0]` are the keys: the anchors' positives.
+
+  `examples`: their number in the data, for what keeps something of each.
+  """
+
+  def init(self, key: Array, keys: Group, examples: int) -> State: ...
 
   def candidates(
-    self, state: State, anchors: Group, groups: tuple[Group, ...], key: Array
+    self, state: State, anchors: Group, groups: tuple[Group, ...], key: Array, compare: Compare
   ) -> tuple[Group, tuple[Group, ...]]: ...
 
   def advance(self, state: State, keys: Group) -> State: ...

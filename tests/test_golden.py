@@ -25,7 +25,7 @@ import numpy as np
 import pytest
 from records import tangent
 
-from contrastax import evaluation, losses
+from contrastax import evaluation, losses, negatives
 from contrastax.core import Group, Pairs, join
 from contrastax.pairwise import cosine, dot, negative_squared_distance, unit
 from contrastax.positives import Relation, same_example, same_label
@@ -235,6 +235,24 @@ def imix(x, p, score):
   queue = getattr(x, "queue", x.k[:0])
   targets = jnp.pad(targets, ((0, 0), (0, len(queue))))
   return soft(x.q, jnp.concatenate([x.k, queue]), targets, p.temperature).mean()
+
+
+def mochi(x, p, score):
+  """Mixes of the hardest negatives, with the draws that are given."""
+  q, index, none = unit(x.q), jnp.arange(len(x.q)), -jnp.ones(len(x.queue), int)
+  anchors = group(q, index, view=0)
+  keys = group(unit(x.k)[:, None], index[:, None], view=1, as_negative=0.0)
+  queue = group(x.queue, none, view=1, as_positive=0.0)
+  hard = negatives.hardest(anchors, (queue,), p.n_hard, relation=same_example()).vectors
+  a, b, c = (jnp.take_along_axis(hard, of[..., None], 1) for of in (x.i1, x.i2, x.i3))
+  own = jnp.broadcast_to(q[:, None], c.shape)
+  share = x.al[..., None], 1 - x.be[..., None] / 2
+  mixes = [negatives.between(a, b, share[0]), negatives.between(c, own, share[1])]
+  mixes = jax.lax.stop_gradient(jnp.concatenate(mixes, 1))
+  mixes = group(mixes, -jnp.ones(mixes.shape[:2], int), view=1, as_positive=0.0)
+  return losses.groups.info_nce(
+    anchors, (keys, queue, mixes), relation=same_example(), temperature=p.temperature,
+  ).value.mean()  # fmt: skip
 
 
 def ressl(x, p, score):
@@ -566,6 +584,7 @@ ROWS = {
   "moco_queue": QUEUE,
   "moco_queue__vissl": functools.partial(queue_as_it_is, keys=lambda k: k),
   "imix": imix,
+  "mochi": mochi,
   "ressl": ressl,
   "dcl": views_mean("dcl"),
   "dcl__raminnakhli": views_mean("dcl", view=0),
@@ -693,7 +712,7 @@ NO_SUCH_LOSS = words("""
   circle_tfsim clusterns cmcl_1tok coca contrastive_cosmargin contrastive_margin cosent cyclip
   dclr dystress fastclip_logspace fastclip_v0v1 fastclip_v2_individual fastclip_v3 gist gor
   imix_byol isogclr_bi isogclr_uni isogclr_uni_v2_sqh kcl lifted lifted_generalized macl
-  mmcl_inv mmcr mochi mv_cl1 mv_cl2 ncl normsoftmax npairs_labels pairwise_cosface
+  mmcl_inv mmcr mv_cl1 mv_cl2 ncl normsoftmax npairs_labels pairwise_cosface
   polyview_arithmetic proxy_anchor relic rince_robust_moco soft_nearest_neighbor_cos sogclr_bi
   sogclr_bi_globaltau sogclr_bi_logspace sogclr_uni supcon_in_ratio swav_joint synco
   tau_simclr_uncertainty tcl_ita tico triplet_explicit triplet_explicit_cosine

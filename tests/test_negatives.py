@@ -5,10 +5,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from contrastax.core import Group
-from contrastax.negatives import hardest, shuffles
-from contrastax.pairwise import Plan
-from contrastax.positives import same_example, same_label
+from contrastax import losses
+from contrastax.core import Compare, Group, UserError
+from contrastax.negatives import (
+  hardest,
+  hardest_only,
+  hardest_share,
+  in_batch,
+  mochi,
+  queue,
+  shuffles,
+)
+from contrastax.pairwise import Plan, cosine
+from contrastax.positives import negatives_differ, same_example, same_label
 
 rng = np.random.default_rng(0)
 
@@ -67,7 +76,9 @@ def test_the_chosen_vectors_have_a_gradient_and_the_choice_none(float64):
 def test_a_set_per_anchor_is_refused():
   anchors = group(4)
   own = Group(np.ones((4, 2, 5)), {name: np.ones((4, 2)) for name in anchors.side})
-  with pytest.raises(ValueError, match=r"shared candidates \[m, d\]; group 0 is \(4, 2, 5\)"):
+  with pytest.raises(
+    ValueError, match=r"shared candidates \[m, d\], and group 0 is a set per anchor"
+  ):
     hardest(anchors, (own,), 1, relation=same_example())
 
 
@@ -78,3 +89,181 @@ def test_shuffles_are_permutations_all_drawn_apart():
   rows = drawn.reshape(6, 50)
   assert len(np.unique(rows, axis=0)) == 6
   assert (drawn == np.arange(50)).mean() < 0.1
+
+
+def compared(relation=same_example(), same_set=False, plan=Plan()):
+  return Compare(relation, cosine(), (), same_set, plan)
+
+
+def with_queue(source, n=4, size=12, steps=3, relation=same_example(), key=0, order=slice(None)):
+  """(anchors, groups) of `queue + source` once the queue is full of other examples."""
+
+  def keys_of(step):
+    index = np.arange(n) + n * step
+    keys = np.random.default_rng(step).normal(size=(n, 5))
+    side = {"index": index, "view": np.ones(n, int), "label": index % 3}
+    weights = {"as_positive": np.ones(n), "as_negative": np.zeros(n)}
+    return jax.tree.map(jnp.asarray, Group(keys, side | weights))
+
+  whole = queue(size) + source
+  state = whole.init(jax.random.key(0), keys_of(0), 100)
+  for step in range(steps):
+    state = whole.advance(state, keys_of(step))
+  keys = jax.tree.map(lambda x: x[order], keys_of(99))
+  anchors = Group(
+    2 * keys.vectors[::-1] + keys.vectors, {**keys.side, "view": 0 * keys.side["view"]}
+  )
+  return whole.candidates(state, anchors, (keys,), jax.random.key(key), compared(relation))
+
+
+def test_a_mix_lies_between_two_of_the_hardest_or_one_and_the_anchor(float64):
+  anchors, (_, held, mixes) = with_queue(mochi(hard=3, mixed=40, with_anchor=50))
+  s = cosines(anchors.vectors, held.vectors)
+  unit = held.vectors / np.linalg.norm(held.vectors, axis=1, keepdims=True)
+  own = anchors.vectors / np.linalg.norm(anchors.vectors, axis=1, keepdims=True)
+  np.testing.assert_allclose(np.linalg.norm(mixes.vectors, axis=-1), 1)
+  seen = set()
+  for i, hard in enumerate(np.argsort(-s, axis=1)[:, :3]):
+    q = np.asarray(unit[hard])
+    for at, h in enumerate(np.asarray(mixes.vectors[i])):
+      pairs = [(0, 1), (0, 2), (1, 2)] if at < 40 else [(0, 3), (1, 3), (2, 3)]
+      ends = np.concatenate([q, own[i : i + 1]])
+      found = []
+      for pair in pairs:
+        weights, rest, *_ = np.linalg.lstsq(ends[list(pair)].T, h)
+        if rest[0] < 1e-20 and (weights > 0).all():
+          found.append(weights[0] / weights.sum())
+          seen.add(pair)
+      assert len(found) == 1, (i, at)
+      assert at < 40 or found[0] > 0.5  # an anchor's share is below one half
+  assert len(seen) == 6
+
+
+def test_what_mixes_carry_and_weigh(float64):
+  _, (_, held, mixes) = with_queue(mochi(hard=5, mixed=8, with_anchor=4))
+  np.testing.assert_array_equal(mixes.side["as_negative"], 1)
+  np.testing.assert_array_equal(mixes.side["as_positive"], 0)
+  assert set(np.unique(mixes.side["index"])) <= set(np.unique(held.side["index"]))
+  np.testing.assert_array_equal(mixes.side["label"], mixes.side["index"] % 3)
+  _, (*_, early) = with_queue(mochi(hard=5, mixed=8, with_anchor=4, warmup=4))
+  np.testing.assert_array_equal(early.side["as_negative"], 0)
+  _, (*_, empty) = with_queue(mochi(hard=5, mixed=8, with_anchor=4), steps=0)
+  np.testing.assert_array_equal(empty.side["as_negative"], 0)
+  assert np.isfinite(empty.vectors).all()
+
+
+def test_while_a_queue_fills_mixes_are_made_of_what_there_is(float64):
+  _, (_, held, mixes) = with_queue(mochi(hard=12, mixed=30, with_anchor=30), steps=1)
+  assert (np.asarray(held.side["as_negative"]) > 0).sum() == 4
+  assert set(np.unique(mixes.side["index"])) == {0, 1, 2, 3}
+  assert (np.linalg.norm(mixes.vectors, axis=-1) > 0.99).all()
+
+
+def test_false_negatives_that_a_filter_drops_are_not_mixed(float64):
+  oracle = same_example() & negatives_differ("label")
+  anchors, (*_, mixes) = with_queue(mochi(hard=6, mixed=30, with_anchor=30), relation=oracle)
+  assert (mixes.side["label"] != anchors.side["label"][:, None]).all()
+  _, (*_, mixes) = with_queue(mochi(hard=6, mixed=30, with_anchor=30))
+  assert (mixes.side["label"] == anchors.side["label"][:, None]).any()
+
+
+def test_a_mix_is_drawn_by_its_example_and_not_by_its_row(float64):
+  source = mochi(hard=4, mixed=3, with_anchor=2)
+  order = np.array([2, 0, 3, 1])
+  # Each anchor is made of its own row and the one opposite, so both are put back together.
+  one, (*_, mixes) = with_queue(source, order=slice(None))
+  keyed = compared()
+  again = jax.tree.map(lambda x: x[order], one)
+  whole = queue(12) + source
+  state = whole.init(jax.random.key(0), one, 100)
+  for step in range(3):
+    keys = with_queue(source)[1][1]
+    state = whole.advance(state, jax.tree.map(lambda x, s=step: x[4 * s : 4 * s + 4], keys))
+  _, (*_, moved) = whole.candidates(state, again, (again,), jax.random.key(0), keyed)
+  np.testing.assert_allclose(moved.vectors, mixes.vectors[order], rtol=1e-12)
+  _, (*_, other) = with_queue(source, key=1)
+  assert not np.allclose(other.vectors, mixes.vectors)
+
+
+def test_mixes_have_no_gradient(float64):
+  anchors, (keys, held, _) = with_queue(mochi(hard=4, mixed=3, with_anchor=2))
+  source = mochi(hard=4, mixed=3, with_anchor=2)
+
+  def total(own, others):
+    groups = keys, Group(others, held.side)
+    _, (*_, mixes) = source.candidates(
+      {"step": 0}, Group(own, anchors.side), groups, jax.random.key(0), compared()
+    )
+    return (mixes.vectors**3).sum()
+
+  for gradient in jax.grad(total, (0, 1))(anchors.vectors, held.vectors):
+    np.testing.assert_array_equal(gradient, 0)
+
+
+@pytest.mark.parametrize(
+  ("source", "message"),
+  [
+    (mochi(hard=5, mixed=2, with_anchor=0), "mixes what a queue holds"),
+    (in_batch() + mochi(hard=5, mixed=2, with_anchor=0), "write queue(…) before it"),
+    (queue(4) + mochi(hard=5, mixed=2, with_anchor=0), "5 hardest of 4 candidates"),
+    (queue(4) + hardest_only(9), "keeps 9 of 8 candidates"),
+    (queue(8) + mochi(hard=5, mixed=2, with_anchor=0) + hardest_only(2), "to the right of the one"),
+  ],
+)
+def test_sources_that_do_not_fit_say_so_in_one_line(source, message):
+  keys = jax.tree.map(jnp.asarray, group(4))
+  with pytest.raises(UserError) as raised:
+    source.candidates(
+      source.init(jax.random.key(0), keys, 9), keys, (keys,), jax.random.key(0), compared()
+    )
+  assert message in str(raised.value)
+  assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+  "wrong",
+  [
+    lambda: mochi(hard=0, mixed=1, with_anchor=0),
+    lambda: mochi(hard=2, mixed=0, with_anchor=0),
+    lambda: mochi(hard=2, mixed=1.5, with_anchor=0),
+    lambda: hardest_only(0),
+    lambda: hardest_share(0),
+    lambda: hardest_share(1.1),
+  ],
+)
+def test_numbers_that_make_no_sense_are_refused(wrong):
+  with pytest.raises(UserError):
+    wrong()
+
+
+@pytest.mark.parametrize("loss", ["info_nce", "dcl"])
+def test_all_negatives_kept_is_the_loss_itself(float64, loss):
+  views = group(6, index=np.arange(6) % 3, view=np.arange(6) // 3)
+  views = jax.tree.map(jnp.asarray, views)
+  loss = getattr(losses.groups, loss)
+
+  def value(source, vectors):
+    anchors = Group(vectors, views.side)
+    _, groups = source.candidates((), anchors, (anchors,), None, compared(same_set=True))
+    return loss(
+      anchors, groups, relation=same_example(), temperature=0.3, same_set=True
+    ).value.sum()
+
+  expected = jax.value_and_grad(value, 1)(in_batch(), views.vectors)
+  for source in (hardest_only(4), hardest_share(1.0)):
+    found = jax.value_and_grad(value, 1)(source, views.vectors)
+    jax.tree.map(
+      lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12), found, expected
+    )
+
+
+@pytest.mark.parametrize(("alpha", "kept"), [(0.1, [3, 1]), (1 / 3, [10, 2]), (0.5, [15, 3])])
+def test_a_share_is_of_each_anchors_own_negatives(float64, alpha, kept):
+  """Of 30 and of 6: rounded up, but 0.1 · 30 is 3."""
+  anchors = group(2, label=np.array([0, 1]))
+  held = group(36, label=np.repeat([1, 0], [30, 6]), index=np.full(36, -1))
+  keys = jax.tree.map(jnp.asarray, anchors.attach(as_negative=np.zeros(2)))
+  _, (_, found) = hardest_share(alpha).candidates(
+    (), keys, (keys, held), None, compared(same_label())
+  )
+  np.testing.assert_array_equal((found.side["as_negative"] > 0).sum(1), kept)

@@ -27,7 +27,7 @@ def keys_of(step, index=None):
 def filled(steps):
   source = queue(SIZE)
   kept = [keys_of(step) for step in range(steps)]
-  state = source.init(jax.random.key(0), jax.eval_shape(lambda: kept[0]))
+  state = source.init(jax.random.key(0), jax.eval_shape(lambda: kept[0]), 0)
   for keys in kept:
     state = jax.jit(source.advance)(state, keys)
   return state, kept
@@ -53,7 +53,9 @@ def moco(state, keys, source=None, temperature=0.2):
   anchors = Group(
     jnp.asarray(rng.normal(size=(N, D))), {**keys.side, "view": 0 * keys.side["view"]}
   )
-  anchors, groups = (source or queue(SIZE)).candidates(state, anchors, (keys,), jax.random.key(0))
+  anchors, groups = (source or queue(SIZE)).candidates(
+    state, anchors, (keys,), jax.random.key(0), compare=None
+  )
   found = losses.groups.info_nce(
     anchors, groups, relation=same_example(), temperature=temperature, stats=("count",)
   )
@@ -76,7 +78,7 @@ def test_what_is_not_filled_yet_weighs_nothing(float64):
   anchors, found = moco(state, keys)
   expected = losses.info_nce(anchors.vectors, keys.vectors, kept[0].vectors, temperature=0.2)
   np.testing.assert_allclose(found.value, expected, rtol=1e-12)
-  empty = queue(SIZE).init(None, keys)
+  empty = queue(SIZE).init(None, keys, 0)
   np.testing.assert_array_equal(moco(empty, keys)[1].value, 0)  # no negative: 0, by definition
 
 
@@ -119,7 +121,7 @@ def test_keys_enter_without_gradient(float64):
 )
 def test_a_queue_that_does_not_fit_the_batch_is_refused(size, message):
   with pytest.raises(UserError, match=message):
-    queue(size).init(None, keys_of(0))
+    queue(size).init(None, keys_of(0), 0)
 
 
 @pytest.mark.parametrize("size", [0, -4, 2.5])

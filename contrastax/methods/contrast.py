@@ -10,7 +10,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from contrastax.core import Group, join, named
+from contrastax.core import Compare, Group, join, named
 from contrastax.evaluation import embedding_std
 from contrastax.losses.family import STATS
 from contrastax.methods import networks
@@ -27,7 +27,7 @@ def complete(method, params, state, batch, key):
   state["loss"] = method.loss.init(method.examples) if hasattr(method.loss, "init") else ()
   _, keys, *_ = jax.eval_shape(method.embed, params, state, batch, key)
   params["score"] = method.score.init(named(key, "score"), keys.vectors.shape[-1])
-  state["negatives"] = method.negatives.init(named(key, "negatives"), keys)
+  state["negatives"] = method.negatives.init(named(key, "negatives"), keys, method.examples)
   return params, state
 
 
@@ -43,21 +43,13 @@ def objective(method, params, state, batch, key):
   0: collapsed).
   """
   anchors, keys, state, same_set = method.embed(params, state, batch, key)
+  compare = Compare(method.relation, method.score, params["score"], same_set, method.plan)
   anchors, groups = method.negatives.candidates(
-    state["negatives"], anchors, (keys,), named(key, "negatives")
+    state["negatives"], anchors, (keys,), named(key, "negatives"), compare
   )
   tau = method.temperature.value(params["temperature"], state["temperature"], anchors.side)
   value, stats, memory = method.loss(
-    anchors,
-    groups,
-    relation=method.relation,
-    temperature=tau,
-    score=method.score,
-    score_params=params["score"],
-    same_set=same_set,
-    memory=state["loss"],
-    stats=STATS,
-    plan=method.plan,
+    anchors, groups, temperature=tau, memory=state["loss"], stats=STATS, **compare._asdict()
   )
   taus = jnp.broadcast_to(tau, value.shape)
   state = {
@@ -84,13 +76,14 @@ def groups_of(batch, vectors, views):
   """One group of all vectors, [n, d] for each of `views`, with what each of them carries.
 
   views: the number of each view, by which `same_example` tells a vector from its positives.
+  Besides that a vector carries whatever the batch has of its example in one number, such as its
+  label, and its `guide`.
   """
   index = batch["index"]
   one = jnp.ones(index.shape, vectors[0].dtype)
-  carried = {"label": batch["label"]} if "label" in batch else {}
+  carried = {name: x for name, x in batch.items() if x.ndim == 1 or name == "guide"}
   sides = [
-    {"index": index, "view": jnp.full_like(index, view), **carried,
-     "as_positive": one, "as_negative": 0 * one}
+    {**carried, "view": jnp.full_like(index, view), "as_positive": one, "as_negative": 0 * one}
     for view in views
   ]  # fmt: skip
   return Group(jnp.concatenate(vectors), join(*sides))

@@ -58,7 +58,11 @@ class NNCLR:
     first, *_ = jax.eval_shape(lambda: self._project(params, state, x, key)[0])
     keys = jax.eval_shape(lambda z: contrast.groups_of(batch, [z], [0]), first)
     return contrast.complete(
-      self, params, {**state, "support": queue(self.support).init(key, keys)}, batch, key
+      self,
+      params,
+      {**state, "support": queue(self.support).init(key, keys, self.examples)},
+      batch,
+      key,
     )
 
   def embed(self, params, state, batch, key):

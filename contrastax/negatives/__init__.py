@@ -1,8 +1,12 @@
 """Negatives: sources of candidates, joined by `+`, and selections among them."""
 
+from contrastax.negatives.mixing import between as between
+from contrastax.negatives.mixing import mochi as mochi
 from contrastax.negatives.queue import entries as entries
 from contrastax.negatives.queue import queue as queue
 from contrastax.negatives.selection import hardest as hardest
+from contrastax.negatives.selection import hardest_only as hardest_only
+from contrastax.negatives.selection import hardest_share as hardest_share
 from contrastax.negatives.shuffles import shuffles as shuffles
 from contrastax.negatives.sources import NegativeSource as NegativeSource
 from contrastax.negatives.sources import in_batch as in_batch

@@ -31,7 +31,7 @@ class queue(NegativeSource):
     if not isinstance(self.size, int) or self.size < 1:
       raise UserError(f"a queue holds a number of keys, at least 1, not {self.size!r}")
 
-  def init(self, key, keys):
+  def init(self, key, keys, examples):
     n = keys.vectors.shape[0]
     if self.size % n:
       problem = "shorter than" if self.size < n else "not a multiple of"
@@ -42,7 +42,7 @@ class queue(NegativeSource):
     empty = jax.tree.map(lambda x: jnp.zeros((self.size, *x.shape[1:]), x.dtype), keys)
     return {"next": jnp.int32(0), "keys": empty.attach(index=empty.side["index"] - 1)}
 
-  def candidates(self, state, anchors, groups, key):
+  def candidates(self, state, anchors, groups, key, compare):
     return anchors, (*groups, entries(state))
 
   def advance(self, state, keys):

@@ -10,6 +10,8 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from contrastax.core import Group
+
 
 class NegativeSource:
   """What sources share: `+`, and doing nothing where they have nothing to do."""
@@ -17,10 +19,10 @@ class NegativeSource:
   def __add__(self, other: NegativeSource) -> NegativeSource:
     return _Sum(_parts(self) + _parts(other))
 
-  def init(self, key, keys):
+  def init(self, key, keys, examples):
     return ()
 
-  def candidates(self, state, anchors, groups, key):
+  def candidates(self, state, anchors, groups, key, compare):
     return anchors, groups
 
   def advance(self, state, keys):
@@ -31,12 +33,13 @@ class NegativeSource:
 class _Sum(NegativeSource):
   parts: tuple[NegativeSource, ...]
 
-  def init(self, key, keys):
-    return tuple(p.init(jax.random.fold_in(key, i), keys) for i, p in enumerate(self.parts))
+  def init(self, key, keys, examples):
+    return tuple(p.init(jax.random.fold_in(key, i), keys, examples) for i, p in enumerate(self.parts))
 
-  def candidates(self, state, anchors, groups, key):
+  def candidates(self, state, anchors, groups, key, compare):
     for i, (part, own) in enumerate(zip(self.parts, state, strict=True)):
-      anchors, groups = part.candidates(own, anchors, groups, jax.random.fold_in(key, i))
+      own_key = jax.random.fold_in(key, i)
+      anchors, groups = part.candidates(own, anchors, groups, own_key, compare)
     return anchors, groups
 
   def advance(self, state, keys):
@@ -51,7 +54,22 @@ def _parts(source):
 class in_batch(NegativeSource):
   """The keys of the other examples of the batch are negatives (SimCLR; CLIP)."""
 
-  def candidates(self, state, anchors, groups, key):
+  def candidates(self, state, anchors, groups, key, compare):
     keys, *others = groups
     negative = jnp.ones_like(keys.side["as_negative"])
     return anchors, (keys.attach(as_negative=negative), *others)
+
+
+def of_no_example(vectors, like):
+  """Negatives that are no example's, [m, d] or [n, k, d], with the sides that `like` has.
+
+  Their whole numbers are −1 (index, view, label), the others 0.
+  """
+  leading = vectors.shape[:-1]
+
+  def fill(x):
+    value = -1 if jnp.issubdtype(x.dtype, jnp.integer) else 0
+    return jnp.full((*leading, *x.shape[like.vectors.ndim - 1 :]), value, x.dtype)
+
+  side = {name: fill(x) for name, x in like.side.items()}
+  return Group(vectors, {**side, "as_negative": side["as_negative"] + 1})
