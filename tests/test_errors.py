@@ -81,6 +81,7 @@ def test_one_line_and_exit_code_2(mistake, capsys, tmp_path, monkeypatch):
 
 
 MINE = {"data": "npz:mine.npz", "batch_size": 64}
+MIXES = {"name": "mochi", "hard": 1024, "mixed": 8, "with_anchor": 8}
 WRONG_PARTS = {
   "SupCon without labels": (
     "digits_sup_con", MINE, "same_label needs labels, and the data have none",
@@ -99,6 +100,23 @@ WRONG_PARTS = {
     "digits_byol", {"negatives": ({"name": "in_batch"},)}, "BYOL takes no 'negatives'; leave it out",
   ),
   "a part that is missing": ("digits_byol", {"predictor": None}, "methods: BYOL needs 'predictor'"),
+  "mixing with no queue": (
+    "digits_simclr", {"negatives": ({"name": "in_batch"}, MIXES)}, "write queue(…) before it",
+  ),
+  "a hard set longer than the queue": (
+    "digits_moco", {"negatives": ({"name": "queue", "size": 512}, MIXES)},
+    "mochi takes the 1,024 hardest of 512 candidates; take a longer queue, or a smaller hard set",
+  ),
+  "a filter that leaves nothing": (
+    "digits_simclr",
+    {"relation": ({"name": "same_example"}, {"name": "similarity_within", "most": -0.9999})},
+    "step 10: no anchor has had a negative for 10 steps",
+  ),
+  "a filter by what the data have not": (
+    "digits_simclr",
+    {"relation": ({"name": "same_example"}, {"name": "negatives_differ", "by": "cluster"})},
+    "negatives_differ needs the side 'cluster', and the anchors have as_negative, as_positive, index, label",
+  ),
 }  # fmt: skip
 
 

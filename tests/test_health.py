@@ -36,6 +36,22 @@ def test_an_illness_is_named_with_its_step_its_value_and_a_cure(illness):
     assert word in warnings[0]
 
 
+def test_ten_steps_in_which_no_anchor_has_a_negative_stop_the_run():
+  health, none = Health(1000), {**HEALTHY, "negatives": 0.0}
+  for step in range(1, 10):
+    health.check(step, none)
+  with pytest.raises(UserError, match="step 10: no anchor has had a negative for 10 steps"):
+    health.check(10, none)
+
+
+def test_a_step_without_negatives_now_and_then_does_not():
+  health, none = Health(1000), {**HEALTHY, "negatives": 0.0}
+  for step in range(1, 100):
+    health.check(step, HEALTHY if step % 10 == 0 else none)
+  for step in range(100, 200):
+    health.check(step, {"loss": 1.0})  # a method that has none
+
+
 def test_a_healthy_run_has_no_warnings():
   health = Health(100)
   assert [health.warnings(step, HEALTHY) for step in range(1, 101)] == [[]] * 100

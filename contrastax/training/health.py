@@ -2,7 +2,7 @@
 
 Each reads the metrics of a step (`contrastax.methods.contrast` names them), says what is
 seen, what it means and what to try, and is given once. A method without one of these
-metrics is not judged by it. One can stop the run: `check_collapse`.
+metrics is not judged by it. Two stop the run: `Health.check`, and `check_collapse` if asked for.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from contrastax.core import UserError
 
 GRACE = 0.2  # the share of a run that is not judged
 LEAST_STD, LEAST_RANK = 0.01, 1.5
+WITHOUT_NEGATIVES = 10  # so many steps in a row; a queue's first, or a batch of one label, has none
 
 
 class Health:
@@ -19,6 +20,17 @@ class Health:
   def __init__(self, steps: int):
     self._from = GRACE * steps
     self._said: set = set()
+    self._without = 0
+
+  def check(self, step: int, metrics: dict[str, float]) -> None:
+    """Raises UserError once no anchor has had a negative for ten steps; to be asked of every step."""
+    self._without = self._without + 1 if metrics.get("negatives") == 0 else 0
+    if self._without == WITHOUT_NEGATIVES:
+      raise UserError(
+        f"step {step}: no anchor has had a negative for {WITHOUT_NEGATIVES} steps, so nothing is "
+        "learned from any: the relation, its filters or the labels leave none; loosen them, or add "
+        "a source of negatives, in a new workdir"
+      )
 
   def warnings(self, step: int, metrics: dict[str, float]) -> list[str]:
     found = [(judge, judge(metrics)) for judge in JUDGES] if step >= self._from else []

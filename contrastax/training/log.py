@@ -90,6 +90,7 @@ class Log:
             f"step {step}: {name} is {value}, so the run stops; the checkpoints before it stand. "
             "Lower learning_rate, or raise the temperature, in a new workdir"
           )
+      self._health.check(step, values)
       if step % self._every == 0:
         self._report(step, values)
 

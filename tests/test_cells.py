@@ -1,0 +1,51 @@
+"""Method, negatives, temperature and loss combine freely: every cell learns, on any number of devices."""
+
+import itertools
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import cells
+import pytest
+
+MEASURE = pathlib.Path(__file__).with_name("cells.py")
+
+
+def check(which, part, of):
+  environment = {
+    **os.environ,
+    "XLA_FLAGS": "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0",
+    "JAX_ENABLE_X64": "1",
+    "JAX_PLATFORMS": "cpu",
+  }
+  arguments = [sys.executable, MEASURE, which, str(part), str(of)]
+  done = subprocess.run(arguments, env=environment, capture_output=True, text=True)
+  assert done.returncode == 0, done.stderr
+  for cell, found in json.loads(done.stdout).items():
+    assert found["apart"] < 1e-10, (cell, found)
+    assert found["lead"] > 3 * found["error"], (cell, found)
+    assert found["rank"][1] > found["rank"][0] / 2, (cell, found)
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_a_cell_of_every_pair(part):
+  check("cover", part, 4)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("part", range(24))
+def test_every_cell(part):
+  check("cube", part, 24)
+
+
+def test_the_cover_has_every_two_values_together():
+  axes = [cells.METHODS, cells.NEGATIVES, cells.TEMPERATURES, cells.LOSSES]
+  wanted = {
+    pair
+    for a, b in itertools.combinations(range(4), 2)
+    for pair in itertools.product([(a, x) for x in axes[a]], [(b, y) for y in axes[b]])
+  }
+  assert set().union(*map(cells.pairs, cells.cover())) == wanted
+  assert len(cells.cover()) < len(cells.CUBE) / 6
