@@ -11,6 +11,7 @@ import numpy as np
 
 from contrastax import evaluation, reporting, training
 from contrastax.training.health import check_collapse
+from experiments import negatives
 from experiments.judge import WATCHED, few_labels, geometry, spaces
 from experiments.workdir import write_json
 
@@ -104,6 +105,8 @@ def finish(config, parts, mesh, workdir: pathlib.Path, state, seconds: float) ->
     ("images",) if labels is None else parts.dataset.classes,
     figures / "map.png",
   )
+  if hasattr(parts.method, "negatives") and hasattr(parts.method, "relation"):
+    summary["negatives"] = negatives.report(parts, state, figures)
   write_json(workdir / "summary.json", summary)
   return summary
 

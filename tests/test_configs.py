@@ -42,6 +42,10 @@ def test_its_preset_runs_to_the_end(name, tmp_path):
   assert main(["run", f"--config={path}:runlocal", f"--workdir={tmp_path}/run"]) == 0
   summary = json.loads((tmp_path / "run" / "summary.json").read_text())
   assert set(summary["table"]) == {"raw", "untrained", "trained"}
+  has_negatives = "negatives" in preset(name)
+  assert ("negatives" in summary) == has_negatives
+  for figure in ("negatives", "nearest_negatives"):
+    assert (tmp_path / "run" / "figures" / f"{figure}.png").exists() == has_negatives
 
 
 def test_made_images_are_of_the_shape_asked_for_and_of_four_classes():

@@ -101,7 +101,7 @@ def with_queue(source, n=4, size=12, steps=3, relation=same_example(), key=0, or
   def keys_of(step):
     index = np.arange(n) + n * step
     keys = np.random.default_rng(step).normal(size=(n, 5))
-    side = {"index": index, "view": np.ones(n, int), "label": index % 3}
+    side = {"index": index, "view": np.ones(n, int), "label": index % 3, "made_of": index}
     weights = {"as_positive": np.ones(n), "as_negative": np.zeros(n)}
     return jax.tree.map(jnp.asarray, Group(keys, side | weights))
 
@@ -143,8 +143,9 @@ def test_what_mixes_carry_and_weigh(float64):
   _, (_, held, mixes) = with_queue(mochi(hard=5, mixed=8, with_anchor=4))
   np.testing.assert_array_equal(mixes.side["as_negative"], 1)
   np.testing.assert_array_equal(mixes.side["as_positive"], 0)
-  assert set(np.unique(mixes.side["index"])) <= set(np.unique(held.side["index"]))
-  np.testing.assert_array_equal(mixes.side["label"], mixes.side["index"] % 3)
+  np.testing.assert_array_equal(mixes.side["index"], -1)
+  assert set(np.unique(mixes.side["made_of"])) <= set(np.unique(held.side["index"]))
+  np.testing.assert_array_equal(mixes.side["label"], mixes.side["made_of"] % 3)
   _, (*_, early) = with_queue(mochi(hard=5, mixed=8, with_anchor=4, warmup=4))
   np.testing.assert_array_equal(early.side["as_negative"], 0)
   _, (*_, empty) = with_queue(mochi(hard=5, mixed=8, with_anchor=4), steps=0)
@@ -155,7 +156,7 @@ def test_what_mixes_carry_and_weigh(float64):
 def test_while_a_queue_fills_mixes_are_made_of_what_there_is(float64):
   _, (_, held, mixes) = with_queue(mochi(hard=12, mixed=30, with_anchor=30), steps=1)
   assert (np.asarray(held.side["as_negative"]) > 0).sum() == 4
-  assert set(np.unique(mixes.side["index"])) == {0, 1, 2, 3}
+  assert set(np.unique(mixes.side["made_of"])) == {0, 1, 2, 3}
   assert (np.linalg.norm(mixes.vectors, axis=-1) > 0.99).all()
 
 

@@ -8,6 +8,8 @@ from contrastax.evaluation.geometry import embedding_std as embedding_std
 from contrastax.evaluation.geometry import lidar as lidar
 from contrastax.evaluation.geometry import tolerance as tolerance
 from contrastax.evaluation.geometry import uniformity as uniformity
+from contrastax.evaluation.negatives import RankedNegatives as RankedNegatives
+from contrastax.evaluation.negatives import ranked_negatives as ranked_negatives
 from contrastax.evaluation.neighbours import knn as knn
 from contrastax.evaluation.neighbours import knn_leave_one_out as knn_leave_one_out
 from contrastax.evaluation.online import online_probe as online_probe

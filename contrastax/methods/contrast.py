@@ -31,6 +31,16 @@ def complete(method, params, state, batch, key):
   return params, state
 
 
+def meeting(method, params, state, batch, key):
+  """Whom the loss compares, and how: (anchors, keys, groups of candidates, `Compare`, next state)."""
+  anchors, keys, state, same_set = method.embed(params, state, batch, key)
+  compare = Compare(method.relation, method.score, params["score"], same_set, method.plan)
+  anchors, groups = method.negatives.candidates(
+    state["negatives"], anchors, (keys,), named(key, "negatives"), compare
+  )
+  return anchors, keys, groups, compare, state
+
+
 def objective(method, params, state, batch, key):
   """The scalar to minimise, and (the next state, metrics).
 
@@ -42,11 +52,7 @@ def objective(method, params, state, batch, key):
   deviation of a dimension of the unit anchors times √d (1: spread over the sphere,
   0: collapsed).
   """
-  anchors, keys, state, same_set = method.embed(params, state, batch, key)
-  compare = Compare(method.relation, method.score, params["score"], same_set, method.plan)
-  anchors, groups = method.negatives.candidates(
-    state["negatives"], anchors, (keys,), named(key, "negatives"), compare
-  )
+  anchors, keys, groups, compare, state = meeting(method, params, state, batch, key)
   tau = method.temperature.value(params["temperature"], state["temperature"], anchors.side)
   value, stats, memory = method.loss(
     anchors, groups, temperature=tau, memory=state["loss"], stats=STATS, **compare._asdict()

@@ -1,5 +1,8 @@
 """Negatives: sources of candidates, joined by `+`, and selections among them."""
 
+from contrastax.negatives.mining import mine as mine
+from contrastax.negatives.mining import rank_band as rank_band
+from contrastax.negatives.mining import stages as stages
 from contrastax.negatives.mixing import between as between
 from contrastax.negatives.mixing import mochi as mochi
 from contrastax.negatives.queue import entries as entries

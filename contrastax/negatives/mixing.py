@@ -24,9 +24,9 @@ class mochi(NegativeSource):
   To be written to the right of what it mixes, `queue(4096) + mochi(…)`: of the candidates to its
   left all but the keys of the step. What is a negative, and how similar, is as the method's
   relation and score say, so a filter that drops false negatives keeps them out of Q_i, too. A mix
-  carries what its first negative carries (h': its only one). Mixes have no gradient. While a queue
-  fills, Q_i is what there is; in the first `warmup` steps mixes weigh nothing. Beside the
-  candidates, memory is n (hard + (mixed + with_anchor) d).
+  carries what its first negative carries (h': its only one), but is no example, index −1. Mixes
+  have no gradient. While a queue fills, Q_i is what there is; in the first `warmup` steps mixes weigh
+  nothing. Beside the candidates, memory is n (hard + (mixed + with_anchor) d).
 
   Kalantidis et al. 2020, arXiv 2010.01028, §3.2 and 3.3: (1024, 512, 256) and others with a queue
   of 65,536, after 15 epochs without (ImageNet). a may be b in the public code.
@@ -72,9 +72,8 @@ class mochi(NegativeSource):
     mixed = between(unit(first.vectors), second, share[..., None]).astype(first.vectors.dtype)
     weight = first.side["as_negative"]
     weight = jnp.where((a >= 0) & (state["step"] >= self.warmup), weight, 0)
-    mixes = Group(
-      jax.lax.stop_gradient(mixed), {**first.side, "as_negative": weight, "as_positive": 0 * weight}
-    )
+    side = {"index": jnp.full_like(a, -1), "as_negative": weight, "as_positive": 0 * weight}
+    mixes = Group(jax.lax.stop_gradient(mixed), {**first.side, **side})
     return anchors, (*groups, mixes)
 
   def advance(self, state, keys):

@@ -3,3 +3,5 @@
 from contrastax.reporting import table as table
 from contrastax.reporting.figures import learning_curves as learning_curves
 from contrastax.reporting.figures import space_map as space_map
+from contrastax.reporting.negatives import hardness as hardness
+from contrastax.reporting.negatives import nearest_negatives as nearest_negatives
