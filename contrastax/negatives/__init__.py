@@ -1,5 +1,7 @@
 """Negatives: sources of candidates, joined by `+`, and selections among them."""
 
+from contrastax.negatives.bank import bank as bank
+from contrastax.negatives.clusters import clusters as clusters
 from contrastax.negatives.mining import mine as mine
 from contrastax.negatives.mining import rank_band as rank_band
 from contrastax.negatives.mining import stages as stages
@@ -7,6 +9,7 @@ from contrastax.negatives.mixing import between as between
 from contrastax.negatives.mixing import mochi as mochi
 from contrastax.negatives.queue import entries as entries
 from contrastax.negatives.queue import queue as queue
+from contrastax.negatives.queue import queues as queues
 from contrastax.negatives.selection import hardest as hardest
 from contrastax.negatives.selection import hardest_only as hardest_only
 from contrastax.negatives.selection import hardest_share as hardest_share

@@ -34,7 +34,9 @@ class _Sum(NegativeSource):
   parts: tuple[NegativeSource, ...]
 
   def init(self, key, keys, examples):
-    return tuple(p.init(jax.random.fold_in(key, i), keys, examples) for i, p in enumerate(self.parts))
+    return tuple(
+      p.init(jax.random.fold_in(key, i), keys, examples) for i, p in enumerate(self.parts)
+    )
 
   def candidates(self, state, anchors, groups, key, compare):
     for i, (part, own) in enumerate(zip(self.parts, state, strict=True)):
