@@ -10,6 +10,8 @@ import sys
 import cells
 import pytest
 
+ROOT = pathlib.Path(__file__).parent.parent
+
 MEASURE = pathlib.Path(__file__).with_name("cells.py")
 
 
@@ -49,3 +51,13 @@ def test_the_cover_has_every_two_values_together():
   }
   assert set().union(*map(cells.pairs, cells.cover())) == wanted
   assert len(cells.cover()) < len(cells.CUBE) / 6
+
+
+@pytest.mark.full
+def test_the_page_of_combinations_is_what_the_library_takes():
+  done = subprocess.run(
+    [sys.executable, "-c", "import combinations; print(combinations.page(), end='')"],
+    env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "benchmarks"), str(ROOT)])},
+    capture_output=True, text=True, check=True,
+  )  # fmt: skip
+  assert done.stdout == (ROOT / "docs" / "combinations.md").read_text(encoding="utf-8")

@@ -53,7 +53,16 @@ def run_the_code_of(page):
 
 @pytest.mark.full
 @pytest.mark.parametrize(
-  "page", ["choosing.md", "coming_from.md", "evaluation.md", "family.md", "methods.md", "mining.md"]
+  "page",
+  [
+    "choosing.md",
+    "coming_from.md",
+    "evaluation.md",
+    "family.md",
+    "methods.md",
+    "mining.md",
+    "negatives.md",
+  ],
 )
 def test_the_code_of_the_pages_runs(page):
   run_the_code_of(page)

@@ -709,8 +709,8 @@ ON_ARRAYS_ONLY = words("""
 NO_SUCH_LOSS = words("""
   adaptive_layer_2dmse albef_ita amcl angle angular barlow_twins_hsic barlow_twins_unbiased
   batch_independent_sgd_ntx beclr beclr_opta cacr_rbf care circle_global circle_softmax
-  circle_tfsim clusterns cmcl_1tok coca contrastive_cosmargin contrastive_margin cosent cyclip
-  dclr dystress fastclip_logspace fastclip_v0v1 fastclip_v2_individual fastclip_v3 gist gor
+  circle_tfsim cmcl_1tok coca contrastive_cosmargin contrastive_margin cosent cyclip
+  dystress fastclip_logspace fastclip_v0v1 fastclip_v2_individual fastclip_v3 gist gor
   imix_byol isogclr_bi isogclr_uni isogclr_uni_v2_sqh kcl lifted lifted_generalized macl
   mmcl_inv mmcr mv_cl1 mv_cl2 ncl normsoftmax npairs_labels pairwise_cosface
   polyview_arithmetic proxy_anchor relic rince_robust_moco soft_nearest_neighbor_cos sogclr_bi
@@ -727,6 +727,8 @@ NO_LOSS = words("""
 LEFT_OUT = {
   **dict.fromkeys(NO_SUCH_LOSS, "contrastax has no such loss yet"),
   **dict.fromkeys(NO_LOSS, "no loss, but a measure, a rule or a schedule"),
+  "clusterns": "its hard negatives are compared in test_sources.py; the margin loss is none of ours",
+  "dclr": "its noise is compared in test_syntheses.py; its loss keeps e^0 for what it drops",
   "supcon__guillaume_erhard": "adds 1e-5 to every exponential",
   "dclw__raminnakhli": "its weights carry gradient",
   "hcl__pygcl_repo": "weighs whole rows by their sums, not pairs",

@@ -647,7 +647,7 @@ MISTAKES = {
   ),
   "other sides": (
     lambda a, g: (a, (g[0], without_a_side(g[1])), {}),
-    ["groups of one call carry the same sides", "['bias', 'tau']", "['tau']"],
+    ["groups of one call carry the same sides", "only one of group 0 and group 1 has 'bias'"],
   ),
   "same_set": (
     lambda a, g: (a, g, {"same_set": True}),

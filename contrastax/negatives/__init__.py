@@ -1,5 +1,7 @@
 """Negatives: sources of candidates, joined by `+`, and selections among them."""
 
+from contrastax.negatives.adversarial import adversarial_negatives as adversarial_negatives
+from contrastax.negatives.adversarial import adversarial_positives as adversarial_positives
 from contrastax.negatives.bank import bank as bank
 from contrastax.negatives.clusters import clusters as clusters
 from contrastax.negatives.mining import mine as mine
@@ -7,6 +9,7 @@ from contrastax.negatives.mining import rank_band as rank_band
 from contrastax.negatives.mining import stages as stages
 from contrastax.negatives.mixing import between as between
 from contrastax.negatives.mixing import mochi as mochi
+from contrastax.negatives.noise import noise as noise
 from contrastax.negatives.queue import entries as entries
 from contrastax.negatives.queue import queue as queue
 from contrastax.negatives.queue import queues as queues
@@ -16,3 +19,4 @@ from contrastax.negatives.selection import hardest_share as hardest_share
 from contrastax.negatives.shuffles import shuffles as shuffles
 from contrastax.negatives.sources import NegativeSource as NegativeSource
 from contrastax.negatives.sources import in_batch as in_batch
+from contrastax.negatives.supremix import supremix as supremix

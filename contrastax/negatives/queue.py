@@ -155,7 +155,8 @@ def inside(number, count, what, mend):
   """Which are 0 … count − 1. Where they are known, others than −1, of none, are an error."""
   within = (number >= 0) & (number < count)
   if not isinstance(number, jax.core.Tracer):
-    wrong = np.asarray(number)[~np.asarray(within | (number == -1))]
+    number = np.asarray(number)
+    wrong = number[(number < -1) | (number >= count)]
     if wrong.size:
       raise UserError(f"{what} is 0 to {count - 1:,}, or −1 for none, not {wrong[0]:,}; {mend}")
   return within

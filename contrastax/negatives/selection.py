@@ -52,8 +52,8 @@ def hardest_places(
   for at, group in enumerate(groups):
     if group.per_anchor:
       raise UserError(
-        f"the hardest are chosen among shared candidates [m, d], and group {at} is a set per anchor "
-        f"{group.vectors.shape}; write its source to the right of the one that chooses"
+        f"the hardest are chosen among shared candidates [m, d], and group {at} is a set per anchor; "
+        "write its source to the right of the one that chooses"
       )
   found = reduce(
     _Hardness(relation), anchors, groups, score=score, score_params=score_params,

@@ -65,13 +65,15 @@ class in_batch(NegativeSource):
 def of_no_example(vectors, like):
   """Negatives that are no example's, [m, d] or [n, k, d], with the sides that `like` has.
 
-  Their whole numbers are −1 (index, view, label), the others 0.
+  Their whole numbers are −1 (index, view, label), a label that is another number is NaN, equal to
+  none, and the rest 0.
   """
   leading = vectors.shape[:-1]
 
-  def fill(x):
-    value = -1 if jnp.issubdtype(x.dtype, jnp.integer) else 0
+  def fill(name, x):
+    whole = jnp.issubdtype(x.dtype, jnp.integer)
+    value = -1 if whole else jnp.nan if name == "label" else 0
     return jnp.full((*leading, *x.shape[like.vectors.ndim - 1 :]), value, x.dtype)
 
-  side = {name: fill(x) for name, x in like.side.items()}
+  side = {name: fill(name, x) for name, x in like.side.items()}
   return Group(vectors, {**side, "as_negative": side["as_negative"] + 1})

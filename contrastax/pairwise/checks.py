@@ -30,7 +30,9 @@ def check(anchors, groups, same_set, score, score_params):
       raise UserError(f"group {at} is empty: candidates {theirs}, anchors {shape}")
     if group.side.keys() != groups[0].side.keys():
       raise UserError(
-        f"groups of one call carry the same sides: {sorted(groups[0].side)} and {sorted(group.side)}"
+        f"groups of one call carry the same sides, and only one of group 0 and group {at} has "
+        f"{', '.join(map(repr, sorted(group.side.keys() ^ groups[0].side.keys())))}; a source that "
+        "attaches a side stands to the right of all that bring candidates"
       )
     _check_sides(f"group {at}", group)
     scores = jax.eval_shape(score, score_params, anchors.vectors, group.vectors)

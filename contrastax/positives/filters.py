@@ -97,11 +97,13 @@ class guide_below(Relation):
 class label_distance(Relation):
   """A negative weighs 1 + |y_i − y_j|, y a number as label: far ones are pushed more.
 
-  SupReMix (Wu et al. 2023, arXiv 2309.16633), "distance magnifying"; the 1 is their code's.
+  One without a label (NaN) weighs 1. SupReMix (Wu et al. 2023, arXiv 2309.16633), "distance
+  magnifying"; the 1 is their code's.
   """
 
   def __call__(self, a, c, similarity):
-    return Pairs(True, 1 + jnp.abs(_side(self, a, "label") - c["label"]))
+    distance = jnp.abs(_side(self, a, "label") - c["label"])
+    return Pairs(True, 1 + jnp.where(jnp.isnan(distance), 0, distance))
 
 
 def _side(relation, a, name):

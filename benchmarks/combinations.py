@@ -1,0 +1,194 @@
+"""Which methods, negatives, temperatures and losses go together, and what refuses the rest?
+
+  python benchmarks/combinations.py        # writes docs/combinations.md
+
+Every cell is built and its objective traced on made images of 32 examples, which is where what does
+not fit is refused; so a cell stands here as valid if the library takes it. That it learns, and gives the
+same on one and eight devices, is measured by tests/cells.py: a cover of every pair of values by
+default, every cell under `-m full`. tests/test_cells.py holds that the page is what this writes.
+"""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+
+import jax
+import jax.numpy as jnp
+
+from contrastax import encoders, losses, methods, schedules, temperatures, views
+from contrastax.core import UserError
+from contrastax.negatives import (
+  adversarial_negatives,
+  adversarial_positives,
+  bank,
+  clusters,
+  hardest_only,
+  hardest_share,
+  in_batch,
+  mochi,
+  noise,
+  queue,
+  queues,
+  supremix,
+)  # fmt: skip
+from contrastax.positives import (
+  guide_below,
+  label_distance,
+  negatives_differ,
+  negatives_share,
+  other_view,
+  same_example,
+  same_label,
+  similarity_within,
+  virtual_labels,
+)  # fmt: skip
+
+PAGE = pathlib.Path(__file__).parent.parent / "docs" / "combinations.md"
+N, EXAMPLES = 32, 100
+both = in_batch() + queue(64)
+mixes = mochi(hard=16, mixed=8, with_anchor=4)
+
+NEGATIVES = {
+  "`in_batch()`": (in_batch(), None),
+  "`queue(n)`": (queue(64), None),
+  "`in_batch() + queue(n)`": (both, None),
+  "`queue(n) + queue(m)`": (queue(64) + queue(128), None),
+  "`queues(n, by, count) & negatives_share(by)`": (
+    queues(64, "language", 2), negatives_share("language"),
+  ),
+  "`in_batch() + bank()`": (in_batch() + bank(sample=16), None),
+  "`queue(n) + mochi(…)`": (queue(64) + mixes, None),
+  "`bank() + mochi(…)`": (bank() + mixes, None),
+  "`in_batch() + mochi(…)`": (in_batch() + mixes, None),
+  "`mochi(…) + queue(n)`": (mixes + queue(64), None),
+  "`queue(n) + mochi(…)`, the hard set above n": (
+    queue(64) + mochi(hard=65, mixed=8, with_anchor=4), None,
+  ),
+  "`in_batch() + queue(n) + hardest_only(k)`": (both + hardest_only(16), None),
+  "`in_batch() + hardest_share(α)`": (in_batch() + hardest_share(0.2), None),
+  "`queue(n) + hardest_only(k) + mochi(…)`": (queue(64) + hardest_only(16) + mixes, None),
+  "`queue(n) + mochi(…) + hardest_only(k)`": (queue(64) + mixes + hardest_only(16), None),
+  "`in_batch() + clusters(k) & negatives_differ(\"cluster\")`": (
+    in_batch() + clusters(4), negatives_differ("cluster"),
+  ),
+  "`clusters(k) + queue(n)`": (in_batch() + clusters(4) + queue(64), None),
+  "`in_batch() + noise(…)`": (
+    in_batch() + noise(count=16, steps=2, size=1e-3, temperature=0.1), None,
+  ),
+  "`in_batch() + adversarial_negatives(…)`": (
+    in_batch() + adversarial_negatives(radius=0.1, temperature=0.1), None,
+  ),
+  "`in_batch() + adversarial_positives(…)`": (
+    in_batch() + adversarial_positives(radius=0.5, size=0.1, temperature=0.1), None,
+  ),
+  "`in_batch() + supremix(…)`, labels that are classes": (
+    in_batch() + supremix(negatives=2, positives=0, alpha=5.0, window=1.0), None,
+  ),
+  "`in_batch() & similarity_within(most=…)`": (in_batch(), similarity_within(most=0.9)),
+  "`in_batch() & guide_below(…)`": (in_batch(), guide_below(0.85)),
+  "`in_batch() & negatives_differ(\"label\")`": (in_batch(), negatives_differ("label")),
+  "`in_batch() & label_distance()`": (in_batch(), label_distance()),
+}  # fmt: skip
+RELATIONS = {
+  "SimCLR": same_example(), "MoCo": same_example(), "MoCoV3": same_example() & other_view(),
+  "NNCLR": same_example() & other_view(), "SupCon": same_label(), "IMix": virtual_labels(),
+  "Clip": same_example() & other_view(),
+}  # fmt: skip
+TEMPERATURES = {
+  "fixed": temperatures.fixed(0.2),
+  "scheduled": temperatures.scheduled(schedules.cosine(start=0.5, end=0.1, steps=9)),
+  "learned": temperatures.learned(0.2),
+}
+LOSSES = {
+  "info_nce": losses.groups.info_nce,
+  "sup_con_in": losses.groups.sup_con_in,
+  "dcl": losses.groups.dcl,
+  "dclw": losses.groups.dclw,
+  "hard_negative": functools.partial(losses.groups.hard_negative, beta=0.5, tau_plus=0.05),
+  "debiased": functools.partial(losses.groups.debiased, tau_plus=0.05),
+}
+
+
+def method_of(kind, **parts):
+  projection, jitter = encoders.projection((8,), 8), views.affine_jitter()
+  networks = {"encoder": encoders.mlp((8,)), "projection": projection, "views": jitter}
+  if kind in ("MoCoV3", "NNCLR"):
+    networks["predictor"] = encoders.projection((8,), 8)
+  if kind == "NNCLR":
+    networks["support"] = 64
+  if kind == "Clip":
+    networks |= {
+      "inputs": ("image", "image"), "other_encoder": encoders.mlp((8,)), "other_views": jitter,
+      "other_projection": projection,
+    }  # fmt: skip
+  return getattr(methods, kind)(**networks, examples=EXAMPLES, **parts)
+
+
+def refusal(method) -> str:
+  """Why the library refuses it, or nothing."""
+  batch = {
+    "image": jnp.zeros((N, 8, 8, 1), jnp.uint8),
+    "index": jnp.arange(N),
+    "label": jnp.arange(N) % 4,
+    "language": jnp.arange(N) % 2,
+    "guide": jnp.ones((N, 5)),
+  }
+  key = jax.random.key(0)
+  try:
+    params, state = jax.eval_shape(lambda: method.init(key, batch))
+    jax.eval_shape(lambda p, s: method.objective(p, s, batch, key), params, state)
+  except UserError as error:
+    return str(error)
+  return ""
+
+
+def table(columns, rows, cell, reasons):
+  """A table of ✓, or the number of the reason."""
+  lines = [f"| | {' | '.join(f'`{c}`' for c in columns)} |", "|---" * (len(columns) + 1) + "|"]
+  for row in rows:
+    marks = []
+    for column in columns:
+      reason = cell(row, column)
+      if reason and reason not in reasons:
+        reasons.append(reason)
+      marks.append(f"({reasons.index(reason) + 1})" if reason else "✓")
+    lines.append(f"| {row} | {' | '.join(marks)} |")
+  return lines
+
+
+def page() -> str:
+  reasons = []
+
+  @functools.cache
+  def of_sources(row, kind):
+    negatives, also = NEGATIVES[row]
+    relation = RELATIONS[kind] if also is None else RELATIONS[kind] & also
+    return refusal(method_of(kind, negatives=negatives, relation=relation))
+
+  def of_losses(row, column):
+    loss, temperature = LOSSES[row.strip("`")], TEMPERATURES[column]
+    found = {
+      refusal(method_of(kind, negatives=both, loss=loss, temperature=temperature))
+      for kind in ("SimCLR", "MoCo", "MoCoV3")
+    }
+    return "; ".join(sorted(found - {""}))
+
+  sources = table(RELATIONS, NEGATIVES, of_sources, reasons)
+  others = table(TEMPERATURES, [f"`{name}`" for name in LOSSES], of_losses, reasons)
+  return "\n".join([
+    "# What goes together", "",
+    "Written by `benchmarks/combinations.py`, which builds each cell: ✓ is taken, a number refused with the "
+    "reason below. [negatives.md](negatives.md) says what each part is.", "",
+    "## Negatives and methods", "", *sources, "",
+    *[f"({at}) {reason}  " for at, reason in enumerate(reasons, 1)], "",
+    "## Losses and temperatures", "",
+    "With `in_batch() + queue(n)`, of `SimCLR`, `MoCo` and `MoCoV3`:", "", *others, "",
+    "Both tables multiply: a source or filter does not know the loss, nor a loss the temperature. "
+    "`tests/cells.py` trains the cube of three methods, six sets of negatives, three temperatures and four "
+    "losses on digits: every cell learns, and gives the same on one and eight devices.", "",
+  ])  # fmt: skip
+
+
+if __name__ == "__main__":
+  PAGE.write_text(page(), encoding="utf-8")
