@@ -1,7 +1,12 @@
-"""Fixtures of all tests."""
+"""Fixtures of all tests, and how their programs are compiled."""
 
-import jax
-import pytest
+import os
+
+# Most of the time goes into compiling small programs that then run for milliseconds.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
 
 
 @pytest.fixture

@@ -18,7 +18,6 @@ MEASURE = pathlib.Path(__file__).with_name("contract.py")
 def measured(*arguments):
   environment = {
     **os.environ,
-    # Compiled in half the time, and slower, which here does not matter.
     "XLA_FLAGS": "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0",
     "JAX_ENABLE_X64": "1",
     "JAX_PLATFORMS": "cpu",

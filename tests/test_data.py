@@ -363,7 +363,7 @@ def on_eight_devices():
       found["rows"].append([len(shard.data) for shard in b["image"].addressable_shards])
     print(json.dumps(found))
     """,
-    XLA_FLAGS="--xla_force_host_platform_device_count=8",
+    XLA_FLAGS="--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0",
   )
 
 
