@@ -13,6 +13,7 @@ from contrastax.negatives import (
   hardest_share,
   in_batch,
   mochi,
+  on_arrays,
   queue,
   shuffles,
 )
@@ -268,3 +269,50 @@ def test_a_share_is_of_each_anchors_own_negatives(float64, alpha, kept):
     (), keys, (keys, held), None, compared(same_label())
   )
   np.testing.assert_array_equal((found.side["as_negative"] > 0).sum(1), kept)
+
+
+def test_on_plain_arrays_a_source_serves_without_a_method(float64):
+  q, k, held = (jnp.asarray(rng.normal(size=(n, 5))) for n in (4, 4, 9))
+  given = {"relation": same_example(), "key": jax.random.key(0)}
+
+  def value(source, *arrays):
+    anchors, groups = on_arrays(source, *arrays, **given)
+    loss = losses.groups.info_nce
+    return loss(anchors, groups, relation=same_example(), temperature=0.3).value, groups
+
+  for arrays in ((q, k), (q, k, held)):
+    own, others = losses.info_nce(q, k, temperature=0.3), None
+    found, groups = value(in_batch(), *arrays)
+    if len(arrays) == 3:
+      others = np.exp(cosines(q, held) / 0.3).sum(1)
+      positive = np.exp(np.diag(cosines(q, k)) / 0.3)
+      own = np.log(np.exp(own) + others / positive)
+    np.testing.assert_allclose(found, own, rtol=1e-10)
+  _, (keys, _, mixes) = value(mochi(hard=3, mixed=2, with_anchor=1), q, k, held)
+  assert mixes.vectors.shape == (4, 3, 5) and not keys.side["as_negative"].any()
+
+
+@pytest.mark.parametrize(
+  ("shapes", "message"),
+  [
+    (((4, 5), (3, 5)), r"of one shape, not (4, 5) and (3, 5)"),
+    (((4, 5), (4, 5), (9, 6)), r"negatives are [m, 5], not (9, 6)"),
+  ],
+)
+def test_arrays_that_do_not_fit_are_refused(shapes, message):
+  with pytest.raises(UserError) as raised:
+    on_arrays(in_batch(), *map(jnp.ones, shapes), relation=same_example(), key=jax.random.key(0))
+  assert message in str(raised.value)
+
+
+def test_of_the_hard_set_only_what_is_mixed_is_gathered():
+  """Beside the scores, n · hard places and the mixes: never n · hard vectors, let alone the queue's."""
+  n, size, d, source = 64, 4096, 64, mochi(hard=1024, mixed=16, with_anchor=4)
+  given = {"relation": same_example(), "key": jax.random.key(0)}
+
+  def mixes(q, k, held):
+    return on_arrays(source, q, k, held, **given)[1][-1].vectors
+
+  shapes = [jax.ShapeDtypeStruct((rows, d), jnp.float32) for rows in (n, n, size)]
+  memory = jax.jit(mixes).lower(*shapes).compile().memory_analysis()
+  assert memory.temp_size_in_bytes < 4 * n * 1024 * d / 2

@@ -2,6 +2,7 @@
 
 from contrastax.negatives.adversarial import adversarial_negatives as adversarial_negatives
 from contrastax.negatives.adversarial import adversarial_positives as adversarial_positives
+from contrastax.negatives.arrays import on_arrays as on_arrays
 from contrastax.negatives.bank import bank as bank
 from contrastax.negatives.clusters import clusters as clusters
 from contrastax.negatives.mining import mine as mine

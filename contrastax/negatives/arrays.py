@@ -1,0 +1,47 @@
+"""Sources on plain arrays, without a method."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+
+from contrastax.core import Compare, Group, UserError
+from contrastax.negatives.sources import of_no_example
+from contrastax.pairwise import Plan, cosine
+
+
+def on_arrays(
+  source, anchors, positives, negatives=None, *, relation, key, label=None, score=cosine(), plan=Plan()
+):  # fmt: skip
+  """(anchors, groups) as a loss on groups takes them, with what a source makes of plain arrays.
+
+    anchors, groups = on_arrays(mochi(hard=64, mixed=32, with_anchor=8), q, k, held,
+                                relation=same_example(), key=key)
+    value = losses.groups.info_nce(anchors, groups, relation=same_example(), temperature=0.2).value
+
+  Args:
+    source: as it is at its first step; a sum too. What it would remember is given as `negatives`.
+    anchors, positives: [n, d]; row i of both is example i, in views 0 and 1.
+    negatives: None, or [m, d], the same for all anchors and of no example: a queue's keys, say.
+    relation: what the loss is given as well. key: of what the source draws.
+    label: None, or of each example, [n]. score: without parameters. plan: of searches.
+
+  Raises UserError for shapes that do not fit, and what the source raises.
+  """
+  n, shapes = len(anchors), [jnp.shape(x) for x in (anchors, positives)]
+  if len(shapes[0]) != 2 or shapes[0] != shapes[1]:
+    raise UserError(
+      f"anchors and positives are [n, d], of one shape, not {shapes[0]} and {shapes[1]}"
+    )
+  if negatives is not None and (jnp.ndim(negatives) != 2 or negatives.shape[1] != shapes[0][1]):
+    raise UserError(f"negatives are [m, {shapes[0][1]}], not {jnp.shape(negatives)}")
+  one = jnp.ones(n, jnp.result_type(anchors, jnp.float32))
+  side = {"index": jnp.arange(n), "view": jnp.zeros(n, jnp.int32)}
+  side |= {"as_positive": one, "as_negative": 0 * one}
+  side |= {} if label is None else {"label": jnp.asarray(label)}
+  own, keys = (Group(jnp.asarray(x), side) for x in (anchors, positives))
+  keys = keys.attach(view=keys.side["view"] + 1)
+  groups = (keys,)
+  if negatives is not None:
+    groups += (of_no_example(jnp.asarray(negatives), keys),)
+  compare = Compare(relation, score, (), False, plan)
+  return source.candidates(source.init(key, keys, n), own, groups, key, compare)
