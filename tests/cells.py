@@ -49,7 +49,9 @@ NEGATIVES = {
 TEMPERATURES = {
   "fixed": temperatures.fixed(0.2),
   "scheduled": temperatures.scheduled(schedules.cosine(start=0.5, end=0.1, steps=STEPS)),
-  "learned": temperatures.learned(0.2),
+  # Bounded as in TCL (arXiv 2202.10401): where the negatives that are kept are nearer than the
+  # positive, as with `hardest_only`, the loss falls as τ rises, and without a bound it runs away.
+  "learned": temperatures.learned(0.2, largest=0.5),
 }
 LOSSES = {
   "info_nce": losses.groups.info_nce,

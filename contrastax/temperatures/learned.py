@@ -18,6 +18,10 @@ class learned:
   would push it further out is dropped while one that leads back passes: the same but for what
   an optimiser's momentum adds.
 
+  Where the negatives are more similar than the positive, the loss falls as τ rises. With all of
+  them that passes in a few steps; with the hardest alone (`negatives.hardest_only`) it need not,
+  and τ runs away unless `largest` holds it, 0.5 in TCL (Yang et al. 2022, arXiv 2202.10401).
+
   temperature: where it begins. smallest, largest: bounds of τ.
   """
 
