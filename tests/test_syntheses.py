@@ -101,7 +101,6 @@ def test_noise_climbs_the_contrastive_loss(float64, plan):
   np.testing.assert_allclose(found.vectors, expected, rtol=1e-10)
 
 
-@pytest.mark.skipif(not (GOLDEN / "dclr__official.npz").exists(), reason="not in the folder")
 def test_noise_moves_as_in_the_public_code(float64):
   with np.load(GOLDEN / "dclr__official.npz") as kept:
     cases = json.loads(str(kept["meta"]))["cases"]
