@@ -9,6 +9,14 @@ import jax  # noqa: E402
 import pytest  # noqa: E402
 
 
+@pytest.fixture(scope="module", autouse=True)
+def programs_end_with_their_file():
+  """Each compiled program holds memory maps; thousands of them reach the system's limit per process
+  (65,530 on Linux), where the compiler crashes."""
+  yield
+  jax.clear_caches()
+
+
 @pytest.fixture
 def float64():
   """float64 within one test; everything else runs in JAX's default, float32."""
