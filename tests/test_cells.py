@@ -1,13 +1,13 @@
 """Method, negatives, temperature and loss combine freely: every cell learns, on any number of devices."""
 
 import itertools
-import json
 import os
 import pathlib
 import subprocess
 import sys
 
 import cells
+import processes
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -16,16 +16,7 @@ MEASURE = pathlib.Path(__file__).with_name("cells.py")
 
 
 def check(which, part, of):
-  environment = {
-    **os.environ,
-    "XLA_FLAGS": "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0",
-    "JAX_ENABLE_X64": "1",
-    "JAX_PLATFORMS": "cpu",
-  }
-  arguments = [sys.executable, MEASURE, which, str(part), str(of)]
-  done = subprocess.run(arguments, env=environment, capture_output=True, text=True)
-  assert done.returncode == 0, done.stderr
-  for cell, found in json.loads(done.stdout).items():
+  for cell, found in processes.measured(MEASURE, which, part, of).items():
     assert found["apart"] < 1e-10, (cell, found)
     assert found["lead"] > 3 * found["error"], (cell, found)
     assert found["rank"][1] > found["rank"][0] / 2, (cell, found)

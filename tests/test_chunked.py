@@ -5,15 +5,13 @@ Run as a script, this file measures the last of these on eight devices: see `dev
 
 import functools
 import json
-import os
 import re
-import subprocess
-import sys
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import processes
 import pytest
 from flax import nnx
 
@@ -293,15 +291,7 @@ def devices():
 
 
 def test_on_eight_devices_the_result_is_the_same_and_no_input_moves():
-  environment = {
-    **os.environ,
-    "XLA_FLAGS": "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0",
-    "JAX_ENABLE_X64": "1",
-    "JAX_PLATFORMS": "cpu",
-  }
-  done = subprocess.run([sys.executable, __file__], env=environment, capture_output=True, text=True)
-  assert done.returncode == 0, done.stderr
-  found = json.loads(done.stdout)
+  found = processes.measured(__file__)
   assert found["apart"] < 1e-12 and not found["moved"], found
   assert found["mutant"], found
 

@@ -1,13 +1,10 @@
 """The device contract: the number of devices never changes the result."""
 
-import json
-import os
 import pathlib
-import subprocess
-import sys
 
 import all_methods
 import jax
+import processes
 import pytest
 
 from contrastax import data
@@ -16,17 +13,7 @@ MEASURE = pathlib.Path(__file__).with_name("contract.py")
 
 
 def measured(*arguments):
-  environment = {
-    **os.environ,
-    "XLA_FLAGS": "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0",
-    "JAX_ENABLE_X64": "1",
-    "JAX_PLATFORMS": "cpu",
-  }
-  done = subprocess.run(
-    [sys.executable, MEASURE, *map(str, arguments)], env=environment, capture_output=True, text=True
-  )
-  assert done.returncode == 0, done.stderr
-  return json.loads(done.stdout)
+  return processes.measured(MEASURE, *arguments)
 
 
 def check(found):

@@ -9,6 +9,7 @@ import textwrap
 
 import jax
 import numpy as np
+import processes
 import pytest
 
 from contrastax.core import UserError
@@ -363,7 +364,7 @@ def on_eight_devices():
       found["rows"].append([len(shard.data) for shard in b["image"].addressable_shards])
     print(json.dumps(found))
     """,
-    XLA_FLAGS="--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0",
+    XLA_FLAGS=processes.environment()["XLA_FLAGS"],
   )
 
 

@@ -6,11 +6,11 @@ communicated; and the traps that others fall into, each by name.
 
 import functools
 import json
-import os
 import pathlib
 import subprocess
 import sys
 
+import processes
 import pytest
 
 MEASURE = pathlib.Path(__file__).with_name("mesh.py")
@@ -27,16 +27,14 @@ PROCESSES = (
 @functools.cache
 def started(which):
   """Processes with eight host devices, both at work at once."""
-  environment = {
-    **os.environ,
-    "XLA_FLAGS": "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0",
-    "JAX_ENABLE_X64": "1",
-    "JAX_PLATFORMS": "cpu",
-  }
   pipe = subprocess.PIPE
   return [
     subprocess.Popen(
-      [sys.executable, MEASURE, which, *names], env=environment, stdout=pipe, stderr=pipe, text=True
+      [sys.executable, MEASURE, which, *names],
+      env=processes.environment(),
+      stdout=pipe,
+      stderr=pipe,
+      text=True,
     )
     for names in PROCESSES
   ]

@@ -5,13 +5,11 @@ python tests/test_resnet.py    # with 8 host devices and JAX_ENABLE_X64=1: apart
 
 import json
 import math
-import os
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import processes
 import pytest
 from jax.extend.core import jaxprs_in_params
 
@@ -359,15 +357,7 @@ def measure():
 
 
 def test_one_and_eight_devices_give_the_same():
-  environment = {
-    **os.environ,
-    "XLA_FLAGS": "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0",
-    "JAX_ENABLE_X64": "1",
-    "JAX_PLATFORMS": "cpu",
-  }
-  done = subprocess.run([sys.executable, __file__], env=environment, capture_output=True, text=True)
-  assert done.returncode == 0, done.stderr
-  found = json.loads(done.stdout)
+  found = processes.measured(__file__)
   assert set(found) == {"resnet in groups", "vit"}
   for name, result in found.items():
     assert result["apart"] < 1e-12, (name, result)

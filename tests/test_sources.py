@@ -3,14 +3,12 @@
 import dataclasses
 import functools
 import json
-import os
 import pathlib
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import processes
 import pytest
 
 from contrastax import losses, methods
@@ -488,15 +486,7 @@ def everything(wide, plan):
 
 def test_one_and_eight_devices():
   """Three steps of MoCo on digits, with labels of unequal number."""
-  environment = {
-    **os.environ,
-    "XLA_FLAGS": "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0",
-    "JAX_ENABLE_X64": "1",
-    "JAX_PLATFORMS": "cpu",
-  }
-  done = subprocess.run([sys.executable, __file__], env=environment, capture_output=True, text=True)
-  assert done.returncode == 0, done.stderr
-  (result,) = json.loads(done.stdout).values()
+  (result,) = processes.measured(__file__).values()
   assert result["apart"] < 1e-10, result
   assert result["moved"]["state negatives"], result
 

@@ -3,12 +3,11 @@
 import json
 import os
 import pathlib
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import processes
 import pytest
 
 from contrastax import encoders, methods, views
@@ -581,13 +580,7 @@ def on_devices(devices):
 
 
 def test_several_devices_make_the_same():
-  given = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_ENABLE_X64": "1"}
-  done = subprocess.run(
-    [sys.executable, __file__], env={**os.environ, **given, "JAX_PLATFORMS": "cpu"},
-    capture_output=True, text=True,
-  )  # fmt: skip
-  assert done.returncode == 0, done.stderr
-  found = json.loads(done.stdout)
+  found = processes.measured(__file__, devices=4)
   assert len(found) == 4
   assert max(found.values()) < 1e-10, found
 

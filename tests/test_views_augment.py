@@ -1,7 +1,6 @@
 """The augmentation recipes: rates and ranges read from pixels, determinism, errors."""
 
 import dataclasses
-import os
 import pathlib
 import re
 import subprocess
@@ -10,6 +9,7 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
+import processes
 import pytest
 
 from contrastax import parts, views
@@ -72,9 +72,9 @@ np.testing.assert_allclose(divided, alone, rtol=0, atol=1e-5)
 
 @pytest.mark.full
 def test_a_view_does_not_depend_on_the_devices():
-  flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
   command = [sys.executable, "-c", ON_EIGHT_DEVICES]
-  done = subprocess.run(command, env=os.environ | flags, capture_output=True, text=True)
+  given = processes.environment(float64=False)
+  done = subprocess.run(command, env=given, capture_output=True, text=True)
   assert done.returncode == 0, done.stderr
 
 
