@@ -10,6 +10,7 @@ default, every cell under `-m full`. tests/test_cells.py holds that the page is 
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import pathlib
 
@@ -32,6 +33,7 @@ from contrastax.negatives import (
   queues,
   supremix,
 )  # fmt: skip
+from contrastax.pairwise import adaptive_heads
 from contrastax.positives import (
   guide_below,
   label_distance,
@@ -96,10 +98,16 @@ RELATIONS = {
   "Clip": same_example() & other_view(),
 }  # fmt: skip
 TEMPERATURES = {
-  "fixed": temperatures.fixed(0.2),
-  "scheduled": temperatures.scheduled(schedules.cosine(start=0.5, end=0.1, steps=9)),
-  "learned": temperatures.learned(0.2),
-}
+  "fixed": {"temperature": temperatures.fixed(0.2)},
+  "scheduled": {"temperature": temperatures.scheduled(schedules.cosine(start=0.5, end=0.1, steps=9))},
+  "learned": {"temperature": temperatures.learned(0.2)},
+  "learned, with a bias": {"temperature": temperatures.learned(0.1, bias=-10.0)},
+  "individual": {"temperature": temperatures.individual(0.2)},
+  "adaptive_heads": {"temperature": temperatures.fixed(1.0), "score": adaptive_heads(heads=2)},
+  "adaptive_heads, and individual": {
+    "temperature": temperatures.individual(0.2), "score": adaptive_heads(heads=2),
+  },
+}  # fmt: skip
 LOSSES = {
   "info_nce": losses.groups.info_nce,
   "sup_con_in": losses.groups.sup_con_in,
@@ -107,6 +115,8 @@ LOSSES = {
   "dclw": losses.groups.dclw,
   "hard_negative": functools.partial(losses.groups.hard_negative, beta=0.5, tau_plus=0.05),
   "debiased": functools.partial(losses.groups.debiased, tau_plus=0.05),
+  "sogclr": losses.groups.sogclr(0.9),
+  "siglip": losses.groups.siglip,
 }
 
 
@@ -123,6 +133,26 @@ def method_of(kind, **parts):
       "other_projection": projection,
     }  # fmt: skip
   return getattr(methods, kind)(**networks, examples=EXAMPLES, **parts)
+
+
+def multiview(parts) -> str:
+  """Why `Multiview`, which has a loss of its own, refuses a temperature, or nothing."""
+  if "score" in parts:
+    return "Multiview takes no 'score'; leave it out of the config"
+  projection, jitter = encoders.projection((8,), 8), views.affine_jitter()
+  networks = {"encoder": encoders.mlp((8,)), "projection": projection, "views": jitter}
+  try:
+    return refusal(methods.Multiview(**networks, **parts, examples=EXAMPLES))
+  except UserError as error:
+    return str(error)
+
+
+def without_a_temperature() -> list[str]:
+  kinds = {name: kind for name, kind in vars(methods).items() if name[0].isupper()}
+  fields = {
+    name: {field.name for field in dataclasses.fields(kind)} for name, kind in kinds.items()
+  }
+  return sorted(name for name, has in fields.items() if "temperature" not in has)
 
 
 def refusal(method) -> str:
@@ -169,13 +199,17 @@ def page() -> str:
   def of_losses(row, column):
     loss, temperature = LOSSES[row.strip("`")], TEMPERATURES[column]
     found = {
-      refusal(method_of(kind, negatives=both, loss=loss, temperature=temperature))
-      for kind in ("SimCLR", "MoCo", "MoCoV3")
+      refusal(method_of(kind, negatives=both, loss=loss, **temperature)) for kind in RELATIONS
     }
     return "; ".join(sorted(found - {""}))
 
+  def of_multiview(row, column):
+    return multiview(TEMPERATURES[column])
+
   sources = table(RELATIONS, NEGATIVES, of_sources, reasons)
-  others = table(TEMPERATURES, [f"`{name}`" for name in LOSSES], of_losses, reasons)
+  of_temperatures = []
+  others = table(TEMPERATURES, [f"`{name}`" for name in LOSSES], of_losses, of_temperatures)
+  rest = table(TEMPERATURES, ["`Multiview`"], of_multiview, of_temperatures)[2:]
   return "\n".join([
     "# What goes together", "",
     "Written by `benchmarks/combinations.py`, which builds each cell: ✓ is taken, a number refused with the "
@@ -183,7 +217,10 @@ def page() -> str:
     "## Negatives and methods", "", *sources, "",
     *[f"({at}) {reason}  " for at, reason in enumerate(reasons, 1)], "",
     "## Losses and temperatures", "",
-    "With `in_batch() + queue(n)`, of `SimCLR`, `MoCo` and `MoCoV3`:", "", *others, "",
+    f"With `in_batch() + queue(n)`, the same of {', '.join(f'`{kind}`' for kind in RELATIONS)}:", "", *others, *rest, "",
+    *[f"({at}) {reason}  " for at, reason in enumerate(of_temperatures, 1)], "",
+    f"`Multiview` with a loss of its own. {', '.join(f'`{name}`' for name in without_a_temperature())} compare no "
+    "pairs at a common temperature, and take none.", "",
     "Both tables multiply: a source or filter does not know the loss, nor a loss the temperature. "
     "`tests/cells.py` trains the cube of three methods, six sets of negatives, three temperatures and four "
     "losses on digits: every cell learns, and gives the same on one and eight devices.", "",

@@ -41,10 +41,14 @@ class Encoder(NamedTuple):
 
 
 class Source(Protocol):
-  """Data as a pure function: `batch(step)` depends on (seed, step) and nothing else."""
+  """Data as a pure function: `batch(step)` depends on (seed, step) and nothing else.
+
+  `fingerprint`, 32 bits, is of the examples in their order: a run goes on with the same alone.
+  """
 
   size: int
   batch_size: int
+  fingerprint: int
 
   def batch(self, step: int) -> Batch: ...
 

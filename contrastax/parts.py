@@ -40,10 +40,13 @@ def find(package: ModuleType, spec: Mapping[str, Any]) -> Any:
 
 def bind(package: ModuleType, spec: Mapping[str, Any], later: Collection[str] = ()) -> Any:
   """`package.name` with the arguments bound, for a function that is given those of `later`
-  when it is called; a config may not state these, but must state what else it needs."""
+  when it is called; a config may not state these, but must state what else it needs. Of a class,
+  its instance."""
   found, arguments = _find(package, spec, later)
   if later:
     _check_complete(package, found, {*arguments, *later})
+  if isinstance(found, type):
+    return found(**arguments)
   return functools.partial(found, **arguments) if arguments else found
 
 

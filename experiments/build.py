@@ -62,7 +62,7 @@ def _part(kind, key, config):
   spec = config[key]
   if key == "loss":
     package = getattr(kind, "losses", losses.groups)  # of groups, but where a method says other
-    return parts.bind(package, spec, later=(*losses.groups.GIVEN, "views"))
+    return parts.bind(package, _scheduled(spec, config), later=(*losses.groups.GIVEN, "views"))
   if key == "views" and isinstance(spec, tuple | list):  # a recipe per view
     return tuple(parts.build(views, each) for each in spec)
   if key in PACKAGES:

@@ -11,7 +11,7 @@ import numpy as np
 
 from contrastax import evaluation, reporting, training
 from contrastax.training.health import check_collapse
-from experiments import negatives
+from experiments import negatives, temperatures
 from experiments.judge import WATCHED, few_labels, geometry, spaces
 from experiments.workdir import write_json
 
@@ -50,6 +50,7 @@ def progress(config, parts, state) -> dict[str, float]:
   encode = _encoder(parts.method, state)
   features = encode(images)
   measured = geometry(encode, parts.method.views, images, labels, features)
+  measured |= temperatures.measure(parts.method, state)
   metrics = {f"eval/{name}": value for name, value in measured.items()}
   if config.stop_on_collapse:
     check_collapse(int(state.step), config.steps, metrics)
@@ -107,6 +108,8 @@ def finish(config, parts, mesh, workdir: pathlib.Path, state, seconds: float) ->
   )
   if hasattr(parts.method, "negatives") and hasattr(parts.method, "relation"):
     summary["negatives"] = negatives.report(parts, state, figures)
+  if hasattr(parts.method, "temperature"):
+    summary["temperatures"] = temperatures.report(parts, state, workdir, figures)
   write_json(workdir / "summary.json", summary)
   return summary
 

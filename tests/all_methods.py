@@ -21,12 +21,24 @@ def parts(wide=lambda encoder: encoder, plan=None):
     paired["plan"] = plan
   predictor = {"predictor": wide(encoders.projection((32,), 32))}
   queue = negatives.queue(512)
+  two_halves = {
+    **common,
+    "inputs": ("image", "right"),
+    "other_encoder": wide(encoders.mlp((128, 64))),
+    "other_projection": wide(encoders.projection((64,), 32)),
+    "other_views": PLAIN,
+  }
   return {
     "SimCLR": methods.SimCLR(**paired),
     "SimCLR, queue, DCL, learned": methods.SimCLR(
       **{**paired, "temperature": temperatures.learned(0.2)},
       negatives=negatives.in_batch() + queue,
       loss=losses.groups.dcl,
+    ),
+    "SimCLR, iSogCLR": methods.SimCLR(
+      **{**paired, "temperature": temperatures.individual(0.2)},
+      loss=losses.groups.sogclr(0.9),
+      examples=1297,
     ),
     "MoCo": methods.MoCo(**paired, momentum=0.99, negatives=queue),
     "MoCo, ShuffleBN, in-batch": methods.MoCo(
@@ -61,19 +73,19 @@ def parts(wide=lambda encoder: encoder, plan=None):
       teacher_temperature=schedules.linear(start=0.04, end=0.07, steps=100),
       frozen_steps=1,
     ),
-    "Clip": methods.Clip(
-      **common,
-      inputs=("image", "right"),
-      other_encoder=wide(encoders.mlp((128, 64))),
-      other_projection=wide(encoders.projection((64,), 32)),
-      other_views=PLAIN,
+    "Clip": methods.Clip(**two_halves),
+    "Clip, iSogCLR": methods.Clip(
+      **two_halves,
+      temperature=temperatures.individual(0.2),
+      loss=losses.groups.sogclr(0.9),
+      examples=1297,
     ),
   }  # fmt: skip
 
 
 def seen_by(name, arrays):
   """The arrays that the method trains on: Clip gets the left and the right half of each image."""
-  if name != "Clip":
+  if not name.startswith("Clip"):
     return arrays
   left, right = arrays["image"][:, :, :4], arrays["image"][:, :, 4:]
   return {**arrays, "image": left, "right": right}

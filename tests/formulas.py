@@ -108,6 +108,39 @@ def dclw(s, same, off, tau, sigma=0.5):
   return lse_where(~same, s / tau) - v * positive / tau
 
 
+def sogclr(x, tau, relative, bimodal):
+  """Every other row was visited, with u = e^MEAN; γ = 0.7."""
+  s, same, off = views(x)
+  n = len(x["a"])
+  negative = (
+    ~same & (jnp.arange(2 * n) // n != (jnp.arange(2 * n) // n)[:, None]) if bimodal else ~same
+  )
+  positive = mean_where(same & off, s / tau)
+  logit = s / tau - relative * positive[:, None]
+  log_g = lse_where(negative, logit) - jnp.log(negative.sum(1))
+  visited = jnp.tile(x["index"], 2) % 2 == 0
+  log_u = jnp.where(visited, jnp.logaddexp(jnp.log(0.3) + MEAN, jnp.log(0.7) + log_g), log_g)
+  estimate = sg(log_u) + sg(jnp.exp(log_g - log_u)) * (log_g - sg(log_g))
+  return or_zero(negative.any(1), estimate - (not relative) * positive)
+
+
+MEAN, EXAMPLES = 0.5, 40
+
+
+def of_memory(**more):
+  """Of examples that are here or there in the data, half of which were visited."""
+
+  def ours(x, tau):
+    memory = losses.groups.sogclr().init(2 * EXAMPLES)
+    seen = jnp.arange(len(memory["visited"].values)) % EXAMPLES % 2 == 0
+    held = {"visited": seen, "log_mean": jnp.where(seen, MEAN, 0.0)}
+    memory |= {name: dataclasses.replace(memory[name], values=held[name]) for name in held}
+    own = {"index": x["index"], "memory": memory, "gamma": 0.7}
+    return losses.sogclr(x["a"], x["b"], temperature=tau, **own, **more)[0]
+
+  return Loss(ours, functools.partial(sogclr, **more), places)
+
+
 def hard_negative(s, same, off, tau, tau_plus, beta=0.0):
   n = (~same).sum(1)
   p, e = mean_where(same & off, s / tau), jnp.where(~same, jnp.exp(s / tau), 0)
@@ -563,6 +596,7 @@ def draw(shapes, **integers):
 
 pair = draw({"a": (N, D), "b": (N, D)})
 labelled = draw({"z": (7, D)}, labels=LABELS)
+places = draw({"a": (N, D), "b": (N, D)}, index=np.array([7, 2, 30, 11, 4, 39]))
 many_views = draw({"views": (3, N, D)})
 three = draw({"a": (N, D), "b": (N, D), "c": (N, D)})
 proxies = draw({"z": (7, D), "w": (4, D)}, labels=LABELS)
@@ -657,6 +691,9 @@ LOSSES = {
     ),
     lambda x, tau: self_distillation(x, tau, 0.1),
     draw({"views": (4, N, 5), "teacher": (2, N, 5), "center": (5,)}), free=("center",), exponent=lambda x, tau: max(largest_entry("views")(x, tau), largest_entry("teacher", "center")(x, 0.1))),
+  "sogclr": of_memory(relative=True, bimodal=False),
+  "sogclr two modalities": of_memory(relative=True, bimodal=True),
+  "sogclr of similarities": of_memory(relative=False, bimodal=False),
   "siglip": Loss(
     lambda x, tau: losses.siglip(x["a"], x["b"], temperature=tau, bias=x["bias"]), siglip,
     draw({"a": (N, D), "b": (N, D), "bias": ()}), exponent=lambda x, tau: 1 / tau + abs(x["bias"])),

@@ -89,6 +89,24 @@ def two_views(loss, arrays=PAIR, **options):
   return arrays, lambda x, p: loss(x["a"], x["b"], temperature=x["tau"], plan=p, **options)
 
 
+def half_visited(rows):
+  """SogCLR's memory of so many rows, every other of which was visited."""
+  memory = losses.groups.sogclr().init(rows)
+  values = memory["log_mean"].values
+  seen = jnp.arange(len(values)) % 2 == 0
+  logs = jnp.where(seen, jnp.cos(jnp.arange(len(values), dtype=values.dtype)), 0)
+  tables = {"log_mean": logs, "visited": seen}
+  return memory | {name: dataclasses.replace(memory[name], values=x) for name, x in tables.items()}
+
+
+def moving(a, b, *, temperature, plan, bimodal=False):
+  value, memory = losses.sogclr(
+    a, b, index=jnp.arange(N)[::-1], memory=half_visited(2 * N if bimodal else N), gamma=0.7,
+    temperature=temperature, bimodal=bimodal, plan=plan,
+  )  # fmt: skip
+  return {"value": value, "memory": memory}
+
+
 def with_negatives(*shape):
   arrays = PER_ROW | {"negatives": normal(3, *shape, D)}
   return arrays, lambda x, p: losses.info_nce(
@@ -188,6 +206,10 @@ LOSSES = {
   },
   "hard_negative": {"": two_views(losses.hard_negative, beta=1.0, tau_plus=0.1)},
   "debiased": {"": two_views(losses.debiased, tau_plus=0.1)},
+  "sogclr": {
+    "": two_views(moving, PER_VIEW),
+    "two modalities": two_views(moving, PER_VIEW, bimodal=True),
+  },
 }
 
 
@@ -211,7 +233,7 @@ def on_groups(loss, *, queue=13, same_set=True, score=cosine(), score_params=(),
       same_set=same_set, score=score, score_params=x["score"], stats=losses.family.STATS,
       plan=plan, **options,
     )  # fmt: skip
-    return {"value": out.value, "stats": out.stats}
+    return {"value": out.value, "stats": out.stats, "memory": out.memory}
 
   return arrays, call
 
@@ -229,6 +251,11 @@ ON_GROUPS = {
   "dclw": {"": on_groups(losses.groups.dclw)},
   "hard_negative": {"": on_groups(losses.groups.hard_negative, beta=1.0, tau_plus=0.1)},
   "debiased": {"": on_groups(losses.groups.debiased, tau_plus=0.1)},
+  "siglip": {"": on_groups(losses.groups.siglip, bias=-1.0)},
+  "sogclr": {
+    "": on_groups(losses.groups.sogclr(0.7), memory=half_visited(N)),
+    "of similarities": on_groups(losses.groups.sogclr(0.7, relative=False), memory=half_visited(N)),
+  },
 }
 
 
@@ -243,7 +270,7 @@ def public(module):
     for name, part in vars(module).items()
     if callable(part) and not name.startswith("_") and not inspect.ismodule(part)
     and part.__module__.startswith(losses.__name__)
-    and (module is losses or part.__module__ == module.__name__)
+    and (module is losses or part.__module__.startswith(module.__name__))
   )  # fmt: skip
 
 

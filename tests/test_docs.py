@@ -62,6 +62,7 @@ def run_the_code_of(page):
     "methods.md",
     "mining.md",
     "negatives.md",
+    "temperatures.md",
   ],
 )
 def test_the_code_of_the_pages_runs(page):

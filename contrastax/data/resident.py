@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import zlib
 from collections.abc import Mapping
 
 import jax
@@ -42,13 +43,23 @@ class Resident:
         f"batch_size {batch_size} is not divisible by the {devices} devices; "
         f"{batch_size - batch_size % devices or devices} is"
       )
-    self.batch_size, self.seed = batch_size, seed
+    self.batch_size, self.seed, self._given = batch_size, seed, dict(arrays)
     everywhere = None
     if sharding is not None:
       everywhere = jax.sharding.NamedSharding(sharding.mesh, jax.sharding.PartitionSpec())
     self._arrays = jax.device_put(dict(arrays), everywhere)
     self._take = jax.jit(_take, out_shardings=sharding)
     self._epoch = functools.lru_cache(maxsize=2)(self._permutation)
+
+  @functools.cached_property
+  def fingerprint(self) -> int:
+    """A checksum of all arrays, as bytes, with their names, types and shapes."""
+    found = 0
+    for name, values in sorted(self._given.items()):
+      values = np.ascontiguousarray(values)
+      found = zlib.crc32(f"{name} {values.dtype} {values.shape}".encode(), found)
+      found = zlib.crc32(values.reshape(-1).view(np.uint8), found)
+    return found
 
   def batch(self, step: int) -> Batch:
     epoch, place = divmod(step, self.size // self.batch_size)

@@ -18,6 +18,7 @@ from contrastax.evaluation.probes import few_label as few_label
 from contrastax.evaluation.probes import mean_and_interval as mean_and_interval
 from contrastax.evaluation.probes import probes as probes
 from contrastax.evaluation.regression import linear as linear
+from contrastax.evaluation.regression import linear_predictions as linear_predictions
 from contrastax.evaluation.retrieval import retrieval as retrieval
 from contrastax.evaluation.similarity import cka as cka
 from contrastax.evaluation.transfer import transfer as transfer

@@ -28,6 +28,7 @@ from contrastax.losses.metric import triplet as triplet
 from contrastax.losses.modalities import clip as clip
 from contrastax.losses.modalities import siglip as siglip
 from contrastax.losses.modalities import symile as symile
+from contrastax.losses.moving import sogclr as sogclr
 from contrastax.losses.multiview import cacr as cacr
 from contrastax.losses.multiview import dhel as dhel
 from contrastax.losses.multiview import mv_dhel as mv_dhel

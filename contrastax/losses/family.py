@@ -12,7 +12,7 @@ import numpy as np
 from contrastax.core import UserError
 from contrastax.pairwise import reduce, softmax_mean, sum_
 
-STATS = ("positive", "count", "log_mean", "mean_logit")
+STATS = ("positive", "count", "log_mean", "mean_logit", "divergence")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Channels:
     logit = similarity / a["temperature"]
     negative = _log(pairs.negative, c["log_negative"])
     return {
-      "pull": _times(pairs.positive, c["as_positive"] * logit),
-      "positive_weight": _times(pairs.positive, c["as_positive"]),
-      "negative_weight": _times(pairs.negative, c["as_negative"]),
+      "pull": times(pairs.positive, c["as_positive"] * logit),
+      "positive_weight": times(pairs.positive, c["as_positive"]),
+      "negative_weight": times(pairs.negative, c["as_negative"]),
       "all": logit + _log_of_either(pairs, c),
       "positive": logit + _log(pairs.positive, c["log_positive"]),
       "negative": logit + negative,
@@ -46,7 +46,7 @@ def _is_mask(weight):
   return jnp.issubdtype(jnp.result_type(weight), jnp.bool_)
 
 
-def _times(weight, x):
+def times(weight, x):
   return jnp.where(weight, x, 0) if _is_mask(weight) else weight * x
 
 
@@ -62,13 +62,38 @@ def _log_of_either(pairs, c):
   positive, negative = pairs
   if _is_mask(positive) and _is_mask(negative):  # they exclude each other
     return jnp.where(positive, c["log_positive"], _log(negative, c["log_negative"]))
-  return _safe_log(_times(positive, c["as_positive"]) + _times(negative, c["as_negative"]))
+  return _safe_log(times(positive, c["as_positive"]) + times(negative, c["as_negative"]))
 
 
 def _safe_log(weight):
   """log, −∞ at 0 and there without a gradient."""
   some = weight > 0
   return jnp.where(some, jnp.log(jnp.where(some, weight, 1)), -jnp.inf)
+
+
+def penalty(anchors, groups, *, relation, score, score_params, same_set, plan):
+  """[n], of each anchor the mean over its positives of what a score penalises: `score.penalised`.
+
+  Σ_j w⁺_ij penalty_ij / Σ_j w⁺_ij,    0 without positives
+  """
+  r = reduce(
+    _Penalty(relation), anchors, groups, rows={"penalty": sum_, "weight": sum_}, plan=plan,
+    score=score.penalised, score_params=score_params, same_set=same_set,
+  )  # fmt: skip
+  return jnp.where(r["weight"] > 0, r["penalty"] / jnp.where(r["weight"] > 0, r["weight"], 1), 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Penalty:
+  relation: object
+
+  def __call__(self, scores, a, c, shared):
+    similarity, penalty = scores
+    pairs = self.relation(a, c, similarity)
+    return {
+      "penalty": times(pairs.positive, c["as_positive"] * penalty),
+      "weight": times(pairs.positive, c["as_positive"]),
+    }
 
 
 def with_logs(group):
@@ -109,7 +134,7 @@ def wanted(rows, stats):
   if unknown:
     raise UserError(f"unknown stats {sorted(unknown)}; known: {', '.join(STATS)}")
   rows = {"pull": sum_, "positive_weight": sum_, **rows}
-  if {"log_mean", "mean_logit"} & set(stats):
+  if {"log_mean", "mean_logit", "divergence"} & set(stats):
     rows["negatives"] = softmax_mean
   if set(stats) - {"positive"}:
     rows["negative_weight"] = sum_
@@ -127,6 +152,7 @@ def read(r, rows, anchors, stats) -> Found:
     log_sum, observed["mean_logit"] = r["negatives"]
     log_count = jnp.log(jnp.where(count > 0, count, 1))
     observed["log_mean"] = jnp.where(count > 0, log_sum - log_count, 0)
+    observed["divergence"] = observed["mean_logit"] - observed["log_mean"]
   return Found(
     rows={name: r[name] for name in rows},
     positive=positive,

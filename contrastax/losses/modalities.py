@@ -11,9 +11,11 @@ import jax
 import jax.numpy as jnp
 
 from contrastax.core import Group, UserError
-from contrastax.losses.arrays import check_same_shape, of_index
+from contrastax.losses import groups as on_groups
+from contrastax.losses.arrays import candidates, check_same_shape, of_index
 from contrastax.losses.family import attach
-from contrastax.pairwise import Plan, cosine, log_sum_exp, multilinear, reduce, sum_, unit
+from contrastax.pairwise import Plan, cosine, log_sum_exp, multilinear, reduce, unit
+from contrastax.positives import same_example
 
 
 def clip(a, b, *, temperature, plan=Plan()):
@@ -69,13 +71,10 @@ def siglip(a, b, *, temperature, bias, plan=Plan()):
   """
   check_same_shape(a=a, b=b)
   index = of_index(a)
-  anchors = attach(Group(a, {"index": index}), temperature)
-  keys = Group(b, {"index": index})
-  found = reduce(
-    _Sigmoid(), anchors, (keys,), score=cosine(), rows={"loss": sum_}, shared=jnp.asarray(bias),
-    plan=plan,
-  )  # fmt: skip
-  return found["loss"]
+  return on_groups.siglip(
+    candidates(a, index, 0), (candidates(b, index, 1),), relation=same_example(),
+    temperature=temperature, bias=bias, plan=plan,
+  ).value  # fmt: skip
 
 
 def symile(*modalities, temperature, shuffles=None, plan=Plan()):
@@ -138,11 +137,3 @@ class _NotTogether:
 class _Logits:
   def __call__(self, similarity, a, c, shared):
     return {"all": similarity / a["temperature"]}
-
-
-@dataclasses.dataclass(frozen=True)
-class _Sigmoid:
-  def __call__(self, similarity, a, c, bias):
-    logit = similarity / a["temperature"] + bias
-    match = jnp.where(a["index"] == c["index"], 1, -1)
-    return {"loss": jax.nn.softplus(-match * logit)}

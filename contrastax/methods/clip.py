@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
+import jax.numpy as jnp
+
 from contrastax.core import Embedded, Encoder, Negatives, Score, Temperature, UserError, named
 from contrastax.losses.groups import info_nce
 from contrastax.methods import contrast, networks
@@ -59,7 +61,7 @@ class Clip:
     for x, names in zip(self._draw(batch, key), CHAINS, strict=True):
       own, own_state = networks.init_chain(self, names, key, x)
       params, state = {**params, **own}, {**state, **own_state}
-    return contrast.complete(self, params, state, batch, key)
+    return contrast.complete(self, params, state, batch, key, rows=len(CHAINS) * self.examples)
 
   def embed(self, params, state, batch, key):
     vectors = []
@@ -67,7 +69,10 @@ class Clip:
       (z,), state = networks.forward(self, names, params, state, [x], key)
       vectors.append(z)
     both = contrast.groups_of(batch, vectors, [0, 1])
-    return Embedded(both, both, state, same_set=True)
+    # An example's x and its y are two anchors, each with what is kept of it.
+    index, view = both.side["index"], both.side["view"]
+    row = jnp.where(index < self.examples, index + self.examples * view, -1)
+    return Embedded(both.attach(row=row), both, state, same_set=True)
 
   def _draw(self, batch, key):
     for name in self.inputs:

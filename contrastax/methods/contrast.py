@@ -7,13 +7,16 @@ A method states its parts as fields (its networks, `views`, `negatives`, `relati
 
 from __future__ import annotations
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 
-from contrastax.core import Compare, Group, join, named
+from contrastax.core import Compare, Group, UserError, join, named
 from contrastax.evaluation import embedding_std
-from contrastax.losses.family import STATS
+from contrastax.losses.family import STATS, penalty
 from contrastax.methods import networks
+from contrastax.temperatures import fixed
 
 
 def init(method, key, batch):
@@ -21,10 +24,16 @@ def init(method, key, batch):
   return complete(method, *networks.init(method, key, batch), batch, key)
 
 
-def complete(method, params, state, batch, key):
-  """Those of the networks, and what else `embed` reads, given: the entries of the other parts."""
-  params["temperature"], state["temperature"] = method.temperature.init(method.examples)
-  state["loss"] = method.loss.init(method.examples) if hasattr(method.loss, "init") else ()
+def complete(method, params, state, batch, key, rows=None):
+  """Those of the networks, and what else `embed` reads, given: the entries of the other parts.
+
+  rows: how many anchors the loss and the temperature may keep something of, by default one for
+  each of `method.examples`.
+  """
+  _check(method)
+  rows = method.examples if rows is None else rows
+  params["temperature"], state["temperature"] = method.temperature.init(rows)
+  state["loss"] = method.loss.init(rows) if hasattr(method.loss, "init") else ()
   _, keys, *_ = jax.eval_shape(method.embed, params, state, batch, key)
   params["score"] = method.score.init(named(key, "score"), keys.vectors.shape[-1])
   state["negatives"] = method.negatives.init(named(key, "negatives"), keys, method.examples)
@@ -45,17 +54,18 @@ def objective(method, params, state, batch, key):
   """The scalar to minimise, and (the next state, metrics).
 
   The mean over anchors of the temperature's weighing of the loss. Metrics, all scalars:
-  `loss`; `temperature`, the mean; `similarity` of positives; `margin`, by how much the
+  `loss`; `temperature`, the mean, and `at_bound`, the share of those at a bound, if there is one; `similarity` of positives; `margin`, by how much the
   positive's logit exceeds the log-mean-exp of the negatives' (0: no better than chance,
   and InfoNCE is then log(1 + negatives)); `negatives`, their number per anchor, and
   `effective_negatives`, the perplexity of their softmax; `embedding_std`, the standard
   deviation of a dimension of the unit anchors times √d (1: spread over the sphere,
-  0: collapsed).
+  0: collapsed); `penalty`, where the score has one, which is minimised beside the loss.
   """
   anchors, keys, groups, compare, state = meeting(method, params, state, batch, key)
   tau = method.temperature.value(params["temperature"], state["temperature"], anchors.side)
+  bias = {"bias": params["temperature"]["bias"]} if _has_bias(method) else {}
   value, stats, memory = method.loss(
-    anchors, groups, temperature=tau, memory=state["loss"], stats=STATS, **compare._asdict()
+    anchors, groups, temperature=tau, memory=state["loss"], stats=STATS, **bias, **compare._asdict()
   )
   taus = jnp.broadcast_to(tau, value.shape)
   state = {
@@ -74,8 +84,34 @@ def objective(method, params, state, batch, key):
     "effective_negatives": stats["count"] * jnp.exp(spread),
     "embedding_std": embedding_std(anchors.vectors),
   }
+  if hasattr(method.temperature, "smallest"):
+    low, high = method.temperature.smallest, method.temperature.largest
+    rounding = 1e-6  # a learned one is the exponential of a logarithm
+    metrics["at_bound"] = (taus <= low * (1 + rounding)) | (taus >= high * (1 - rounding))
+  minimised = method.temperature.weigh(value, taus)
+  if hasattr(method.score, "penalised"):
+    metrics["penalty"] = penalty(anchors, groups, **compare._asdict())
+    minimised += method.score.regulariser * metrics["penalty"]
   metrics = {name: jax.lax.stop_gradient(values).mean() for name, values in metrics.items()}
-  return method.temperature.weigh(value, taus).mean(), (state, metrics)
+  return minimised.mean(), (state, metrics)
+
+
+def _check(method):
+  """That loss, temperature and score fit each other."""
+  if _has_bias(method) and "bias" not in inspect.signature(method.loss).parameters:
+    raise UserError(
+      "a bias changes no softmax, so only the loss siglip learns one; leave bias out of learned, "
+      "or take siglip"
+    )
+  if hasattr(method.score, "penalised") and method.temperature != fixed(1.0):
+    raise UserError(
+      f"{type(method.score).__name__} has temperatures of its own, so the method's is fixed(1.0), "
+      f"not {method.temperature}"
+    )
+
+
+def _has_bias(method):
+  return getattr(method.temperature, "bias", None) is not None
 
 
 def groups_of(batch, vectors, views):

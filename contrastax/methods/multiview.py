@@ -50,6 +50,13 @@ class Multiview:
   def __post_init__(self):
     if not {"views", "temperature"} <= set(inspect.signature(self.loss).parameters):
       raise UserError("Multiview takes a loss of all views at a temperature, such as mv_dhel")
+    if getattr(self.temperature, "bias", None) is not None:
+      raise UserError("a bias changes no softmax; leave it out of Multiview's temperature")
+    if hasattr(self.temperature, "each"):
+      raise UserError(
+        "Multiview's losses say nothing of one anchor's negatives, by which individual temperatures "
+        "move; give it one temperature for all anchors"
+      )
 
   def init(self, key, batch):
     params, state = networks.init(self, key, batch)

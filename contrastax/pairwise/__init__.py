@@ -8,11 +8,13 @@ from contrastax.pairwise.reductions import max_ as max_
 from contrastax.pairwise.reductions import min_ as min_
 from contrastax.pairwise.reductions import softmax_mean as softmax_mean
 from contrastax.pairwise.reductions import sum_ as sum_
+from contrastax.pairwise.scores import adaptive_heads as adaptive_heads
 from contrastax.pairwise.scores import bilinear as bilinear
 from contrastax.pairwise.scores import cosine as cosine
 from contrastax.pairwise.scores import dot as dot
+from contrastax.pairwise.scores import multi_head as multi_head
 from contrastax.pairwise.scores import multilinear as multilinear
 from contrastax.pairwise.scores import negative_squared_distance as negative_squared_distance
 from contrastax.pairwise.scores import side_by_side as side_by_side
-from contrastax.pairwise.scores import unit as unit
+from contrastax.pairwise.scores.similarity import unit as unit
 from contrastax.pairwise.search import top_k as top_k

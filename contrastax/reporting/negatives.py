@@ -40,11 +40,11 @@ def nearest_negatives(images, ranked, rows, path) -> None:
   for (first, *others), row in zip(axes, rows, strict=True):
     positive = ranked.positive[row][~np.isnan(ranked.positive[row])]
     below = f"{positive.mean():.2f}" if len(positive) else ""
-    _picture(first, images[ranked.anchor[row]], below, "C0")
+    picture(first, images[ranked.anchor[row]], below, "C0")
     for each, place in zip(others, shown(ranked.index[row]), strict=False):
       below = f"{ranked.negative[row, place]:.2f}"
       frame = "red" if ranked.false[row, place] == 1 else "none"
-      _picture(each, images[ranked.index[row, place]], below, frame)
+      picture(each, images[ranked.index[row, place]], below, frame)
   said = "blue: an anchor, with the similarity of its positives; beside it its nearest negatives"
   if not np.isnan(ranked.false).all():
     said += "\nred: those of the anchor's own class, false negatives"
@@ -91,7 +91,7 @@ def _false_by_rank(axes, false):
   axes.grid(alpha=0.3)
 
 
-def _picture(axes, image, below, frame):
+def picture(axes, image, below, frame):
   image = np.asarray(to_float(image))
   if image.shape[-1] == 3:
     axes.imshow(image)

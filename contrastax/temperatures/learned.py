@@ -22,12 +22,15 @@ class learned:
   them that passes in a few steps; with the hardest alone (`negatives.hardest_only`) it need not,
   and τ runs away unless `largest` holds it, 0.5 in TCL (Yang et al. 2022, arXiv 2202.10401).
 
-  temperature: where it begins. smallest, largest: bounds of τ.
+  temperature: where it begins. smallest, largest: bounds of τ. bias: where the number begins that is
+  added to every logit and learned beside τ, for the loss `siglip` alone; SigLIP's (Zhai et al. 2023,
+  arXiv 2303.15343, §3.2) is −10, its τ begins at 0.1.
   """
 
   temperature: float = 0.07
   smallest: float = 0.01
   largest: float = math.inf
+  bias: float | None = None
 
   def __post_init__(self):
     if not 0 < self.smallest <= self.temperature <= self.largest:
@@ -37,7 +40,9 @@ class learned:
       )
 
   def init(self, size):
-    return {"log_scale": jnp.asarray(-math.log(self.temperature), jnp.result_type(float))}, ()
+    begin = {"log_scale": -math.log(self.temperature)}
+    begin |= {} if self.bias is None else {"bias": self.bias}
+    return {name: jnp.asarray(x, jnp.result_type(float)) for name, x in begin.items()}, ()
 
   def value(self, params, state, side):
     return jnp.exp(-_within(params["log_scale"], -math.log(self.largest), -math.log(self.smallest)))

@@ -93,4 +93,13 @@ def narrow_softmax(metrics):
     )
 
 
-JUDGES = (no_learning, collapse, narrow_softmax)
+def temperatures_at_bound(metrics):
+  share = metrics.get("at_bound")
+  if share is not None and share > 0.5:
+    return (
+      f"{share:.0%} of the temperatures are at a bound, so the bound decides and not the data; of "
+      "individual ones change rho (a smaller one raises them) or the bounds"
+    )
+
+
+JUDGES = (no_learning, collapse, narrow_softmax, temperatures_at_bound)

@@ -7,6 +7,7 @@ import os
 import pathlib
 from collections.abc import Callable
 
+import numpy as np
 import optax
 from jax.sharding import Mesh
 
@@ -58,7 +59,7 @@ def train(
           f"{workdir} is already at step {restored}, beyond steps = {steps}; "
           "give more steps, or another workdir"
         )
-      state = TrainState(**checkpoints.restore(restored, state._asdict()))
+      state = _restore(checkpoints, restored, state, source)
     step = restored or 0
     if step == steps:
       print(f"finished: checkpoint {step} is the last and intact", flush=True)
@@ -66,6 +67,7 @@ def train(
     if restored:
       print(f"resuming from checkpoint {restored}", flush=True)
 
+    data = np.asarray(source.fingerprint, np.uint32)
     train_step = make_train_step(method, optimizer, mesh)
     log = Log(workdir, start=step, steps=steps, batch_size=source.batch_size, every=log_every)
     with contextlib.closing(log), stop.deferred():
@@ -78,7 +80,7 @@ def train(
             if judge:
               log.write(step, evaluate(state))
             if save:
-              checkpoints.save(step, state._asdict())
+              checkpoints.save(step, {**state._asdict(), "data": data})
         if last or stopping:
           break
         state, metrics = train_step(state, source.batch(step))
@@ -86,3 +88,15 @@ def train(
         log.add(step, metrics)
       checkpoints.wait()
   return state
+
+
+def _restore(checkpoints, step, state, source):
+  """The state saved at `step`, of a run on the same examples in the same order."""
+  data = np.asarray(source.fingerprint, np.uint32)
+  tree = checkpoints.restore(step, {**state._asdict(), "data": data})
+  if tree.pop("data") != data:
+    raise UserError(
+      f"the data are not those that checkpoint {step} was trained on: their examples, or their order, "
+      "have changed; go on with those, or begin anew in another workdir"
+    )
+  return TrainState(**tree)

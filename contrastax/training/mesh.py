@@ -8,6 +8,8 @@ import shutil
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from contrastax.tables import Table
+
 
 def make_mesh(devices=None) -> Mesh:
   """All devices (or those given) along one axis, `data`."""
@@ -22,6 +24,17 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def sharded(mesh: Mesh) -> NamedSharding:
   """The leading axis, the global batch, divided among the devices."""
   return NamedSharding(mesh, PartitionSpec("data"))
+
+
+def layout(tree, mesh: Mesh):
+  """A sharding of each leaf of a run's state: tables of examples are divided, if the devices divide
+  their rows, and the rest is on every device."""
+
+  def place(node):
+    divided = isinstance(node, Table) and len(node.values) % mesh.size == 0
+    return jax.tree.map(lambda _: sharded(mesh) if divided else replicated(mesh), node)
+
+  return jax.tree.map(place, tree, is_leaf=lambda node: isinstance(node, Table))
 
 
 def describe(mesh: Mesh) -> str:

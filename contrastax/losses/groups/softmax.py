@@ -19,7 +19,8 @@ they differ in what is done with these. Arguments common to all:
     `positive`   p_i;
     `count`      Σ_j w⁻_ij;
     `log_mean`   log-mean-exp of the negatives' logits, log Σ_j w⁻_ij e^ℓ_ij − log count;
-    `mean_logit` mean of the negatives' logits under their own softmax.
+    `mean_logit` mean of the negatives' logits under their own softmax;
+    `divergence` KL of that softmax from uniform weights, mean_logit − log_mean: how hard it chooses.
     For an anchor without positives `positive` is 0, without negatives the others are 0.
   plan: how all pairs are evaluated, `contrastax.pairwise.Plan`.
 """
@@ -33,12 +34,6 @@ import numpy as np
 from contrastax.core import Contrast, UserError
 from contrastax.losses.family import Channels, difference, find
 from contrastax.pairwise import Plan, cosine, log_sum_exp, sum_
-
-GIVEN = (
-  "anchors", "groups", "relation", "temperature", "score", "score_params", "same_set", "memory",
-  "stats", "plan",
-)  # fmt: skip
-"""What a method gives a loss when it calls it; the rest are a loss's own arguments."""
 
 _DECOUPLED = {"negative": log_sum_exp, "negative_weight": sum_}
 

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from contrastax.core import UserError
 
 
-class _InTwoParts:
+class InTwoParts:
   symmetric = True
 
   def init(self, key, d):
@@ -33,7 +33,7 @@ class _InTwoParts:
 
 
 @dataclasses.dataclass(frozen=True)
-class dot(_InTwoParts):
+class dot(InTwoParts):
   """a·c."""
 
   def meet(self, params, anchors, candidates):
@@ -41,7 +41,7 @@ class dot(_InTwoParts):
 
 
 @dataclasses.dataclass(frozen=True)
-class cosine(_InTwoParts):
+class cosine(InTwoParts):
   """a·c / (‖a‖‖c‖), in [−1, 1]; a vector of no entry above 1e-12 has cosine 0 and no gradient."""
 
   def once(self, params, vectors, anchor):
@@ -60,7 +60,7 @@ class cosine(_InTwoParts):
 
 
 @dataclasses.dataclass(frozen=True)
-class negative_squared_distance(_InTwoParts):
+class negative_squared_distance(InTwoParts):
   """−‖a − c‖², at most 0; exactly 0 for equal vectors only up to rounding."""
 
   def once(self, params, vectors, anchor):
@@ -73,7 +73,7 @@ class negative_squared_distance(_InTwoParts):
 
 
 @dataclasses.dataclass(frozen=True)
-class bilinear(_InTwoParts):
+class bilinear(InTwoParts):
   """a·W c, with W [d, d] learned; it begins as the dot product, W = 1 (CPC: arXiv 1807.03748)."""
 
   symmetric = False
@@ -82,14 +82,14 @@ class bilinear(_InTwoParts):
     return jnp.eye(d)
 
   def once(self, params, vectors, anchor):
-    return _einsum("...d,de->...e", vectors, params) if anchor else _wide(vectors)
+    return einsum("...d,de->...e", vectors, params) if anchor else _wide(vectors)
 
   def meet(self, params, anchors, candidates):
     return _product(anchors, candidates)
 
 
 @dataclasses.dataclass(frozen=True)
-class multilinear(_InTwoParts):
+class multilinear(InTwoParts):
   """Σ_d a_d c¹_d c²_d …: anchors [n, d], and candidates [m, parts·d], each `parts` vectors in a row.
 
   The similarity of Symile (Saporta et al. 2024, arXiv 2411.01053): with one part, the dot
@@ -109,14 +109,14 @@ class multilinear(_InTwoParts):
 
 
 @dataclasses.dataclass(frozen=True)
-class side_by_side(_InTwoParts):
+class side_by_side(InTwoParts):
   """(first, second): two scores of vectors that are two in a row, the first of d dimensions.
 
   For losses that weigh a pair by another similarity than they train. Without parameters.
   """
 
-  first: _InTwoParts
-  second: _InTwoParts
+  first: InTwoParts
+  second: InTwoParts
   d: int
 
   @property
@@ -207,7 +207,7 @@ def _product(anchors, candidates):
 
 
 def _dot(anchors, candidates):
-  return _einsum("nd,nkd->nk" if candidates.ndim == 3 else "nd,md->nm", anchors, candidates)
+  return einsum("nd,nkd->nk" if candidates.ndim == 3 else "nd,md->nm", anchors, candidates)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -230,13 +230,13 @@ def _backward(dtype, vectors, g):
   to_anchors, to_candidates = (
     ("nk,nkd->nd", "nk,nd->nkd") if candidates.ndim == 3 else ("nm,md->nd", "nm,nd->md")
   )
-  return _einsum(to_anchors, g, candidates), _einsum(to_candidates, g, anchors)
+  return einsum(to_anchors, g, candidates), einsum(to_candidates, g, anchors)
 
 
 _half_product.defvjp(_forward, _backward)
 
 
-def _einsum(subscripts, a, b):
+def einsum(subscripts, a, b):
   # Accelerators multiply float32 in fewer bits unless told; at temperature 0.01 that is visible.
   return jnp.einsum(
     subscripts,
