@@ -1,12 +1,13 @@
 """What the studies of negatives on CIFAR-10 share: a run of the small encoder, and what it says.
 
-benchmarks/mochi.py, dcl.py and hcl.py change one thing of `base`, the ConvNet 32-64-128 of
+benchmarks/mochi.py, dcl.py, hcl.py and temperature_cifar10.py change one thing of `base`, the ConvNet 32-64-128 of
 configs/cifar10_convnet_simclr.py, and keep the rest. `measure` trains one config and returns:
 
   knn, rank      at the last step: kNN (k = 20) of the 10,000 test images, effective rank
   held_out       with `validation`, the same kNN of so many training images that were held out
   curve          every `EVERY`th of the run, of one fixed batch of training images in its state:
-    knn          of 2,000 training images, leave one out; uniformity, of the anchors
+    knn          of 2,000 training images, leave one out; uniformity and tolerance, of the anchors
+    divergence   of the negatives' weights e^{s/τ} from uniform ones, in nats, the mean over anchors
     proxy        the share of anchors whose positive is nearer than every negative
     hardest      mean similarity of each anchor's hardest negative, of candidates that are examples
     false        the share of negatives of the anchor's class; false_64, among its 64 hardest
@@ -100,6 +101,7 @@ def in_training(parts, state) -> dict:
   found = {
     "knn": evaluation.knn_leave_one_out(features, train["label"][:CURVE]),
     "uniformity": float(evaluation.uniformity(anchors.vectors)),
+    "tolerance": float(evaluation.tolerance(anchors.vectors, anchors.side["label"])),
     "proxy": float(np.mean(positive > np.nan_to_num(everything, nan=-np.inf))),
     "temperature": float(parts.method.temperature.value(state.params["temperature"], state.state["temperature"], anchors.side)),
   }  # fmt: skip
@@ -119,6 +121,10 @@ def in_training(parts, state) -> dict:
   found["precision"] = [float((d & false).sum() / d.sum()) if d.any() else None for d in dropped]
   found["recall"] = [float((d & false).sum() / max(false.sum(), 1)) for d in dropped]
   logits = np.where(there, of.negative, -np.inf) / found["temperature"]
+  weights = np.where(there, np.exp(np.where(there, logits - logits[:, :1], 0)), 0)
+  weights /= weights.sum(1, keepdims=True)
+  terms = np.where(weights > 0, weights * np.log(np.where(weights > 0, weights, 1)), 0)
+  found["divergence"] = float((terms.sum(1) + np.log(there.sum(1))).mean())
   found["weight"] = []
   for beta in BETAS:
     weight = np.where(there, np.exp(beta * np.where(there, logits - logits[:, :1], 0)), 0)

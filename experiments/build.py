@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 import operator
 from typing import NamedTuple
 
@@ -74,10 +75,12 @@ def _part(kind, key, config):
 
 
 def _scheduled(spec, config):
-  """The part with each of its arguments that names a schedule built: over the run's steps."""
+  """The part with each of its arguments that names a schedule built: over the run's steps, if it ends."""
 
   def built(value):
-    named = isinstance(value, dict) and "name" in value
-    return parts.build(schedules, value, steps=config["steps"]) if named else value
+    if not (isinstance(value, dict) and "name" in value):
+      return value
+    ends = "steps" in inspect.signature(parts.find(schedules, value)).parameters
+    return parts.build(schedules, value, **({"steps": config["steps"]} if ends else {}))
 
   return {k: built(v) for k, v in spec.items()} if isinstance(spec, dict) else spec

@@ -14,7 +14,7 @@ from experiments.run import main
 
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem != "__init__")
-QUICK = ("cifar10_clip", "digits_moco", "digits_swav")
+QUICK = ("cifar10_clip", "digits_isogclr", "digits_moco", "digits_swav")
 
 
 def preset(name):
@@ -46,6 +46,12 @@ def test_its_preset_runs_to_the_end(name, tmp_path):
   assert ("negatives" in summary) == has_negatives
   for figure in ("negatives", "nearest_negatives"):
     assert (tmp_path / "run" / "figures" / f"{figure}.png").exists() == has_negatives
+  temperature = preset(name).get("temperature", {}).get("name")
+  for figure, drawn in (
+    ("temperatures", temperature is not None),
+    ("extreme_temperatures", temperature == "individual"),
+  ):
+    assert (tmp_path / "run" / "figures" / f"{figure}.png").exists() == drawn
 
 
 def test_made_images_are_of_the_shape_asked_for_and_of_four_classes():

@@ -192,6 +192,12 @@ def one_step(code, loss, temperature, examples, x1, x2, index, memory, state):
   return weighed, gradient, *after
 
 
+def close(ours, theirs):
+  """Relative, or of an entry that is small beside the array's largest, to that."""
+  atol = 1e-12 * max(1.0, float(np.abs(theirs).max()))
+  np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=atol)
+
+
 def held(memory, visited, of):
   """The memory, with these rows as visited; those that never were with u = 0."""
   log_mean, before = memory["log_mean"], memory["visited"]
@@ -229,7 +235,6 @@ def test_every_step_is_what_public_code_computes(name, code, case, float64):
       if not isinstance(visited, np.ndarray):
         memory = held(memory, visited, rows)
     weighed, gradients, memory, state = go(x1[t], x2[t], index[t], memory, state)
-    close = functools.partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-12)
     if code.value:
       close(code.times(p) * weighed, expected["value"][t])
     for gradient, x in zip(gradients, ("x1", "x2"), strict=True):

@@ -23,6 +23,10 @@ ILLNESSES = {
     {"effective_negatives": 1.3, "temperature": 0.01},
     ["temperature 0.01 is too small", "1.3 of its 510 negatives"],
   ),
+  "temperatures at a bound": (
+    {"at_bound": 0.8},
+    ["80% of the temperatures are at a bound", "change rho"],
+  ),
 }
 
 

@@ -25,6 +25,16 @@ def test_a_line_goes_from_start_to_end_in_its_share_of_the_steps():
   )
 
 
+def test_a_cycle_is_high_at_whole_periods_and_low_between():
+  cycle = schedules.cycle(high=1.0, low=0.1, period=40)
+  expected = [0.1 + 0.9 * (1 + np.cos(2 * np.pi * k / 40)) / 2 for k in (0, 7, 20, 33)]
+  np.testing.assert_allclose([cycle(k) for k in (0, 7, 20, 33)], expected, rtol=1e-6)
+  for k in (0, 7, 33):
+    assert cycle(k + 80) == pytest.approx(float(cycle(k)), rel=1e-6)
+  with pytest.raises(UserError, match="at least 1 step"):
+    schedules.cycle(high=1.0, low=0.1, period=0)
+
+
 def test_a_number_stands_for_a_schedule_that_does_not_move():
   assert schedules.at(0.5, 3) == schedules.at(optax.constant_schedule(0.5), 3)
 

@@ -87,7 +87,8 @@ def objective(method, params, state, batch, key):
   if hasattr(method.temperature, "smallest"):
     low, high = method.temperature.smallest, method.temperature.largest
     rounding = 1e-6  # a learned one is the exponential of a logarithm
-    metrics["at_bound"] = (taus <= low * (1 + rounding)) | (taus >= high * (1 - rounding))
+    at_bound = (taus <= low * (1 + rounding)) | (taus >= high * (1 - rounding))
+    metrics["at_bound"] = at_bound.astype(taus.dtype)
   minimised = method.temperature.weigh(value, taus)
   if hasattr(method.score, "penalised"):
     metrics["penalty"] = penalty(anchors, groups, **compare._asdict())

@@ -31,7 +31,7 @@ def layout(tree, mesh: Mesh):
   their rows, and the rest is on every device."""
 
   def place(node):
-    divided = isinstance(node, Table) and len(node.values) % mesh.size == 0
+    divided = isinstance(node, Table) and mesh.size > 1 and len(node.values) % mesh.size == 0
     return jax.tree.map(lambda _: sharded(mesh) if divided else replicated(mesh), node)
 
   return jax.tree.map(place, tree, is_leaf=lambda node: isinstance(node, Table))
