@@ -11,9 +11,9 @@ import optax
 import pytest
 from formulas import cos
 
-from contrastax import data, losses, tables, training
+from contrastax import data, encoders, losses, methods, tables, training
 from contrastax.core import Group, UserError
-from contrastax.pairwise import adaptive_heads, multi_head
+from contrastax.pairwise import Plan, adaptive_heads, multi_head
 from contrastax.positives import same_example
 from contrastax.temperatures import fixed, individual, learned
 
@@ -307,6 +307,32 @@ def test_the_sigmoid_loss_learns_its_bias():
 def test_a_bias_beside_a_softmax_is_refused():
   with pytest.raises(UserError, match="a bias changes no softmax"):
     training.init(simclr(temperature=learned(0.1, bias=-10.0)), optax.sgd(0.1), digits().batch(0))
+
+
+@pytest.mark.parametrize("way", ["dense", "in tiles", "chunked"])
+def test_the_gradient_of_a_learned_temperature_is_a_difference_quotient(way, float64):
+  """Around a ring it is the same: tests/mesh.py."""
+  wide = all_methods.widened(jnp.float64)
+  encoder = wide(encoders.mlp((16,)))
+  method = methods.SimCLR(
+    encoder=encoders.chunked(encoder, 2, batch_norm="per chunk") if way == "chunked" else encoder,
+    projection=wide(encoders.projection((16,), 8)),
+    views=all_methods.PLAIN,
+    temperature=learned(0.2),
+    plan=Plan((5, 3)) if way == "in tiles" else Plan("dense"),
+  )
+  batch = {"image": data.load("digits").train["image"][:16], "index": jnp.arange(16)}
+  key = jax.random.key(0)
+  params, state = method.init(key, batch)
+
+  @jax.jit
+  def objective(log_scale):
+    moved = {**params, "temperature": {"log_scale": log_scale}}
+    return method.objective(moved, state, batch, key)[0]
+
+  s, h = params["temperature"]["log_scale"], 1e-5
+  expected = (objective(s + h) - objective(s - h)) / (2 * h)
+  assert jax.grad(objective)(s) == pytest.approx(float(expected), rel=1e-8)
 
 
 # Several heads.

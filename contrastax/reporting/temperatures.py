@@ -29,7 +29,7 @@ def temperatures(metrics: pathlib.Path, each: dict, bounds, path: pathlib.Path) 
   for low, high in spans:
     steps, a = _series(lines, f"eval/temperature_{low}")
     _, b = _series(lines, f"eval/temperature_{high}")
-    share = f"{low[1:]} to {high[1:]} % of all examples"
+    share = f"{int(low[1:])} to {int(high[1:])} % of all examples"
     over.fill_between(steps, a, b, color="C0", alpha=0.2, label=share)
   _bounds(over.axhline, bounds if each else None)
   over.set_ylabel("temperature")
@@ -38,6 +38,7 @@ def temperatures(metrics: pathlib.Path, each: dict, bounds, path: pathlib.Path) 
   _line(negatives, lines, "negatives", "its negatives")
   negatives.set_ylabel("negatives")
   negatives.set_yscale("log")
+  negatives.set_ylim(1)
   for axes in (over, negatives):
     axes.set_xlabel("step")
     axes.grid(alpha=0.3)
