@@ -54,12 +54,12 @@ def objective(method, params, state, batch, key):
   """The scalar to minimise, and (the next state, metrics).
 
   The mean over anchors of the temperature's weighing of the loss. Metrics, all scalars:
-  `loss`; `temperature`, the mean, and `at_bound`, the share of those at a bound, if there is one; `similarity` of positives; `margin`, by how much the
-  positive's logit exceeds the log-mean-exp of the negatives' (0: no better than chance,
-  and InfoNCE is then log(1 + negatives)); `negatives`, their number per anchor, and
-  `effective_negatives`, the perplexity of their softmax; `embedding_std`, the standard
-  deviation of a dimension of the unit anchors times √d (1: spread over the sphere,
-  0: collapsed); `penalty`, where the score has one, which is minimised beside the loss.
+  `loss`; `temperature`, the mean, and of one with bounds `at_bound`, the share at one of them;
+  `similarity` of positives; `margin`, by how much the positive's logit exceeds the log-mean-exp of
+  the negatives' (0: no better than chance, and InfoNCE is then log(1 + negatives)); `negatives`,
+  their number per anchor, and `effective_negatives`, the perplexity of their softmax;
+  `embedding_std`, the standard deviation of a dimension of the unit anchors times √d (1: spread
+  over the sphere, 0: collapsed); `penalty`, where the score has one, minimised beside the loss.
   """
   anchors, keys, groups, compare, state = meeting(method, params, state, batch, key)
   tau = method.temperature.value(params["temperature"], state["temperature"], anchors.side)

@@ -31,9 +31,9 @@ class individual:
   A row for each example (side `row`, else `index`). A step uses the τ_i of the step before; of several
   anchors of one example G_i is the mean, before it is cut; an anchor without negatives says nothing.
 
-  Qiu et al. 2023, arXiv 2305.11965, algorithm 1. Defaults are the authors' of CIFAR-100: their code
-  cuts G_i at 3 (at 5 with two modalities), which the paper does not say, and calls ρ 0.4, here 0.3
-  as in LibAUC.
+  Qiu et al. 2023, arXiv 2305.11965, algorithm 1. Defaults are the authors' of CIFAR-100, but for
+  ρ, LibAUC's (theirs is 0.4). Their code cuts G_i at 3, at 5 with two modalities, which the paper
+  does not say.
   """
 
   temperature: float = 0.1
