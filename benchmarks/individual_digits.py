@@ -193,8 +193,8 @@ def draw():
   batch = np.mean([[at["batch_over_views"] for at in curve] for curve in of[0.9]], 0)
   left.plot(EPOCHS, batch, color="black", linestyle="--", label="a batch's own (γ = 0.9)")
   right.axhline(RHO, color="black", linestyle="--")
-  left.set_ylabel("mean |log u − log of the mean over all and views|")
-  right.set_ylabel("KL of the weights from uniform; dashed ρ")
+  left.set_ylabel("error of log u, over views")
+  right.set_ylabel("KL of the weights; dashed: ρ")
   for axes in (left, right):
     axes.set_xscale("log")
     axes.set_xlabel("epoch")
