@@ -47,10 +47,8 @@ def from_the_second_epoch(p, step):
 
 
 def from_the_second_epoch_on_a_cosine(p, step):
-  if p.gamma_schedule == "constant":
-    return from_the_second_epoch(p, step)
-  share = jnp.minimum(jnp.asarray(step, float) / p.gamma_decay_epochs, 1)
-  return p.gamma + (1 - p.gamma) * (1 + jnp.cos(jnp.pi * share)) / 2
+  constant = p.gamma_schedule == "constant"
+  return from_the_second_epoch(p, step) if constant else on_a_cosine(p, step)
 
 
 def given(p, step):

@@ -52,6 +52,7 @@ def train(
   workdir.mkdir(parents=True, exist_ok=True)
   with contextlib.closing(Checkpoints(workdir / "checkpoints")) as checkpoints:
     state = init(method, optimizer, source.batch(0), seed=seed, mesh=mesh)
+    data = np.asarray(source.fingerprint, np.uint32)
     restored = checkpoints.newest_intact(tidy=True)
     if restored is not None:
       if restored > steps:
@@ -59,7 +60,7 @@ def train(
           f"{workdir} is already at step {restored}, beyond steps = {steps}; "
           "give more steps, or another workdir"
         )
-      state = _restore(checkpoints, restored, state, source)
+      state = _restore(checkpoints, restored, state, data)
     step = restored or 0
     if step == steps:
       print(f"finished: checkpoint {step} is the last and intact", flush=True)
@@ -67,7 +68,6 @@ def train(
     if restored:
       print(f"resuming from checkpoint {restored}", flush=True)
 
-    data = np.asarray(source.fingerprint, np.uint32)
     train_step = make_train_step(method, optimizer, mesh)
     log = Log(workdir, start=step, steps=steps, batch_size=source.batch_size, every=log_every)
     with contextlib.closing(log), stop.deferred():
@@ -90,9 +90,8 @@ def train(
   return state
 
 
-def _restore(checkpoints, step, state, source):
-  """The state saved at `step`, of a run on the same examples in the same order."""
-  data = np.asarray(source.fingerprint, np.uint32)
+def _restore(checkpoints, step, state, data):
+  """The state saved at `step`, of a run on data of the same fingerprint."""
   tree = checkpoints.restore(step, {**state._asdict(), "data": data})
   if tree.pop("data") != data:
     raise UserError(
