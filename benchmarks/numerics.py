@@ -94,6 +94,8 @@ def inputs(loss, kind):
   if kind == "random":
     return arrays
   vectors = [name for name, x in arrays.items() if x.dtype.kind == "f" and x.ndim > 1]
+  if not vectors:  # of scores: the degenerate kinds are of vectors
+    return None
   first = arrays[vectors[0]].reshape(-1, arrays[vectors[0]].shape[-1])[0]
   for at, name in enumerate(vectors):
     x = arrays[name]

@@ -141,6 +141,31 @@ def of_memory(**more):
   return Loss(ours, functools.partial(sogclr, **more), places)
 
 
+def meco(x, _):
+  """u = e^MEAN, visited; γ = 0.7."""
+  log_g = lse(x["noise"] - x["log_noise"]) - jnp.log(len(x["noise"]))
+  log_u = jnp.log(0.3 * jnp.exp(MEAN) + 0.7 * jnp.exp(log_g))
+  estimate = sg(log_u) + sg(jnp.exp(log_g - log_u)) * (log_g - sg(log_g))
+  return estimate - x["data"]
+
+
+def of_scores(x, _):
+  memory = losses.groups.sogclr().init(1)
+  held = {"log_mean": MEAN, "visited": True}
+  memory |= {
+    name: dataclasses.replace(memory[name], values=jnp.full_like(memory[name].values, value))
+    for name, value in held.items()
+  }
+  return losses.meco(x["data"], x["noise"], x["log_noise"], memory=memory, gamma=0.7)[0]
+
+
+def binary_nce(x, _):
+  ratio = len(x["noise"]) / len(x["data"])
+  odds_data = jnp.exp(x["data"] - x["data_log_noise"]) / ratio
+  odds_noise = jnp.exp(x["noise"] - x["log_noise"]) / ratio
+  return jnp.log1p(1 / odds_data) + ratio * jnp.log1p(odds_noise).mean()
+
+
 def hard_negative(s, same, off, tau, tau_plus, beta=0.0):
   n = (~same).sum(1)
   p, e = mean_where(same & off, s / tau), jnp.where(~same, jnp.exp(s / tau), 0)
@@ -595,6 +620,7 @@ def draw(shapes, **integers):
 
 
 pair = draw({"a": (N, D), "b": (N, D)})
+scores = draw({"data": (N,), "noise": (9,), "log_noise": (9,)})
 labelled = draw({"z": (7, D)}, labels=LABELS)
 places = draw({"a": (N, D), "b": (N, D)}, index=np.array([7, 2, 30, 11, 4, 39]))
 many_views = draw({"views": (3, N, D)})
@@ -628,6 +654,10 @@ LOSSES = {
   "barlow_twins": of(
     "barlow_twins", "ab", barlow_twins, pair, False, redundancy_weight=0.0051,
   ),
+  "binary_nce": Loss(
+    lambda x, _: losses.binary_nce(x["data"], x["noise"], x["data_log_noise"], x["log_noise"]), binary_nce,
+    draw({"data": (N,), "noise": (9,), "data_log_noise": (N,), "log_noise": (9,)}), False,
+    exponent=largest_entry("data", "noise", "data_log_noise", "log_noise")),
   "cacr": of("cacr", ["views"], cacr, many_views, False, t_plus=1.0, t_minus=2.0, exponent=is_(8.0)),
   "cacr detached": of(
     "cacr", ["views"], cacr, many_views, False, t_plus=5.0, t_minus=5.0, detach_weights=True, exponent=is_(20.0)),
@@ -663,6 +693,7 @@ LOSSES = {
     draw({"a": (N, D), "b": (N, D), "negatives": (N, 3, D)}),
   ),
   "koleo": of("koleo", ["z"], koleo, draw({"z": (7, D)}), False, condition=koleo_condition, alone=False),
+  "meco": Loss(of_scores, meco, scores, False, exponent=largest_entry("data", "noise", "log_noise")),
   "multi_similarity": of(
     "multi_similarity", ["z", "labels"], multi_similarity, labelled, False,
     alpha=2.0, beta=50.0, base=0.5, margin=0.1, exponent=is_(75.0)),

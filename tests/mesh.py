@@ -107,6 +107,11 @@ def moving(a, b, *, temperature, plan, bimodal=False):
   return {"value": value, "memory": memory}
 
 
+def unnormalized(x, plan):
+  value, memory = losses.meco(x["x"], x["z"], x["q"], memory=half_visited(1), gamma=0.7)
+  return {"value": value, "memory": memory}
+
+
 def with_negatives(*shape):
   arrays = PER_ROW | {"negatives": normal(3, *shape, D)}
   return arrays, lambda x, p: losses.info_nce(
@@ -152,6 +157,12 @@ LOSSES = {
   "alignment": of("alignment", "a", "b", tau=None),
   "arcface": of("arcface", "a", "label", "proxies", tau=None, scale=4.0),
   "barlow_twins": of("barlow_twins", "a", "b", tau=None),
+  "binary_nce": {
+    "": (
+      {name: normal(place, N) for place, name in enumerate(("x", "z", "qx", "qz"))},
+      lambda x, _: losses.binary_nce(x["x"], x["z"], x["qx"], x["qz"]),
+    ),
+  },
   "cacr": of("cacr", "views", tau=None),
   "circle": of("circle", "a", "label", tau=None, scale=8.0),
   "cosface": of("cosface", "a", "label", "proxies", tau=None, scale=4.0),
@@ -160,6 +171,9 @@ LOSSES = {
   "group_ordering": of("group_ordering", "a", "b", tau=None, k=3),
   "hard_quantile": of("hard_quantile", "a", "b", alpha=0.2),
   "koleo": of("koleo", "a", tau=None),
+  "meco": {
+    "": ({name: normal(place, N) for place, name in enumerate(("x", "z", "q"))}, unnormalized),
+  },
   "multi_similarity": of("multi_similarity", "a", "label", tau=None, beta=5.0),
   "mv_dhel": of("mv_dhel", "views"),
   "mv_info_nce": of("mv_info_nce", "views"),

@@ -4,6 +4,8 @@ import collections
 import importlib
 import pathlib
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -82,6 +84,14 @@ def test_every_method_has_its_row():
   assert set(re.findall(r"^\| `([A-Z]\w+)` \|.*`configs/", page, re.M)) == {
     name for name in vars(methods) if name[0].isupper()
   }
+
+
+def test_the_benchmarks_find_what_they_import(tmp_path):
+  """Begun as their docstrings say, with nothing but what is installed."""
+  scripts = ROOT / "benchmarks"
+  names = "cifar10", "dcl", "hcl", "heads_digits", "individual_scale", "long_tail", "methods"
+  code = f"import sys; sys.path.insert(0, {str(scripts)!r}); import {', '.join(names)}"
+  subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
 
 
 def test_an_invented_name_would_be_found_out():

@@ -1095,9 +1095,9 @@ def test_a_scalar_temperature_is_that_of_every_anchor(float64, name):
 # The public surface.
 
 ARRAYS = {
-  "a", "anchors", "assignments", "b", "groups", "guide", "labels", "modalities", "negatives",
-  "positives", "predictions", "proxies", "scores", "student", "targets", "teacher", "views", "x", "y",
-  "z", "z1", "z2",
+  "a", "anchors", "assignments", "b", "data", "data_log_noise", "groups", "guide", "labels",
+  "log_noise", "modalities", "negatives", "noise", "positives", "predictions", "proxies", "scores",
+  "student", "targets", "teacher", "views", "x", "y", "z", "z1", "z2",
 }  # fmt: skip
 SOFTMAX = (losses.softmax, losses.modalities)
 COMMON = {

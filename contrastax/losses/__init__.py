@@ -53,3 +53,5 @@ from contrastax.losses.softmax import sup_con_in as sup_con_in
 from contrastax.losses.statistics import barlow_twins as barlow_twins
 from contrastax.losses.statistics import vicreg as vicreg
 from contrastax.losses.statistics import w_mse as w_mse
+from contrastax.losses.unnormalized import binary_nce as binary_nce
+from contrastax.losses.unnormalized import meco as meco

@@ -47,12 +47,7 @@ class sogclr:
   relative: bool = True
 
   def __post_init__(self):
-    if not callable(self.gamma) and not (
-      isinstance(self.gamma, int | float) and 0 < self.gamma <= 1
-    ):
-      raise UserError(
-        f"sogclr: gamma, the weight of the new, is above 0 and at most 1, not {self.gamma!r}"
-      )
+    check_gamma(self.gamma, "sogclr")
 
   def init(self, size):
     return {
@@ -76,22 +71,41 @@ class sogclr:
     base = found.positive if self.relative else jnp.zeros_like(found.positive)
     log_g = jnp.where(some, log_g - base, 0)
 
-    row, new = tables.row_of(anchors.side), jax.lax.stop_gradient(log_g)
-    gamma = schedules.at(self.gamma, memory["step"])
-    old, visited = memory["log_mean"].read(row), memory["visited"].read(row)
-    averaged = jnp.logaddexp(jnp.log1p(-gamma) + old, jnp.log(gamma) + new)
-    log_u = jnp.where(visited, averaged, new)
-    weight = jnp.exp(new - log_u)  # g / u, at most 1/γ
+    row = tables.row_of(anchors.side)
+    value, log_u, memory = moving_average(memory, row, some, log_g, self.gamma)
     pull = 0 if self.relative else found.positive
-    value = jnp.where(some, log_u + weight * (log_g - new) - pull, 0)
+    value = jnp.where(some, value - pull, 0)
 
     seen = found.stats
+    weight = jax.lax.stop_gradient(jnp.exp(log_g - log_u))  # g / u, at most 1/γ
     divergence = weight * (seen["mean_logit"] - jax.lax.stop_gradient(base)) - log_u
     seen = {**seen, "divergence": jnp.where(some, divergence, 0)}
-    row = jnp.where(some, row, -1)
-    memory = {
-      "step": memory["step"] + 1,
-      "log_mean": memory["log_mean"].write(row, tables.log_mean_exp(row, log_u)),
-      "visited": memory["visited"].write(row, some),
-    }
     return Contrast(value, {name: seen[name] for name in stats}, memory)
+
+
+def moving_average(memory, row, some, log_g, gamma):
+  """The logarithm of a mean that is followed over the steps: (log u with its gradient, log u, memory).
+
+    u ← (1 − γ) u + γ g,    u ← g the first time;    ∇ log u = ∇g / u
+
+  memory: `sogclr.init`'s. row [n]: whose mean each g is; some [n]: where there is a g, any other leaves
+  its row as it is. log_g [n]. gamma: a number or a schedule of the step.
+  """
+  new = jax.lax.stop_gradient(log_g)
+  gamma = schedules.at(gamma, memory["step"])
+  old, visited = memory["log_mean"].read(row), memory["visited"].read(row)
+  averaged = jnp.logaddexp(jnp.log1p(-gamma) + old, jnp.log(gamma) + new)
+  log_u = jnp.where(visited, averaged, new)
+  value = log_u + jnp.exp(new - log_u) * (log_g - new)
+  row = jnp.where(some, row, -1)
+  memory = {
+    "step": memory["step"] + 1,
+    "log_mean": memory["log_mean"].write(row, tables.log_mean_exp(row, log_u)),
+    "visited": memory["visited"].write(row, some),
+  }
+  return value, log_u, memory
+
+
+def check_gamma(gamma, of):
+  if not callable(gamma) and not (isinstance(gamma, int | float) and 0 < gamma <= 1):
+    raise UserError(f"{of}: gamma, the weight of the new, is above 0 and at most 1, not {gamma!r}")
