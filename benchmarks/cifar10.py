@@ -29,9 +29,9 @@ import tempfile
 import time
 
 import numpy as np
+from cifar10_study import get_config
 from scipy import stats
 
-from configs.cifar10_convnet_simclr import get_config
 from contrastax import evaluation, training, views
 from experiments.build import build
 from experiments.workdir import circumstances

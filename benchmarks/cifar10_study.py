@@ -22,6 +22,7 @@ from __future__ import annotations
 import functools
 import json
 import pathlib
+import runpy
 import sys
 import tempfile
 
@@ -30,7 +31,6 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from configs.cifar10_convnet_simclr import get_config
 from contrastax import data, evaluation, training
 from contrastax.core import key_for
 from contrastax.methods import contrast
@@ -39,6 +39,10 @@ from experiments.workdir import circumstances
 
 EVERY, CURVE = 8, 2_000
 LIMITS, BETAS = (0.5, 0.6, 0.7, 0.8, 0.9), (0, 0.5, 1, 2, 6)
+
+# By its path, for configs are files and not an installed package.
+CONFIG = pathlib.Path(__file__).parent.parent / "configs" / "cifar10_convnet_simclr.py"
+get_config = runpy.run_path(str(CONFIG))["get_config"]
 
 data.load = functools.cache(data.load)  # read once for all runs
 

@@ -136,14 +136,23 @@ def draw() -> None:
   holds = same[32] >= 0.02 and same[32] > same[256]
   tested = same[32] > 4 * deviation or same[32] < 0.02
   lines += [
-    "", f"Runs that do not count: {'; '.join(left_out) or 'none'}.", "",
+    "",
+    f"Runs that do not count: {'; '.join(left_out) or 'none'}.",
+    "",
     f"- same τ: at 0.1 DCL − InfoNCE is {same[32]:+.3f} at batch 32 and {same[256]:+.3f} at 256 (third party: "
     + " and ".join(f"{(b - a) / 100:+.3f}" for a, b in THIRD_PARTY.values())
     + f"); a seed's standard deviation is {deviation:.3f}; the hypothesis "
-    + (("holds" if holds else "does not hold") if tested else "is not tested") + ".",
+    + (("holds" if holds else "does not hold") if tested else "is not tested")
+    + ".",
     f"- best τ: at batch 256 {left:+.3f} ± {error:.3f}; the hypothesis (at most 0.01 either way) "
     f"{'holds' if abs(left) <= 0.01 else 'does not hold'}.",
+  ]
+  ends = [
+    f"`{loss}` at batch {batch}" for loss, batch in best
+    if best_tau(loss, batch) in (min(TAUS), max(TAUS))
   ]  # fmt: skip
+  if ends:
+    lines.append(f"- An end of the range is the best τ of {', '.join(ends)}: the true one may lie beyond.")  # fmt: skip
   RESULTS.with_suffix(".md").write_text("\n".join(lines) + "\n")
 
 

@@ -22,8 +22,8 @@ import time
 
 import jax
 import numpy as np
+from cifar10_study import get_config
 
-from configs.cifar10_convnet_simclr import get_config
 from contrastax import encoders, losses, methods, temperatures, training, views
 from contrastax.parts import build
 from contrastax.tables import Table

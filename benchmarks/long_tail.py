@@ -41,10 +41,9 @@ import sys
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
-from cifar10_study import mean_error, read
+from cifar10_study import get_config, mean_error, read
 from scipy import stats
 
-from configs.cifar10_convnet_simclr import get_config
 from contrastax import data, encoders, evaluation, losses, methods, temperatures, training, views
 from contrastax.parts import build
 from contrastax.training import optimizers

@@ -47,10 +47,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from cifar10_study import get_config
 from ml_collections import ConfigDict
 from scipy import stats
 
-from configs.cifar10_convnet_simclr import get_config
 from contrastax import data, encoders, evaluation, training, views
 from contrastax.methods import networks
 from experiments.build import build
