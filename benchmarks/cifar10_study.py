@@ -12,6 +12,8 @@ configs/cifar10_convnet_simclr.py, and keep the rest. `measure` trains one confi
     hardest      mean similarity of each anchor's hardest negative, of candidates that are examples
     false        the share of negatives of the anchor's class; false_64, among its 64 hardest
     mixes        mean similarity of the hardest mix, where there are any
+    dropped      of the negatives that the method's relation leaves out, counting examples alone: their
+                 share of all, the share of the anchor's class among them, and of these how many are dropped
     precision, recall   of dropping negatives above a similarity, for each of `LIMITS`
     weight       the share of weight on negatives of the anchor's class, for weights e^{β s/τ},
                  for each of `BETAS`; β = 0 is `false` again
@@ -34,6 +36,7 @@ from ml_collections import ConfigDict
 from contrastax import data, evaluation, training
 from contrastax.core import key_for
 from contrastax.methods import contrast
+from contrastax.positives import same_example
 from experiments.build import build
 from experiments.workdir import circumstances
 
@@ -121,6 +124,12 @@ def in_training(parts, state) -> dict:
     "false": float(false.sum() / there.sum()),
     "false_64": float(false[:, :64].sum() / there[:, :64].sum()),
   }
+  found["dropped"] = _dropped(
+    evaluation.ranked_negatives(
+      anchors, examples, relation=same_example(), score=how["score"]
+    ).false,
+    of.false,
+  )
   dropped = [there & (of.negative > limit) for limit in LIMITS]
   found["precision"] = [float((d & false).sum() / d.sum()) if d.any() else None for d in dropped]
   found["recall"] = [float((d & false).sum() / max(false.sum(), 1)) for d in dropped]
@@ -134,6 +143,19 @@ def in_training(parts, state) -> dict:
     weight = np.where(there, np.exp(beta * np.where(there, logits - logits[:, :1], 0)), 0)
     found["weight"].append(float(((weight * false).sum(1) / weight.sum(1)).mean()))
   return found
+
+
+def _dropped(everything, kept):
+  """Of `false` of all negatives and of those that are kept."""
+  (every, false), (left, left_false) = (
+    (int((~np.isnan(x)).sum()), int((x == 1).sum())) for x in (everything, kept)
+  )
+  gone = every - left
+  return {
+    "share": gone / every,
+    "precision": (false - left_false) / gone if gone else None,
+    "recall": (false - left_false) / false,
+  }
 
 
 @functools.partial(jax.jit, static_argnums=0)
