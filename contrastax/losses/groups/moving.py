@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from contrastax import schedules, tables
 from contrastax.core import Contrast, UserError
-from contrastax.losses.family import STATS, Channels, find
+from contrastax.losses.family import Channels, find
 from contrastax.pairwise import Plan, cosine, log_sum_exp, sum_
 
 
@@ -62,7 +62,7 @@ class sogclr:
   ):  # fmt: skip
     rows = {"negative": log_sum_exp, "negative_weight": sum_}
     found = find(
-      Channels(relation), anchors, groups, temperature, rows, (*STATS, *stats),
+      Channels(relation), anchors, groups, temperature, rows, (*stats, *_behind(stats)),
       score=score, score_params=score_params, same_set=same_set, plan=plan,
     )  # fmt: skip
     count = found.rows["negative_weight"]
@@ -76,11 +76,17 @@ class sogclr:
     pull = 0 if self.relative else found.positive
     value = jnp.where(some, value - pull, 0)
 
-    seen = found.stats
-    weight = jax.lax.stop_gradient(jnp.exp(log_g - log_u))  # g / u, at most 1/γ
-    divergence = weight * (seen["mean_logit"] - jax.lax.stop_gradient(base)) - log_u
-    seen = {**seen, "divergence": jnp.where(some, divergence, 0)}
+    seen = dict(found.stats)
+    if "divergence" in stats:
+      weight = jax.lax.stop_gradient(jnp.exp(log_g - log_u))  # g / u, at most 1/γ
+      divergence = weight * (seen["mean_logit"] - jax.lax.stop_gradient(base)) - log_u
+      seen["divergence"] = jnp.where(some, divergence, 0)
     return Contrast(value, {name: seen[name] for name in stats}, memory)
+
+
+def _behind(stats):
+  """What is observed to have those asked for: the divergence is from u's own weights."""
+  return ("mean_logit",) if "divergence" in stats else ()
 
 
 def moving_average(memory, row, some, log_g, gamma):
