@@ -180,6 +180,13 @@ def run(results: pathlib.Path, runs) -> None:
       print({k: v for k, v in record.items() if k not in ("circumstances", "curve")}, flush=True)
 
 
+def lead(ours, theirs) -> tuple[float, float]:
+  """(difference of the means, its standard error) of the runs of two arms."""
+  ours, theirs = np.asarray(ours), np.asarray(theirs)
+  error = np.hypot(*(x.std(ddof=1) / len(x) ** 0.5 for x in (ours, theirs)))
+  return ours.mean() - theirs.mean(), error
+
+
 def mean_error(values) -> str:
   values = np.asarray(values)
   if len(values) < 2:

@@ -33,7 +33,7 @@ import pathlib
 import sys
 
 import numpy as np
-from cifar10_study import base, mean_error, read, run
+from cifar10_study import base, lead, mean_error, read, run
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "dcl.jsonl"
 LOSSES, BATCHES, TAUS, SEEDS = ("info_nce", "dcl"), (32, 256), (0.1, 0.2, 0.5), (0, 1, 2)
@@ -127,8 +127,7 @@ def draw() -> None:
   }
   deviation = max(values.std(ddof=1) for values in best.values())
   same = {batch: knn("dcl", batch, 0.1)[0] - knn("info_nce", batch, 0.1)[0] for batch in BATCHES}
-  left = best["dcl", 256].mean() - best["info_nce", 256].mean()
-  error = np.hypot(*(best[loss, 256].std(ddof=1) for loss in LOSSES)) / len(SEEDS) ** 0.5
+  left, error = lead(best["dcl", 256], best["info_nce", 256])
   left_out = [
     f"{r['arm']}, {r['batch']}, {r['tau']}, seed {r['seed']}"
     for r in stand if not r["finite"] or r["rank"] < 3

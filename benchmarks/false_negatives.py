@@ -36,7 +36,7 @@ import types
 
 import jax.numpy as jnp
 import numpy as np
-from cifar10_study import base, embed, in_training, mean_error, read
+from cifar10_study import base, embed, in_training, lead, mean_error, read
 from symile_xor import fill
 
 from contrastax import data, encoders, evaluation, methods, temperatures, training, views
@@ -154,9 +154,6 @@ def draw() -> None:
       for arm in MASKS
     ]  # fmt: skip
     lines.append(f"| {point['step']} | {' | '.join(cells)} |")
-
-  def lead(a, b):
-    return a.mean() - b.mean(), np.hypot(a.std(ddof=1), b.std(ddof=1)) / len(SEEDS) ** 0.5
 
   precision = {arm: dropped(arm, "precision") for arm in MASKS}
   above = {arm: lead(x, np.full(len(SEEDS), 0.1)) for arm, x in precision.items()}

@@ -25,7 +25,7 @@ import pathlib
 import sys
 
 import numpy as np
-from cifar10_study import BETAS, base, mean_error, read, run
+from cifar10_study import BETAS, base, lead, mean_error, read, run
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "hcl.jsonl"
 SEEDS = range(3)
@@ -67,17 +67,13 @@ def draw() -> None:
 
 
 def verdicts(knn, of) -> list[str]:
-  def lead(a, b):
-    error = np.hypot(knn[a].std(ddof=1), knn[b].std(ddof=1)) / len(SEEDS) ** 0.5
-    return knn[a].mean() - knn[b].mean(), error
-
   means = {arm: values.mean() for arm, values in knn.items()}
   best, worst = max(means, key=means.get), min(means, key=means.get)
-  spread, counts = lead(best, worst), True
+  spread = lead(knn[best], knn[worst])
   counts = spread[0] > 3 * spread[1]
   hard = [arm for arm in ARMS if arm != "SimCLR"]
   peak = max(hard, key=means.get)
-  debiased, inverted = lead("β = 0", "SimCLR"), lead(peak, "β = 6")
+  debiased, inverted = lead(knn["β = 0"], knn["SimCLR"]), lead(knn[peak], knn["β = 6"])
   left_out = [
     f"{arm}, seed {r['seed']}" for arm in ARMS for r in of[arm] if not r["finite"] or r["rank"] < 3
   ]

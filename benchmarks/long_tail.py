@@ -41,7 +41,7 @@ import sys
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
-from cifar10_study import get_config, mean_error, read
+from cifar10_study import get_config, lead, mean_error, read
 from scipy import stats
 
 from contrastax import data, encoders, evaluation, losses, methods, temperatures, training, views
@@ -171,13 +171,12 @@ def draw():
   ours = of["iSogCLR"]
   counts = min(r["moved"] for r in ours) >= 0.2
 
-  def lead(key, one, other):
-    a, b = (np.array([r[key] for r in of[arm]]) for arm in (one, other))
-    return a.mean() - b.mean(), ((a.var(ddof=1) + b.var(ddof=1)) / len(SEEDS)) ** 0.5
+  def ahead(key, one, other):
+    return lead(*([r[key] for r in of[arm]] for arm in (one, other)))
 
-  gain, error = lead("accuracy", "iSogCLR", "SogCLR")
-  at_tail, at_head = (lead(key, "iSogCLR", "SogCLR")[0] for key in ("tail", "head"))
-  apart, apart_error = lead("accuracy", "SogCLR", "DCL")
+  gain, error = ahead("accuracy", "iSogCLR", "SogCLR")
+  at_tail, at_head = (ahead(key, "iSogCLR", "SogCLR")[0] for key in ("tail", "head"))
+  apart, apart_error = ahead("accuracy", "SogCLR", "DCL")
   frequency = [r["frequency"] for r in ours]
 
   def verdict(it):

@@ -31,7 +31,7 @@ import pathlib
 import sys
 
 import numpy as np
-from cifar10_study import LIMITS, base, mean_error, read, run
+from cifar10_study import LIMITS, base, lead, mean_error, read, run
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "mochi.jsonl"
 SEEDS = range(3)
@@ -88,17 +88,14 @@ def verdicts(last, of) -> list[str]:
     f"{arm}, seed {r['seed']}" for arm in ARMS for r in of[arm] if not r["finite"] or r["rank"] < 3
   ]
 
-  def lead(arm, key):
-    """(mean, standard error) of an arm's lead over MoCo v2."""
-    ours, theirs = last(arm, key), last("MoCo v2", key)
-    error = np.hypot(ours.std(ddof=1), theirs.std(ddof=1)) / len(SEEDS) ** 0.5
-    return ours.mean() - theirs.mean(), error
+  def ahead(arm, key):
+    return lead(last(arm, key), last("MoCo v2", key))
 
   def said(name, text, holds):
     return f"- {name}: {text}; the hypothesis {'holds' if holds else 'does not hold'}."
 
   proxy, uniformity, knn, oracle = (
-    lead("MoCHi", "proxy"), lead("MoCHi", "uniformity"), lead("MoCHi", "knn"), lead("oracle", "knn")
+    ahead("MoCHi", "proxy"), ahead("MoCHi", "uniformity"), ahead("MoCHi", "knn"), ahead("oracle", "knn")
   )  # fmt: skip
   purity = last("MoCo v2", "false_64").mean()
   tested = oracle[0] > 2 * oracle[1]

@@ -26,7 +26,7 @@ import sys
 
 import matplotlib.pyplot as plt
 import numpy as np
-from cifar10_study import base, mean_error, read, run
+from cifar10_study import base, lead, mean_error, read, run
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "temperature_cifar10.jsonl"
 SEEDS, TAUS = range(3), (0.07, 0.1, 0.2, 0.3, 0.7, 1.0)
@@ -63,14 +63,9 @@ def draw() -> None:
     lines.append(f"| {tau} | {cells} | {', '.join(map(str, PUBLISHED.get(tau, ())))} |")
   means = {key: np.array([last(tau, key).mean() for tau in TAUS]) for key in CURVES}
 
-  def lead(a, b):
-    one, other = last(a, "knn"), last(b, "knn")
-    return one.mean() - other.mean(), np.hypot(one.std(ddof=1), other.std(ddof=1)) / len(
-      SEEDS
-    ) ** 0.5
-
   best, worst = (TAUS[pick(means["knn"])] for pick in (np.argmax, np.argmin))
-  ends, spread = [lead(best, end) for end in (TAUS[0], TAUS[-1])], lead(best, worst)
+  ends = [lead(last(best, "knn"), last(end, "knn")) for end in (TAUS[0], TAUS[-1])]
+  spread = lead(last(best, "knn"), last(worst, "knn"))
   rising = {key: bool((np.diff(means[key]) > 0).all()) for key in ("uniformity", "tolerance")}
   falling = bool((np.diff(means["divergence"]) < 0).all())
   peak = best not in (TAUS[0], TAUS[-1]) and all(gain > 2 * error for gain, error in ends)
