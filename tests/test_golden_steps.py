@@ -209,7 +209,7 @@ def held(memory, visited, of):
   }
 
 
-@pytest.mark.parametrize("name, code, case", cases())
+@pytest.mark.parametrize("name, code, case", list(cases()))
 def test_every_step_is_what_public_code_computes(name, code, case, float64):
   p = types.SimpleNamespace(**case["params"])
   p.rho = getattr(p, "rho", getattr(p, "rho_init", None))
