@@ -174,7 +174,7 @@ def draw() -> None:
     lines.append(verdicts(title, {arm: of[arm, column] for arm in ARMS}))
   lines.append(
     f"- Added after the results: the penalty (d/2) log τ + 1/τ is least at τ = 2/d, {2 / OUT:.3f} with {OUT} dimensions, and "
-    "holds the temperatures there, whatever its weight of those tried from 0.01 on."
+    "draws the temperatures there; the best fixed one is far above."
   )
   RESULTS.with_suffix(".md").write_text("\n".join([*lines, ""]))
   print("\n".join(lines))
