@@ -32,6 +32,8 @@ def meco(data, noise, log_noise, *, memory, gamma=0.1):
   Returns:
     [n], and the next memory. The value is the likelihood itself once u has settled.
 
+  Raises UserError for a γ outside, a memory of more than one row, and shapes that do not fit.
+
   Jiang et al. 2023, arXiv 2306.07485, where the gradient is averaged over the steps as well: that is
   an optimiser's momentum.
   """
@@ -57,7 +59,7 @@ def binary_nce(data, noise, data_log_noise, log_noise):
   from the data the odds saturate and the gradient all but vanishes, which `meco` does not know.
 
   data: [n], f(x_i). noise: [m], f(x̃_j). data_log_noise: [n], log q(x_i). log_noise: [m],
-  log q(x̃_j), in nats. Returns [n].
+  log q(x̃_j), in nats. Returns [n]. Raises UserError for shapes that do not fit.
 
   Gutmann & Hyvärinen 2010, "Noise-contrastive estimation: a new estimation principle for
   unnormalized statistical models"; Jiang et al. 2023, arXiv 2306.07485, whose baseline it is.
