@@ -15,7 +15,7 @@ trained with its mask of in-batch negatives:
   oracle       `negatives_differ("label")`
 
 A dropped negative is false if it has the anchor's class; a tenth has. Precision is the share of false ones
-among the dropped, recall that of dropped ones among the false, of one fixed batch in nine states.
+among the dropped, recall that of dropped ones among the false, of one fixed batch in states along the run.
 `hcl.md` has the same of weights, `mochi.md` of a queue.
 
 Hypotheses, of the last state, means over seeds:

@@ -71,9 +71,9 @@ def run(case, devices, steps):
   before = jax.tree.map(np.asarray, state)
   step = training.make_train_step(method, optimizer, mesh)
   for t in range(steps):
-    batch = source.batch(t)
+    batch = training.settled(source.batch(t), mesh)
     assert len(batch["image"].sharding.device_set) == devices
-    state, metrics = step(state, batch)
+    state, metrics = training.settled(step(state, batch), mesh)
   assert step._cache_size() == 1, "the step was compiled again"
   return before, jax.tree.map(np.asarray, state), jax.tree.map(np.asarray, metrics)
 

@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from contrastax.core import Method, Source, TrainState, UserError
 from contrastax.training.checkpoints import Checkpoints
 from contrastax.training.log import Log
+from contrastax.training.mesh import settled
 from contrastax.training.signals import Stop
 from contrastax.training.step import init, make_train_step
 
@@ -83,7 +84,8 @@ def train(
               checkpoints.save(step, {**state._asdict(), "data": data})
         if last or stopping:
           break
-        state, metrics = train_step(state, source.batch(step))
+        batch = settled(source.batch(step), mesh)
+        state, metrics = settled(train_step(state, batch), mesh)
         step += 1
         log.add(step, metrics)
       checkpoints.wait()

@@ -37,6 +37,18 @@ def layout(tree, mesh: Mesh):
   return jax.tree.map(place, tree, is_leaf=lambda node: isinstance(node, Table))
 
 
+def settled(tree, mesh: Mesh):
+  """The tree; on several CPU devices once it is computed, elsewhere at once, so that no step waits.
+
+  Virtual CPU devices (`--xla_force_host_platform_device_count`) share a pool of threads. Of two programs
+  with collectives that are in flight together each can hold threads that the other waits for,
+  forever (seen on a busy machine), so there one ends before the next begins. A loop of one's own
+  on such devices calls this of its batch and of its step.
+  """
+  virtual = mesh.size > 1 and mesh.devices.flat[0].platform == "cpu"
+  return jax.block_until_ready(tree) if virtual else tree
+
+
 def describe(mesh: Mesh) -> str:
   """`8 × TPU v4 (tpu)`: how many devices of which kind."""
   first = mesh.devices.flat[0]
