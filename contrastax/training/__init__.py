@@ -5,8 +5,8 @@ from contrastax.training.load import load as load
 from contrastax.training.loop import train as train
 from contrastax.training.mesh import make_mesh as make_mesh
 from contrastax.training.mesh import replicated as replicated
-from contrastax.training.mesh import sharded as sharded
 from contrastax.training.mesh import settled as settled
+from contrastax.training.mesh import sharded as sharded
 from contrastax.training.signals import Interrupted as Interrupted
 from contrastax.training.signals import Stop as Stop
 from contrastax.training.step import init as init
