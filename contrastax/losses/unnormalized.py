@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from contrastax.core import UserError
+from contrastax.losses.arrays import precision
 from contrastax.losses.groups.moving import check_gamma, moving_average
 
 
@@ -38,7 +39,7 @@ def meco(data, noise, log_noise, *, memory, gamma=0.1):
   an optimiser's momentum.
   """
   check_gamma(gamma, "meco")
-  _check(data, noise, log_noise)
+  data, noise, log_noise = _scores(data, noise, log_noise)
   if memory["visited"].size != 1:
     raise UserError(
       f"meco keeps one average, and memory is of {memory['visited'].size:,}; begin with sogclr().init(1)"
@@ -64,7 +65,7 @@ def binary_nce(data, noise, data_log_noise, log_noise):
   Gutmann & Hyvärinen 2010, "Noise-contrastive estimation: a new estimation principle for
   unnormalized statistical models"; Jiang et al. 2023, arXiv 2306.07485, whose baseline it is.
   """
-  _check(data, noise, log_noise)
+  data, noise, log_noise, data_log_noise = _scores(data, noise, log_noise, data_log_noise)
   if jnp.shape(data_log_noise) != jnp.shape(data):
     raise UserError(
       f"data_log_noise is one for each of data, not {jnp.shape(data_log_noise)} for {jnp.shape(data)}"
@@ -75,7 +76,8 @@ def binary_nce(data, noise, data_log_noise, log_noise):
   return jax.nn.softplus(-of_data) + ratio * jax.nn.softplus(of_noise).mean()
 
 
-def _check(data, noise, log_noise):
+def _scores(data, noise, log_noise, *others):
+  """All in float32 at least, where data and noise are one number a sample, and the latter's density is."""
   if not (jnp.ndim(data) == jnp.ndim(noise) == 1 and len(data) and len(noise)):
     raise UserError(
       f"data and noise are scores [n] and [m], one for each sample, not {jnp.shape(data)} and {jnp.shape(noise)}"
@@ -84,3 +86,4 @@ def _check(data, noise, log_noise):
     raise UserError(
       f"log_noise is one for each of noise, not {jnp.shape(log_noise)} for {jnp.shape(noise)}"
     )
+  return [jnp.asarray(x, precision(x)) for x in (data, noise, log_noise, *others)]
