@@ -133,7 +133,7 @@ def draw() -> None:
     for r in stand if not r["finite"] or r["rank"] < 3
   ]  # fmt: skip
   holds = same[32] >= 0.02 and same[32] > same[256]
-  tested = same[32] > 4 * deviation or same[32] < 0.02
+  tested = same[32] > 4 * deviation
   lines += [
     "",
     f"Runs that do not count: {'; '.join(left_out) or 'none'}.",
