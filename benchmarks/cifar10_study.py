@@ -12,8 +12,6 @@ configs/cifar10_convnet_simclr.py, and keep the rest. `measure` trains one confi
     hardest      mean similarity of each anchor's hardest negative, of candidates that are examples
     false        the share of negatives of the anchor's class; false_64, among its 64 hardest
     mixes        mean similarity of the hardest mix, where there are any
-    dropped      of the negatives that the method's relation leaves out, counting examples alone: their
-                 share of all, the share of the anchor's class among them, and of these how many are dropped
     precision, recall   of dropping negatives above a similarity, for each of `LIMITS`
     weight       the share of weight on negatives of the anchor's class, for weights e^{β s/τ},
                  for each of `BETAS`; β = 0 is `false` again
@@ -36,7 +34,6 @@ from ml_collections import ConfigDict
 from contrastax import data, evaluation, training
 from contrastax.core import key_for
 from contrastax.methods import contrast
-from contrastax.positives import same_example
 from experiments.build import build
 from experiments.workdir import circumstances
 
@@ -99,7 +96,7 @@ def in_training(parts, state) -> dict:
   train = parts.dataset.train
   features = embed(parts, state, train["image"][:CURVE])
   batch, key = parts.source.batch(0), key_for(0, "curve")
-  anchors, groups = _meeting(parts.method, state.params, state.state, batch, key)
+  anchors, groups = meeting(parts.method, state.params, state.state, batch, key)
   how = {"relation": parts.method.relation, "score": parts.method.score}
   examples = [group for group in groups if not group.per_anchor]
   of = evaluation.ranked_negatives(anchors, examples, **how)
@@ -124,12 +121,6 @@ def in_training(parts, state) -> dict:
     "false": float(false.sum() / there.sum()),
     "false_64": float(false[:, :64].sum() / there[:, :64].sum()),
   }
-  found["dropped"] = _dropped(
-    evaluation.ranked_negatives(
-      anchors, examples, relation=same_example(), score=how["score"]
-    ).false,
-    of.false,
-  )
   dropped = [there & (of.negative > limit) for limit in LIMITS]
   found["precision"] = [float((d & false).sum() / d.sum()) if d.any() else None for d in dropped]
   found["recall"] = [float((d & false).sum() / max(false.sum(), 1)) for d in dropped]
@@ -145,21 +136,8 @@ def in_training(parts, state) -> dict:
   return found
 
 
-def _dropped(everything, kept):
-  """Of `false` of all negatives and of those that are kept."""
-  (every, false), (left, left_false) = (
-    (int((~np.isnan(x)).sum()), int((x == 1).sum())) for x in (everything, kept)
-  )
-  gone = every - left
-  return {
-    "share": gone / every,
-    "precision": (false - left_false) / gone if gone else None,
-    "recall": (false - left_false) / false,
-  }
-
-
 @functools.partial(jax.jit, static_argnums=0)
-def _meeting(method, params, state, batch, key):
+def meeting(method, params, state, batch, key):
   anchors, _, groups, *_ = contrast.meeting(method, params, state, batch, key)
   return anchors, groups
 

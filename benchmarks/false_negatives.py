@@ -36,10 +36,11 @@ import types
 
 import jax.numpy as jnp
 import numpy as np
-from cifar10_study import base, embed, in_training, lead, mean_error, read
+from cifar10_study import base, embed, in_training, lead, mean_error, meeting, read
 from symile_xor import fill
 
 from contrastax import data, encoders, evaluation, methods, temperatures, training, views
+from contrastax.core import key_for
 from contrastax.negatives import clusters, in_batch
 from contrastax.parts import build
 from contrastax.positives import guide_below, negatives_differ, same_example, similarity_within
@@ -110,7 +111,9 @@ def measure(job) -> dict:
   curve = []
 
   def look(parts, state):
-    curve.append({"step": int(state.step), **in_training(parts, state)})
+    curve.append(
+      {"step": int(state.step), **in_training(parts, state), "dropped": dropped(parts, state)}
+    )
 
   parts, state, loss = trained(job["arm"], job["seed"], look)
   train, test = parts.dataset.train, parts.dataset.test
@@ -123,13 +126,35 @@ def measure(job) -> dict:
   }
 
 
+def dropped(parts, state) -> dict:
+  """Of the batch's negatives that the method's relation leaves out: their share of all, their
+  precision and their recall."""
+  method = parts.method
+  anchors, groups = meeting(
+    method, state.params, state.state, parts.source.batch(0), key_for(0, "curve")
+  )
+  (every, false), (kept, kept_false) = (
+    (int((~np.isnan(of)).sum()), int((of == 1).sum()))
+    for of in (
+      evaluation.ranked_negatives(anchors, groups, relation=relation, score=method.score).false
+      for relation in (same_example(), method.relation)
+    )
+  )
+  gone = every - kept
+  return {
+    "share": gone / every,
+    "precision": (false - kept_false) / gone if gone else None,
+    "recall": (false - kept_false) / false,
+  }
+
+
 def draw() -> None:
   stand = read(RESULTS)
   of = {arm: [r for r in stand if r.get("arm") == arm] for arm in ARMS}
   if any(len(runs) < len(SEEDS) for runs in of.values()):
     sys.exit("runs are missing; python benchmarks/false_negatives.py run")
 
-  def dropped(arm, key, at=-1):
+  def of_dropped(arm, key, at=-1):
     return np.array([r["curve"][at]["dropped"][key] for r in of[arm]], float)
 
   knn = {arm: np.array([r["knn"] for r in of[arm]]) for arm in ARMS}
@@ -141,7 +166,7 @@ def draw() -> None:
     "| mask | kNN | dropped | precision | recall |", "|---|---|---|---|---|",
   ]  # fmt: skip
   for arm in ARMS:
-    cells = [mean_error(dropped(arm, key)) for key in ("share", "precision", "recall")]
+    cells = [mean_error(of_dropped(arm, key)) for key in ("share", "precision", "recall")]
     lines.append(
       f"| {arm} | {mean_error(knn[arm])} | {' | '.join(cells if arm != 'none' else '   ')} |"
     )
@@ -149,13 +174,13 @@ def draw() -> None:
   lines += ["| step | " + " | ".join(MASKS) + " |", "|---" * (len(MASKS) + 1) + "|"]
   for at, point in enumerate(of["none"][0]["curve"]):
     cells = [
-      f"{np.nanmean(dropped(arm, 'precision', at)):.2f}, {dropped(arm, 'recall', at).mean():.2f}"
-      if dropped(arm, "share", at).any() else "nothing dropped"
+      f"{np.nanmean(of_dropped(arm, 'precision', at)):.2f}, {of_dropped(arm, 'recall', at).mean():.2f}"
+      if of_dropped(arm, "share", at).any() else "nothing dropped"
       for arm in MASKS
     ]  # fmt: skip
     lines.append(f"| {point['step']} | {' | '.join(cells)} |")
 
-  precision = {arm: dropped(arm, "precision") for arm in MASKS}
+  precision = {arm: of_dropped(arm, "precision") for arm in MASKS}
   above = {arm: lead(x, np.full(len(SEEDS), 0.1)) for arm, x in precision.items()}
   others = {arm: lead(precision["guide"], precision[arm]) for arm in MASKS[:2]}
   gains = {arm: lead(knn[arm], knn["none"]) for arm in ARMS[1:]}

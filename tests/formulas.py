@@ -127,14 +127,19 @@ def sogclr(x, tau, relative, bimodal):
 MEAN, EXAMPLES = 0.5, 40
 
 
+def remembering(size, seen):
+  """SogCLR's memory of so many rows: those that `seen` is true of were visited, with u = e^MEAN."""
+  memory = losses.groups.sogclr().init(size)
+  visited = seen(jnp.arange(len(memory["visited"].values)))
+  held = {"visited": visited, "log_mean": jnp.where(visited, MEAN, 0.0)}
+  return memory | {name: dataclasses.replace(memory[name], values=held[name]) for name in held}
+
+
 def of_memory(**more):
   """Of examples that are here or there in the data, half of which were visited."""
 
   def ours(x, tau):
-    memory = losses.groups.sogclr().init(2 * EXAMPLES)
-    seen = jnp.arange(len(memory["visited"].values)) % EXAMPLES % 2 == 0
-    held = {"visited": seen, "log_mean": jnp.where(seen, MEAN, 0.0)}
-    memory |= {name: dataclasses.replace(memory[name], values=held[name]) for name in held}
+    memory = remembering(2 * EXAMPLES, lambda row: row % EXAMPLES % 2 == 0)
     own = {"index": x["index"], "memory": memory, "gamma": 0.7}
     return losses.sogclr(x["a"], x["b"], temperature=tau, **own, **more)[0]
 
@@ -150,12 +155,7 @@ def meco(x, _):
 
 
 def of_scores(x, _):
-  memory = losses.groups.sogclr().init(1)
-  held = {"log_mean": MEAN, "visited": True}
-  memory |= {
-    name: dataclasses.replace(memory[name], values=jnp.full_like(memory[name].values, value))
-    for name, value in held.items()
-  }
+  memory = remembering(1, lambda row: row == 0)
   return losses.meco(x["data"], x["noise"], x["log_noise"], memory=memory, gamma=0.7)[0]
 
 
