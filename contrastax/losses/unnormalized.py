@@ -56,8 +56,9 @@ def binary_nce(data, noise, data_log_noise, log_noise):
     G(x) = f(x) − log q(x) − log ν,    ν = m/n
     L_i = −log σ(G(x_i)) + ν mean_j −log σ(−G(x̃_j))
 
-  f is a log-density with its constant: at the minimum ∫ e^f = 1, so a learned constant is −log Z. Far
-  from the data the odds saturate and the gradient all but vanishes, which `meco` does not know.
+  f is a log-density with its constant: at the minimum ∫ e^f = 1, so a learned constant is −log Z. Where
+  data are far from the noise the odds saturate before f has reached them, and the gradient all but
+  vanishes, which `meco` does not know.
 
   data: [n], f(x_i). noise: [m], f(x̃_j). data_log_noise: [n], log q(x_i). log_noise: [m],
   log q(x̃_j), in nats. Returns [n]. Raises UserError for shapes that do not fit.
