@@ -24,7 +24,6 @@ from contrastax.losses.metric import circle as circle
 from contrastax.losses.metric import multi_similarity as multi_similarity
 from contrastax.losses.metric import n_pairs as n_pairs
 from contrastax.losses.metric import soft_nearest_neighbor as soft_nearest_neighbor
-from contrastax.losses.metric import triplet as triplet
 from contrastax.losses.modalities import clip as clip
 from contrastax.losses.modalities import siglip as siglip
 from contrastax.losses.modalities import symile as symile
@@ -53,5 +52,6 @@ from contrastax.losses.softmax import sup_con_in as sup_con_in
 from contrastax.losses.statistics import barlow_twins as barlow_twins
 from contrastax.losses.statistics import vicreg as vicreg
 from contrastax.losses.statistics import w_mse as w_mse
+from contrastax.losses.triplet import triplet as triplet
 from contrastax.losses.unnormalized import binary_nce as binary_nce
 from contrastax.losses.unnormalized import meco as meco

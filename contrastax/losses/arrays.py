@@ -1,8 +1,86 @@
-"""From arrays to groups: what the losses on arrays share."""
+"""From arrays to groups: the checks and conversions that the losses on arrays share."""
 
+from __future__ import annotations
+
+import jax
 import jax.numpy as jnp
+import numpy as np
 
-from contrastax.core import Group, UserError, join
+from contrastax.core import Array, Group, UserError, join
+from contrastax.pairwise.inputs import numbers
+from contrastax.pairwise.scores.precision import promoted
+
+
+def vectors(*, least: int = 1, **arrays) -> list[Array]:
+  """The arrays by name, each [n, d] with one n and one d, in one floating type.
+
+  Types are promoted as JAX promotes them, integers and booleans to float32.
+
+  Args:
+    least: the least n.
+    arrays: the arrays, of NumPy or JAX.
+
+  Raises:
+    UserError: what is no array of numbers, shapes that differ, n < least, d = 0.
+  """
+  given = of_one_type(**arrays)
+  shapes = [x.shape for x in given]
+  if len(set(shapes)) > 1 or len(shapes[0]) != 2:
+    one = ", of one shape" if len(shapes) > 1 else ""
+    raise UserError(
+      f"{' and '.join(arrays)} {'are' if len(shapes) > 1 else 'is'} [n, d]{one}, not "
+      f"{' and '.join(map(str, shapes))}"
+    )
+  n, d = shapes[0]
+  if n < least or d < 1:
+    raise UserError(f"{' and '.join(arrays)}: [n, d] needs n ≥ {least} and d ≥ 1, not {(n, d)}")
+  return given
+
+
+def of_one_type(**arrays) -> list[Array]:
+  """The arrays by name, of any shapes, in one floating type; refuses what holds no numbers."""
+  return list(promoted(*(numbers(name, x) for name, x in arrays.items())))
+
+
+def views_of(least: int = 2, **arrays) -> Array:
+  """One array [v, n, d] of views of the same examples, v at least `least`, floating."""
+  ((name, _),) = arrays.items()
+  (views,) = of_one_type(**arrays)
+  if views.ndim != 3 or views.shape[0] < least or 0 in views.shape:
+    raise UserError(f"{name} are [v, n, d], v ≥ {least}, n ≥ 1 and d ≥ 1, not {views.shape}")
+  return views
+
+
+def class_numbers(labels, n: int) -> Array:
+  """Labels as an array [n] of integers; labels are equal after this where they were before.
+
+  Booleans and integers of any type are taken, and [n, 1]; −1 stays −1, "no label". Integers that
+  are known and do not fit JAX's 32 bits are numbered anew.
+
+  Raises:
+    UserError: another shape, or labels that are neither integers nor booleans.
+  """
+  if not isinstance(labels, jax.Array):
+    labels = np.asarray(labels)
+  shape, dtype = labels.shape, labels.dtype
+  if shape not in ((n,), (n, 1)):
+    raise UserError(f"labels are one for each of {n} rows, [{n}], not {shape}")
+  boolean = jnp.issubdtype(dtype, jnp.bool_)
+  if not (jnp.issubdtype(dtype, jnp.integer) or boolean):
+    raise UserError(
+      f"labels are integers or booleans, not {dtype}; np.unique(labels, return_inverse=True)[1] "
+      "numbers the classes"
+    )
+  labels = labels.reshape(n)
+  if boolean:
+    return jnp.asarray(labels, jnp.int32)
+  if isinstance(labels, np.ndarray):
+    kept = np.iinfo(jax.dtypes.canonicalize_dtype(np.int64))
+    if n and not kept.min <= labels.min() <= labels.max() <= kept.max:
+      _, numbers_ = np.unique(labels, return_inverse=True)
+      labels = np.where(labels == -1, -1, numbers_)
+    labels = labels.astype(kept.dtype)
+  return jnp.asarray(labels)
 
 
 def candidates(vectors, index, view, *, as_positive=1):
@@ -14,22 +92,15 @@ def candidates(vectors, index, view, *, as_positive=1):
 
 def two_views(z1, z2):
   """[z1; z2], row i of both being the same example."""
-  check_same_shape(z1=z1, z2=z2)
+  z1, z2 = vectors(z1=z1, z2=z2)
   index = of_index(z1)
   return join(candidates(z1, index, 0), candidates(z2, index, 1))
 
 
 def labelled(z, labels):
   """Vectors of different examples, with their labels."""
-  check_labels(z, labels)
-  return candidates(z, of_index(z), 0).attach(label=jnp.asarray(labels))
-
-
-def check_labels(z, labels):
-  if jnp.ndim(z) != 2 or jnp.shape(labels) != jnp.shape(z)[:1]:
-    raise UserError(
-      f"labels are one for each row of z: shapes {jnp.shape(labels)} and {jnp.shape(z)}"
-    )
+  (z,) = vectors(z=z)
+  return candidates(z, of_index(z), 0).attach(label=class_numbers(labels, len(z)))
 
 
 def precision(vectors):
@@ -39,19 +110,3 @@ def precision(vectors):
 
 def of_index(vectors):
   return jnp.arange(jnp.shape(vectors)[0])
-
-
-def check_views(views, least=2):
-  """Views of the same examples, [v, n, d], at least so many."""
-  shape = jnp.shape(views)
-  if len(shape) != 3 or shape[0] < least:
-    raise UserError(f"views are [v, n, d], v at least {least}, not {shape}")
-  return jnp.asarray(views)
-
-
-def check_same_shape(**arrays):
-  shapes = {name: jnp.shape(array) for name, array in arrays.items()}
-  if len(set(shapes.values())) > 1 or any(len(shape) != 2 for shape in shapes.values()):
-    raise UserError(
-      f"{' and '.join(shapes)} are [n, d], of one shape, not {' and '.join(map(str, shapes.values()))}"
-    )

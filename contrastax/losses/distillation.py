@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from contrastax.core import UserError
-from contrastax.losses.arrays import check_same_shape, check_views, precision
-from contrastax.losses.family import check_temperature
+from contrastax.losses.arrays import of_one_type, precision, vectors, views_of
 from contrastax.pairwise import unit
+from contrastax.pairwise.inputs import check_positive
 
 
 def negative_cosine(predictions, targets):
@@ -28,7 +28,7 @@ def negative_cosine(predictions, targets):
   Chen & He 2021, arXiv 2011.10566, eq. 1, whose loss is the mean of both directions. BYOL (Grill
   et al. 2020, arXiv 2006.07733, eq. 2) is 2 + 2 times this, summed over both directions.
   """
-  check_same_shape(predictions=predictions, targets=targets)
+  predictions, targets = vectors(predictions=predictions, targets=targets)
   return -(unit(predictions) * unit(jax.lax.stop_gradient(targets))).sum(1)
 
 
@@ -49,11 +49,10 @@ def sinkhorn(scores, *, epsilon=0.05, iterations=3):
   Caron et al. 2020, arXiv 2006.09882, eq. 3; Cuturi 2013. In logarithms: the authors' exp
   overflows in float32 where a score is above 88 ε.
   """
-  if jnp.ndim(scores) != 2 or iterations < 1:
-    raise UserError(
-      f"scores are [n, K] and iterations at least 1, not {jnp.shape(scores)} and {iterations}"
-    )
-  check_temperature(epsilon)
+  (scores,) = vectors(scores=scores)
+  if not (isinstance(iterations, int) and iterations >= 1):
+    raise UserError(f"iterations is a whole number, at least 1, not {iterations!r}")
+  check_positive("epsilon", epsilon)
   n, k = scores.shape
   log_q = scores.astype(precision(scores)) / epsilon
   for _ in range(iterations):
@@ -75,8 +74,8 @@ def swapped_prediction(scores, assignments, *, temperature=0.1):
   Returns:
     [n]. Caron et al. 2020, arXiv 2006.09882, eq. 2.
   """
-  scores = check_views(scores)
-  check_temperature(temperature)
+  scores, (assignments,) = views_of(scores=scores), of_one_type(assignments=assignments)
+  check_positive("a temperature", temperature)
   return _across_views(assignments, scores.astype(precision(scores)) / temperature)
 
 
@@ -94,9 +93,10 @@ def self_distillation(student, teacher, *, center, temperature=0.1, teacher_temp
   Returns:
     [n]. Caron et al. 2021, arXiv 2104.14294, eq. 2 and algorithm 1. DINOv2 sums over the pairs.
   """
-  student, teacher = check_views(student), jax.lax.stop_gradient(check_views(teacher, least=1))
-  check_temperature(temperature)
-  check_temperature(teacher_temperature)
+  student = views_of(student=student)
+  teacher = jax.lax.stop_gradient(views_of(least=1, teacher=teacher))
+  check_positive("a temperature", temperature)
+  check_positive("teacher_temperature", teacher_temperature)
   targets = jax.nn.softmax((teacher.astype(precision(teacher)) - center) / teacher_temperature)
   return _across_views(targets, student.astype(precision(student)) / temperature)
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import operator
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from contrastax.core import UserError
 from contrastax.pairwise import reduce, softmax_mean, sum_
+from contrastax.pairwise.inputs import check_positive
 
 STATS = ("positive", "count", "log_mean", "mean_logit", "divergence")
 
@@ -67,8 +69,8 @@ def _log_of_either(pairs, c):
 
 def _safe_log(weight):
   """log, −∞ at 0 and there without a gradient."""
-  some = weight > 0
-  return jnp.where(some, jnp.log(jnp.where(some, weight, 1)), -jnp.inf)
+  none = weight <= 0
+  return jnp.where(none, -jnp.inf, jnp.log(jnp.where(none, 1, weight)))
 
 
 def penalty(anchors, groups, *, relation, score, score_params, same_set, plan):
@@ -80,7 +82,8 @@ def penalty(anchors, groups, *, relation, score, score_params, same_set, plan):
     _Penalty(relation), anchors, groups, rows={"penalty": sum_, "weight": sum_}, plan=plan,
     score=score.penalised, score_params=score_params, same_set=same_set,
   )  # fmt: skip
-  return jnp.where(r["weight"] > 0, r["penalty"] / jnp.where(r["weight"] > 0, r["weight"], 1), 0)
+  none = r["weight"] <= 0
+  return jnp.where(none, 0, r["penalty"] / jnp.where(none, 1, r["weight"]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +107,7 @@ def with_logs(group):
   sides = {}
   for kind in ("positive", "negative"):
     weight = group.side[f"as_{kind}"]
-    sides[f"as_{kind}"] = jnp.where(weight > 0, weight, 0)
+    sides[f"as_{kind}"] = jnp.where(weight <= 0, 0, weight)
     sides[f"log_{kind}"] = _safe_log(weight)
   return group.attach(**sides)
 
@@ -143,21 +146,21 @@ def wanted(rows, stats):
 
 def read(r, rows, anchors, stats) -> Found:
   weight = r["positive_weight"]
-  some = weight > 0
-  positive = jnp.where(some, r["pull"] / jnp.where(some, weight, 1), 0)
+  none = weight <= 0
+  positive = jnp.where(none, 0, r["pull"] / jnp.where(none, 1, weight))
   observed = {"positive": positive}
   if "negative_weight" in r:
     observed["count"] = count = r["negative_weight"]
   if "negatives" in r:
     log_sum, observed["mean_logit"] = r["negatives"]
-    log_count = jnp.log(jnp.where(count > 0, count, 1))
-    observed["log_mean"] = jnp.where(count > 0, log_sum - log_count, 0)
+    log_count = jnp.log(jnp.where(count <= 0, 1, count))
+    observed["log_mean"] = jnp.where(count <= 0, 0, log_sum - log_count)
     observed["divergence"] = observed["mean_logit"] - observed["log_mean"]
   return Found(
     rows={name: r[name] for name in rows},
     positive=positive,
-    positive_weight=jnp.where(some, weight, 1),
-    some_positive=some,
+    positive_weight=jnp.where(none, 1, weight),
+    some_positive=~none,
     temperature=anchors.side["temperature"],
     stats={name: jax.lax.stop_gradient(observed[name]) for name in stats},
   )
@@ -165,28 +168,29 @@ def read(r, rows, anchors, stats) -> Found:
 
 def attach(anchors, temperature):
   """The anchors with τ as a side [n]; refuses one that is not above 0, where its value is known."""
+  check_positive("a temperature", temperature)
   n = anchors.vectors.shape[0]
   if jnp.shape(temperature) not in ((), (n,)):
     raise UserError(
       f"a temperature is a scalar or one for each of {n} anchors, not of shape {jnp.shape(temperature)}"
     )
-  check_temperature(temperature)
   dtype = jnp.result_type(anchors.vectors, jnp.float32)
   return anchors.attach(temperature=jnp.broadcast_to(jnp.asarray(temperature, dtype), (n,)))
 
 
-def check_temperature(temperature):
-  if not isinstance(temperature, jax.core.Tracer) and not (np.asarray(temperature) > 0).all():
-    raise UserError(f"a temperature must be above 0, not {np.min(temperature)}")
-
-
 def difference(defined, lse, positive):
-  """lse − positive where defined, else 0 without a gradient (lse is −∞ there)."""
+  """lse − positive where defined, else 0 without a gradient (lse is −∞ there); NaN stays NaN."""
+  defined = or_nan(defined, lse, positive)
   return jnp.where(defined, jnp.where(defined, lse, 0) - jnp.where(defined, positive, 0), 0)
+
+
+def or_nan(defined, *values):
+  """Where a value is defined, or is made of one that is NaN and so has to be NaN itself."""
+  return functools.reduce(operator.or_, map(jnp.isnan, values), defined)
 
 
 def length(x):
   """‖x‖ along the last axis, without a gradient where it is 0."""
   squared = (x**2).sum(-1)
-  some = squared > 0
-  return jnp.where(some, jnp.sqrt(jnp.where(some, squared, 1)), 0)
+  none = squared == 0
+  return jnp.where(none, 0, jnp.sqrt(jnp.where(none, 1, squared)))

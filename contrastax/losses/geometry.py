@@ -10,8 +10,8 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from contrastax.core import Group, UserError
-from contrastax.losses.arrays import check_same_shape, of_index, precision
+from contrastax.core import Group
+from contrastax.losses.arrays import of_index, precision, vectors
 from contrastax.pairwise import (
   Plan,
   cosine,
@@ -22,6 +22,7 @@ from contrastax.pairwise import (
   sum_,
   unit,
 )  # fmt: skip
+from contrastax.pairwise.inputs import check_positive
 
 
 def alignment(x, y, *, alpha=2.0):
@@ -36,10 +37,11 @@ def alignment(x, y, *, alpha=2.0):
 
   Wang & Isola 2020, arXiv 2005.10242, eq. 7; the authors' code leaves normalising to the caller.
   """
-  check_same_shape(x=x, y=y)
+  x, y = vectors(x=x, y=y)
+  check_positive("alpha", alpha)
   squared = ((unit(x) - unit(y)) ** 2).sum(-1)
-  some = squared > 0  # the root has no gradient at distance 0
-  return jnp.where(some, jnp.where(some, squared, 1) ** (alpha / 2), 0)
+  none = squared == 0  # the root has no gradient at distance 0
+  return jnp.where(none, 0, jnp.where(none, 1, squared) ** (alpha / 2))
 
 
 def uniformity(x, *, t=2.0, plan=Plan()):
@@ -55,7 +57,9 @@ def uniformity(x, *, t=2.0, plan=Plan()):
 
   Wang & Isola 2020, arXiv 2005.10242, eq. 8. lightly's default is t = 1.
   """
-  points = check_points(x)
+  points = _points(x)
+  x = points.vectors
+  check_positive("t", t)
   # ‖x − y‖² = 2 − 2 cos
   potential = reduce(
     _Potential(), points, (points,), score=cosine(), same_set=True, plan=plan,
@@ -80,15 +84,16 @@ def koleo(z, *, plan=Plan()):
   Sablayrolles et al. 2019, arXiv 1806.03198, eq. 3, as in DINOv2, which adds 1e-8 to every
   entry and to the distance. The authors' code has log n more inside.
   """
-  points = check_points(z)
+  points = _points(z)
+  z = points.vectors
   _, place = reduce(
     _Nearest(), points, (points,), score=cosine(), same_set=True, plan=plan,
     rows={"nearest": reductions.top_k(1)},
   )["nearest"]  # fmt: skip
   u = unit(z)
   squared = ((u - u[place[:, 0]]) ** 2).sum(-1)
-  apart = squared > 1e-16
-  return -jnp.log(jnp.where(apart, squared, 1e-16)) / 2
+  same = squared <= 1e-16
+  return -jnp.log(jnp.where(same, 1e-16, squared)) / 2
 
 
 def spectral(z1, z2, *, max_length: float | None = None, plan=Plan()):
@@ -106,8 +111,9 @@ def spectral(z1, z2, *, max_length: float | None = None, plan=Plan()):
 
   HaoChen et al. 2021, arXiv 2106.04156, eq. 6.
   """
-  check_same_shape(z1=z1, z2=z2)
+  z1, z2 = vectors(z1=z1, z2=z2)
   if max_length is not None:
+    check_positive("max_length", max_length)
     z1, z2 = (_shortened(z, max_length) for z in (z1, z2))
   side = {"place": of_index(z1)}
   r = reduce(
@@ -143,8 +149,7 @@ class _Squares:
     return {"squares": jnp.where(a["place"] == c["place"], 0, similarity**2)}
 
 
-def check_points(x):
+def _points(x):
   """A set of at least two vectors."""
-  if jnp.ndim(x) != 2 or len(x) < 2:
-    raise UserError(f"a set of at least two vectors is [n, d], n ≥ 2, not {jnp.shape(x)}")
+  (x,) = vectors(x=x, least=2)
   return Group(x, {"place": of_index(x)})

@@ -8,21 +8,19 @@ said otherwise; the batch's loss is the mean of what they return.
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
 
-from contrastax.core import UserError
 from contrastax.losses.arrays import (
   candidates,
-  check_labels,
-  check_same_shape,
+  class_numbers,
   labelled,
   of_index,
   precision,
+  vectors,
 )  # fmt: skip
-from contrastax.losses.family import attach, difference, length
+from contrastax.losses.family import attach, difference, or_nan
 from contrastax.pairwise import (
   Plan,
   cosine,
@@ -32,88 +30,11 @@ from contrastax.pairwise import (
   min_,
   negative_squared_distance,
   reduce,
-  reductions,
   sum_,
 )  # fmt: skip
+from contrastax.pairwise.inputs import check_number
 from contrastax.positives import same_label
-
-Mining = Literal["batch hard", "batch all", "semi-hard"]
-
-
-def triplet(z, labels, *, margin, mining: Mining = "batch hard", plan=Plan()):
-  """Triplet loss: a positive is to be nearer than a negative, by a margin.
-
-    h_ipn = max(0, d(z_i, z_p) − d(z_i, z_n) + margin),   d Euclidean
-
-    batch hard   L_i = h_ipn of the farthest positive p and the nearest negative n
-    batch all    L_i = n/|V| Σ_p Σ_n h_ipn,  V: the batch's triplets with h > 0
-    semi-hard    L_i = n/|P| Σ_p h_ipn of the nearest n with d(z_i, z_n) > d(z_i, z_p), or of the
-                 farthest negative if there is none;  P: the batch's pairs (i, p)
-
-  so that the mean of the values is the mean over V, or over P.
-
-  Args:
-    z: [n, d], as it is: FaceNet's lies on the unit sphere (`pairwise.unit`).
-    labels: [n], int.
-    margin: in units of the distance.
-    mining: which triplets.
-    plan: of "batch hard", whose memory is linear in n. The others keep [n, n] distances and
-      take n³ steps; they are evaluated anchor by anchor, whatever the plan.
-
-  Returns:
-    [n]. No gradient flows through a distance of 0.
-
-  Hermans et al. 2017, arXiv 1703.07737, eqs. 5 and 6; Schroff et al. 2015, arXiv 1503.03832,
-  §3.2. pytorch-metric-learning normalises, and averages over triplets with h > 0, also in
-  "batch hard"; its semi-hard ones are all n at most `margin` farther than p. FaceNet's own
-  distance is squared.
-  """
-  if mining not in get_args(Mining):
-    raise UserError(f"mining is one of {', '.join(get_args(Mining))}, not {mining!r}")
-  group = labelled(z, labels)
-  wide = z.astype(precision(z))
-  if mining == "batch hard":
-    r = reduce(
-      _Farthest(), group, (group,), score=negative_squared_distance(), same_set=True, plan=plan,
-      rows={"positive": reductions.top_k(1), "negative": reductions.top_k(1)},
-    )  # fmt: skip
-    (_, positive), (_, negative) = r["positive"], r["negative"]
-    some = (positive[:, 0] >= 0) & (negative[:, 0] >= 0)
-    # Of the vectors themselves: a distance from a product is wrong by the root of its rounding.
-    far = length(wide - wide[positive[:, 0]])
-    near = length(wide - wide[negative[:, 0]])
-    return jnp.where(some, jax.nn.relu(far - near + margin), 0)
-
-  def of_anchor(row):
-    i, anchor, label = row
-    d = length(anchor - wide)
-    same = labels == label
-    positive, negative = same & (jnp.arange(len(wide)) != i), ~same
-    if mining == "batch all":
-      hinge = jax.nn.relu(d[:, None] - d + margin) * (positive[:, None] & negative)
-      return hinge.sum(), (hinge > 0).sum()
-    farther = jnp.where(negative & (d > d[:, None]), d, jnp.inf).min(1)
-    farthest = jnp.where(negative, d, -jnp.inf).max()
-    chosen = jnp.where(jnp.isfinite(farther), farther, farthest)
-    positive = positive & negative.any()
-    hinge = jnp.where(positive, jax.nn.relu(d - jnp.where(positive, chosen, 0) + margin), 0)
-    return hinge.sum(), positive.sum()
-
-  labels = jnp.asarray(labels)
-  sums, counts = jax.lax.map(jax.checkpoint(of_anchor), (of_index(z), wide, labels))
-  return sums * (len(z) / jnp.maximum(counts.sum(), 1))
-
-
-@dataclasses.dataclass(frozen=True)
-class _Farthest:
-  """The largest of each is the hardest: similarity is −d²."""
-
-  def __call__(self, similarity, a, c, shared):
-    pairs = same_label()(a, c, similarity)
-    return {
-      "positive": jnp.where(pairs.positive, -similarity, -jnp.inf),
-      "negative": jnp.where(pairs.negative, similarity, -jnp.inf),
-    }
+from contrastax.positives.relations import share_label
 
 
 def n_pairs(anchors, positives, labels=None, *, l2_weight=0.002, plan=Plan()):
@@ -134,10 +55,10 @@ def n_pairs(anchors, positives, labels=None, *, l2_weight=0.002, plan=Plan()):
   Sohn 2016 (NIPS), eq. 6, and TensorFlow's npairs_loss, which has the labels and the ¼;
   pytorch-metric-learning draws one pair of each class, and has no penalty by default.
   """
-  check_same_shape(anchors=anchors, positives=positives)
-  labels = of_index(anchors) if labels is None else jnp.asarray(labels)
-  check_labels(anchors, labels)
-  side = {"label": labels}
+  anchors, positives = vectors(anchors=anchors, positives=positives)
+  check_number("l2_weight", l2_weight)
+  index = of_index(anchors)
+  side = {"label": index if labels is None else class_numbers(labels, len(anchors))}
   a, c = (candidates(x, of_index(x), 0).attach(**side) for x in (anchors, positives))
   r = reduce(
     _NPairs(), a, (c,), score=dot(), plan=plan,
@@ -150,7 +71,8 @@ def n_pairs(anchors, positives, labels=None, *, l2_weight=0.002, plan=Plan()):
 @dataclasses.dataclass(frozen=True)
 class _NPairs:
   def __call__(self, similarity, a, c, shared):
-    same = a["label"] == c["label"]
+    # A row's own positive is one, whatever its label.
+    same = share_label(a["label"], c["label"]) | (a["index"] == c["index"])
     return {
       "all": similarity,
       "positive": jnp.where(same, similarity, 0),
@@ -236,7 +158,8 @@ def multi_similarity(
   r = reduce(_MultiSimilarity(margin is not None), group, (group,), rows=rows, shared=shared, **how)
   pull = jax.nn.softplus(r["positive"]) / alpha
   push = jax.nn.softplus(r["negative"]) / beta
-  some = (r["positive"] > -jnp.inf) & (r["negative"] > -jnp.inf)
+  some = (r["positive"] != -jnp.inf) & (r["negative"] != -jnp.inf)
+  some = or_nan(some, pull, push)
   return pull + push if margin is None else jnp.where(some, pull + push, 0)
 
 
@@ -289,7 +212,7 @@ def soft_nearest_neighbor(z, labels, *, temperature, plan=Plan()):
     _SoftNeighbours(), group, (group,), score=negative_squared_distance(), same_set=True,
     rows={"all": log_sum_exp, "positive": log_sum_exp}, plan=plan,
   )  # fmt: skip
-  return difference(r["positive"] > -jnp.inf, r["all"], r["positive"])
+  return difference(r["positive"] != -jnp.inf, r["all"], r["positive"])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,9 +12,10 @@ import jax.numpy as jnp
 
 from contrastax.core import Group, UserError
 from contrastax.losses import groups as on_groups
-from contrastax.losses.arrays import candidates, check_same_shape, of_index
+from contrastax.losses.arrays import candidates, of_index, vectors
 from contrastax.losses.family import attach
 from contrastax.pairwise import Plan, cosine, log_sum_exp, multilinear, reduce, unit
+from contrastax.pairwise.inputs import check_number
 from contrastax.positives import same_example
 
 
@@ -38,7 +39,7 @@ def clip(a, b, *, temperature, plan=Plan()):
   Radford et al. 2021, arXiv 2103.00020, fig. 3. A code that divides columns by τ [n] applies
   an anchor's temperature to candidates; this never does.
   """
-  check_same_shape(a=a, b=b)
+  a, b = vectors(a=a, b=b)
   one, other = temperature if isinstance(temperature, tuple) else (temperature, temperature)
   sides = attach(Group(a, {}), one), attach(Group(b, {}), other)
   rows, (columns,) = reduce(
@@ -69,7 +70,8 @@ def siglip(a, b, *, temperature, bias, plan=Plan()):
 
   Zhai et al. 2023, arXiv 2303.15343, eq. 1.
   """
-  check_same_shape(a=a, b=b)
+  a, b = vectors(a=a, b=b)
+  check_number("bias", bias)
   index = of_index(a)
   return on_groups.siglip(
     candidates(a, index, 0), (candidates(b, index, 1),), relation=same_example(),
@@ -99,7 +101,7 @@ def symile(*modalities, temperature, shuffles=None, plan=Plan()):
   """
   if len(modalities) < 2:
     raise UserError(f"symile takes at least two modalities, not {len(modalities)}")
-  check_same_shape(**{f"modality {a}": z for a, z in enumerate(modalities)})
+  modalities = vectors(**{f"modality {a}": z for a, z in enumerate(modalities)})
   m, n = len(modalities), len(modalities[0])
   if shuffles is not None and jnp.shape(shuffles) != (m, m - 1, n):
     raise UserError(

@@ -4,8 +4,9 @@ import jax.numpy as jnp
 
 from contrastax.core import UserError
 from contrastax.losses import groups
-from contrastax.losses.arrays import check_same_shape, two_views
+from contrastax.losses.arrays import two_views
 from contrastax.pairwise import Plan
+from contrastax.pairwise.inputs import numbers
 from contrastax.positives import other_view, same_example
 
 
@@ -34,10 +35,10 @@ def sogclr(
 
   Yuan et al. 2022, arXiv 2202.12387, algorithm 1, whose loss is τ times the sum of two views' means.
   """
+  views = two_views(z1, z2)
   if jnp.shape(index) != jnp.shape(z1)[:1]:
     raise UserError(f"index is one for each row of z1, not {jnp.shape(index)} for {jnp.shape(z1)}")
-  check_same_shape(z1=z1, z2=z2)
-  views = two_views(z1, z2)
+  index = numbers("index", index)
   row = jnp.tile(index, 2)
   if bimodal:
     size = memory["visited"].size // 2

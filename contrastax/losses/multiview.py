@@ -14,9 +14,10 @@ import jax
 import jax.numpy as jnp
 
 from contrastax.core import Group, UserError
-from contrastax.losses.arrays import check_same_shape, check_views, of_index, precision
+from contrastax.losses.arrays import of_index, precision, vectors, views_of
 from contrastax.losses.family import attach, difference
 from contrastax.pairwise import Plan, cosine, log_sum_exp, reduce, softmax_mean, unit
+from contrastax.pairwise.inputs import check_positive
 
 Aggregate = Literal["geometric", "arithmetic", "sufficient statistics"]
 
@@ -35,10 +36,11 @@ def dhel(z1, z2, *, temperature, plan=Plan()):
 
   Koromilas et al. 2024, arXiv 2405.18045, eq. 7; the authors' code can leave out the last term.
   """
-  check_same_shape(z1=z1, z2=z2)
+  z1, z2 = vectors(z1=z1, z2=z2)
+  check_positive("a temperature", temperature)
   pull = (unit(z1) * unit(z2)).sum(1) / temperature
   energy = _energy(z1, temperature, plan) + _energy(z2, temperature, plan)
-  return difference(energy > -jnp.inf, energy, pull)
+  return difference(energy != -jnp.inf, energy, pull)
 
 
 def mv_dhel(views, *, temperature, plan=Plan()):
@@ -58,10 +60,10 @@ def mv_dhel(views, *, temperature, plan=Plan()):
   Koromilas et al. 2025, arXiv 2507.06979. The authors' code multiplies the sums, which
   overflows in float32 at τ = 0.02 and in the mean of `v` views sooner; here logarithms are added.
   """
-  views = check_views(views)
+  views = views_of(views=views)
   attraction = jax.nn.logsumexp(jnp.stack(list(_of_pairs(views, temperature))), 0)
   energy = sum(_energy(view, temperature, plan) for view in views)
-  return difference(energy > -jnp.inf, energy, attraction)
+  return difference(energy != -jnp.inf, energy, attraction)
 
 
 def mv_info_nce(views, *, temperature, plan=Plan()):
@@ -80,17 +82,16 @@ def mv_info_nce(views, *, temperature, plan=Plan()):
   anchor's own view are negatives too. At two views it is not NT-Xent: both anchors share one
   denominator.
   """
-  views = check_views(views)
+  views = views_of(views=views)
   v, n, _ = views.shape
-  if n == 1:
-    return jnp.zeros(1, precision(views))
   attraction = jax.nn.logsumexp(jnp.stack(list(_of_pairs(views, temperature))), 0) + jnp.log(2.0)
   everything = _all_views(views, temperature)
   r = reduce(
     _Others("place"), everything, (everything,), score=cosine(), rows={"others": log_sum_exp},
     same_set=True, plan=plan,
   )  # fmt: skip
-  return jax.nn.logsumexp(r["others"].reshape(v, n), 0) - attraction
+  others = jax.nn.logsumexp(r["others"].reshape(v, n), 0)
+  return difference(jnp.full(n, n > 1), others, attraction)
 
 
 def poly_view(views, *, temperature, aggregate: Aggregate = "geometric", plan=Plan()):
@@ -116,7 +117,7 @@ def poly_view(views, *, temperature, aggregate: Aggregate = "geometric", plan=Pl
   other views is normalised again, and meets the same negatives: our reading. A public
   "arithmetic" takes the logarithm of the batch's means with the wrong sign.
   """
-  views = check_views(views)
+  views = views_of(views=views)
   if aggregate not in get_args(Aggregate):
     raise UserError(f"aggregate is one of {', '.join(get_args(Aggregate))}, not {aggregate!r}")
   v, n, _ = views.shape
@@ -160,7 +161,7 @@ def cacr(views, *, t_plus=1.0, t_minus=2.0, detach_weights=False, plan=Plan()):
   Zheng et al. 2023, arXiv 2105.03746, eqs. 4 to 6. Of two views the earlier is the query of
   the repulsion, as in the authors' code.
   """
-  views = check_views(views)
+  views = views_of(views=views)
   v, n, _ = views.shape
   stop = jax.lax.stop_gradient if detach_weights else lambda weights: weights
   u = unit(views)

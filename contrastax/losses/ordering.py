@@ -7,8 +7,9 @@ import jax.numpy as jnp
 
 from contrastax import negatives
 from contrastax.core import UserError
-from contrastax.losses.arrays import candidates, check_same_shape, of_index, precision
+from contrastax.losses.arrays import candidates, of_index, vectors
 from contrastax.pairwise import Plan, cosine, unit
+from contrastax.pairwise.inputs import check_positive
 from contrastax.positives import same_example
 
 
@@ -35,12 +36,13 @@ def group_ordering(z1, z2, *, k=10, steepness=1.0, detach_candidates=True, plan=
 
   Shvetsova et al. 2023, arXiv 2301.02009, eqs. 4 to 7, with one positive.
   """
-  check_same_shape(z1=z1, z2=z2)
-  if k < 1:
-    raise UserError(f"k is at least 1, not {k}")
+  z1, z2 = vectors(z1=z1, z2=z2)
+  if not (isinstance(k, int) and k >= 1):
+    raise UserError(f"k is a whole number, at least 1, not {k!r}")
+  check_positive("steepness", steepness)
   n = len(z1)
   if n == 1:
-    return jnp.zeros(2, precision(z1))
+    return 0 * jnp.tile((unit(z1) * unit(z2)).sum(1), 2)  # NaN stays NaN
   hold = jax.lax.stop_gradient if detach_candidates else lambda vectors: vectors
 
   def of_view(z, other):

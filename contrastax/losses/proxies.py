@@ -10,11 +10,13 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from contrastax.core import Group, UserError
-from contrastax.losses.arrays import check_labels, precision
-from contrastax.losses.family import check_temperature, difference, length
+from contrastax.losses.arrays import class_numbers, of_one_type, precision, vectors
+from contrastax.losses.family import difference, length
 from contrastax.pairwise import Plan, cosine, log_sum_exp, reduce, unit
+from contrastax.pairwise.inputs import check_positive
 
 
 def proxy_nca(z, labels, proxies, *, temperature, own_in_denominator=False, plan=Plan()):
@@ -35,13 +37,14 @@ def proxy_nca(z, labels, proxies, *, temperature, own_in_denominator=False, plan
   Movshovitz-Attias et al. 2017, arXiv 1703.07464, eq. 4; Teh et al. 2020, arXiv 2004.01113.
   pytorch-metric-learning has the own proxy in the denominator.
   """
-  check_temperature(temperature)
+  check_positive("a temperature", temperature)
+  z, labels, proxies = _checked(z, labels, proxies)
   own, others = _own_and_others(z, labels, proxies, 2 / temperature, plan)
   # ‖ẑ − ŵ‖² = 2 − 2 cos, and the 2 is in every term.
   own = 2 / temperature * own
   if own_in_denominator:
-    return jax.nn.softplus(others - own)
-  return difference(others > -jnp.inf, others, own)
+    return _of_labelled(labels, jax.nn.softplus(others - own))
+  return _of_labelled(labels, difference(others != -jnp.inf, others, own))
 
 
 def cosface(z, labels, proxies, *, margin=0.35, scale=64.0, plan=Plan()):
@@ -59,8 +62,10 @@ def cosface(z, labels, proxies, *, margin=0.35, scale=64.0, plan=Plan()):
   Returns:
     [n]. Wang et al. 2018, arXiv 1801.09414, eq. 4.
   """
+  z, labels, proxies = _checked(z, labels, proxies)
+  check_positive("scale", scale)
   own, others = _own_and_others(z, labels, proxies, scale, plan)
-  return jax.nn.softplus(others - scale * (own - margin))
+  return _of_labelled(labels, jax.nn.softplus(others - scale * (own - margin)))
 
 
 def arcface(z, labels, proxies, *, margin=0.5, scale=64.0, plan=Plan()):
@@ -82,30 +87,58 @@ def arcface(z, labels, proxies, *, margin=0.5, scale=64.0, plan=Plan()):
   Deng et al. 2019, arXiv 1801.07698, eq. 3. pytorch-metric-learning takes the margin in degrees;
   fast-reid has no second case.
   """
+  z, labels, proxies = _checked(z, labels, proxies)
+  check_positive("scale", scale)
   own, others = _own_and_others(z, labels, proxies, scale, plan)
-  sine = _sine(unit(z), unit(proxies)[labels])
+  sine = _sine(unit(z), unit(_own(proxies, labels)))
   margin = jnp.asarray(margin, own.dtype)
   widened = own * jnp.cos(margin) - sine * jnp.sin(margin)
-  falling = own > -jnp.cos(margin)
+  falling = own > -jnp.cos(margin)  # both cases are NaN where own is
   psi = jnp.where(falling, widened, own - margin * jnp.sin(margin))
-  return jax.nn.softplus(others - scale * psi)
+  return _of_labelled(labels, jax.nn.softplus(others - scale * psi))
 
 
 def _own_and_others(z, labels, proxies, scale, plan):
   """The own proxy's cosine, [n], and log Σ_{c ≠ y} e^{scale cos θ_c}."""
-  check_labels(z, labels)
-  if jnp.ndim(proxies) != 2 or jnp.shape(proxies)[1:] != jnp.shape(z)[1:]:
-    raise UserError(
-      f"proxies are [c, d], as many dimensions as z has: {jnp.shape(proxies)} and {jnp.shape(z)}"
-    )
-  labels = jnp.asarray(labels)
   anchors = Group(z, {"label": labels})
   classes = Group(proxies, {"label": jnp.arange(len(proxies), dtype=labels.dtype)})
   r = reduce(
     _Others(), anchors, (classes,), score=cosine(), shared=jnp.asarray(scale, precision(z)), plan=plan,
     rows={"others": log_sum_exp},
   )  # fmt: skip
-  return (unit(z) * unit(proxies)[labels]).sum(1), r["others"]
+  return (unit(z) * unit(_own(proxies, labels))).sum(1), r["others"]
+
+
+def _checked(z, labels, proxies):
+  """(z, the labels, the proxies), as arrays of JAX; refuses known labels that have no proxy."""
+  (z,) = vectors(z=z)
+  z, proxies = of_one_type(z=z, proxies=proxies)
+  if proxies.ndim != 2 or not len(proxies) or proxies.shape[1:] != z.shape[1:]:
+    raise UserError(
+      f"proxies are [c, d], as many dimensions as z has: {proxies.shape} and {z.shape}"
+    )
+  if not isinstance(labels, jax.core.Tracer):
+    known = np.asarray(labels)
+    if known.dtype.kind in "biu":
+      wrong = known[(known < -1) | (known >= len(proxies))]
+      if wrong.size:
+        raise UserError(
+          f"a label is 0 to {len(proxies) - 1:,}, a row of the proxies, or −1 for none, "
+          f"not {wrong.flat[0]:,}"
+        )
+  return z, class_numbers(labels, len(z)), proxies
+
+
+def _own(proxies, labels):
+  """[n, d], each row's own proxy; NaN for a label that has none, so that a compiled step shows it."""
+  inside = (labels >= -1) & (labels < len(proxies))
+  own = proxies[jnp.where(inside, jnp.maximum(labels, 0), 0)]
+  return jnp.where(inside[:, None], own, jnp.nan)
+
+
+def _of_labelled(labels, values):
+  """The values, 0 for a row without a label, −1; NaN stays NaN."""
+  return jnp.where((labels == -1) & ~jnp.isnan(values), 0, values)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 from contrastax import negatives
 from contrastax.core import Group, UserError
 from contrastax.losses import groups as on_groups
-from contrastax.losses.arrays import check_same_shape, of_index, precision, two_views
-from contrastax.losses.family import attach
+from contrastax.losses.arrays import of_index, precision, two_views, vectors
+from contrastax.losses.family import attach, or_nan
 from contrastax.pairwise import Plan, cosine, log_sum_exp, reduce, sum_, unit
 from contrastax.positives import same_example
 
@@ -41,7 +41,7 @@ def dual_temperature(a, b, *, temperature, inter_temperature, plan=Plan()):
   gives NaN where p_i(τ_a) rounds to 1; here the quotient's limit stands. A third party's
   takes the logarithm at temperature 1.
   """
-  check_same_shape(a=a, b=b)
+  a, b = vectors(a=a, b=b)
   index = of_index(a)
   anchors = attach(Group(a, {"index": index}), inter_temperature)
   anchors = attach(anchors.attach(inter=anchors.side["temperature"]), temperature)
@@ -50,7 +50,7 @@ def dual_temperature(a, b, *, temperature, inter_temperature, plan=Plan()):
     rows={"intra": log_sum_exp, "inter": log_sum_exp},
   )  # fmt: skip
   positive = (unit(a) * unit(b)).sum(1)
-  some = r["intra"] > -jnp.inf
+  some = or_nan(r["intra"] != -jnp.inf, positive)
   # log of the negatives' share to the positive's: 1 − p = σ(x) and −log p = softplus(x).
   intra = jnp.where(some, r["intra"], 0) - positive / anchors.side["temperature"]
   inter = jnp.where(some, r["inter"], 0) - positive / anchors.side["inter"]

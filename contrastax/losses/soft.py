@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from contrastax.core import Group, UserError
-from contrastax.losses.arrays import check_same_shape, precision
-from contrastax.losses.family import attach, check_temperature
+from contrastax.losses.arrays import of_one_type, precision, vectors
+from contrastax.losses.family import attach
 from contrastax.pairwise import Plan, cosine, log_sum_exp, reduce, softmax_mean, sum_
+from contrastax.pairwise.inputs import check_positive
 from contrastax.pairwise.scores import side_by_side
 
 
@@ -38,7 +39,8 @@ def soft_contrastive(
   Srinivasa et al. 2023, arXiv 2309.14580, eqs. 3 and 4 (CWCL; the other direction is plain
   InfoNCE); Burdisso et al. 2024, arXiv 2410.18481 (Dialog2Flow; the mean of both directions).
   """
-  check_same_shape(anchors=anchors, positives=positives)
+  anchors, positives = vectors(anchors=anchors, positives=positives)
+  (guide,) = of_one_type(guide=guide)
   if jnp.ndim(guide) != 2 or len(guide) != len(anchors):
     raise UserError(
       f"guide is [n, e], a row for each of {jnp.shape(anchors)}, not {jnp.shape(guide)}"
@@ -51,7 +53,7 @@ def soft_contrastive(
 
   soft = guide_temperature is not None
   if soft:
-    check_temperature(guide_temperature)
+    check_positive("guide_temperature", guide_temperature)
   weights = {"positive": softmax_mean} if soft else {"positive": sum_, "weight": sum_}
   r = reduce(
     _Soft(soft), attach(beside(anchors), temperature), (beside(positives),),
@@ -61,8 +63,8 @@ def soft_contrastive(
   )  # fmt: skip
   if soft:
     return r["all"] - r["positive"][1]
-  some = r["weight"] > 0  # 0: every guide is opposite
-  return jnp.where(some, r["all"] - r["positive"] / jnp.where(some, r["weight"], 1), 0)
+  none = r["weight"] <= 0  # every guide is opposite
+  return jnp.where(none, 0, r["all"] - r["positive"] / jnp.where(none, 1, r["weight"]))
 
 
 @dataclasses.dataclass(frozen=True)

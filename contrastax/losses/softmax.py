@@ -13,7 +13,14 @@ import jax.numpy as jnp
 
 from contrastax.core import Group
 from contrastax.losses import groups as on_groups
-from contrastax.losses.arrays import candidates, check_same_shape, labelled, of_index, two_views
+from contrastax.losses.arrays import (
+  candidates,
+  labelled,
+  of_index,
+  of_one_type,
+  two_views,
+  vectors,
+)
 from contrastax.losses.family import attach
 from contrastax.pairwise import Plan, cosine, log_sum_exp, reduce, sum_
 from contrastax.positives import same_example, same_label
@@ -38,11 +45,12 @@ def info_nce(anchors, positives, negatives=None, *, temperature, plan=Plan()):
   Oord et al. 2018, arXiv 1807.03748, eq. 4. With a queue: He et al. 2020, arXiv
   1911.05722, eq. 1. MoCo v3's code multiplies by 2τ; this does not.
   """
-  check_same_shape(anchors=anchors, positives=positives)
+  anchors, positives = vectors(anchors=anchors, positives=positives)
   index = of_index(anchors)
   if negatives is None:
     groups = (candidates(positives, index, 1),)
   else:
+    (negatives,) = of_one_type(negatives=negatives)
     none = jnp.full(negatives.shape[:-1], -1)
     keys = candidates(positives[:, None], index[:, None], 1)
     groups = (keys, candidates(negatives, none, 1, as_positive=0))
@@ -69,7 +77,7 @@ def nt_xent(z1, z2, *, temperature, plan=Plan()):
   Chen et al. 2020, arXiv 2002.05709, eq. 1. Google's code returns the sum of the two
   views' means: twice the mean of this.
   """
-  check_same_shape(z1=z1, z2=z2)
+  z1, z2 = vectors(z1=z1, z2=z2)
   index, view = jnp.tile(of_index(z1), 2), jnp.repeat(jnp.arange(2), z1.shape[0])
   views = attach(Group(jnp.concatenate([z1, z2]), {"index": index, "view": view}), temperature)
   # Leaner than `groups.info_nce` with `same_set`, which it equals: there are no weights here.

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from contrastax.core import UserError
-from contrastax.losses.arrays import check_same_shape, precision
+from contrastax.losses.arrays import precision, vectors
 from contrastax.pairwise import unit
 
 
@@ -32,7 +32,7 @@ def barlow_twins(z1, z2, *, redundancy_weight=0.0051, eps=1e-5):
   Zbontar et al. 2021, arXiv 2103.03230, eq. 1. Some code divides the variance by n − 1, without
   eps; solo-learn multiplies the loss by 0.025.
   """
-  check_same_shape(z1=z1, z2=z2)
+  z1, z2 = vectors(z1=z1, z2=z2)
   one, two = (_standardised(z, eps) for z in (z1, z2))
   correlation = _product(one.T, two) / len(one)
   on_diagonal = jnp.diagonal(correlation)
@@ -58,7 +58,7 @@ def vicreg(
   Bardes et al. 2022, arXiv 2105.04906, eq. 6, and the authors' code, which takes the mean of both
   V; solo-learn takes their sum, so that its μ is twice as much.
   """
-  check_same_shape(z1=z1, z2=z2)
+  z1, z2 = vectors(z1=z1, z2=z2)
   check_rows(z1, 2, "a variance")
   wide = [z.astype(precision(z)) for z in (z1, z2)]
   invariance = ((wide[0] - wide[1]) ** 2).mean()
@@ -94,8 +94,10 @@ def w_mse(z1, z2, *, slices=1, shrinkage=0.0):
 
   Ermolov et al. 2021, arXiv 2007.06346, eqs. 3 to 5. Covariances are divided by n − 1.
   """
-  check_same_shape(z1=z1, z2=z2)
+  z1, z2 = vectors(z1=z1, z2=z2)
   n, d = z1.shape
+  if not (isinstance(slices, int) and slices >= 1):
+    raise UserError(f"slices is a whole number, at least 1, not {slices!r}")
   if n % slices:
     raise UserError(f"{n} rows are not divided into {slices} slices; take a divisor of {n}")
   rows = n // slices

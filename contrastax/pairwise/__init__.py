@@ -16,5 +16,5 @@ from contrastax.pairwise.scores import multi_head as multi_head
 from contrastax.pairwise.scores import multilinear as multilinear
 from contrastax.pairwise.scores import negative_squared_distance as negative_squared_distance
 from contrastax.pairwise.scores import side_by_side as side_by_side
-from contrastax.pairwise.scores.similarity import unit as unit
+from contrastax.pairwise.scores.precision import unit as unit
 from contrastax.pairwise.search import top_k as top_k

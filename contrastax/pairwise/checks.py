@@ -15,8 +15,8 @@ def check(anchors, groups, same_set, score, score_params):
       "whole batch, with plan=Plan(mesh=mesh)"
     )
   shape = anchors.vectors.shape
-  if len(shape) != 2 or not shape[0]:
-    raise UserError(f"anchors are [n, d] with n > 0, not {shape}")
+  if len(shape) != 2 or 0 in shape:
+    raise UserError(f"anchors are [n, d] with n > 0 and d > 0, not {shape}")
   if not groups:
     raise UserError("reduce: no candidate group; an anchor needs at least its keys")
   _check_sides("the anchors", anchors)

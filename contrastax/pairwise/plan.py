@@ -10,6 +10,7 @@ import jax
 from jax.sharding import Mesh
 
 from contrastax.core import UserError
+from contrastax.pairwise.inputs import check_mesh
 
 # Beyond this many pairs (8 MB of float32 on a device) tiles are no slower and need less memory.
 _DENSE_PAIRS = 2**21
@@ -33,10 +34,16 @@ class Plan:
   axis: str = "data"
 
   def __post_init__(self):
-    if self.mesh is not None and self.axis not in self.mesh.axis_names:
-      raise UserError(
-        f"axis {self.axis!r} is not in the mesh, whose axes are {self.mesh.axis_names}"
-      )
+    if self.mesh is not None:
+      if not isinstance(self.mesh, Mesh):
+        raise UserError(
+          f"mesh is a jax.sharding.Mesh, not {self.mesh!r}; training.make_mesh() makes one"
+        )
+      check_mesh("the plan", self.mesh)
+      if self.axis not in self.mesh.axis_names:
+        raise UserError(
+          f"axis {self.axis!r} is not in the mesh, whose axes are {self.mesh.axis_names}"
+        )
     sizes = self.block if isinstance(self.block, tuple) else (self.block, self.block)
     told = len(sizes) == 2 and all(type(size) is int and size > 0 for size in sizes)
     if not (self.block in (None, "dense") or told):

@@ -16,7 +16,9 @@ from jax.sharding import PartitionSpec
 
 from contrastax.core import Group, Score, UserError
 from contrastax.pairwise.checks import check, check_closures, check_hashable
+from contrastax.pairwise.inputs import numbers
 from contrastax.pairwise.plan import Plan, even
+from contrastax.pairwise.scores.precision import promoted
 from contrastax.pairwise.tiles import Kind, Set, Spec, dense, tiled
 
 
@@ -59,21 +61,63 @@ def reduce(
     {channel: [n]}; with `both`, a pair of that and a list with one {channel: [m]} per
     group, None for a set per anchor.
 
+  Vectors of several types are promoted as JAX promotes them, integers to float32. The result of an
+  anchor whose vector has a NaN is NaN, and so is that of one that meets a NaN.
+
   Raises:
     UserError, in one line, for shapes that do not fit, an empty group, sides that differ,
-    a traced value where it cannot enter, a batch that the plan's mesh does not divide.
+    a traced value where it cannot enter, a batch that the plan's mesh does not divide, what holds
+    no numbers, integers that JAX would cut to 32 bits, a mesh of Explicit axes.
   """
   for part in (channels, score):
     check_hashable(part)
+  anchors, groups = _prepared(anchors, groups)
   found, columns = _evaluate(
-    channels, score, tuple(rows.items()), both, same_set, plan, anchors, tuple(groups),
+    channels, score, tuple(rows.items()), both, same_set, plan, anchors, groups,
     score_params, shared,
   )  # fmt: skip
   return (found, columns) if both else found
 
 
+def _prepared(anchors, groups):
+  """Anchors and groups as arrays of JAX, the vectors of one floating type."""
+
+  def checked(owner, group):
+    side = {k: numbers(f"side {k!r} of {owner}", x) for k, x in group.side.items()}
+    return Group(numbers(f"the vectors of {owner}", group.vectors), side)
+
+  every = [checked("the anchors", anchors)]
+  every += [checked(f"group {at}", group) for at, group in enumerate(groups)]
+  vectors = promoted(*(group.vectors for group in every))
+  anchors, *groups = (Group(x, group.side) for x, group in zip(vectors, every, strict=True))
+  return anchors, tuple(groups)
+
+
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4, 5))
 def _evaluate(channels, score, rows, both, same_set, plan, anchors, groups, score_params, shared):
+  found, columns = _of_pairs(
+    channels, score, rows, both, same_set, plan, anchors, groups, score_params, shared
+  )
+  if both:
+    columns = [
+      c and _or_nan(rows, c, group.vectors) for c, group in zip(columns, groups, strict=True)
+    ]
+  return _or_nan(rows, found, anchors.vectors), columns
+
+
+def _or_nan(rows, results, vectors):
+  """The results, NaN where the row's own vector is, even if it meets no pair; with a NaN gradient."""
+  nothing = (0 * vectors * vectors).astype(jnp.promote_types(vectors.dtype, jnp.float32)).sum(-1)
+  differentiable = {name for name, reduction in rows if hasattr(reduction, "pull")}
+  return {
+    name: jax.tree.map(lambda x: x + nothing.astype(x.dtype), result)
+    if name in differentiable
+    else result
+    for name, result in results.items()
+  }
+
+
+def _of_pairs(channels, score, rows, both, same_set, plan, anchors, groups, score_params, shared):
   check(anchors, groups, same_set, score, score_params)
   check_closures(channels, score, anchors, groups, score_params, shared)
   n = anchors.vectors.shape[0]

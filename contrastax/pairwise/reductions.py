@@ -7,6 +7,9 @@ numbers `places`; `merge(a, b)` joins the states of disjoint sets of candidates;
 evaluation may cut the candidates as it likes. `identity` is the value of a pair that does
 not take part.
 
+NaN is the result of every row that has met a NaN, and its gradient: guards against a row of no pairs
+compare with what only such a row has (`== 0`, `== -inf`), never with `> 0`, which is false for NaN.
+
 `pull(x, places, state, g, axis)` is the transpose, for an evaluation that forgets x and
 computes it again: the cotangent of x, from the final state and the result's cotangent g.
 A reduction without `pull` has no gradient.
@@ -78,14 +81,14 @@ class LogSumExp:
 
   def finish(self, state):
     top, total = state
-    some = total > 0
+    none = total == 0
     # The inner where keeps the gradient of log away from 0: where alone would give 0 · ∞.
-    return jnp.where(some, jnp.log(jnp.where(some, total, 1)) + _finite(top), -jnp.inf)
+    return jnp.where(none, -jnp.inf, jnp.log(jnp.where(none, 1, total)) + _finite(top))
 
   def pull(self, x, places, state, g, axis):
     """softmax_j(x_i) · g_i; 0 for a row of no pairs."""
     top, total = state
-    scale = jnp.where(total > 0, g / jnp.where(total > 0, total, 1), 0)
+    scale = jnp.where(total == 0, 0, g / jnp.where(total == 0, 1, total))
     return _exp(x, jnp.expand_dims(top, axis)) * jnp.expand_dims(scale, axis)
 
 
@@ -118,8 +121,8 @@ class SoftmaxMean:
 
   def _mean(self, state):
     _, total, weighted = state
-    some = total > 0
-    return jnp.where(some, weighted / jnp.where(some, total, 1), 0)
+    none = total == 0
+    return jnp.where(none, 0, weighted / jnp.where(none, 1, total))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,8 +149,9 @@ class Extremum:
     return value, jnp.where(value == self.identity, -1, place)
 
   def merge(self, a, b):
-    further = self.sign * b[0] > self.sign * a[0]
-    earlier = (b[0] == a[0]) & (b[1] < a[1])
+    further = (self.sign * b[0] > self.sign * a[0]) | (jnp.isnan(b[0]) & ~jnp.isnan(a[0]))
+    equal = (b[0] == a[0]) | (jnp.isnan(b[0]) & jnp.isnan(a[0]))
+    earlier = equal & (b[1] < a[1])
     return jax.tree.map(lambda of_a, of_b: jnp.where(further | earlier, of_b, of_a), a, b)
 
   def finish(self, state):
@@ -175,6 +179,7 @@ class TopK:
 
   def of(self, x, places, axis):
     x = jax.lax.stop_gradient(x)
+    x = jnp.where(jnp.isnan(x), jnp.nan, x)  # XLA sorts a NaN with a sign below all numbers
     x, places = (jnp.moveaxis(v, axis, -1) for v in (x, jnp.broadcast_to(places, x.shape)))
     values, at = jax.lax.top_k(x, min(self.k, x.shape[-1]))  # of equal ones the first comes first
     found = jnp.where(values == -jnp.inf, -1, jnp.take_along_axis(places, at, -1))
@@ -183,8 +188,9 @@ class TopK:
 
   def merge(self, a, b):
     values, places = (jnp.concatenate(both, -1) for both in zip(a, b, strict=True))
-    falling, places = jax.lax.sort((-values, places), num_keys=2)
-    return -falling[..., : self.k], places[..., : self.k]
+    order = jnp.where(jnp.isnan(values), -jnp.inf, -values)
+    _, places, values = jax.lax.sort((order, places, values), num_keys=2)
+    return values[..., : self.k], places[..., : self.k]
 
   def finish(self, state):
     return state
@@ -205,4 +211,4 @@ def _exp(x, top):
 
 
 def _finite(x):
-  return jnp.where(x > -jnp.inf, x, 0)
+  return jnp.where(x == -jnp.inf, 0, x)

@@ -13,6 +13,20 @@ import jax.numpy as jnp
 from contrastax.core import Pairs, UserError
 
 
+def has_label(label):
+  """Which examples have a label: all but −1 and NaN, which stand for none."""
+  if jnp.issubdtype(label.dtype, jnp.floating):
+    return ~jnp.isnan(label)
+  if jnp.issubdtype(label.dtype, jnp.signedinteger):
+    return label != -1
+  return jnp.ones(label.shape, bool)
+
+
+def share_label(one, other):
+  """Which pairs have the same label, by labels that broadcast; without a label none has."""
+  return (one == other) & has_label(one)
+
+
 class Relation:
   """What relations share: `a & b` multiplies both weights of a and of b."""
 
@@ -47,15 +61,17 @@ class same_example(Relation):
 class same_label(Relation):
   """Positive: every other vector of the same label. Negative: every one of another label.
 
-  A vector and itself (same index, same view) are neither.
+  A vector and itself (same index, same view) are neither. The label −1 stands for none (NaN where
+  labels are floats): such an example is nobody's positive, and a negative of all other examples.
   """
 
   def __call__(self, a, c, similarity):
     if "label" not in a:
       raise UserError("same_label needs labels, and the data have none; take same_example")
-    itself = (a["index"] == c["index"]) & (a["view"] == c["view"])
-    same = a["label"] == c["label"]
-    return Pairs(same & ~itself, ~same)
+    example = a["index"] == c["index"]
+    itself = example & (a["view"] == c["view"])
+    same = share_label(a["label"], c["label"])
+    return Pairs(same & ~itself, ~same & ~example)
 
 
 @dataclasses.dataclass(frozen=True)

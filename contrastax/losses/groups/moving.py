@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from contrastax import schedules, tables
 from contrastax.core import Contrast, UserError
-from contrastax.losses.family import Channels, find
+from contrastax.losses.family import Channels, find, or_nan
 from contrastax.pairwise import Plan, cosine, log_sum_exp, sum_
 
 
@@ -66,7 +66,8 @@ class sogclr:
       score=score, score_params=score_params, same_set=same_set, plan=plan,
     )  # fmt: skip
     count = found.rows["negative_weight"]
-    some = found.some_positive & (count > 0)
+    some = found.some_positive & ~(count <= 0)
+    some = or_nan(some, found.positive, found.rows["negative"])
     log_g = jnp.where(some, found.rows["negative"], 0) - jnp.log(jnp.where(some, count, 1))
     base = found.positive if self.relative else jnp.zeros_like(found.positive)
     log_g = jnp.where(some, log_g - base, 0)
@@ -103,7 +104,7 @@ def moving_average(memory, row, some, log_g, gamma):
   averaged = jnp.logaddexp(jnp.log1p(-gamma) + old, jnp.log(gamma) + new)
   log_u = jnp.where(visited, averaged, new)
   value = log_u + jnp.exp(new - log_u) * (log_g - new)
-  row = jnp.where(some, row, -1)
+  row = jnp.where(some & ~jnp.isnan(log_u), row, -1)  # an average never recovers from NaN
   memory = {
     "step": memory["step"] + 1,
     "log_mean": memory["log_mean"].write(row, tables.log_mean_exp(row, log_u)),

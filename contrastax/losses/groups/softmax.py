@@ -32,7 +32,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from contrastax.core import Contrast, UserError
-from contrastax.losses.family import Channels, difference, find
+from contrastax.losses.family import Channels, difference, find, or_nan
 from contrastax.pairwise import Plan, cosine, log_sum_exp, sum_
 
 _DECOUPLED = {"negative": log_sum_exp, "negative_weight": sum_}
@@ -100,7 +100,7 @@ def dcl(
     Channels(relation), anchors, groups, temperature, _DECOUPLED, stats,
     score=score, score_params=score_params, same_set=same_set, plan=plan,
   )  # fmt: skip
-  defined = found.some_positive & (found.rows["negative_weight"] > 0)
+  defined = found.some_positive & ~(found.rows["negative_weight"] <= 0)
   value = difference(defined, found.rows["negative"], found.positive)
   return Contrast(value, found.stats, memory)
 
@@ -126,7 +126,7 @@ def dclw(
     Channels(relation), anchors, groups, temperature, _DECOUPLED, stats,
     score=score, score_params=score_params, same_set=same_set, plan=plan,
   )  # fmt: skip
-  defined = found.some_positive & (found.rows["negative_weight"] > 0)
+  defined = found.some_positive & ~(found.rows["negative_weight"] <= 0)
   similarity = jax.lax.stop_gradient(found.positive * found.temperature) / sigma
   count = jnp.maximum(found.some_positive.sum(), 1)
   log_mean = jax.nn.logsumexp(similarity, where=found.some_positive) - jnp.log(count)
@@ -169,7 +169,8 @@ def hard_negative(
     score=score, score_params=score_params, same_set=same_set, plan=plan,
   )  # fmt: skip
   count = found.rows["negative_weight"]
-  some = found.some_positive & (count > 0)
+  some = found.some_positive & ~(count <= 0)
+  some = or_nan(some, found.positive, found.rows["hardened"])
   log_count = jnp.log(jnp.where(some, count, 1))
   # All in logarithms: e^ℓ overflows at low temperatures.
   log_r = jnp.where(some, found.rows["hardened"], 0)  # log(N R)
@@ -178,8 +179,8 @@ def hard_negative(
   if tau_plus:
     log_p = jnp.where(some, found.rows["positive"] - jnp.log(found.positive_weight), 0)
     share = tau_plus * jnp.exp(jnp.minimum(log_p + log_count - log_r, 80))
-    left = share < 1
-    log_r = jnp.where(left, log_r + jnp.log1p(-jnp.where(left, share, 0)), -jnp.inf)
+    none = share >= 1
+    log_r = jnp.where(none, -jnp.inf, log_r + jnp.log1p(-jnp.where(none, 0, share)))
     log_r = log_r - np.log1p(-tau_plus)
   log_g = jnp.maximum(log_r, log_count - 1 / found.temperature)
   value = jax.nn.softplus(log_g - jnp.where(some, found.positive, 0))

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from contrastax.core import UserError
-from contrastax.pairwise.scores.similarity import InTwoParts, einsum, unit
+from contrastax.pairwise.scores.precision import einsum, unit
+from contrastax.pairwise.scores.similarity import InTwoParts
 
 
 @dataclasses.dataclass(frozen=True)

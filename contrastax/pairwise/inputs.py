@@ -1,0 +1,73 @@
+"""Checks of arrays before JAX sees them: that they hold numbers, and that JAX keeps each number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh
+
+from contrastax.core import Array, UserError
+
+
+def numbers(name: str, values: Any) -> Array:
+  """`values`, an array of NumPy or JAX, as an array of JAX.
+
+  Raises:
+    UserError: it is no array, or holds no real numbers; an integer of 64 bits does not fit the 32
+      that JAX would cut it to; it lies on a mesh of Explicit axes.
+  """
+  if not hasattr(values, "dtype"):
+    found = type(values).__name__
+    raise UserError(f"{name} is an array of NumPy or JAX, not a {found}; np.asarray makes one")
+  dtype = values.dtype
+  real = (jnp.bool_, jnp.integer, jnp.floating)
+  if not any(jnp.issubdtype(dtype, kind) for kind in real):
+    raise UserError(f"{name} holds real numbers, not {dtype}")
+  if isinstance(values, np.ndarray | np.generic):
+    check_kept(name, np.asarray(values))
+  check_mesh(name, jax.typeof(values).sharding.mesh)
+  return jnp.asarray(values)
+
+
+def check_kept(name: str, values: np.ndarray) -> None:
+  """Raises UserError where JAX, which cuts 64-bit integers to 32 bits, would change a value."""
+  kept = jax.dtypes.canonicalize_dtype(values.dtype)
+  if kept == values.dtype or not jnp.issubdtype(kept, jnp.integer) or not values.size:
+    return
+  range_ = np.iinfo(kept)
+  for value in (values.min(), values.max()):
+    if not range_.min <= value <= range_.max:
+      raise UserError(
+        f"{name} holds {value:,}, which JAX would cut to 32 bits; number its values anew "
+        "(np.unique, return_inverse), or set jax_enable_x64"
+      )
+
+
+def check_mesh(name: str, mesh: Mesh | jax.sharding.AbstractMesh) -> None:
+  """Raises UserError for a mesh that has Explicit axes, as `jax.make_mesh` makes by default."""
+  if AxisType.Explicit in mesh.axis_types:
+    raise UserError(
+      f"{name} is on a mesh whose axes are Explicit; make the mesh by "
+      "contrastax.training.make_mesh(), or give jax.make_mesh axis_types=(AxisType.Auto,)"
+    )
+
+
+def check_positive(name: str, value: Any) -> None:
+  """Raises UserError for what is no number or array of numbers, or is known and not above 0."""
+  check_number(name, value)
+  if not isinstance(value, jax.core.Tracer) and not (np.asarray(value) > 0).all():
+    raise UserError(f"{name} must be above 0, not {np.min(value)}")
+
+
+def check_number(name: str, value: Any) -> None:
+  """Raises UserError for what is neither a real number nor an array of real numbers."""
+  dtype = getattr(value, "dtype", None)
+  if dtype is None:
+    fits = isinstance(value, int | float) and not isinstance(value, bool)
+  else:
+    fits = jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)
+  if not fits:
+    raise UserError(f"{name} is a number or an array of numbers, not {value!r}")
