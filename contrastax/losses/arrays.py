@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 
 from contrastax.core import Array, Group, UserError, join
 from contrastax.pairwise.inputs import numbers
 from contrastax.pairwise.scores.precision import promoted
+from contrastax.positives.labels import class_numbers
 
 
 def vectors(*, least: int = 1, **arrays) -> list[Array]:
@@ -49,38 +48,6 @@ def views_of(least: int = 2, **arrays) -> Array:
   if views.ndim != 3 or views.shape[0] < least or 0 in views.shape:
     raise UserError(f"{name} are [v, n, d], v ≥ {least}, n ≥ 1 and d ≥ 1, not {views.shape}")
   return views
-
-
-def class_numbers(labels, n: int) -> Array:
-  """Labels as an array [n] of integers; labels are equal after this where they were before.
-
-  Booleans and integers of any type are taken, and [n, 1]; −1 stays −1, "no label". Integers that
-  are known and do not fit JAX's 32 bits are numbered anew.
-
-  Raises:
-    UserError: another shape, or labels that are neither integers nor booleans.
-  """
-  if not isinstance(labels, jax.Array):
-    labels = np.asarray(labels)
-  shape, dtype = labels.shape, labels.dtype
-  if shape not in ((n,), (n, 1)):
-    raise UserError(f"labels are one for each of {n} rows, [{n}], not {shape}")
-  boolean = jnp.issubdtype(dtype, jnp.bool_)
-  if not (jnp.issubdtype(dtype, jnp.integer) or boolean):
-    raise UserError(
-      f"labels are integers or booleans, not {dtype}; np.unique(labels, return_inverse=True)[1] "
-      "numbers the classes"
-    )
-  labels = labels.reshape(n)
-  if boolean:
-    return jnp.asarray(labels, jnp.int32)
-  if isinstance(labels, np.ndarray):
-    kept = np.iinfo(jax.dtypes.canonicalize_dtype(np.int64))
-    if n and not kept.min <= labels.min() <= labels.max() <= kept.max:
-      _, numbers_ = np.unique(labels, return_inverse=True)
-      labels = np.where(labels == -1, -1, numbers_)
-    labels = labels.astype(kept.dtype)
-  return jnp.asarray(labels)
 
 
 def candidates(vectors, index, view, *, as_positive=1):

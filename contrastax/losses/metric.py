@@ -14,7 +14,6 @@ import jax.numpy as jnp
 
 from contrastax.losses.arrays import (
   candidates,
-  class_numbers,
   labelled,
   of_index,
   precision,
@@ -32,9 +31,9 @@ from contrastax.pairwise import (
   reduce,
   sum_,
 )  # fmt: skip
-from contrastax.pairwise.inputs import check_number
+from contrastax.pairwise.inputs import check_numbers
 from contrastax.positives import same_label
-from contrastax.positives.relations import share_label
+from contrastax.positives.labels import class_numbers, share_label
 
 
 def n_pairs(anchors, positives, labels=None, *, l2_weight=0.002, plan=Plan()):
@@ -56,7 +55,7 @@ def n_pairs(anchors, positives, labels=None, *, l2_weight=0.002, plan=Plan()):
   pytorch-metric-learning draws one pair of each class, and has no penalty by default.
   """
   anchors, positives = vectors(anchors=anchors, positives=positives)
-  check_number("l2_weight", l2_weight)
+  check_numbers(l2_weight=l2_weight)
   index = of_index(anchors)
   side = {"label": index if labels is None else class_numbers(labels, len(anchors))}
   a, c = (candidates(x, of_index(x), 0).attach(**side) for x in (anchors, positives))
@@ -99,6 +98,7 @@ def circle(z, labels, *, margin=0.25, scale=256.0, plan=Plan()):
   pytorch-metric-learning averages over anchors whose loss is not 0; some code sums over all
   pairs of the batch inside one logarithm.
   """
+  check_numbers(margin=margin, scale=scale)
   group = labelled(z, labels)
   r = reduce(
     _Circle(), group, (group,), score=cosine(), same_set=True, plan=plan,
@@ -146,6 +146,7 @@ def multi_similarity(
   Wang et al. 2019, arXiv 1904.06627, eqs. 10 to 13. Some code divides by the anchors that have
   pairs left.
   """
+  check_numbers(alpha=alpha, beta=beta, base=base, margin=margin or 0.0)
   group = labelled(z, labels)
   how = {"score": cosine(), "same_set": True, "plan": plan}
   rows = {"positive": log_sum_exp, "negative": log_sum_exp}

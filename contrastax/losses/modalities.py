@@ -15,7 +15,6 @@ from contrastax.losses import groups as on_groups
 from contrastax.losses.arrays import candidates, of_index, vectors
 from contrastax.losses.family import attach
 from contrastax.pairwise import Plan, cosine, log_sum_exp, multilinear, reduce, unit
-from contrastax.pairwise.inputs import check_number
 from contrastax.positives import same_example
 
 
@@ -71,7 +70,6 @@ def siglip(a, b, *, temperature, bias, plan=Plan()):
   Zhai et al. 2023, arXiv 2303.15343, eq. 1.
   """
   a, b = vectors(a=a, b=b)
-  check_number("bias", bias)
   index = of_index(a)
   return on_groups.siglip(
     candidates(a, index, 0), (candidates(b, index, 1),), relation=same_example(),

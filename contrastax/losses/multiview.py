@@ -17,7 +17,7 @@ from contrastax.core import Group, UserError
 from contrastax.losses.arrays import of_index, precision, vectors, views_of
 from contrastax.losses.family import attach, difference
 from contrastax.pairwise import Plan, cosine, log_sum_exp, reduce, softmax_mean, unit
-from contrastax.pairwise.inputs import check_positive
+from contrastax.pairwise.inputs import check_numbers, check_positive
 
 Aggregate = Literal["geometric", "arithmetic", "sufficient statistics"]
 
@@ -61,6 +61,7 @@ def mv_dhel(views, *, temperature, plan=Plan()):
   overflows in float32 at τ = 0.02 and in the mean of `v` views sooner; here logarithms are added.
   """
   views = views_of(views=views)
+  check_positive("a temperature", temperature)
   attraction = jax.nn.logsumexp(jnp.stack(list(_of_pairs(views, temperature))), 0)
   energy = sum(_energy(view, temperature, plan) for view in views)
   return difference(energy != -jnp.inf, energy, attraction)
@@ -83,6 +84,7 @@ def mv_info_nce(views, *, temperature, plan=Plan()):
   denominator.
   """
   views = views_of(views=views)
+  check_positive("a temperature", temperature)
   v, n, _ = views.shape
   attraction = jax.nn.logsumexp(jnp.stack(list(_of_pairs(views, temperature))), 0) + jnp.log(2.0)
   everything = _all_views(views, temperature)
@@ -163,6 +165,7 @@ def cacr(views, *, t_plus=1.0, t_minus=2.0, detach_weights=False, plan=Plan()):
   """
   views = views_of(views=views)
   v, n, _ = views.shape
+  check_numbers(t_plus=t_plus, t_minus=t_minus)
   stop = jax.lax.stop_gradient if detach_weights else lambda weights: weights
   u = unit(views)
   costs = ((u[:, None] - u[None]) ** 2).sum(-1)

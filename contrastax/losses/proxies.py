@@ -13,10 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from contrastax.core import Group, UserError
-from contrastax.losses.arrays import class_numbers, of_one_type, precision, vectors
+from contrastax.losses.arrays import of_one_type, precision, vectors
 from contrastax.losses.family import difference, length
 from contrastax.pairwise import Plan, cosine, log_sum_exp, reduce, unit
-from contrastax.pairwise.inputs import check_positive
+from contrastax.pairwise.inputs import check_numbers, check_positive
+from contrastax.positives.labels import class_numbers
 
 
 def proxy_nca(z, labels, proxies, *, temperature, own_in_denominator=False, plan=Plan()):
@@ -64,6 +65,7 @@ def cosface(z, labels, proxies, *, margin=0.35, scale=64.0, plan=Plan()):
   """
   z, labels, proxies = _checked(z, labels, proxies)
   check_positive("scale", scale)
+  check_numbers(margin=margin)
   own, others = _own_and_others(z, labels, proxies, scale, plan)
   return _of_labelled(labels, jax.nn.softplus(others - scale * (own - margin)))
 
@@ -89,6 +91,7 @@ def arcface(z, labels, proxies, *, margin=0.5, scale=64.0, plan=Plan()):
   """
   z, labels, proxies = _checked(z, labels, proxies)
   check_positive("scale", scale)
+  check_numbers(margin=margin)
   own, others = _own_and_others(z, labels, proxies, scale, plan)
   sine = _sine(unit(z), unit(_own(proxies, labels)))
   margin = jnp.asarray(margin, own.dtype)

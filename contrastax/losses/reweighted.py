@@ -18,6 +18,7 @@ from contrastax.losses import groups as on_groups
 from contrastax.losses.arrays import of_index, precision, two_views, vectors
 from contrastax.losses.family import attach, or_nan
 from contrastax.pairwise import Plan, cosine, log_sum_exp, reduce, sum_, unit
+from contrastax.pairwise.inputs import check_numbers, check_positive
 from contrastax.positives import same_example
 
 
@@ -94,6 +95,7 @@ def hard_quantile(z1, z2, *, temperature, alpha, plan=Plan()):
   Wang & Liu 2021, arXiv 2012.09740, §4.4, with α as the quantile of a memory bank. The
   selection is `contrastax.negatives.hardest`.
   """
+  check_numbers(alpha=alpha)
   if not 0 < alpha <= 1:
     raise UserError(f"alpha is the share of negatives that is kept, 0 < alpha ≤ 1, not {alpha}")
   views = two_views(z1, z2)
@@ -132,6 +134,8 @@ def rince(z1, z2, *, temperature, q=0.5, weight=0.025, plan=Plan()):
   Chuang et al. 2022, arXiv 2201.04309, eq. 4. The MoCo v3 form of the authors' code has one
   direction, and a factor of 2τ.
   """
+  check_numbers(q=q)
+  check_positive("weight", weight)
   if not 0 < q <= 1:
     raise UserError(f"q is in (0, 1], not {q}")
   views = attach(two_views(z1, z2), temperature)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from contrastax.core import UserError
 from contrastax.losses.arrays import precision, vectors
 from contrastax.pairwise import unit
+from contrastax.pairwise.inputs import check_numbers
 
 
 def barlow_twins(z1, z2, *, redundancy_weight=0.0051, eps=1e-5):
@@ -33,6 +34,7 @@ def barlow_twins(z1, z2, *, redundancy_weight=0.0051, eps=1e-5):
   eps; solo-learn multiplies the loss by 0.025.
   """
   z1, z2 = vectors(z1=z1, z2=z2)
+  check_numbers(redundancy_weight=redundancy_weight, eps=eps)
   one, two = (_standardised(z, eps) for z in (z1, z2))
   correlation = _product(one.T, two) / len(one)
   on_diagonal = jnp.diagonal(correlation)
@@ -60,6 +62,12 @@ def vicreg(
   """
   z1, z2 = vectors(z1=z1, z2=z2)
   check_rows(z1, 2, "a variance")
+  check_numbers(
+    invariance_weight=invariance_weight,
+    variance_weight=variance_weight,
+    covariance_weight=covariance_weight,
+    eps=eps,
+  )
   wide = [z.astype(precision(z)) for z in (z1, z2)]
   invariance = ((wide[0] - wide[1]) ** 2).mean()
   variance = covariance = 0.0
@@ -95,6 +103,7 @@ def w_mse(z1, z2, *, slices=1, shrinkage=0.0):
   Ermolov et al. 2021, arXiv 2007.06346, eqs. 3 to 5. Covariances are divided by n − 1.
   """
   z1, z2 = vectors(z1=z1, z2=z2)
+  check_numbers(shrinkage=shrinkage)
   n, d = z1.shape
   if not (isinstance(slices, int) and slices >= 1):
     raise UserError(f"slices is a whole number, at least 1, not {slices!r}")

@@ -12,9 +12,9 @@ from contrastax.core import UserError
 from contrastax.losses.arrays import labelled, of_index, precision
 from contrastax.losses.family import length
 from contrastax.pairwise import Plan, negative_squared_distance, reduce, reductions
-from contrastax.pairwise.inputs import check_number
+from contrastax.pairwise.inputs import check_numbers
 from contrastax.positives import same_label
-from contrastax.positives.relations import has_label
+from contrastax.positives.labels import has_label
 
 Mining = Literal["batch hard", "batch all", "semi-hard"]
 
@@ -49,7 +49,7 @@ def triplet(z, labels, *, margin, mining: Mining = "batch hard", plan=Plan()):
   """
   if mining not in get_args(Mining):
     raise UserError(f"mining is one of {', '.join(get_args(Mining))}, not {mining!r}")
-  check_number("margin", margin)
+  check_numbers(margin=margin)
   group = labelled(z, labels)
   z, labels = group.vectors, group.side["label"]
   wide = z.astype(precision(z))

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from contrastax.core import UserError
-from contrastax.losses.arrays import precision
+from contrastax.losses.arrays import of_one_type, precision
 from contrastax.losses.groups.moving import check_gamma, moving_average
 
 
@@ -39,7 +39,7 @@ def meco(data, noise, log_noise, *, memory, gamma=0.1):
   an optimiser's momentum.
   """
   check_gamma(gamma, "meco")
-  data, noise, log_noise = _scores(data, noise, log_noise)
+  data, noise, log_noise = _scores(data=data, noise=noise, log_noise=log_noise)
   if memory["visited"].size != 1:
     raise UserError(
       f"meco keeps one average, and memory is of {memory['visited'].size:,}; begin with sogclr().init(1)"
@@ -66,7 +66,9 @@ def binary_nce(data, noise, data_log_noise, log_noise):
   Gutmann & Hyvärinen 2010, "Noise-contrastive estimation: a new estimation principle for
   unnormalized statistical models"; Jiang et al. 2023, arXiv 2306.07485, whose baseline it is.
   """
-  data, noise, log_noise, data_log_noise = _scores(data, noise, log_noise, data_log_noise)
+  data, noise, log_noise, data_log_noise = _scores(
+    data=data, noise=noise, log_noise=log_noise, data_log_noise=data_log_noise
+  )
   if jnp.shape(data_log_noise) != jnp.shape(data):
     raise UserError(
       f"data_log_noise is one for each of data, not {jnp.shape(data_log_noise)} for {jnp.shape(data)}"
@@ -77,8 +79,9 @@ def binary_nce(data, noise, data_log_noise, log_noise):
   return jax.nn.softplus(-of_data) + ratio * jax.nn.softplus(of_noise).mean()
 
 
-def _scores(data, noise, log_noise, *others):
-  """All in float32 at least, where data and noise are one number a sample, and the latter's density is."""
+def _scores(**scores):
+  """All in one type, float32 at least; refuses all but one number for each sample."""
+  data, noise, log_noise, *others = of_one_type(**scores)
   if not (jnp.ndim(data) == jnp.ndim(noise) == 1 and len(data) and len(noise)):
     raise UserError(
       f"data and noise are scores [n] and [m], one for each sample, not {jnp.shape(data)} and {jnp.shape(noise)}"

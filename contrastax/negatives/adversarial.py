@@ -128,7 +128,7 @@ class _Positive:
 
   def __call__(self, similarity, a, c, shared):
     weight = self.relation(a, c, similarity).positive * c["as_positive"]
-    return {"weight": jnp.where(weight > 0, weight, -jnp.inf)}
+    return {"weight": jnp.where(weight <= 0, -jnp.inf, weight)}
 
 
 def _lost(source, anchors, own, compare):

@@ -76,7 +76,7 @@ class noise(NegativeSource):
 
     def loss(vectors):
       own = log_sum(anchors, (of_no_example(vectors, groups[0]),), False)
-      met = own > -jnp.inf
+      met = own != -jnp.inf
       return jnp.where(met, jnp.logaddexp(others, jnp.where(met, own, 0)), 0).sum()
 
     def step(_, vectors):
@@ -96,6 +96,6 @@ class _Logits:
   def __call__(self, similarity, a, c, shared):
     pairs = self.relation(a, c, jax.lax.stop_gradient(similarity))
     weight = pairs.positive * c["as_positive"] + pairs.negative * c["as_negative"]
-    there = weight > 0
+    there = ~(weight <= 0)
     logit = similarity / self.temperature + jnp.log(jnp.where(there, weight, 1))
     return {"all": jnp.where(there, logit, -jnp.inf)}

@@ -67,7 +67,7 @@ class _Hardness:
   relation: object
 
   def __call__(self, similarity, a, c, shared):
-    there = self.relation(a, c, similarity).negative * c["as_negative"] > 0
+    there = ~(self.relation(a, c, similarity).negative * c["as_negative"] <= 0)
     return {"hardest": jnp.where(there, similarity, -jnp.inf), "there": there}
 
 

@@ -57,17 +57,18 @@ def check_mesh(name: str, mesh: Mesh | jax.sharding.AbstractMesh) -> None:
 
 def check_positive(name: str, value: Any) -> None:
   """Raises UserError for what is no number or array of numbers, or is known and not above 0."""
-  check_number(name, value)
+  check_numbers(**{name: value})
   if not isinstance(value, jax.core.Tracer) and not (np.asarray(value) > 0).all():
     raise UserError(f"{name} must be above 0, not {np.min(value)}")
 
 
-def check_number(name: str, value: Any) -> None:
-  """Raises UserError for what is neither a real number nor an array of real numbers."""
-  dtype = getattr(value, "dtype", None)
-  if dtype is None:
-    fits = isinstance(value, int | float) and not isinstance(value, bool)
-  else:
-    fits = jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)
-  if not fits:
-    raise UserError(f"{name} is a number or an array of numbers, not {value!r}")
+def check_numbers(**values: Any) -> None:
+  """Raises UserError for a value that is neither a real number nor an array of real numbers."""
+  for name, value in values.items():
+    dtype = getattr(value, "dtype", None)
+    if dtype is None:
+      fits = isinstance(value, int | float) and not isinstance(value, bool)
+    else:
+      fits = jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)
+    if not fits:
+      raise UserError(f"{name} is a number or an array of numbers, not {value!r}")

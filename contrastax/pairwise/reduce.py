@@ -16,6 +16,7 @@ from jax.sharding import PartitionSpec
 
 from contrastax.core import Group, Score, UserError
 from contrastax.pairwise.checks import check, check_closures, check_hashable
+from contrastax.pairwise.derivatives import without_forward_mode
 from contrastax.pairwise.inputs import numbers
 from contrastax.pairwise.plan import Plan, even
 from contrastax.pairwise.scores.precision import promoted
@@ -205,7 +206,8 @@ def _here(
     a, sets, score_params, shared = jax.tree.map(varying, (a, sets, score_params, shared))
   sets = tuple(s and prepared(s, False) for s in sets)
   spec = Spec(meet, channels, rows, both, tuple(kinds), ring and (axis, devices))
-  found, columns = tiled(spec, prepared(a, True), sets, score_params, shared)
+  given = without_forward_mode((prepared(a, True), sets, score_params, shared))
+  found, columns = tiled(spec, *given)
   sizes = [group.vectors.shape[0] for group in groups]
   return _joined(found, n), [c and _joined(c, m) for c, m in zip(columns, sizes, strict=True)]
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from numbers import Integral
 
 import jax.numpy as jnp
 
 from contrastax.core import Group, Score, UserError
 from contrastax.pairwise import reductions
+from contrastax.pairwise.inputs import numbers
 from contrastax.pairwise.plan import Plan
 from contrastax.pairwise.reduce import reduce
 from contrastax.pairwise.scores import dot
@@ -33,14 +35,23 @@ def top_k(queries, corpus, k: int, *, score: Score = dot(), exclude=None, plan: 
   Raises:
     UserError for k above m and for shapes that do not fit.
   """
-  n, m = jnp.shape(queries)[0], jnp.shape(corpus)[0]
-  if not 1 <= k <= m:
-    raise UserError(f"k is at least 1 and at most the corpus' {m} vectors, not {k}")
-  exclude = jnp.full(n, -1) if exclude is None else jnp.asarray(exclude)
+  queries, corpus = numbers("queries", queries), numbers("corpus", corpus)
+  if queries.ndim != 2 or corpus.ndim != 2:
+    raise UserError(
+      f"queries are [n, d] and the corpus [m, d], not {queries.shape} and {corpus.shape}"
+    )
+  n, m = len(queries), len(corpus)
+  if not (isinstance(k, Integral) and 1 <= k <= m):
+    raise UserError(f"k is a whole number, at least 1 and at most the corpus' {m} vectors, not {k}")
+  exclude = jnp.full(n, -1) if exclude is None else numbers("exclude", exclude)
+  if exclude.shape != (n,) or not jnp.issubdtype(exclude.dtype, jnp.integer):
+    raise UserError(
+      f"exclude is a place of each query, int [{n}], not {exclude.dtype} {exclude.shape}"
+    )
   found = reduce(
     _Found(),
-    Group(jnp.asarray(queries), {"place": exclude}),
-    (Group(jnp.asarray(corpus), {"place": jnp.arange(m)}),),
+    Group(queries, {"place": exclude}),
+    (Group(corpus, {"place": jnp.arange(m)}),),
     score=score,
     rows={"similarity": reductions.top_k(k)},
     plan=plan or Plan((512, 8192)),

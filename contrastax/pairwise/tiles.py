@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from contrastax.pairwise import leaves
+from contrastax.pairwise.derivatives import without_transpose
 from contrastax.pairwise.tour import at, tour
 
 
@@ -162,10 +163,12 @@ def _backward_rule(spec, residuals, cotangents):
     if kind.own and kind.travels:
       to_anchors = leaves.plus(to_anchors, to_group)
     to_groups.append(None if kind.own else leaves.cotangent(to_group, group, of_group))
-  return (
-    leaves.cotangent(to_anchors, anchors, of_anchors),
-    tuple(to_groups),
-    *leaves.cotangent(to_common, (score_params, shared), of_common),
+  return without_transpose(
+    (
+      leaves.cotangent(to_anchors, anchors, of_anchors),
+      tuple(to_groups),
+      *leaves.cotangent(to_common, (score_params, shared), of_common),
+    )
   )
 
 

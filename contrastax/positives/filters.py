@@ -11,12 +11,14 @@ import jax
 import jax.numpy as jnp
 
 from contrastax.core import Pairs, UserError
+from contrastax.pairwise.scores.precision import promoted, wide
+from contrastax.positives.labels import share_label
 from contrastax.positives.relations import Relation
 
 
 @dataclasses.dataclass(frozen=True)
 class negatives_differ(Relation):
-  """Negatives are only what differs from the anchor in the side `by`.
+  """Negatives are only what differs from the anchor in the side `by`; what has none (−1) differs.
 
   By "label": no false negatives, the oracle of studies (MoCHi, arXiv 2010.01028, §3.1). By
   "cluster": those of the anchor's cluster are taken for false ones (ClusterNS, Deng et al. 2023,
@@ -26,12 +28,14 @@ class negatives_differ(Relation):
   by: str
 
   def __call__(self, a, c, similarity):
-    return Pairs(True, _side(self, a, self.by) != c[self.by])
+    return Pairs(True, ~share_label(_side(self, a, self.by), c[self.by]))
 
 
 @dataclasses.dataclass(frozen=True)
 class negatives_share(Relation):
   """Negatives are only what has the anchor's value in the side `by`: its language, its modality.
+
+  An anchor without a value, −1, has no negative.
 
   By "cluster", of an earlier stage's features: what tells the cluster's members apart is still to
   be learned (multistage contrastive learning, Zhang et al. 2024, arXiv 2402.11816).
@@ -40,7 +44,7 @@ class negatives_share(Relation):
   by: str
 
   def __call__(self, a, c, similarity):
-    return Pairs(True, _side(self, a, self.by) == c[self.by])
+    return Pairs(True, share_label(_side(self, a, self.by), c[self.by]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +67,8 @@ class similarity_within(Relation):
 
   def __call__(self, a, c, similarity):
     similarity = jax.lax.stop_gradient(similarity)
-    within = (self.least <= similarity) & (similarity <= self.most)
+    # NaN is within: a pair that is not a number is to be seen, not to be left out.
+    within = ~((similarity < self.least) | (similarity > self.most))
     return _kept(within, self.otherwise)
 
 
@@ -86,10 +91,10 @@ class guide_below(Relation):
       raise UserError(f"guide_below: otherwise is a weight ≥ 0, not {self.otherwise!r}")
 
   def __call__(self, a, c, similarity):
-    mine, theirs = _side(self, a, "guide"), c["guide"]
+    mine, theirs = map(wide, promoted(_side(self, a, "guide"), c["guide"]))
     squares = (mine**2).sum(-1) * (theirs**2).sum(-1)
     # Not divided: the guide of what is no example is zero, and is below any limit.
-    below = (mine * theirs).sum(-1) <= self.most * jnp.sqrt(squares)
+    below = ~((mine * theirs).sum(-1) > self.most * jnp.sqrt(squares))  # NaN is below
     return _kept(below, self.otherwise)
 
 

@@ -11,20 +11,7 @@ import dataclasses
 import jax.numpy as jnp
 
 from contrastax.core import Pairs, UserError
-
-
-def has_label(label):
-  """Which examples have a label: all but −1 and NaN, which stand for none."""
-  if jnp.issubdtype(label.dtype, jnp.floating):
-    return ~jnp.isnan(label)
-  if jnp.issubdtype(label.dtype, jnp.signedinteger):
-    return label != -1
-  return jnp.ones(label.shape, bool)
-
-
-def share_label(one, other):
-  """Which pairs have the same label, by labels that broadcast; without a label none has."""
-  return (one == other) & has_label(one)
+from contrastax.positives.labels import has_label, share_label
 
 
 class Relation:
@@ -61,8 +48,9 @@ class same_example(Relation):
 class same_label(Relation):
   """Positive: every other vector of the same label. Negative: every one of another label.
 
-  A vector and itself (same index, same view) are neither. The label −1 stands for none (NaN where
-  labels are floats): such an example is nobody's positive, and a negative of all other examples.
+  A vector and itself (same index, same view) are neither. An example without a label (−1, or NaN
+  where labels are floats) is nobody's positive and a negative of the others; two vectors of it are
+  neither.
   """
 
   def __call__(self, a, c, similarity):
@@ -71,7 +59,8 @@ class same_label(Relation):
     example = a["index"] == c["index"]
     itself = example & (a["view"] == c["view"])
     same = share_label(a["label"], c["label"])
-    return Pairs(same & ~itself, ~same & ~example)
+    unlabelled = example & ~has_label(a["label"])
+    return Pairs(same & ~itself, ~same & ~unlabelled)
 
 
 @dataclasses.dataclass(frozen=True)

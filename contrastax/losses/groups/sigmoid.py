@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from contrastax.core import Contrast
 from contrastax.losses.family import Channels, find, times
 from contrastax.pairwise import Plan, cosine, sum_
+from contrastax.pairwise.inputs import check_numbers
 
 
 def siglip(
@@ -26,6 +27,7 @@ def siglip(
 
   Zhai et al. 2023, arXiv 2303.15343, eq. 1.
   """
+  check_numbers(bias=bias)
   found = find(
     _Sigmoid(relation), anchors, groups, temperature, {"sigmoid": sum_}, stats, score=score,
     score_params=score_params, shared=jnp.asarray(bias), same_set=same_set, plan=plan,

@@ -34,6 +34,7 @@ import numpy as np
 from contrastax.core import Contrast, UserError
 from contrastax.losses.family import Channels, difference, find, or_nan
 from contrastax.pairwise import Plan, cosine, log_sum_exp, sum_
+from contrastax.pairwise.inputs import check_positive
 
 _DECOUPLED = {"negative": log_sum_exp, "negative_weight": sum_}
 
@@ -120,8 +121,7 @@ def dclw(
 
   Yeh et al. 2022, arXiv 2110.06848, eq. 6. A public port lets the gradient through v.
   """
-  if isinstance(sigma, int | float) and not sigma > 0:
-    raise UserError(f"sigma must be above 0, not {sigma!r}")
+  check_positive("sigma", sigma)
   found = find(
     Channels(relation), anchors, groups, temperature, _DECOUPLED, stats,
     score=score, score_params=score_params, same_set=same_set, plan=plan,
