@@ -8,6 +8,7 @@ Prints what it finds as JSON; `test_mesh.py` says what it ought to be.
 import dataclasses
 import functools
 import inspect
+import itertools
 import json
 import re
 import sys
@@ -360,6 +361,80 @@ def same_everywhere(which):
   return found
 
 
+# Types of vectors.
+
+SINGLE, HALF, BRAIN = np.dtype("float32"), np.dtype("float16"), np.dtype(jnp.bfloat16)
+TYPES = {
+  "float64": (np.dtype(float),),
+  "float32": (SINGLE,),
+  "bfloat16": (BRAIN,),
+  "float16": (HALF,),
+  "float32 and bfloat16": (SINGLE, BRAIN),
+  "bfloat16 and float16": (BRAIN, HALF),
+  "float64 and float16": (np.dtype(float), HALF),
+  "int8 and float32": (np.dtype("int8"), SINGLE),
+}
+"""In turn of the arrays that are vectors: the first array is of the first type, and so on."""
+VECTORS = ("a", "b", "c", "negatives", "proxies", "guide", "views", "teacher")
+
+
+def of_types(arrays, types):
+  """The arrays, vectors in these types by turns and other floats in float32."""
+  turn = itertools.count()
+
+  def cast(path, x):
+    name = jax.tree_util.keystr(path, simple=True, separator="/")
+    if name in VECTORS or name.endswith("vectors"):
+      dtype = types[next(turn) % len(types)]
+      return (np.round(20 * x) if dtype.kind == "i" else x).astype(dtype)
+    return x.astype(SINGLE) if np.asarray(x).dtype == float and float not in types else x
+
+  return jax.tree_util.tree_map_with_path(cast, arrays)
+
+
+def of_every_type(which):
+  """{case: {way and types: (how far values are apart, how far gradients are)}}.
+
+  From float64 and dense on one device, of the same numbers.
+  """
+  ways = {"dense": (DENSE, 1), "tiled": (TILED, 1), "ring of 4": (RING, 4)}
+  found = {}
+  for prefix, table in (("", LOSSES), ("groups ", ON_GROUPS)):
+    for name, forms in table.items():
+      if which == "few" and not prefix and name not in ("clip", "nt_xent", "info_nce"):
+        continue
+      for form, (arrays, call) in itertools.islice(forms.items(), None if which == "all" else 1):
+        case = prefix + name + (f", {form}" if form else "")
+        found[case] = {}
+        for place, (named, types) in enumerate(TYPES.items()):
+          given = of_types(arrays, types)
+          floats = jax.tree_util.tree_map_with_path(
+            lambda path, x, old: x if np.asarray(old).dtype.kind == "i" else x.astype(float),
+            given, arrays,
+          )  # fmt: skip
+          expected = functools.cache(functools.partial(evaluate, floats, call, DENSE, 1))
+          for at, (way, how) in enumerate(ways.items()):
+            if which == "few" and (place + 3 * at + len(found)) % 6:
+              continue  # a few: each way with each type in some case
+            value, gradient = evaluate(given, call, *how)
+            exact, gradients = expected()
+            gradients = floating_gradients(floats, given, gradients)
+            found[case][f"{way}, {named}"] = apart(value, exact), apart(gradient, gradients)
+      jax.clear_caches()  # thousands of programs reach the system's limit of memory maps
+  return found
+
+
+def floating_gradients(floats, given, gradients):
+  """Of the gradients by `floats` those by the arrays that are floats in `given` too."""
+  kinds = [
+    (np.asarray(x).dtype.kind, np.asarray(y).dtype.kind)
+    for x, y in zip(jax.tree.leaves(floats), jax.tree.leaves(given), strict=True)
+  ]
+  gradients = iter(gradients)
+  each = [next(gradients) if of_float == "f" else None for of_float, _ in kinds]
+  return [g for g, (_, kind) in zip(each, kinds, strict=True) if kind not in "iub"]
+
+
 def listed(_):
   """The losses that are measured, and those that there are."""
   tables = {"losses": (LOSSES, losses), "losses.groups": (ON_GROUPS, losses.groups)}
@@ -655,15 +730,16 @@ def chunks_and_a_learned_temperature(_):
 # What a mesh cannot do.
 
 
+def message(call):
+  try:
+    call()
+  except ValueError as error:
+    return str(error)
+  return "no error"
+
+
 def refusals(_):
   plan = Plan(4, mesh_of(8))
-
-  def message(call):
-    try:
-      call()
-    except ValueError as error:
-      return str(error)
-    return "no error"
 
   def channels(similarity, a, c, shared):
     return {"x": similarity}
@@ -688,8 +764,41 @@ def refusals(_):
   }
 
 
+def explicit(_):
+  """{loss: what is said where its arrays lie on a mesh of Explicit axes}; also of groups and plans."""
+  mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Explicit,))
+  found = {}
+  for prefix, table in (("", LOSSES), ("groups ", ON_GROUPS)):
+    for name, forms in table.items():
+      arrays, call = next(iter(forms.values()))
+      found[prefix + name] = message(
+        lambda call=call, arrays=arrays: call(put(arrays, mesh), Plan(DENSE))
+      )
+  found["a plan"] = message(lambda: Plan(4, mesh))
+  return found
+
+
+def derivatives(_):
+  """Around a ring: forward mode over reverse beside dense, and what is said of the others."""
+  z, w, v = PAIR["a"], PAIR["b"], np.cos(PAIR["a"])
+
+  def of(plan):
+    return lambda z: losses.nt_xent(z, w, temperature=0.3, plan=plan).mean()
+
+  ring, dense_ = of(Plan(RING, mesh_of(4))), of(Plan(DENSE))
+  found, expected = (jax.jvp(jax.grad(f), (z,), (v,))[1] for f in (ring, dense_))
+  return {
+    "apart": apart(found, expected),
+    "forward": message(lambda: jax.jvp(ring, (z,), (v,))),
+    "twice": message(lambda: jax.grad(lambda z: (jax.grad(ring)(z) * v).sum())(z)),
+  }
+
+
 MEASURES = {
+  "explicit": explicit,
+  "derivatives": derivatives,
   "listed": listed,
+  "types": of_every_type,
   "losses": same_everywhere,
   "reductions": all_reductions,
   "odd": odd_numbers_of_devices,

@@ -16,9 +16,10 @@ import pytest
 MEASURE = pathlib.Path(__file__).with_name("mesh.py")
 PROCESSES = (
   ("losses",),
+  ("types",),
   (
     "listed", "reductions", "odd", "two axes", "collectives", "memory", "refusals", "encoder",
-    "positives", "weights", "chunks",
+    "positives", "weights", "chunks", "explicit", "derivatives",
   ),
 )  # fmt: skip
 """What each process measures."""
@@ -71,6 +72,23 @@ def test_losses_and_gradients_are_the_same_however_they_are_evaluated(measured):
   for case, ways in measured("losses").items():
     for way, apart in ways.items():
       assert apart < 1e-10, (case, way)
+
+
+ROUNDING = {"float64": 0, "float32": 1e-4, "int8": 1e-4, "float16": 4e-3, "bfloat16": 3e-2}
+"""How far a gradient may be apart, by the type that it is rounded to, and its cotangents are."""
+
+
+def test_losses_of_any_type_of_vectors_are_exact_but_for_rounding(measured):
+  """Dense, in tiles and around a ring, of the same numbers in float64.
+
+  Values are computed in float32 at least, whatever the type of the vectors.
+  """
+  for case, ways in measured("types").items():
+    for way, (value, gradient) in ways.items():
+      named = way.split(", ")[1].split(" and ")
+      exact = named == ["float64"]
+      assert value < (1e-10 if exact else 1e-4), (case, way, value)
+      assert gradient < (1e-10 if exact else max(map(ROUNDING.get, named))), (case, way, gradient)
 
 
 def test_all_reductions_find_the_same_places_and_gradients_around_a_ring(measured):
@@ -129,6 +147,18 @@ def test_what_a_mesh_cannot_do_is_said_in_one_line(measured):
   for case, message in found.items():
     assert "\n" not in message
     assert all(fragment in message for fragment in fragments[case]), message
+
+
+def test_a_mesh_of_explicit_axes_is_refused_in_one_line(measured):
+  for case, message in measured("explicit").items():
+    assert "training.make_mesh" in message and "\n" not in message, (case, message)
+
+
+def test_second_derivatives_around_a_ring(measured):
+  found = measured("derivatives")
+  assert found["apart"] < 1e-10
+  for kind in ("forward", "twice"):
+    assert 'Plan(block="dense")' in found[kind] and "\n" not in found[kind], found[kind]
 
 
 # Traps. Each test also measures the trap itself, so that it would be seen.

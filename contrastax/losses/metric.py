@@ -146,7 +146,7 @@ def multi_similarity(
   Wang et al. 2019, arXiv 1904.06627, eqs. 10 to 13. Some code divides by the anchors that have
   pairs left.
   """
-  check_numbers(alpha=alpha, beta=beta, base=base, margin=margin or 0.0)
+  check_numbers(alpha=alpha, beta=beta, base=base, margin=0.0 if margin is None else margin)
   group = labelled(z, labels)
   how = {"score": cosine(), "same_set": True, "plan": plan}
   rows = {"positive": log_sum_exp, "negative": log_sum_exp}
@@ -182,8 +182,9 @@ class _MultiSimilarity:
     positive, negative = same_label()(a, c, similarity)
     if self.mined:
       s = jax.lax.stop_gradient(similarity)
-      positive = positive & (s - of["margin"] < a["hardest_negative"])
-      negative = negative & (s + of["margin"] > a["hardest_positive"])
+      # Written so that NaN, which no comparison holds for, is kept.
+      positive = positive & ~(s - of["margin"] >= a["hardest_negative"])
+      negative = negative & ~(s + of["margin"] <= a["hardest_positive"])
     away = similarity - of["base"]
     return {
       "positive": jnp.where(positive, -of["alpha"] * away, -jnp.inf),

@@ -41,7 +41,7 @@ def soft_contrastive(
   """
   anchors, positives = vectors(anchors=anchors, positives=positives)
   (guide,) = of_one_type(guide=guide)
-  if jnp.ndim(guide) != 2 or len(guide) != len(anchors):
+  if jnp.ndim(guide) != 2 or len(guide) != len(anchors) or not guide.shape[1]:
     raise UserError(
       f"guide is [n, e], a row for each of {jnp.shape(anchors)}, not {jnp.shape(guide)}"
     )

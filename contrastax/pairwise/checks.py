@@ -26,7 +26,7 @@ def check(anchors, groups, same_set, score, score_params):
       raise UserError(
         f"group {at} is [m, d] or, a set per anchor, [n, k, d]; it is {theirs}, the anchors {shape}"
       )
-    if not theirs[-2]:
+    if 0 in theirs:
       raise UserError(f"group {at} is empty: candidates {theirs}, anchors {shape}")
     if group.side.keys() != groups[0].side.keys():
       raise UserError(

@@ -82,10 +82,11 @@ def _(vectors, tangents):
   power, scaled, inverse = _shifted(vectors)
   u = scaled * inverse[..., None]
   moved = wide(tangent) * power
-  return (scaled, inverse), (
-    moved - u * (u * moved).sum(-1, keepdims=True),
-    jnp.zeros_like(inverse),
-  )
+  # 1, with the derivative of the inverse, which second derivatives need and the product has not.
+  held = jax.lax.stop_gradient(inverse)
+  ratio = jnp.where(held == 0, 1, inverse / jnp.where(held == 0, 1, held))[..., None]
+  across = (moved - u * (u * moved).sum(-1, keepdims=True)) * ratio
+  return direction(vectors), (across, jnp.zeros_like(inverse))
 
 
 def _shifted(vectors):
