@@ -62,7 +62,7 @@ class Group:
 
   `vectors`: [m, d], the same for every anchor, or [n, k, d], a set per anchor.
   `side`: arrays with the same leading axes. Agreed names: `index` (−1: no example),
-  `view` (−1: of no view of this step), `label`, `as_positive` and `as_negative` (the
+  `view` (−1: of no view of this step), `label` (−1: none), `as_positive` and `as_negative` (the
   candidate's weight in either part), `guide` (a vector of another model's). All groups of one
   call have the same names.
   """

@@ -234,12 +234,14 @@ def test_a_corpus_of_another_type_than_the_queries(dtype):
     jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
-def test_what_is_no_number_is_not_mined():
-  corpus = rng.normal(size=(30, 4)).astype(np.float32)
-  corpus[[7, 20]] = np.nan
-  _, places = mine(corpus[:2], corpus, [0, 1], k=29, block=11)
-  for i, row in enumerate(np.asarray(places)):
-    assert set(row) == set(range(30)) - {7, 20, i} | {-1}
+def test_a_corpus_that_is_not_finite_is_refused_by_its_first_row():
+  for wrong in (np.nan, np.inf):
+    corpus = rng.normal(size=(30, 4)).astype(np.float32)
+    corpus[[17, 20], 1] = wrong  # in the second block
+    with pytest.raises(UserError, match="row 17 of corpus has a NaN or an infinity"):
+      mine(corpus[:2], corpus, [0, 1], k=29, block=11)
+    with pytest.raises(UserError, match="row 17 of embeddings has a NaN or an infinity"):
+      rank_band(corpus, 0, 3)
 
 
 GOOD = {"queries": np.ones((2, 3)), "corpus": np.ones((5, 3)), "positives": [0, 1], "k": 2}
@@ -271,7 +273,7 @@ GOOD = {"queries": np.ones((2, 3)), "corpus": np.ones((5, 3)), "positives": [0, 
     ({"share": np.nan}, r"not nan;"),
     ({"share": "0.95"}, r"not '0.95';"),
     ({"at_most": np.inf}, r"at_most is a finite number, not inf"),
-    ({"queries": np.array([[1.0] * 3, [np.nan] * 3])}, r"query 1 and a positive of it score nan"),
+    ({"queries": np.array([[1.0] * 3, [np.nan] * 3])}, r"row 1 of queries has a NaN"),
   ],
   ids=lambda x: str(x)[:40] if isinstance(x, str) else None,
 )

@@ -41,11 +41,11 @@ def n_pairs(anchors, positives, labels=None, *, l2_weight=0.002, plan=Plan()):
 
     L_i = −1/|P(i)| Σ_{p ∈ P(i)} a_i·p_p + log Σ_j exp(a_i·p_j) + ¼ l2_weight (‖a_i‖² + ‖p_i‖²)
 
-  P(i): the positives of i's label; without labels, p_i.
+  P(i): p_i, and the other positives of i's label.
 
   Args:
     anchors, positives: [n, d], as they are. Row i of both is the same class.
-    labels: [n], int, or None: all rows are of different classes.
+    labels: [n], the numbers of classes (−1: no label), or None: all rows are of different classes.
     l2_weight: of the squared lengths, ≥ 0.
 
   Returns:
@@ -87,7 +87,7 @@ def circle(z, labels, *, margin=0.25, scale=256.0, plan=Plan()):
 
   Args:
     z: [n, d]; normalised here, s is the cosine.
-    labels: [n], int.
+    labels: [n], the numbers of classes; −1: no label (`positives.labels`).
     margin: m, in units of the cosine.
     scale: γ > 0; 256 in the paper for faces, 80 for finer classes.
 
@@ -134,7 +134,7 @@ def multi_similarity(
 
   Args:
     z: [n, d]; normalised here, s is the cosine.
-    labels: [n], int.
+    labels: [n], the numbers of classes; −1: no label (`positives.labels`).
     alpha, beta: > 0.
     base: λ, in units of the cosine.
     margin: in units of the cosine. None: over all pairs, and then an anchor without positives
@@ -199,7 +199,7 @@ def soft_nearest_neighbor(z, labels, *, temperature, plan=Plan()):
 
   Args:
     z: [n, d], as it is.
-    labels: [n], int.
+    labels: [n], the numbers of classes; −1: no label (`positives.labels`).
     temperature: τ > 0, scalar or [n], in units of a squared distance.
 
   Returns:

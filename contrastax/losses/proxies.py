@@ -1,7 +1,8 @@
 """Losses against one learned vector per class: proxies, or a classifier's weights.
 
 All normalise vectors and proxies, and return one value per vector, [n]. `proxies` [c, d] are
-parameters to be trained beside the encoder, `labels` [n] are rows of them.
+parameters to be trained beside the encoder, `labels` [n] are rows of them. A vector of the label −1,
+without a label, has value 0. Another label without a proxy is refused; traced, its value is NaN.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def proxy_nca(z, labels, proxies, *, temperature, own_in_denominator=False, plan
 
   Args:
     z: [n, d].
-    labels: [n], int.
+    labels: [n], the numbers of classes; −1: no label (`positives.labels`).
     proxies: w, [c, d].
     temperature: τ > 0. A code that scales both to length 3 has τ = 1/9.
     own_in_denominator: the sum is over all classes: a softmax, as in ProxyNCA++.
@@ -55,7 +56,7 @@ def cosface(z, labels, proxies, *, margin=0.35, scale=64.0, plan=Plan()):
 
   Args:
     z: [n, d].
-    labels: [n], int.
+    labels: [n], the numbers of classes; −1: no label (`positives.labels`).
     proxies: the classifier's weights, [c, d].
     margin: m, in units of the cosine.
     scale: s, an inverse temperature.
@@ -78,7 +79,7 @@ def arcface(z, labels, proxies, *, margin=0.5, scale=64.0, plan=Plan()):
 
   Args:
     z: [n, d].
-    labels: [n], int.
+    labels: [n], the numbers of classes; −1: no label (`positives.labels`).
     proxies: the classifier's weights, [c, d].
     margin: m, in radians, in [0, π).
     scale: s, an inverse temperature.

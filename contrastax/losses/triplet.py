@@ -33,7 +33,7 @@ def triplet(z, labels, *, margin, mining: Mining = "batch hard", plan=Plan()):
 
   Args:
     z: [n, d], as it is: FaceNet's lies on the unit sphere (`pairwise.unit`).
-    labels: [n], int.
+    labels: [n], the numbers of classes; −1: no label (`positives.labels`).
     margin: in units of the distance.
     mining: which triplets.
     plan: of "batch hard", whose memory is linear in n. The others keep [n, n] distances and

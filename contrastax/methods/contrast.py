@@ -123,6 +123,8 @@ def groups_of(batch, vectors, views):
   label, and its `guide`.
   """
   index = batch["index"]
+  column = "label" in batch and batch["label"].shape == (len(index), 1)
+  batch = {**batch, "label": batch["label"][:, 0]} if column else batch
   one = jnp.ones(index.shape, vectors[0].dtype)
   carried = {name: x for name, x in batch.items() if x.ndim == 1 or name == "guide"}
   sides = [

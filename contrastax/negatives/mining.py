@@ -12,6 +12,7 @@ import numpy as np
 
 from contrastax.core import Group, Score, UserError
 from contrastax.pairwise import Plan, cosine, reduce, reductions, top_k
+from contrastax.pairwise.inputs import check_finite, numbers
 from contrastax.pairwise.plan import even
 
 
@@ -50,7 +51,7 @@ def mine(
 
   Returns:
     (scores [n, k] in falling order, places [n, k] int32). Of equal scores the lower place
-    comes first. Where fewer are admitted, the last are (−∞, −1). A score of NaN is not mined.
+    comes first. Where fewer are admitted, the last are (−∞, −1).
 
   On the device are queries, one positive of each at a time, results and at most four times
   block·d numbers (two blocks, and what the score makes of one), beside some 20 MB; never
@@ -63,14 +64,16 @@ def mine(
 
   Raises:
     UserError for shapes that do not fit, numbers outside the ranges above, a query without
-    positive or whose positive's score is not finite.
+    positive or whose positive's score is not finite, and the first row of queries or corpus that
+    has a NaN or an infinity.
   """
   positives = _places(queries, corpus, positives)
   m = np.shape(corpus)[0]
   _check(m, k, margin, share, at_most, skip, block)
   if not hasattr(corpus, "shape"):
     corpus = np.asarray(corpus)
-  queries = jnp.asarray(queries)
+  queries = numbers("queries", queries)
+  check_finite("queries", queries)
   dtype = jnp.result_type(queries, jnp.asarray(corpus[:1]), 0.0)  # of integers: float
   queries = queries.astype(dtype)
 
@@ -96,6 +99,7 @@ def mine(
   _, size = even(m, block)
   for first in range(0, m, size):
     rows = jnp.asarray(corpus[first : first + size], dtype)
+    check_finite("corpus", rows, first)
     jax.block_until_ready(found)  # else blocks would be sent ahead without end
     found = _further(score, plan, asked, rows, first, found)
   return tuple(x[:, skip:] for x in found)
@@ -207,7 +211,8 @@ def rank_band(embeddings, first: int, last: int, *, queries=None, score: Score =
   outside = (queries < 0) | (queries >= n)
   if outside.any():
     raise UserError(f"queries are places 0 to {n - 1} of the embeddings, not {queries[outside][0]}")
-  embeddings = jnp.asarray(embeddings)
+  embeddings = numbers("embeddings", embeddings)
+  check_finite("embeddings", embeddings)
   _, places = top_k(embeddings[queries], embeddings, last, score=score, exclude=queries)
   return places[:, first:]
 

@@ -46,6 +46,24 @@ def check_kept(name: str, values: np.ndarray) -> None:
       )
 
 
+def check_finite(name: str, rows: Array, first: int = 0) -> None:
+  """Raises UserError that names the first row of known rows [n, …] which has a NaN or an infinity.
+
+  Args:
+    name: what the rows are called.
+    rows: [n, …]; traced ones are not looked at.
+    first: the number of the first of them.
+  """
+  if isinstance(rows, jax.core.Tracer) or not jnp.issubdtype(rows.dtype, jnp.floating):
+    return
+  bad = np.asarray(~jnp.isfinite(rows).reshape(len(rows), -1).all(1))
+  if bad.any():
+    raise UserError(
+      f"row {first + int(bad.argmax())} of {name} has a NaN or an infinity "
+      f"({int(bad.sum())} of {len(bad)} rows have); leave such rows out"
+    )
+
+
 def check_mesh(name: str, mesh: Mesh | jax.sharding.AbstractMesh) -> None:
   """Raises UserError for a mesh that has Explicit axes, as `jax.make_mesh` makes by default."""
   if AxisType.Explicit in mesh.axis_types:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from contrastax.core import Group, Score, UserError
 from contrastax.pairwise import reductions
-from contrastax.pairwise.inputs import numbers
+from contrastax.pairwise.inputs import check_finite, numbers
 from contrastax.pairwise.plan import Plan
 from contrastax.pairwise.reduce import reduce
 from contrastax.pairwise.scores import dot
@@ -33,13 +33,17 @@ def top_k(queries, corpus, k: int, *, score: Score = dot(), exclude=None, plan: 
     gather the places into a set per anchor and reduce that.
 
   Raises:
-    UserError for k above m and for shapes that do not fit.
+    UserError for k above m, for shapes that do not fit, and for the first row with a NaN or an
+      infinity, where it is known.
   """
   queries, corpus = numbers("queries", queries), numbers("corpus", corpus)
   if queries.ndim != 2 or corpus.ndim != 2:
     raise UserError(
       f"queries are [n, d] and the corpus [m, d], not {queries.shape} and {corpus.shape}"
     )
+  check_finite("queries", queries)
+  if corpus is not queries:
+    check_finite("corpus", corpus)
   n, m = len(queries), len(corpus)
   if not (isinstance(k, Integral) and 1 <= k <= m):
     raise UserError(f"k is a whole number, at least 1 and at most the corpus' {m} vectors, not {k}")
