@@ -8,6 +8,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from contrastax.core import UserError
+from contrastax.views.images import check_operation
 from contrastax.views.separable import separable
 
 
@@ -26,6 +27,7 @@ def gaussian_blur(images, sigma, *, kernel):
     sigma: [n], ≥ 0, pixels.
     kernel: odd, ≥ 1: the number of pixels averaged along each side.
   """
+  check_operation("gaussian_blur", images, sigma=sigma)
   height, width = images.shape[1:3]
   check_kernel("gaussian_blur", kernel, min(height, width))
   dtype = jnp.promote_types(images.dtype, jnp.float32)
