@@ -51,6 +51,7 @@ def init(
   """
   _check_parts(method, optimizer)
   seed, mesh = check_seed(seed), automatic(make_mesh() if mesh is None else mesh)
+  _check_axes(batch)
   _check_index(method, batch)
   state = _init(method, optimizer, seed, batch)
   _check_steps(state.opt_state)
@@ -59,7 +60,6 @@ def init(
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _init(method, optimizer, seed, batch):
-  _check_axes(batch)
   params, state = method.init(key_for(seed, "init"), batch)
   parts = TrainState(jnp.int32(0), jnp.uint32(seed), params, state, optimizer.init(params))
   # Concrete types: a weak one would change after the first step and compile it again.

@@ -111,7 +111,7 @@ class augment:
     if images.shape[-1] != self.channels:
       raise UserError(
         f"augment: images must have {self.channels} channel{'s' if self.channels > 1 else ''}; "
-        f"found {images.shape[-1]}: give the recipe channels={images.shape[-1]}"
+        f"found {images.shape[-1]}: take a recipe with channels={images.shape[-1]}"
       )
     return self._view(key, images, index)
 
