@@ -55,7 +55,7 @@ class affine_jitter:
     Raises UserError for images of another type, range or shape; see `views.images`.
     """
     check_recipe("affine_jitter", images, index)
-    images = to_float(images)
+    images = jnp.asarray(to_float(images))
     size = jnp.asarray(images.shape[1:3], images.dtype)
 
     def sample(key):
