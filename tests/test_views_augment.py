@@ -323,8 +323,9 @@ def test_one_recipe_stands_for_two_views(examples):
 
 
 def test_no_recipe_is_refused_and_groups_agree():
-  with pytest.raises(UserError, match="draw_views takes a recipe, or a tuple of one per view, not"):
-    views.draw_views((), KEY, jnp.zeros((2, 8, 8, 3)), jnp.arange(2))
+  for wrong in ((), None, 3, ("simclr",)):
+    with pytest.raises(UserError, match="draw_views takes a recipe, or a tuple of one per view, n"):
+      views.draw_views(wrong, KEY, jnp.zeros((2, 8, 8, 3)), jnp.arange(2))
   with pytest.raises(UserError, match="multi_crop: sizes, counts and areas say one thing each"):
     views.multi_crop((32, 16, 8))
 

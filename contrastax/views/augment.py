@@ -14,7 +14,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from contrastax.core import UserError, per_example
+from contrastax.core import Array, UserError, per_example
 from contrastax.views.blur import check_kernel, gaussian_blur
 from contrastax.views.colour import (
   JITTER_NUMBERS,
@@ -102,7 +102,7 @@ class augment:
     if self.kernel is not None:
       check_kernel("augment", self.kernel, self.size)
 
-  def __call__(self, key, images, index):
+  def __call__(self, key: Array, images: Array, index: Array) -> Array:
     """One view [n, size, size, c] of each of images [n, h, w, c], whose index is [n], int.
 
     Raises UserError for images of another type, range or shape; see `views.images`.

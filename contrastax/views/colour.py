@@ -9,11 +9,12 @@ images, except for the weights of grey, which are Pillow's.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 
-from contrastax.core import UserError
+from contrastax.core import Array, UserError
 from contrastax.views.images import check_operation, check_shape
 
 LUMA = (0.299, 0.587, 0.114)
@@ -22,13 +23,13 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 JITTER_NUMBERS = 6  # random numbers per image: four strengths, an order, whether at all
 
 
-def adjust_brightness(images, factor):
+def adjust_brightness(images: Array, factor: Array) -> Array:
   """clip(f x, 0, 1), f ≥ 0: 0 gives black, 1 the image."""
   check_operation("adjust_brightness", images, factor=factor)
   return _blend(images, 0.0, factor)
 
 
-def adjust_contrast(images, factor):
+def adjust_contrast(images: Array, factor: Array) -> Array:
   """clip(f x + (1 − f) m, 0, 1): f = 0 gives m.
 
   m is the mean of the grey image where there are three channels; for any other number of channels
@@ -38,14 +39,14 @@ def adjust_contrast(images, factor):
   return _blend(images, _middle(images), factor)
 
 
-def adjust_saturation(images, factor):
+def adjust_saturation(images: Array, factor: Array) -> Array:
   """clip(f x + (1 − f) grey(x), 0, 1): 0 gives the grey image, 1 the image; needs 3 channels."""
   check_operation("adjust_saturation", images, factor=factor)
   _need_colours("adjust_saturation", images)
   return _blend(images, _luma(images), factor)
 
 
-def adjust_hue(images, shift):
+def adjust_hue(images: Array, shift: Array) -> Array:
   """Hue turned by `shift` [n] of the colour circle: ⅓ makes red green; needs 3 channels.
 
   Hue, saturation and value of HSV; hue + shift modulo 1. With M and m the largest and least
@@ -73,7 +74,7 @@ def adjust_hue(images, shift):
   return jnp.stack([least + chroma * jnp.clip(t, 0, 1) for t in amounts], -1)
 
 
-def to_grey(images):
+def to_grey(images: Array) -> Array:
   """0.299 R + 0.587 G + 0.114 B in all three channels.
 
   Pillow's `convert("L")`; torchvision's tensors have 0.2989 for 0.299, at most 1e-4 away. An image
@@ -86,22 +87,34 @@ def to_grey(images):
   return jnp.broadcast_to(_luma(images), images.shape)
 
 
-def solarise(images, threshold=0.5):
+def solarise(images: Array, threshold: float | Array = 0.5) -> Array:
   """1 − x where x ≥ threshold, else x, in each channel."""
   check_operation("solarise", images)
   return jnp.where(images >= threshold, 1 - images, images)
 
 
-def normalise(images, mean=IMAGENET_MEAN, std=IMAGENET_STD):
+def normalise(
+  images: Array,
+  mean: Sequence[float] = IMAGENET_MEAN,
+  std: Sequence[float] = IMAGENET_STD,
+) -> Array:
   """(x − mean) / std, with a number for each of c channels; ImageNet's three by default."""
   check_operation("normalise", images)
-  mean, std = jnp.asarray(mean, images.dtype), jnp.asarray(std, images.dtype)
-  check_shape("normalise: mean", mean, images.shape[-1:])
-  check_shape("normalise: std", std, images.shape[-1:])
-  return (images - mean) / std
+  center, scale = jnp.asarray(mean, images.dtype), jnp.asarray(std, images.dtype)
+  check_shape("normalise: mean", center, images.shape[-1:])
+  check_shape("normalise: std", scale, images.shape[-1:])
+  return (images - center) / scale
 
 
-def jitter(images, *, order, brightness, contrast, saturation=None, hue=None):
+def jitter(
+  images: Array,
+  *,
+  order: Array,
+  brightness: Array,
+  contrast: Array,
+  saturation: Array | None = None,
+  hue: Array | None = None,
+) -> Array:
   """Brightness, contrast, saturation and hue adjusted, in each image's own order.
 
   An image in its own order, exactly, and yet a batched program: three of the four are one

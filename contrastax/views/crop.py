@@ -9,7 +9,7 @@ import math
 
 import jax.numpy as jnp
 
-from contrastax.core import UserError
+from contrastax.core import Array, UserError
 from contrastax.views.images import check_operation
 from contrastax.views.separable import separable
 
@@ -17,7 +17,16 @@ TRIES = 10
 BOX_NUMBERS = 2 * TRIES + 2  # random numbers per box: areas, ratios, a place
 
 
-def resized_crop(images, *, top, left, height, width, size, mirrored=None):
+def resized_crop(
+  images: Array,
+  *,
+  top: Array,
+  left: Array,
+  height: Array,
+  width: Array,
+  size: int,
+  mirrored: Array | None = None,
+) -> Array:
   """The box of each image, resized to [n, size, size, c]; where `mirrored`, left and right exchanged.
 
   Bilinear with antialiasing, as Pillow's `resize` and torchvision with `antialias=True` have it:

@@ -8,16 +8,17 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from contrastax.core import Array
 from contrastax.views.images import check_operation, check_shape
 
 
-def flip(images, mirrored):
+def flip(images: Array, mirrored: Array) -> Array:
   """Left and right exchanged where `mirrored` [n], bool."""
   check_operation("flip", images, mirrored=mirrored)
   return jnp.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
 
 
-def affine(images, *, shift, scale, angle):
+def affine(images: Array, *, shift: Array, scale: Array, angle: Array) -> Array:
   """Each image rotated by `angle`, enlarged by `scale` and then moved by `shift`.
 
   Bilinear, about the image's centre; outside the image is 0.

@@ -112,7 +112,8 @@ def check_rank(name: str, images) -> None:
   """Raises UserError unless `images` are [n, h, w, c], without an empty axis."""
   found = list(images.shape)
   if len(found) == 3:
-    raise UserError(f"{name} must be [n, h, w, c]; found shape {found}: pass images[..., None]")
+    fix = "pass images[..., None], or images[None] of one image"
+    raise UserError(f"{name} must be [n, h, w, c]; found shape {found}: {fix}")
   if len(found) != 4:
     raise UserError(f"{name} must be [n, h, w, c]; found shape {found}")
   if 0 in found:

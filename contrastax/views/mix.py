@@ -13,7 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from contrastax.core import UserError, named, per_example
+from contrastax.core import Array, UserError, named, per_example
 from contrastax.views.images import check_index, check_operation
 
 
@@ -25,14 +25,16 @@ class Mixed(NamedTuple):
   weight: jax.Array
 
 
-def blend(images, partner, weight):
+def blend(images: Array, partner: Array, weight: Array) -> Array:
   """weight x + (1 − weight) x[partner]; partner [n], int, weight [n] in [0, 1]."""
   check_operation("blend", images, partner=partner, weight=weight)
   weight = weight[:, None, None, None].astype(images.dtype)
   return weight * images + (1 - weight) * images[partner]
 
 
-def paste(images, partner, *, top, left, height, width):
+def paste(
+  images: Array, partner: Array, *, top: Array, left: Array, height: Array, width: Array
+) -> Array:
   """Each image with the box [n] of its partner in place of its own pixels there."""
   box = {"top": top, "left": left, "height": height, "width": width}
   check_operation("paste", images, partner=partner, **box)
@@ -65,7 +67,7 @@ class mixup:
   def __post_init__(self):
     _check_alpha("mixup", self.alpha)
 
-  def __call__(self, key, images, index):
+  def __call__(self, key: Array, images: Array, index: Array) -> Mixed:
     _check_batch("mixup", images, index)
     partner = sample_partner(named(key, "partner"), index)
     weight = _sample_weight(named(key, "weight"), index, self.alpha)
@@ -86,7 +88,7 @@ class cutmix:
   def __post_init__(self):
     _check_alpha("cutmix", self.alpha)
 
-  def __call__(self, key, images, index):
+  def __call__(self, key: Array, images: Array, index: Array) -> Mixed:
     _check_batch("cutmix", images, index)
     partner = sample_partner(named(key, "partner"), index)
     share = _sample_weight(named(key, "weight"), index, self.alpha)

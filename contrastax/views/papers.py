@@ -11,8 +11,9 @@ and grey), and names it in `left_out`.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
 
-from contrastax.core import UserError, named
+from contrastax.core import Array, UserError, named
 from contrastax.views.augment import COLOR_OPERATIONS, augment
 
 
@@ -129,15 +130,17 @@ def grey(
   )
 
 
-def draw_views(recipes, key, images, index):
+def draw_views(
+  recipes: Callable | Sequence[Callable], key: Array, images: Array, index: Array
+) -> list[Array]:
   """A list of views, view v by `recipes[v]`; its key is folded from `key` and v.
 
   One recipe, not in a tuple, stands for two views. Views are [n, h, w, c], each of its
   recipe's size.
   """
-  if not recipes:
-    raise UserError(f"draw_views takes a recipe, or a tuple of one per view, not {recipes!r}")
   recipes = (recipes, recipes) if callable(recipes) else recipes
+  if not (isinstance(recipes, tuple | list) and recipes and all(map(callable, recipes))):
+    raise UserError(f"draw_views takes a recipe, or a tuple of one per view, not {recipes!r}")
   return [recipe(named(key, f"view {v}"), images, index) for v, recipe in enumerate(recipes)]
 
 

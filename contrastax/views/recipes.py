@@ -17,7 +17,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from contrastax.core import UserError, per_example
+from contrastax.core import Array, UserError, per_example
 from contrastax.views.geometry import affine, flip
 from contrastax.views.images import check_recipe, to_float
 from contrastax.views.intensity import add_noise, intensity
@@ -49,7 +49,7 @@ class affine_jitter:
         wanted = "between 0 and 1" if most == 1 else "0 or more"
         raise UserError(f"affine_jitter: {name} must be {wanted}, not {value!r}")
 
-  def __call__(self, key, images, index):
+  def __call__(self, key: Array, images: Array, index: Array) -> Array:
     """One view [n, h, w, c] of each of images [n, h, w, c], whose index is [n], int.
 
     Raises UserError for images of another type, range or shape; see `views.images`.
