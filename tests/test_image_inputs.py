@@ -18,6 +18,7 @@ from contrastax.core import UserError
 from contrastax.evaluation import embed, fine_tune, online_probe, watched
 from contrastax.evaluation.transfer import fitted
 from contrastax.training.load import FrozenEncoder
+from contrastax.views.images import as_input
 
 N = 6
 KEY, INDEX = jax.random.key(4), np.arange(N, dtype=np.int32) * 3
@@ -180,15 +181,13 @@ def from_file(images, folder):
 ENTRIES = {
   "embed": lambda x, _: embed(ENCODER, *OWN, x),
   "fitted": lambda x, _: fitted(x, (4, 4, 1)),
-  "fitted, same shape": lambda x, _: views.to_float(fitted(x, (8, 8, 3))),
+  "fitted, same shape": lambda x, _: as_input(fitted(x, (8, 8, 3))),
   "FrozenEncoder": lambda x, _: FrozenEncoder(ENCODER, *OWN, (8, 8, 3), 0)(x),
   "fine_tune, train": lambda x, _: tuned(x, "train"),
   "fine_tune, test": lambda x, _: tuned(x, "test"),
   "to_float": lambda x, _: views.to_float(x),
-  "npz": lambda x, folder: views.to_float(from_file(x, folder)),
-  "Resident": lambda x, _: views.to_float(
-    data.Resident({"image": x}, batch_size=N).batch(0)["image"]
-  ),
+  "npz": lambda x, folder: as_input(from_file(x, folder)),
+  "Resident": lambda x, _: as_input(data.Resident({"image": x}, batch_size=N).batch(0)["image"]),
   "Clip, unchanged": lambda x, _: methods.clip.unchanged(KEY, jnp.asarray(x), INDEX),
   **{f"views.{name}": lambda x, _, f=f: f(3)(KEY, x, INDEX) for name, f in RECIPES.items()},
 }
