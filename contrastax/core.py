@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import operator
 import zlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
@@ -204,6 +205,17 @@ class TrainState(NamedTuple):
 def key_for(seed: Array | int, name: str, step: Array | int = 0) -> Array:
   """The random key of one purpose at one step: a pure function of its arguments."""
   return jax.random.fold_in(named(jax.random.key(seed), name), step)
+
+
+def check_seed(seed: int) -> int:
+  """The seed as a Python integer; raises UserError unless it is one, 0 to 2³² − 1."""
+  try:
+    number = operator.index(seed)
+  except TypeError:
+    number = -1
+  if isinstance(seed, bool) or not 0 <= number < 2**32:
+    raise UserError(f"seed must be an integer, 0 to {2**32 - 1}, not {seed!r}")
+  return number
 
 
 def named(key: Array, name: str) -> Array:

@@ -1,6 +1,7 @@
 """What `report` asks of an encoder at the end of a run, and `evaluate` afterwards.
 
-An encoder is here a function of images [n, …] that gives features [n, d].
+An encoder is here a function `encode(images, bounded=True)` that gives features [n, d]; its
+arguments are those of `evaluation.embed`.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def geometry(encode, recipes, images, label, features) -> dict[str, float]:
 
   recipes: a method's views; of one recipe per view the first is taken. label: [n] or None.
   """
-  x, y = (encode(view) for view in draw(recipes, images, "alignment", 2))
+  x, y = (encode(view, bounded=False) for view in draw(recipes, images, "alignment", 2))
   measured = _measure(x, y, features, label)
   return {name: float(measured[name]) for name in measured}
 

@@ -44,7 +44,7 @@ def geometry(encoders, recipes, images, label) -> dict:
   rows = {}
   for row, encode in encoders.items():
     views = judge.draw(recipes, images[:LIDAR_IMAGES], "lidar", LIDAR_VIEWS)
-    of_views = np.stack([encode(view) for view in views], 1)
+    of_views = np.stack([encode(view, bounded=False) for view in views], 1)
     rows[row] = {
       **judge.geometry(encode, recipes, images, label, encode(images)),
       "lidar": float(evaluation.lidar(of_views)),

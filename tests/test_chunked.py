@@ -178,6 +178,12 @@ def test_chunk_i_is_every_nth_row_from_i_and_the_order_is_kept():
   chex.assert_trees_all_equal(z, jax.tree.map(jnp.asarray, expected))
 
 
+def test_inputs_of_different_lengths_are_refused():
+  encoder = chunked(Encoder(lambda key, x: ((), ()), lambda p, s, x, **_: (x, s)), 2)
+  with pytest.raises(UserError, match=r"chunked: all inputs of a batch .*, not \[4, 6\]"):
+    encoder.apply((), (), {"a": jnp.ones(4), "b": jnp.ones(6)}, train=True)
+
+
 # BatchNorm.
 
 

@@ -7,13 +7,15 @@ import subprocess
 import sys
 import textwrap
 
+import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import processes
 import pytest
 
 from contrastax.core import UserError
-from contrastax.data import Resident, hold_out, load
+from contrastax.data import Dataset, Resident, hold_out, load
 
 
 def python(script, *arguments, **environment):
@@ -337,6 +339,87 @@ def test_arrays_of_different_lengths_are_refused():
   assert str(error.value) == (
     "arrays of one data set have one length, not {'image': 23, 'label': 20}"
   )
+
+
+ROWS = np.arange(8)
+WRONG_ARRAYS = {
+  "none": ({}, "a data set is arrays by name, .*; found none"),
+  "no mapping": ([ROWS], "a data set is arrays by name, .*; found list"),
+  "a list": ({"label": [0] * 8}, "array 'label' is list; pass np.asarray"),
+  "strings": ({"label": ROWS.astype(str)}, "array 'label' must be real .*; found <U21; number its"),
+  "objects": (
+    {"label": ROWS.astype(object)},
+    "array 'label' must be real .*; found object; number",
+  ),
+  "complex": ({"kspace": ROWS * 1j}, "array 'kspace' must be real numbers .*; found complex128"),
+  "a scalar": ({"image": ROWS, "label": np.array(3)}, "array 'label' has no axis of examples"),
+  "no examples": ({"image": ROWS[:0]}, "1 example or more; found 0 in image"),
+  "own index": ({"image": ROWS, "index": ROWS}, "no array may be called 'index'"),
+  "beyond int32": (
+    {"label": ROWS + 10**12},
+    "'label' holds 1000000000000, .* not fit int32; number",
+  ),
+  "below int32": ({"label": ROWS - 2**31 - 1}, "'label' holds -2147483649, .* not fit int32"),
+  "beyond uint32": ({"label": (ROWS + 2**40).astype(np.uint64)}, "'label' holds .* not fit uint32"),
+}
+
+
+@pytest.mark.parametrize("mistake", WRONG_ARRAYS)
+def test_what_is_no_data_set_is_refused_in_one_line(mistake):
+  arrays, words = WRONG_ARRAYS[mistake]
+  with pytest.raises(UserError, match=words) as error:
+    Resident(arrays, batch_size=4)
+  assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+  "dtype", [bool, np.int8, np.uint16, np.int64, np.uint64, np.float16, np.float64, jnp.bfloat16]
+)
+def test_real_numbers_and_booleans_of_any_type_keep_their_values(dtype):
+  values = (ROWS % 2 if dtype is bool else ROWS * 15).astype(dtype)
+  batch = fetched(Resident({"side": values}, batch_size=8), 0)
+  chex.assert_trees_all_equal(batch["side"].astype(float), values[batch["index"]].astype(float))
+
+
+def test_64_bits_are_kept_where_they_are_enabled(float64):
+  batch = fetched(Resident({"label": ROWS + 10**12}, batch_size=8), 0)
+  np.testing.assert_array_equal(batch["label"], ROWS[batch["index"]] + 10**12)
+
+
+@pytest.mark.parametrize("step", [np.int64(4), np.uint8(4), jnp.int32(4), np.array(4)])
+def test_a_step_may_be_an_array_of_one_integer(step):
+  source = Resident(ARRAYS, batch_size=7)
+  same(fetched(source, step), fetched(source, 4))
+
+
+@pytest.mark.parametrize("step", [-1, 1.0, None, "1", jnp.float32(1), np.arange(2)], ids=str)
+def test_another_step_is_refused(step):
+  with pytest.raises(UserError, match="batch takes a step, an integer of 0 or more, not"):
+    Resident(ARRAYS, batch_size=7).batch(step)
+
+
+@pytest.mark.parametrize("batch_size", [4.0, "4", None])
+def test_a_batch_size_is_an_integer(batch_size):
+  with pytest.raises(UserError, match=f"batch_size must be between 1 and .*, not {batch_size!r}"):
+    Resident(ARRAYS, batch_size=batch_size)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 1.0, None, "1", True])
+def test_a_seed_is_an_integer_of_32_bits(seed):
+  with pytest.raises(UserError, match=f"seed must be an integer, 0 to 4294967295, not {seed!r}"):
+    Resident(ARRAYS, batch_size=4, seed=seed)
+  Resident(ARRAYS, batch_size=4, seed=2**32 - 1).batch(0)
+
+
+def test_a_layout_is_a_named_sharding():
+  with pytest.raises(UserError, match="sharding must be training.sharded.mesh., not str"):
+    Resident(ARRAYS, batch_size=4, sharding="data")
+
+
+@pytest.mark.parametrize("count", [0, 23, 2.5, None])
+def test_a_number_of_images_is_held_out(count):
+  with pytest.raises(UserError, match=f"cannot hold out {count} of 23 training images"):
+    hold_out(Dataset(ARRAYS, ARRAYS, ()), count)
 
 
 @pytest.fixture(scope="module")

@@ -133,7 +133,8 @@ def test_geometry(judged, features, runs, split):
   tolerance = evaluation.tolerance(theirs, split.test["label"])
   assert found["tolerance"] == pytest.approx(float(tolerance), rel=1e-5)
   recipe = views.affine_jitter()
-  of_views = [encode(view) for view in judge.draw(recipe, split.test["image"], "lidar", 3)]
+  drawn = judge.draw(recipe, split.test["image"], "lidar", 3)
+  of_views = [encode(view, bounded=False) for view in drawn]
   assert found["lidar"] == pytest.approx(float(evaluation.lidar(np.stack(of_views, 1))), rel=1e-4)
 
 

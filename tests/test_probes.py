@@ -7,7 +7,7 @@ from records import records
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from contrastax.core import Encoder
+from contrastax.core import Encoder, UserError
 from contrastax.evaluation import embed, few_label, knn, knn_leave_one_out, linear, probes
 from contrastax.evaluation.probes import draws
 
@@ -204,5 +204,5 @@ def test_embeddings_do_not_depend_on_the_batch_size(dtype):
 
 
 def test_nothing_cannot_be_embedded():
-  with pytest.raises(ValueError, match="no images to embed"):
+  with pytest.raises(UserError, match="embed: images must not be empty; found shape"):
     embed(projecting(), jnp.ones((12, 5)), {}, np.zeros((0, 2, 2, 3), np.uint8))

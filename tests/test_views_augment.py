@@ -277,10 +277,10 @@ WRONG = {
   "kernel too large": ({"kernel": 99}, "kernel 99 reaches 49 pixels beyond the border"),
   "mean alone": ({"mean": (0.5, 0.5, 0.5)}, "mean and std have 3 numbers each, not mean"),
   "std alone": ({"std": (0.5, 0.5, 0.5)}, "mean and std have 3 numbers each, not mean"),
-  "channels": ({"channels": 2}, "channels must be 3 or 1, not 2"),
+  "channels": ({"channels": 0}, "channels must be an integer, 1 or more, not 0"),
   "hue of grey": (
     {"channels": 1, "hue": 0.1},
-    "images of 1 channel have no hue; it must be 0, not",
+    "hue needs 3 channels, red, green, blue; it must be 0 for channels=1, not 0.1",
   ),
 }
 
@@ -295,15 +295,17 @@ def test_a_setting_without_meaning_is_refused(name):
 
 WRONG_IMAGES = {
   "grey for colour": (
-    views.simclr(8), (2, 9, 9, 1), "float32", "must have 3 channels, not 1; views.grey is for"
+    views.simclr(8), (2, 9, 9, 1), "float32",
+    "must have 3 channels; found 1: take a recipe with channels=1"
   ),
   "colour for grey": (
-    views.grey(8), (2, 9, 9, 3), "float32", "must have 1 channel, not 3; views.simclr is for"
+    views.grey(8), (2, 9, 9, 3), "float32",
+    "must have 1 channel; found 3: take a recipe with channels=3"
   ),
   "integers": (
-    views.simclr(8), (2, 9, 9, 3), "int32", r"must be uint8 or float in \[0, 1\], not int32"
+    views.simclr(8), (2, 9, 9, 3), "int32", r"must be uint8, or float in \[0, 1\]; found int32: pass"
   ),
-  "empty": (views.simclr(8), (2, 0, 9, 3), "float32", "have no pixels: 0 by 9"),
+  "empty": (views.simclr(8), (2, 0, 9, 3), "float32", r"must not be empty; found shape \[2, 0, 9, 3\]"),
 }  # fmt: skip
 
 
@@ -321,8 +323,9 @@ def test_one_recipe_stands_for_two_views(examples):
 
 
 def test_no_recipe_is_refused_and_groups_agree():
-  with pytest.raises(UserError, match="draw_views takes a recipe, or a tuple of one per view, not"):
-    views.draw_views((), KEY, jnp.zeros((2, 8, 8, 3)), jnp.arange(2))
+  for wrong in ((), None, 3, ("simclr",)):
+    with pytest.raises(UserError, match="draw_views takes a recipe, or a tuple of one per view, n"):
+      views.draw_views(wrong, KEY, jnp.zeros((2, 8, 8, 3)), jnp.arange(2))
   with pytest.raises(UserError, match="multi_crop: sizes, counts and areas say one thing each"):
     views.multi_crop((32, 16, 8))
 

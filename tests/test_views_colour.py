@@ -132,9 +132,8 @@ def test_solarise_inverts_the_bright_and_is_pillows():
     x = views.to_float(jnp.asarray(levels))
     found = np.asarray(views.solarise(x, x.reshape(-1)[threshold]))[0, ..., 0] * 255
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
-  np.testing.assert_array_equal(
-    views.solarise(np.array([0.25, 0.5, 0.75, 1.0])), [0.25, 0.5, 0.25, 0]
-  )
+  four = np.array([0.25, 0.5, 0.75, 1.0]).reshape(1, 1, 4, 1)
+  np.testing.assert_array_equal(views.solarise(four).reshape(4), [0.25, 0.5, 0.25, 0])
   np.testing.assert_array_equal(views.solarise(x), views.solarise(x, x.reshape(-1)[128]))
 
 

@@ -119,5 +119,5 @@ def test_wrong_input_is_refused(name):
   for alpha in (0.0, -1.0, float("nan")):
     with pytest.raises(UserError, match=f"{name}: alpha must be above 0, not {alpha}"):
       RECIPES[name](alpha)
-  with pytest.raises(UserError, match="images to be mixed must be float, not uint8"):
+  with pytest.raises(UserError, match=f"{name}: images must be floating point; found uint8"):
     RECIPES[name]()(KEY, jnp.zeros((2, 4, 4, 1), jnp.uint8), jnp.arange(2))

@@ -10,6 +10,7 @@ import numpy as np
 
 from contrastax.core import UserError
 from contrastax.parts import nearest
+from contrastax.views.images import check_images
 
 PREPARED_BY_US = ("cifar10", "fashion_mnist")
 
@@ -55,7 +56,7 @@ def load(name: str) -> Dataset:
 def hold_out(dataset: Dataset, count: int) -> Dataset:
   """The same training images for another purpose: `count` of them, fixed, as the test images."""
   size = len(dataset.train["image"])
-  if not 0 < count < size:
+  if not (isinstance(count, int | np.integer) and 0 < count < size):
     raise UserError(f"cannot hold out {count} of {size} training images")
   return _split(dataset.train, count, dataset.classes)
 
@@ -154,14 +155,8 @@ def _images(path, name, image):
     image = image[..., None]
   if image.ndim != 4 or not image.size:
     raise UserError(f"{path}: {name} must be [n, h, w] or [n, h, w, c], not {list(image.shape)}")
-  if image.dtype == np.uint8:
-    return image
-  if image.dtype.kind != "f" or not (image.min() >= 0 and image.max() <= 1):
-    raise UserError(
-      f"{path}: {name} must be uint8, or float in [0, 1]; "
-      f"found {image.dtype} in [{image.min()}, {image.max()}]"
-    )
-  return image.astype(np.float32)
+  check_images(f"{path}: {name}", image)
+  return image if image.dtype == np.uint8 else image.astype(np.float32)
 
 
 def _tfds(name):

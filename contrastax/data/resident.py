@@ -2,51 +2,67 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import math
+import operator
 import zlib
 from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from contrastax.core import Batch, UserError
+from contrastax.core import Array, Batch, UserError, check_seed
+from contrastax.views.images import check_range, check_type
 
 
 class Resident:
   """Batches of arrays that lie on the device: shuffled each epoch, augmented in the step.
 
-  Batch t is a pure function of (seed, t): epoch t // (size // batch_size) has its own
-  permutation, and what does not fill a batch at its end waits for another epoch. Images
-  stay uint8. With `sharding`, a batch is laid out by it and the data lie on each device.
+  Batch t is a pure function of (seed, t). Epoch t // (size // batch_size) has its own permutation,
+  and examples that do not fill a batch at its end are left out of that epoch. Images stay uint8.
+
+  Args:
+    arrays: by name, each with an example in each row: booleans, integers or floating point. An
+      array called `image` with four axes is images, uint8 or float in [0, 1]. 64-bit arrays become
+      32-bit ones unless `jax_enable_x64` is set.
+    batch_size: examples in a batch, 1 to the number of examples.
+    seed: 0 to 2³² − 1.
+    sharding: how a batch is laid out on several devices, `training.sharded(mesh)`; all examples lie
+      on each of them. A mesh of explicit axes is taken as one of automatic axes.
+
+  Raises:
+    UserError: arrays, a batch size or a seed that are not so; integers that do not fit 32 bits.
   """
 
   def __init__(
     self,
-    arrays: Mapping[str, np.ndarray],
+    arrays: Mapping[str, Array | np.ndarray],
     *,
     batch_size: int,
     seed: int = 0,
-    sharding: jax.sharding.NamedSharding | None = None,
+    sharding: NamedSharding | None = None,
   ):
-    sizes = {name: len(values) for name, values in arrays.items()}
-    self.size = next(iter(sizes.values()))
-    if len(set(sizes.values())) > 1:
-      raise UserError(f"arrays of one data set have one length, not {sizes}")
-    if "index" in sizes:
-      raise UserError("the source gives each example its index; no array may be called 'index'")
-    if not 0 < batch_size <= self.size:
-      raise UserError(f"batch_size must be between 1 and the data's {self.size}, not {batch_size}")
-    devices = 1 if sharding is None else sharding.num_devices
-    if batch_size % devices:
+    self.size = _check_arrays(arrays)
+    if not (isinstance(batch_size, int | np.integer) and 0 < batch_size <= self.size):
       raise UserError(
-        f"batch_size {batch_size} is not divisible by the {devices} devices; "
-        f"{batch_size - batch_size % devices or devices} is"
+        f"batch_size must be between 1 and the data's {self.size}, not {batch_size!r}"
       )
-    self.batch_size, self.seed, self._given = batch_size, seed, dict(arrays)
-    everywhere = None
+    self.batch_size, self.seed, self._given = int(batch_size), check_seed(seed), dict(arrays)
+    everywhere, self._mesh = None, contextlib.nullcontext
     if sharding is not None:
-      everywhere = jax.sharding.NamedSharding(sharding.mesh, jax.sharding.PartitionSpec())
+      sharding = _automatic(sharding)
+      parts = _parts(sharding)
+      if batch_size % parts:
+        raise UserError(
+          f"batch_size {batch_size} is not divisible by the {parts} devices; "
+          f"{batch_size - batch_size % parts or parts} is"
+        )
+      everywhere = NamedSharding(sharding.mesh, PartitionSpec())
+      # Not a mesh that the caller gave jax.set_mesh, whose axes may be explicit.
+      self._mesh = functools.partial(jax.set_mesh, sharding.mesh)
     self._arrays = jax.device_put(dict(arrays), everywhere)
     self._take = jax.jit(_take, out_shardings=sharding)
     self._epoch = functools.lru_cache(maxsize=2)(self._permutation)
@@ -62,9 +78,20 @@ class Resident:
     return found
 
   def batch(self, step: int) -> Batch:
-    epoch, place = divmod(step, self.size // self.batch_size)
+    """The batch of a step, 0 or more: a Python integer, or an array with one, such as `state.step`.
+
+    Raises UserError for any other step.
+    """
+    try:
+      number = operator.index(step)
+    except TypeError:
+      number = -1
+    if number < 0:
+      raise UserError(f"batch takes a step, an integer of 0 or more, not {step!r}")
+    epoch, place = divmod(number, self.size // self.batch_size)
     start = place * self.batch_size
-    return self._take(self._arrays, self._epoch(epoch)[start : start + self.batch_size])
+    with self._mesh():
+      return self._take(self._arrays, self._epoch(epoch)[start : start + self.batch_size])
 
   def _permutation(self, epoch):
     return np.random.default_rng((self.seed, epoch)).permutation(self.size).astype(np.int32)
@@ -73,3 +100,61 @@ class Resident:
 def _take(arrays, index):
   picked = jax.tree.map(lambda values: jnp.take(values, index, axis=0), arrays)
   return {**picked, "index": index}
+
+
+def _check_arrays(arrays):
+  """The number of examples; raises UserError where there is no such number, or no such data."""
+  if not (isinstance(arrays, Mapping) and arrays):
+    kind = "none" if isinstance(arrays, Mapping) else type(arrays).__name__
+    raise UserError(f"a data set is arrays by name, such as {{'image': images}}; found {kind}")
+  if "index" in arrays:
+    raise UserError("the source gives each example its index; no array may be called 'index'")
+  for name, values in arrays.items():
+    _check_values(name, values)
+  sizes = {name: len(values) for name, values in arrays.items()}
+  if len(set(sizes.values())) > 1:
+    raise UserError(f"arrays of one data set have one length, not {sizes}")
+  size = next(iter(sizes.values()))
+  if not size:
+    raise UserError(f"a data set has 1 example or more; found 0 in {', '.join(sizes)}")
+  return size
+
+
+def _check_values(name, values):
+  if not isinstance(values, np.ndarray | jax.Array):
+    raise UserError(f"array {name!r} is {type(values).__name__}; pass np.asarray(…)")
+  dtype = values.dtype
+  real = jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.floating)
+  if not (real or dtype == jnp.bool_):
+    number = "; number its values by np.unique(…, return_inverse=True)[1]"
+    fix = number if dtype.kind in "OSTU" else ""
+    raise UserError(f"array {name!r} must be real numbers or booleans; found {dtype}{fix}")
+  if not values.ndim:
+    raise UserError(f"array {name!r} has no axis of examples; found shape []")
+  if name == "image" and values.ndim == 4:
+    check_type("array 'image'", values)
+    check_range("array 'image'", values)
+  # jax.device_put would cut these to their lower 32 bits.
+  kept = jax.dtypes.canonicalize_dtype(dtype)
+  if values.size and jnp.issubdtype(dtype, jnp.integer) and kept != dtype:
+    limits = np.iinfo(kept)
+    for value in (values.min(), values.max()):
+      if not limits.min <= value <= limits.max:
+        raise UserError(
+          f"array {name!r} holds {value}, which does not fit {kept}; number its values by "
+          "np.unique(…, return_inverse=True)[1], or set jax_enable_x64"
+        )
+
+
+def _automatic(sharding):
+  """The same layout on a mesh of automatic axes; `jax.make_mesh` makes explicit ones."""
+  if not isinstance(sharding, NamedSharding):
+    raise UserError(f"sharding must be training.sharded(mesh), not {type(sharding).__name__}")
+  return NamedSharding(Mesh(sharding.mesh.devices, sharding.mesh.axis_names), sharding.spec)
+
+
+def _parts(sharding):
+  """Into how many parts the first axis is divided."""
+  axes = sharding.spec[0] if len(sharding.spec) else ()
+  axes = axes if isinstance(axes, tuple) else (axes,)
+  return math.prod(sharding.mesh.shape[axis] for axis in axes if axis is not None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 
-import chex
 import jax
 import jax.numpy as jnp
 
@@ -12,26 +11,36 @@ from contrastax.core import Encoder, UserError
 
 
 def chunked(encoder: Encoder, n: int, *, batch_norm: str | None = None) -> Encoder:
-  """The encoder f on n chunks of the batch, one after another: gradient caching.
+  """An encoder that computes a large batch in n chunks: gradient caching.
 
     z_i = f(x_i),  x_i = x[i::n]        i = 0, …, n − 1;  z in the order of x
 
-  Of a chunk only its embeddings are kept; for the gradient f(x_i) is computed again. So
-  one chunk's activations are in memory at a time, for one more forward pass, while the
-  loss sees the whole batch: the gradient is the exact one, learned temperatures included.
-  Chunk i draws from fold_in(key, i), both times: dropout is exact too. In that alone n = 1
-  differs from f. On a mesh no input moves, if the devices' number divides a chunk's size.
+  Use it where a batch does not fit the memory, in place of gradient accumulation:
+
+    methods.SimCLR(encoder=encoders.chunked(encoders.resnet(50), 8, batch_norm="per chunk"), …)
+
+  Only the embeddings of a chunk are kept, and f(x_i) is computed again for the gradient. So the
+  activations of one chunk are in memory at a time, for the time of one more forward pass. The loss
+  sees the whole batch with all its negatives: its gradient is the exact one, also by a learned
+  temperature, and one train step is one step of the optimizer. Gradient accumulation
+  (`optax.MultiSteps`) is different: each micro-batch sees only its own negatives.
+
+  Chunk i draws from fold_in(key, i) both times, so dropout is exact too; only in that does n = 1
+  differ from f. On a mesh no input moves if the number of devices divides the size of a chunk. With
+  `train=False` the batch is not divided and may have any size.
 
   Args:
     encoder: f; x and f(x) are arrays [b, …] or trees of such.
     n: the number of chunks, a divisor of the batch size b.
-    batch_norm: "per chunk", for an f with state: every chunk is normalised by its own
-      statistics, and the running ones pass through the chunks in order.
+    batch_norm: "per chunk", for an f with state: each chunk is normalized by its own statistics,
+      and the running ones pass through the chunks in order.
 
-  With `train=False` the batch, of any size, is not divided: the result is f's.
+  Returns:
+    An encoder with the parameters and the state of f.
 
-  Raises UserError for an n that is no integer above 0 or does not divide b, and for an f
-  with state (z would depend on n) unless `batch_norm` is given.
+  Raises:
+    UserError: an n that is no positive integer or does not divide b; an f with state (z would
+      depend on n) unless `batch_norm` is given; inputs of different lengths.
 
   Gao et al. 2021, arXiv 2101.06983, §3. OpenCLIP's gradient accumulation multiplies the
   temperature's gradient by n and draws other dropout masks the second time.
@@ -72,8 +81,10 @@ def chunked(encoder: Encoder, n: int, *, batch_norm: str | None = None) -> Encod
 
 def _divide(x, n):
   """[b, …] → [n, b/n, …], whose row i is x[i::n]."""
-  chex.assert_equal_shape_prefix(jax.tree.leaves(x), 1)
-  b = jax.tree.leaves(x)[0].shape[0]
+  sizes = {len(leaf) for leaf in jax.tree.leaves(x)}
+  if len(sizes) != 1:
+    raise UserError(f"chunked: all inputs of a batch have one length, not {sorted(sizes)}")
+  b = sizes.pop()
   if b % n:
     divisors = [d for d in range(1, b + 1) if b % d == 0]
     near = [d for d in divisors if d < n][-1:] + [d for d in divisors if d > n][:1]

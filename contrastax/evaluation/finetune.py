@@ -12,7 +12,7 @@ import optax
 from contrastax.core import UserError, key_for
 from contrastax.data import Resident
 from contrastax.evaluation.embed import embed
-from contrastax.views import to_float
+from contrastax.views.images import as_input, check_inputs
 
 MOMENTUM = optax.trace(0.9, nesterov=True)
 
@@ -25,7 +25,8 @@ def fine_tune(
 
   Args:
     encoder, params, state: what training left; fresh ones give the supervised baseline.
-    train, test: {"image": [n, h, w, c], uint8 or float in [0, 1]; "label": [n], int}.
+    train, test: {"image": [n, h, w, c], uint8 or float in [0, 1]; "label": [n], int}. Inputs of
+      fewer axes are no images, and reach the encoder as they are.
     fraction: of each class that has labels, by `labelled`, drawn from `seed` and the labels
       alone: every encoder gets the same ones.
     steps: of SGD with Nesterov momentum 0.9 and no weight decay. Nothing is chosen on the way,
@@ -42,6 +43,8 @@ def fine_tune(
   """
   if steps < 1:
     raise UserError(f"fine-tuning takes at least 1 step, not {steps}")
+  for split, arrays in (("train", train), ("test", test)):
+    check_inputs(f"fine_tune: {split} images", arrays["image"])
   at = labelled(train["label"], fraction, seed=seed)
   classes, target = np.unique(train["label"][at], return_inverse=True)
   arrays = {"image": train["image"][at], "label": target.astype(np.int32)}
@@ -76,7 +79,7 @@ def labelled(label, fraction: float, *, seed: int = 0):
 def _step(encoder, views, carry, batch, rate, key):
   params, state, momentum = carry
   of_views, of_encoder = jax.random.split(key)
-  images = to_float(batch["image"])
+  images = as_input(batch["image"])
   if views is not None:
     images = views(of_views, batch["image"], batch["index"])
 

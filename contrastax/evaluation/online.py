@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from contrastax.core import UserError
-from contrastax.views import to_float
+from contrastax.views.images import as_input
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +90,7 @@ class watched:
     return {**own, "online_probe": state["online_probe"]}
 
   def _features(self, params, state, batch):
-    images = to_float(batch["image"])
+    images = as_input(batch["image"])
     return self.method.encoder.apply(
       params["encoder"], state["encoder"], images, key=None, train=False
     )[0]

@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from contrastax.core import UserError
+from contrastax.core import Array, UserError
 from contrastax.evaluation.probes import probes
 from contrastax.views import to_float
 from contrastax.views.colour import LUMA
+from contrastax.views.images import check_images
 
 
 def transfer(encoder, train, test):
@@ -27,13 +28,26 @@ def transfer(encoder, train, test):
   return probes(features[0], train["label"], features[1], test["label"])
 
 
-def fitted(images, shape: tuple[int, int, int], *, batch_size: int = 512):
-  """Images [n, h, w, c] in another shape (h', w', c'): as they are where it is theirs already.
+def fitted(
+  images: Array | np.ndarray, shape: tuple[int, int, int], *, batch_size: int = 512
+) -> Array | np.ndarray:
+  """Images in the shape that an encoder takes.
 
-  Else float32 in [0, 1], resized bilinearly (smoothed first where they shrink), grey ones
-  repeated over three channels, coloured ones turned grey by their luma. `batch_size` images
-  at a time. Raises UserError for other numbers of channels.
+  Images of this shape are returned as they are. Others are resized bilinearly, and smoothed first
+  where they shrink; one channel is repeated over three, and three become one by their luma.
+
+  Args:
+    images: [n, h, w, c], uint8 or float in [0, 1].
+    shape: (h', w', c').
+    batch_size: images that are resized at a time.
+
+  Returns:
+    [n, h', w', c']: `images`, or float32 in [0, 1].
+
+  Raises:
+    UserError: images of another type, range or shape, or other numbers of channels.
   """
+  check_images("fitted: images", images)
   if images.shape[1:] == tuple(shape):
     return images
   (*_, have), (*size, want) = images.shape, shape

@@ -14,13 +14,14 @@ from contrastax.negatives import in_batch
 from contrastax.pairwise import Plan, cosine
 from contrastax.positives import Relation, other_view, same_example
 from contrastax.temperatures import learned
+from contrastax.views.images import as_input
 
 CHAINS = (("encoder", "projection"), ("other_encoder", "other_projection"))
 
 
 def unchanged(key, inputs, index):
-  """The inputs as they are."""
-  return inputs
+  """The inputs as evaluation gives them to an encoder: images in [0, 1], others as they are."""
+  return as_input(inputs)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -30,13 +30,28 @@ class FrozenEncoder:
   image_shape: tuple[int, ...]
   step: int
 
-  def __call__(self, images, *, batch_size: int = 512) -> np.ndarray:
-    """Embeddings [n, d] of images [n, h, w, c], uint8 or float in [0, 1]."""
+  def __call__(self, images, *, batch_size: int = 512, bounded: bool = True) -> np.ndarray:
+    """Embeddings of images, NumPy float32.
+
+    Args:
+      images: [n, *image_shape], uint8 or float in [0, 1].
+      batch_size: images in one call of the encoder.
+      bounded: whether float images must lie in [0, 1]. False is for random views.
+
+    Returns:
+      [n, d].
+
+    Raises:
+      UserError: images of another shape, type or range.
+    """
     images = np.asarray(images)
     if images.shape[1:] != self.image_shape:
-      wanted = ", ".join(map(str, self.image_shape))
-      raise ValueError(f"this encoder takes images [n, {wanted}], not {list(images.shape)}")
-    return embed(self.encoder, self.params, self.state, images, batch_size=batch_size)
+      wanted, found = ", ".join(map(str, self.image_shape)), list(images.shape)
+      fix = ": pass images[..., None]" if (*found[1:], 1) == self.image_shape else ""
+      raise UserError(f"this encoder takes images [n, {wanted}], not {found}{fix}")
+    return embed(
+      self.encoder, self.params, self.state, images, batch_size=batch_size, bounded=bounded
+    )
 
 
 def describe_encoder(workdir: str | os.PathLike, spec, image_shape) -> None:

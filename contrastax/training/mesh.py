@@ -1,4 +1,7 @@
-"""The mesh: one axis, `data`, over all devices."""
+"""The mesh: an axis `data`, along which the batch is divided.
+
+Further axes are allowed; what is divided along `data` is repeated along them.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import shutil
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from contrastax.core import UserError
 from contrastax.tables import Table
 
 
@@ -17,22 +21,46 @@ def make_mesh(devices=None) -> Mesh:
   return jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
 
 
+def automatic(mesh: Mesh) -> Mesh:
+  """The same mesh with axes of type Auto, whatever they were.
+
+  `jax.make_mesh` makes Explicit axes by default. With these JAX would ask every operation of the
+  losses and encoders for the layout of its result.
+
+  Raises:
+    UserError: `mesh` is no mesh, or has no axis `data`.
+  """
+  if not isinstance(mesh, Mesh):
+    raise UserError(
+      f"mesh must be a jax.sharding.Mesh, not {type(mesh).__name__}; training.make_mesh() is one"
+    )
+  if "data" not in mesh.axis_names:
+    raise UserError(
+      f"the mesh has no axis 'data', along which the batch is divided, but {mesh.axis_names}; "
+      "training.make_mesh() has it"
+    )
+  return Mesh(mesh.devices, mesh.axis_names)
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
-  return NamedSharding(mesh, PartitionSpec())
+  """Every array whole on each device."""
+  return NamedSharding(automatic(mesh), PartitionSpec())
 
 
 def sharded(mesh: Mesh) -> NamedSharding:
-  """The leading axis, the global batch, divided among the devices."""
-  return NamedSharding(mesh, PartitionSpec("data"))
+  """The leading axis, the global batch, divided along `data`."""
+  return NamedSharding(automatic(mesh), PartitionSpec("data"))
 
 
 def layout(tree, mesh: Mesh):
-  """A sharding of each leaf of a run's state: tables of examples are divided, if the devices divide
-  their rows, and the rest is on every device."""
+  """A sharding of each leaf of a run's state: tables of examples are divided along `data`, if that
+  divides their rows evenly, and the rest is on every device."""
+  whole, rows = replicated(mesh), sharded(mesh)
+  parts = mesh.shape["data"]
 
   def place(node):
-    divided = isinstance(node, Table) and mesh.size > 1 and len(node.values) % mesh.size == 0
-    return jax.tree.map(lambda _: sharded(mesh) if divided else replicated(mesh), node)
+    divided = isinstance(node, Table) and parts > 1 and len(node.values) % parts == 0
+    return jax.tree.map(lambda _: rows if divided else whole, node)
 
   return jax.tree.map(place, tree, is_leaf=lambda node: isinstance(node, Table))
 

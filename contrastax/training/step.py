@@ -1,21 +1,28 @@
 """The train step: one pure function, compiled once over a mesh.
 
-The batch is sharded and the state replicated, but for tables of a row for each example, which are
-divided. So every mean, every BatchNorm statistic and every loss is over the global batch whatever
-the number of devices.
+The batch is sharded and the state replicated, except for tables with a row for each example, which
+are divided. So every mean, every BatchNorm statistic and every loss is over the global batch
+whatever the number of devices.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh
+from jax.sharding import AxisType, Mesh
 
-from contrastax.core import Batch, Method, TrainState, UserError, key_for
-from contrastax.training.mesh import layout, make_mesh, replicated, sharded
+from contrastax.core import Batch, Method, TrainState, UserError, check_seed, key_for
+from contrastax.training.mesh import automatic, layout, make_mesh, replicated, sharded
+
+ACCUMULATED = (
+  "the optimizer accumulates gradients, which a train step refuses: a contrastive loss is not the "
+  "sum of its micro-batches' losses, and moving averages, queues and temperatures would move in each "
+  "of them; for a large batch in little memory give the method encoder=encoders.chunked(encoder, n)"
+)
 
 
 def init(
@@ -28,21 +35,27 @@ def init(
 ) -> TrainState:
   """The state before the first step, the same on any mesh.
 
-  Raises UserError where the batch has an example that the method's `examples` do not count.
+  Args:
+    method: one of `contrastax.methods`, or a method of your own.
+    optimizer: an optax optimizer that moves the parameters in every step.
+    batch: the first batch of a source, with the entry `index`.
+    seed: 0 to 2³² − 1; with the step's number it determines all random numbers of a run.
+    mesh: a mesh with an axis `data`; all devices by default.
+
+  Returns:
+    The state that `make_train_step(method, optimizer, mesh)` takes.
+
+  Raises:
+    UserError: an argument that is not so, an optimizer that accumulates gradients over steps
+      (`optax.MultiSteps`), or a batch with an example that the method's `examples` do not count.
   """
+  _check_parts(method, optimizer)
+  seed, mesh = check_seed(seed), automatic(make_mesh() if mesh is None else mesh)
+  _check_axes(batch)
   _check_index(method, batch)
   state = _init(method, optimizer, seed, batch)
-  return jax.device_put(state, layout(state, mesh or make_mesh()))
-
-
-def _check_index(method, batch):
-  """Once: in a compiled step nothing can say so, but that a loss which keeps tables becomes NaN."""
-  examples, largest = getattr(method, "examples", 0), int(jnp.max(batch["index"]))
-  if 0 < examples <= largest:
-    raise UserError(
-      f"the batch has the example {largest:,}, and the method's examples are {examples:,}; give it "
-      "examples=…, the size of the data"
-    )
+  _check_steps(state.opt_state)
+  return jax.device_put(state, layout(state, mesh))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
@@ -55,14 +68,25 @@ def _init(method, optimizer, seed, batch):
 
 def make_train_step(
   method: Method, optimizer: optax.GradientTransformation, mesh: Mesh | None = None
-):
-  """`step(state, batch) -> (state, metrics)`, jitted; the given state is consumed (donated).
+) -> Callable[[TrainState, Batch], tuple[TrainState, Mapping[str, jax.Array]]]:
+  """The train step of a method, jitted.
 
-  The batch is divided among the devices of `mesh`, all by default, which must divide its size.
+  Args:
+    method, optimizer: those that `init` was given.
+    mesh: a mesh with an axis `data`, whose length divides the batch; all devices by default.
+
+  Returns:
+    `step(state, batch) -> (state, metrics)`; the given state is consumed (donated).
+
+  Raises:
+    UserError: as `init` does; for an optimizer that accumulates gradients when `step` is called.
   """
-  mesh = mesh or make_mesh()
+  _check_parts(method, optimizer)
+  mesh = automatic(make_mesh() if mesh is None else mesh)
 
   def step(ts: TrainState, batch: Batch):
+    _check_axes(batch)
+    _check_steps(ts.opt_state)
     key = key_for(ts.seed, "step", ts.step)
     gradient = jax.value_and_grad(method.objective, has_aux=True)
     (_, (state, metrics)), grads = gradient(ts.params, ts.state, batch, key)
@@ -79,3 +103,66 @@ def make_train_step(
     in_shardings=(None, sharded(mesh)),
     out_shardings=(None, replicated(mesh)),
   )
+
+
+def _check_parts(method, optimizer):
+  """That these are a method and an optimizer."""
+  missing = [name for name in ("init", "objective", "advance") if not _has(method, name)]
+  if isinstance(method, type) or missing:
+    found = f"the class {method.__name__}" if isinstance(method, type) else type(method).__name__
+    raise UserError(
+      f"method must be an instance with init, objective and advance, not {found}; "
+      "methods.SimCLR(…) is one"
+    )
+  try:
+    hash(method)
+  except TypeError as error:
+    raise UserError(
+      f"method must be hashable ({error}); give its parts tuples in place of lists"
+    ) from None
+  if isinstance(optimizer, optax.MultiSteps):
+    raise UserError(ACCUMULATED)
+  if isinstance(optimizer, type) or not (_has(optimizer, "init") and _has(optimizer, "update")):
+    raise UserError(
+      "optimizer must be an optax.GradientTransformation, such as optax.adamw(1e-3), not "
+      f"{getattr(optimizer, '__name__', type(optimizer).__name__)}"
+    )
+
+
+def _has(thing, name):
+  return callable(getattr(thing, name, None))
+
+
+def _check_index(method, batch):
+  """Once: in a compiled step nothing can say so, but that a loss which keeps tables becomes NaN."""
+  if not (isinstance(batch, Mapping) and "index" in batch):
+    found = ", ".join(map(str, batch)) if isinstance(batch, Mapping) else type(batch).__name__
+    raise UserError(
+      f"batch must have arrays by name and 'index' among them, not {found or 'nothing'}; "
+      "data.Resident gives such batches"
+    )
+  examples, largest = getattr(method, "examples", 0), int(jnp.max(batch["index"]))
+  if 0 < examples <= largest:
+    raise UserError(
+      f"the batch has the example {largest:,}, and the method's examples are {examples:,}; give it "
+      "examples=…, the size of the data"
+    )
+
+
+def _check_steps(opt_state):
+  """Refuses an optimizer, however it is wrapped, that does not move the parameters in each step."""
+  kinds = optax.MultiStepsState | optax.ApplyEvery
+  nodes = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, kinds))
+  if any(isinstance(node, kinds) for node in nodes):
+    raise UserError(ACCUMULATED)
+
+
+def _check_axes(batch):
+  """Refuses explicit axes, which would reach every operation of a method."""
+  meshes = [jax.typeof(leaf).sharding.mesh for leaf in jax.tree.leaves(batch)]
+  for mesh in (jax.sharding.get_abstract_mesh(), *meshes):
+    if AxisType.Explicit in mesh.axis_types:
+      raise UserError(
+        "the batch, or jax.set_mesh, has a mesh of explicit axes; take training.make_mesh(), and lay "
+        "out batches by training.sharded(mesh)"
+      )

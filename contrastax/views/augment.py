@@ -11,11 +11,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 
-import chex
 import jax
 import jax.numpy as jnp
 
-from contrastax.core import UserError, per_example
+from contrastax.core import Array, UserError, per_example
 from contrastax.views.blur import check_kernel, gaussian_blur
 from contrastax.views.colour import (
   JITTER_NUMBERS,
@@ -26,7 +25,9 @@ from contrastax.views.colour import (
   to_grey,
 )
 from contrastax.views.crop import BOX_NUMBERS, check_crop, resized_crop, sample_box
-from contrastax.views.recipes import to_float
+from contrastax.views.images import check_recipe, to_float
+
+COLOR_OPERATIONS = ("saturation", "hue", "grey")  # operations that need red, green and blue
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,8 +35,8 @@ class augment:
   """Random resized crop, flip, colour jitter, grey, Gaussian blur, solarise, normalise.
 
   In this order, for one view of each image; `contrastax.views.papers` has the settings of SimCLR,
-  MoCo v2, BYOL and SwAV. Raises UserError where a setting, or the images' channels, have no
-  meaning. Images may be smaller than `size`: the crop is then enlarged.
+  MoCo v2, BYOL and SwAV. Raises UserError for a setting without meaning, and for images of another
+  type, range, shape or number of channels. A crop smaller than `size` is enlarged.
 
   size: side of the view in pixels.
   area, ratio: ranges of the crop's share of the image's area and of its width over height.
@@ -50,7 +51,9 @@ class augment:
   solarise: probability that what is ½ or brighter is inverted.
   mean, std: per channel, subtracted and divided by; () for neither. What an encoder is given in
     evaluation must then be normalised in the same way; `evaluation.embed` does not.
-  channels: of the images: 3, or 1, which allows no saturation, hue or grey.
+  channels: of the images, any number. Saturation, hue and grey need 3: red, green and blue.
+  left_out: the operations of a paper's recipe that images of so many channels do not allow. The
+    recipes of papers fill it in; it changes no view.
   """
 
   size: int
@@ -70,22 +73,26 @@ class augment:
   mean: tuple[float, ...] = ()
   std: tuple[float, ...] = ()
   channels: int = 3
+  left_out: tuple[str, ...] = ()
 
   def __post_init__(self):
     for name in ("area", "ratio", "sigma", "mean", "std"):
       if not isinstance(getattr(self, name), tuple):
         raise UserError(f"augment: {name} must be a tuple, not {getattr(self, name)!r}")
     check_crop("augment", self.size, self.area, self.ratio)
-    if self.channels not in (1, 3):
-      raise UserError(f"augment: channels must be 3 or 1, not {self.channels!r}")
+    if not (isinstance(self.channels, int) and self.channels >= 1):
+      raise UserError(f"augment: channels must be an integer, 1 or more, not {self.channels!r}")
     bounds = {"hue": 0.5, "brightness": None, "contrast": None, "saturation": None}
     for name in ("flip", "jitter", *bounds, "grey", "blur", "solarise"):
       value, most = getattr(self, name), bounds.get(name, 1)
       if not 0 <= value <= (value if most is None else most):
         wanted = "0 or more" if most is None else f"between 0 and {most}"
         raise UserError(f"augment: {name} must be {wanted}, not {value!r}")
-      if value and self.channels == 1 and name in ("saturation", "hue", "grey"):
-        raise UserError(f"augment: images of 1 channel have no {name}; it must be 0, not {value}")
+      if value and self.channels != 3 and name in COLOR_OPERATIONS:
+        raise UserError(
+          f"augment: {name} needs 3 channels, red, green, blue; it must be 0 for "
+          f"channels={self.channels}, not {value}"
+        )
     if not 0 <= self.sigma[0] <= self.sigma[1]:
       raise UserError(f"augment: sigma must be two widths, 0 ≤ low ≤ high, not {self.sigma}")
     for name in ("mean", "std"):
@@ -95,12 +102,21 @@ class augment:
     if self.kernel is not None:
       check_kernel("augment", self.kernel, self.size)
 
+  def __call__(self, key: Array, images: Array, index: Array) -> Array:
+    """One view [n, size, size, c] of each of images [n, h, w, c], whose index is [n], int.
+
+    Raises UserError for images of another type, range or shape; see `views.images`.
+    """
+    check_recipe("augment", images, index)
+    if images.shape[-1] != self.channels:
+      raise UserError(
+        f"augment: images must have {self.channels} channel{'s' if self.channels > 1 else ''}; "
+        f"found {images.shape[-1]}: take a recipe with channels={images.shape[-1]}"
+      )
+    return self._view(key, images, index)
+
   @functools.partial(jax.jit, static_argnums=0)
-  def __call__(self, key, images, index):
-    """One view [n, size, size, c] of each of images [n, h, w, c], whose index is [n], int."""
-    chex.assert_rank(images, 4)
-    chex.assert_shape(index, images.shape[:1])
-    self._check(images)
+  def _view(self, key, images, index):
     images = to_float(images)
     dtype = images.dtype
     images = images.astype(jnp.promote_types(dtype, jnp.float32))
@@ -136,15 +152,3 @@ class augment:
       "sigma": jnp.where(rest[:, 2] < self.blur, low + (high - low) * rest[:, 3], 0.0),
       "solarised": rest[:, 4] < self.solarise,
     }
-
-  def _check(self, images):
-    if images.shape[-1] != self.channels:
-      other = (
-        "views.grey is for grey images" if self.channels == 3 else "views.simclr is for colour"
-      )
-      wanted = f"{self.channels} channel{'s' if self.channels > 1 else ''}"
-      raise UserError(f"augment: images must have {wanted}, not {images.shape[-1]}; {other}")
-    if images.dtype != jnp.uint8 and not jnp.issubdtype(images.dtype, jnp.floating):
-      raise UserError(f"augment: images must be uint8 or float in [0, 1], not {images.dtype}")
-    if 0 in images.shape[1:3]:
-      raise UserError(f"augment: images have no pixels: {images.shape[1]} by {images.shape[2]}")

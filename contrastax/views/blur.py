@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from contrastax.core import UserError
+from contrastax.core import Array, UserError
+from contrastax.views.images import check_operation
 from contrastax.views.separable import separable
 
 
-def gaussian_blur(images, sigma, *, kernel):
+def gaussian_blur(images: Array, sigma: Array, *, kernel: int) -> Array:
   """Each image averaged with the weights exp(−j² / 2σ²) along rows and along columns.
 
   j = −r … r, r = (kernel − 1) / 2, the weights divided by their sum; at the borders the image
@@ -26,6 +27,7 @@ def gaussian_blur(images, sigma, *, kernel):
     sigma: [n], ≥ 0, pixels.
     kernel: odd, ≥ 1: the number of pixels averaged along each side.
   """
+  check_operation("gaussian_blur", images, sigma=sigma)
   height, width = images.shape[1:3]
   check_kernel("gaussian_blur", kernel, min(height, width))
   dtype = jnp.promote_types(images.dtype, jnp.float32)

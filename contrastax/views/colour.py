@@ -1,18 +1,21 @@
-"""What colours are worth: brightness, contrast, saturation, hue, grey, solarise, normalise.
+"""Brightness, contrast, saturation, hue, grey, solarise, normalise.
 
-Images are float [n, h, w, c] in [0, 1], RGB where c = 3; factors are arrays [n], one per image.
-Results lie in [0, 1] again (`normalise` apart). The arithmetic is torchvision's on float images,
-but for the weights of grey, which are Pillow's.
+Images are float [n, h, w, c] in [0, 1]; three channels are red, green and blue. Factors are arrays
+[n], one per image. Results lie in [0, 1], except those of `normalise`. Saturation, hue and grey
+need three channels; the other operations take any number. The arithmetic is torchvision's on float
+images, except for the weights of grey, which are Pillow's.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 
-from contrastax.core import UserError
+from contrastax.core import Array, UserError
+from contrastax.views.images import check_operation, check_shape
 
 LUMA = (0.299, 0.587, 0.114)
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -20,23 +23,30 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 JITTER_NUMBERS = 6  # random numbers per image: four strengths, an order, whether at all
 
 
-def adjust_brightness(images, factor):
+def adjust_brightness(images: Array, factor: Array) -> Array:
   """clip(f x, 0, 1), f ≥ 0: 0 gives black, 1 the image."""
+  check_operation("adjust_brightness", images, factor=factor)
   return _blend(images, 0.0, factor)
 
 
-def adjust_contrast(images, factor):
-  """clip(f x + (1 − f) m, 0, 1), m the mean over the image's pixels of its grey: f = 0 gives m."""
-  return _blend(images, _mean(_luma(images)), factor)
+def adjust_contrast(images: Array, factor: Array) -> Array:
+  """clip(f x + (1 − f) m, 0, 1): f = 0 gives m.
+
+  m is the mean of the grey image where there are three channels; for any other number of channels
+  each channel has its own m, its mean over the pixels.
+  """
+  check_operation("adjust_contrast", images, factor=factor)
+  return _blend(images, _middle(images), factor)
 
 
-def adjust_saturation(images, factor):
+def adjust_saturation(images: Array, factor: Array) -> Array:
   """clip(f x + (1 − f) grey(x), 0, 1): 0 gives the grey image, 1 the image; needs 3 channels."""
+  check_operation("adjust_saturation", images, factor=factor)
   _need_colours("adjust_saturation", images)
   return _blend(images, _luma(images), factor)
 
 
-def adjust_hue(images, shift):
+def adjust_hue(images: Array, shift: Array) -> Array:
   """Hue turned by `shift` [n] of the colour circle: ⅓ makes red green; needs 3 channels.
 
   Hue, saturation and value of HSV; hue + shift modulo 1. With M and m the largest and least
@@ -46,6 +56,7 @@ def adjust_hue(images, shift):
 
   of red, green and blue. Greys have no hue and stay.
   """
+  check_operation("adjust_hue", images, shift=shift)
   _need_colours("adjust_hue", images)
   red, green, blue = (images[..., i] for i in range(3))
   most = jnp.maximum(jnp.maximum(red, green), blue)
@@ -63,26 +74,47 @@ def adjust_hue(images, shift):
   return jnp.stack([least + chroma * jnp.clip(t, 0, 1) for t in amounts], -1)
 
 
-def to_grey(images):
+def to_grey(images: Array) -> Array:
   """0.299 R + 0.587 G + 0.114 B in all three channels.
 
   Pillow's `convert("L")`; torchvision's tensors have 0.2989 for 0.299, at most 1e-4 away. An image
-  of one channel is its own grey.
+  of one channel is its own grey; of other numbers of channels there is none.
   """
+  check_operation("to_grey", images)
+  if images.shape[-1] == 1:
+    return images
+  _need_colours("to_grey", images)
   return jnp.broadcast_to(_luma(images), images.shape)
 
 
-def solarise(images, threshold=0.5):
+def solarise(images: Array, threshold: float | Array = 0.5) -> Array:
   """1 − x where x ≥ threshold, else x, in each channel."""
+  check_operation("solarise", images)
   return jnp.where(images >= threshold, 1 - images, images)
 
 
-def normalise(images, mean=IMAGENET_MEAN, std=IMAGENET_STD):
-  """(x − mean) / std, of one number per channel; those of ImageNet's images by default."""
-  return (images - jnp.asarray(mean, images.dtype)) / jnp.asarray(std, images.dtype)
+def normalise(
+  images: Array,
+  mean: Sequence[float] = IMAGENET_MEAN,
+  std: Sequence[float] = IMAGENET_STD,
+) -> Array:
+  """(x − mean) / std, with a number for each of c channels; ImageNet's three by default."""
+  check_operation("normalise", images)
+  center, scale = jnp.asarray(mean, images.dtype), jnp.asarray(std, images.dtype)
+  check_shape("normalise: mean", center, images.shape[-1:])
+  check_shape("normalise: std", scale, images.shape[-1:])
+  return (images - center) / scale
 
 
-def jitter(images, *, order, brightness, contrast, saturation=None, hue=None):
+def jitter(
+  images: Array,
+  *,
+  order: Array,
+  brightness: Array,
+  contrast: Array,
+  saturation: Array | None = None,
+  hue: Array | None = None,
+) -> Array:
   """Brightness, contrast, saturation and hue adjusted, in each image's own order.
 
   An image in its own order, exactly, and yet a batched program: three of the four are one
@@ -95,10 +127,15 @@ def jitter(images, *, order, brightness, contrast, saturation=None, hue=None):
   Args:
     images: [n, h, w, c], float in [0, 1].
     order: [n, 4], int: at each place 0 brightness, 1 contrast, 2 saturation or 3 hue, each once;
-      [n, 2] where saturation and hue are not given, as for images of one channel.
+      [n, 2] where saturation and hue are not given, as for images of other than three channels.
     brightness, contrast, saturation: [n], factors ≥ 0; 1 changes nothing.
     hue: [n], in [−½, ½]; 0 changes nothing but for rounding.
   """
+  each = {"brightness": brightness, "contrast": contrast}
+  if saturation is not None:
+    each |= {"saturation": saturation, "hue": hue}
+  check_operation("jitter", images, **each)
+  check_shape("jitter: order", order, (len(images), len(each)))
   order = jnp.asarray(order)
   if saturation is None:
     factors = jnp.stack([brightness, contrast], 1)
@@ -143,8 +180,8 @@ def _enhance(images, kind, factors):
   factor = jnp.concatenate([factors, jnp.ones_like(factors[:, :1])], 1)
   factor = jnp.take_along_axis(factor, jnp.minimum(kind, factors.shape[1])[:, None], 1)[:, 0]
   kind = kind[:, None, None, None]
-  luma = _luma(images)
-  other = jnp.where(kind == 1, _mean(luma), jnp.where(kind == 2, luma, 0))
+  saturated = _luma(images) if images.shape[-1] == 3 else 0  # kind 2 needs colours
+  other = jnp.where(kind == 1, _middle(images), jnp.where(kind == 2, saturated, 0))
   return _blend(images, other, factor)
 
 
@@ -154,14 +191,13 @@ def _blend(images, other, factor):
 
 
 def _luma(images):
-  if images.shape[-1] == 1:
-    return images
-  _need_colours("grey", images)
   return sum(weight * images[..., i, None] for i, weight in enumerate(LUMA))
 
 
-def _mean(luma):
-  return luma.mean((1, 2, 3), keepdims=True)
+def _middle(images):
+  """What contrast 0 leaves: the mean grey of three channels, else each channel's mean."""
+  images = _luma(images) if images.shape[-1] == 3 else images
+  return images.mean((1, 2), keepdims=True)
 
 
 def _need_colours(name, images):

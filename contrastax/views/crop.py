@@ -7,17 +7,26 @@ from __future__ import annotations
 
 import math
 
-import chex
 import jax.numpy as jnp
 
-from contrastax.core import UserError
+from contrastax.core import Array, UserError
+from contrastax.views.images import check_operation
 from contrastax.views.separable import separable
 
 TRIES = 10
 BOX_NUMBERS = 2 * TRIES + 2  # random numbers per box: areas, ratios, a place
 
 
-def resized_crop(images, *, top, left, height, width, size, mirrored=None):
+def resized_crop(
+  images: Array,
+  *,
+  top: Array,
+  left: Array,
+  height: Array,
+  width: Array,
+  size: int,
+  mirrored: Array | None = None,
+) -> Array:
   """The box of each image, resized to [n, size, size, c]; where `mirrored`, left and right exchanged.
 
   Bilinear with antialiasing, as Pillow's `resize` and torchvision with `antialias=True` have it:
@@ -34,9 +43,10 @@ def resized_crop(images, *, top, left, height, width, size, mirrored=None):
     size: side of the view in pixels, ≥ 1; may exceed the box's and the image's.
     mirrored: [n], bool, or None for none.
   """
-  chex.assert_rank(images, 4)
-  n, rows, columns, _ = images.shape
-  chex.assert_shape([top, left, height, width], (n,))
+  check_operation("resized_crop", images, top=top, left=left, height=height, width=width)
+  if mirrored is not None:
+    check_operation("resized_crop", images, mirrored=mirrored)
+  _, rows, columns, _ = images.shape
   dtype = jnp.promote_types(images.dtype, jnp.float32)
   down = _matrices(top, height, rows, jnp.arange(size), dtype)
   place = jnp.arange(size)

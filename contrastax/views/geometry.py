@@ -5,17 +5,20 @@ Images are float [n, h, w, c]; parameters are arrays [n], one per image.
 
 from __future__ import annotations
 
-import chex
 import jax
 import jax.numpy as jnp
 
+from contrastax.core import Array
+from contrastax.views.images import check_operation, check_shape
 
-def flip(images, mirrored):
+
+def flip(images: Array, mirrored: Array) -> Array:
   """Left and right exchanged where `mirrored` [n], bool."""
+  check_operation("flip", images, mirrored=mirrored)
   return jnp.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
 
 
-def affine(images, *, shift, scale, angle):
+def affine(images: Array, *, shift: Array, scale: Array, angle: Array) -> Array:
   """Each image rotated by `angle`, enlarged by `scale` and then moved by `shift`.
 
   Bilinear, about the image's centre; outside the image is 0.
@@ -26,9 +29,9 @@ def affine(images, *, shift, scale, angle):
     scale: [n], > 0; 1 keeps the size, 2 doubles it.
     angle: [n], radians; positive turns what is right to the bottom (rows count downwards).
   """
-  chex.assert_rank(images, 4)
+  check_operation("affine", images, scale=scale, angle=angle)
   n, height, width, _ = images.shape
-  chex.assert_shape([shift, scale, angle], [(n, 2), (n,), (n,)])
+  check_shape("affine: shift", shift, (n, 2))
   dtype = jnp.promote_types(images.dtype, jnp.float32)  # of places; bfloat16 has too few
   centre = jnp.asarray([height - 1, width - 1], dtype) / 2
   grid = jnp.stack(jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij"), -1)

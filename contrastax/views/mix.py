@@ -10,11 +10,11 @@ from __future__ import annotations
 import dataclasses
 from typing import NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 
-from contrastax.core import UserError, named, per_example
+from contrastax.core import Array, UserError, named, per_example
+from contrastax.views.images import check_index, check_operation
 
 
 class Mixed(NamedTuple):
@@ -25,14 +25,19 @@ class Mixed(NamedTuple):
   weight: jax.Array
 
 
-def blend(images, partner, weight):
+def blend(images: Array, partner: Array, weight: Array) -> Array:
   """weight x + (1 − weight) x[partner]; partner [n], int, weight [n] in [0, 1]."""
+  check_operation("blend", images, partner=partner, weight=weight)
   weight = weight[:, None, None, None].astype(images.dtype)
   return weight * images + (1 - weight) * images[partner]
 
 
-def paste(images, partner, *, top, left, height, width):
+def paste(
+  images: Array, partner: Array, *, top: Array, left: Array, height: Array, width: Array
+) -> Array:
   """Each image with the box [n] of its partner in place of its own pixels there."""
+  box = {"top": top, "left": left, "height": height, "width": width}
+  check_operation("paste", images, partner=partner, **box)
   rows, columns = (jnp.arange(side) for side in images.shape[1:3])
   in_rows = (rows >= top[:, None]) & (rows < (top + height)[:, None])
   in_columns = (columns >= left[:, None]) & (columns < (left + width)[:, None])
@@ -62,8 +67,8 @@ class mixup:
   def __post_init__(self):
     _check_alpha("mixup", self.alpha)
 
-  def __call__(self, key, images, index):
-    _check_batch(images, index)
+  def __call__(self, key: Array, images: Array, index: Array) -> Mixed:
+    _check_batch("mixup", images, index)
     partner = sample_partner(named(key, "partner"), index)
     weight = _sample_weight(named(key, "weight"), index, self.alpha)
     return Mixed(blend(images, partner, weight), partner, weight)
@@ -83,8 +88,8 @@ class cutmix:
   def __post_init__(self):
     _check_alpha("cutmix", self.alpha)
 
-  def __call__(self, key, images, index):
-    _check_batch(images, index)
+  def __call__(self, key: Array, images: Array, index: Array) -> Mixed:
+    _check_batch("cutmix", images, index)
     partner = sample_partner(named(key, "partner"), index)
     share = _sample_weight(named(key, "weight"), index, self.alpha)
     u = jax.vmap(lambda key: jax.random.uniform(key, (2,)))(per_example(named(key, "box"), index))
@@ -105,12 +110,10 @@ def _sample_weight(key, index, alpha):
 
 
 def _check_alpha(name, alpha):
-  if not alpha > 0:
+  if not (isinstance(alpha, int | float) and alpha > 0):
     raise UserError(f"{name}: alpha must be above 0, not {alpha!r}")
 
 
-def _check_batch(images, index):
-  chex.assert_rank(images, 4)
-  chex.assert_shape(index, images.shape[:1])
-  if not jnp.issubdtype(images.dtype, jnp.floating):
-    raise UserError(f"images to be mixed must be float, not {images.dtype}; see views.to_float")
+def _check_batch(name, images, index):
+  check_operation(name, images)
+  check_index(name, images, index)

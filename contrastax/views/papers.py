@@ -1,16 +1,20 @@
 """Recipes of papers: `augment` with their settings; and views by a recipe each.
 
 A paper whose views differ (BYOL's two, SwAV's sizes) is a tuple of recipes, one per view, for
-`draw_views`. None of them normalises, so that encoders see [0, 1] in training as in evaluation;
+`draw_views`. No recipe normalises, so encoders see [0, 1] in training as in evaluation;
 `dataclasses.replace(recipe, mean=IMAGENET_MEAN, std=IMAGENET_STD)` does.
+
+With `channels` other than 3 a recipe leaves out what needs red, green and blue (saturation, hue
+and grey), and names it in `left_out`.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
 
-from contrastax.core import UserError, named
-from contrastax.views.augment import augment
+from contrastax.core import Array, UserError, named
+from contrastax.views.augment import COLOR_OPERATIONS, augment
 
 
 def simclr(
@@ -19,6 +23,7 @@ def simclr(
   strength: float = 1.0,
   blur: float = 0.5,
   area: tuple[float, float] = (0.08, 1.0),
+  channels: int = 3,
 ) -> augment:
   """SimCLR (Chen et al. 2020, arXiv 2002.05709, appendix A).
 
@@ -27,7 +32,8 @@ def simclr(
   blur=0.0)`. The paper's own code adds in place of multiplying brightness in its first version;
   the arithmetic here is torchvision's.
   """
-  return augment(
+  return _of_channels(
+    channels,
     size=size,
     area=area,
     brightness=0.8 * strength,
@@ -39,13 +45,14 @@ def simclr(
   )
 
 
-def moco_v2(size: int, *, area: tuple[float, float] = (0.2, 1.0)) -> augment:
+def moco_v2(size: int, *, area: tuple[float, float] = (0.2, 1.0), channels: int = 3) -> augment:
   """MoCo v2 (Chen et al. 2020, arXiv 2003.04297).
 
   Jitter of 0.4, 0.4, 0.4 and 0.1 with probability 0.8, grey 0.2, half of the views blurred by σ in
   [0.1, 2]. The paper's code blurs with Pillow, whose kernel is not cut: here it ends at 4 σ.
   """
-  return augment(
+  return _of_channels(
+    channels,
     size=size,
     area=area,
     brightness=0.4,
@@ -58,7 +65,9 @@ def moco_v2(size: int, *, area: tuple[float, float] = (0.2, 1.0)) -> augment:
   )
 
 
-def byol(size: int, *, area: tuple[float, float] = (0.08, 1.0)) -> tuple[augment, augment]:
+def byol(
+  size: int, *, area: tuple[float, float] = (0.08, 1.0), channels: int = 3
+) -> tuple[augment, augment]:
   """BYOL's two views (Grill et al. 2020, arXiv 2006.07733, table 6).
 
   Both: jitter of 0.4, 0.4, 0.2 and 0.1 with probability 0.8, grey 0.2. The first is always blurred
@@ -66,8 +75,8 @@ def byol(size: int, *, area: tuple[float, float] = (0.08, 1.0)) -> tuple[augment
   is cut at 23 pixels of 224, in proportion at other sizes.
   """
   colours = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.2, "hue": 0.1, "grey": 0.2}
-  first = augment(size=size, area=area, **colours, blur=1.0)
-  second = augment(size=size, area=area, **colours, blur=0.1, solarise=0.2)
+  first = _of_channels(channels, size=size, area=area, **colours, blur=1.0)
+  second = _of_channels(channels, size=size, area=area, **colours, blur=0.1, solarise=0.2)
   return first, second
 
 
@@ -77,6 +86,7 @@ def multi_crop(
   counts: tuple[int, ...] = (2, 6),
   areas: tuple[tuple[float, float], ...] = ((0.14, 1.0), (0.05, 0.14)),
   strength: float = 1.0,
+  channels: int = 3,
 ) -> tuple[augment, ...]:
   """SwAV's multi-crop (Caron et al. 2020, arXiv 2006.09882): few large views, more small ones.
 
@@ -90,7 +100,7 @@ def multi_crop(
     )
   recipes = []
   for size, count, area in zip(sizes, counts, areas, strict=True):
-    recipe = simclr(size, strength=strength, area=area)
+    recipe = simclr(size, strength=strength, area=area, channels=channels)
     recipes += [dataclasses.replace(recipe, kernel=_uncut(size))] * count
   return tuple(recipes)
 
@@ -103,7 +113,7 @@ def grey(
   strength: float = 0.4,
   blur: float = 0.5,
 ) -> augment:
-  """MoCo v2's recipe as far as images of one channel go.
+  """MoCo v2's recipe without saturation, hue and grey, for images of one channel.
 
   Crop, flip, brightness and contrast of `strength` in random order with probability 0.8, and blur cut at
   a tenth of the side. `flip=0.0` where handedness has meaning, as for digits.
@@ -116,19 +126,29 @@ def grey(
     contrast=strength,
     blur=blur,
     channels=1,
+    left_out=COLOR_OPERATIONS,
   )
 
 
-def draw_views(recipes, key, images, index):
+def draw_views(
+  recipes: Callable | Sequence[Callable], key: Array, images: Array, index: Array
+) -> list[Array]:
   """A list of views, view v by `recipes[v]`; its key is folded from `key` and v.
 
   One recipe, not in a tuple, stands for two views. Views are [n, h, w, c], each of its
   recipe's size.
   """
-  if not recipes:
-    raise UserError(f"draw_views takes a recipe, or a tuple of one per view, not {recipes!r}")
   recipes = (recipes, recipes) if callable(recipes) else recipes
+  if not (isinstance(recipes, tuple | list) and recipes and all(map(callable, recipes))):
+    raise UserError(f"draw_views takes a recipe, or a tuple of one per view, not {recipes!r}")
   return [recipe(named(key, f"view {v}"), images, index) for v, recipe in enumerate(recipes)]
+
+
+def _of_channels(channels, **settings):
+  """`augment` with these settings, less those that need other channels than there are."""
+  left_out = () if channels == 3 else tuple(name for name in COLOR_OPERATIONS if settings.get(name))
+  kept = {name: value for name, value in settings.items() if name not in left_out}
+  return augment(**kept, channels=channels, left_out=left_out)
 
 
 def _uncut(size):

@@ -5,7 +5,8 @@ image. It samples its parameters per example, from a key folded from the example
 and then calls the deterministic operations; so an example's view depends neither on its
 place in the batch nor on the device that makes it.
 
-Images are [n, h, w, c], uint8 or float in [0, 1]; views are float, nominally in [0, 1].
+Images are [n, h, w, c], uint8 or float in [0, 1], with any number of channels. Views are float;
+noise and brightness can leave [0, 1].
 """
 
 from __future__ import annotations
@@ -13,25 +14,18 @@ from __future__ import annotations
 import dataclasses
 import math
 
-import chex
 import jax
 import jax.numpy as jnp
 
-from contrastax.core import UserError, per_example
+from contrastax.core import Array, UserError, per_example
 from contrastax.views.geometry import affine, flip
+from contrastax.views.images import check_recipe, to_float
 from contrastax.views.intensity import add_noise, intensity
-
-
-def to_float(images):
-  """Images in [0, 1]: uint8 divided by 255, float as it is."""
-  if images.dtype == jnp.uint8:
-    return images.astype(jnp.result_type(float)) / 255
-  return images
 
 
 @dataclasses.dataclass(frozen=True)
 class affine_jitter:
-  """Views of small grey images without a canonical place: digits, letters, garments.
+  """Views of small images without a canonical place, with any number of channels.
 
   shift: up to this share of the height and width, either way.
   scale: enlarged or shrunk by up to this share: a factor in [1/(1 + scale), 1 + scale].
@@ -55,10 +49,13 @@ class affine_jitter:
         wanted = "between 0 and 1" if most == 1 else "0 or more"
         raise UserError(f"affine_jitter: {name} must be {wanted}, not {value!r}")
 
-  def __call__(self, key, images, index):
-    chex.assert_rank(images, 4)
-    chex.assert_shape(index, images.shape[:1])
-    images = to_float(images)
+  def __call__(self, key: Array, images: Array, index: Array) -> Array:
+    """One view [n, h, w, c] of each of images [n, h, w, c], whose index is [n], int.
+
+    Raises UserError for images of another type, range or shape; see `views.images`.
+    """
+    check_recipe("affine_jitter", images, index)
+    images = jnp.asarray(to_float(images))
     size = jnp.asarray(images.shape[1:3], images.dtype)
 
     def sample(key):
