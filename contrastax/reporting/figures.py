@@ -13,8 +13,8 @@ from threadpoolctl import threadpool_limits
 
 from contrastax.core import UserError
 
-COLLAPSED = 1e-6
-"""Unit vectors that differ from their mean by less in every entry differ by rounding alone."""
+COLLAPSED = 1e-5
+"""A space whose unit vectors differ by less in every entry is one point, but for rounding."""
 
 
 def learning_curves(metrics: pathlib.Path, path: pathlib.Path) -> None:
@@ -89,22 +89,21 @@ def _map(features):
   """(points [n, 2] of features [n, d], what a title must say of them or "")."""
   from sklearn.manifold import TSNE  # slow to import, and needed only here
 
-  features = features.astype(np.result_type(features, np.float32))
+  features = features.astype(np.float64)
   n, d = features.shape
   if not np.isfinite(features).all():
     return np.full((n, 2), np.nan), "not finite"
   largest = np.abs(features).max(1, keepdims=True, initial=0)  # its square could overflow
   unit = features / np.where(largest > 0, largest, 1)
   unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-12)
-  centered = unit - unit.mean(0)
   # Initialized by the principal components, t-SNE divides by the first one's deviation.
-  if np.abs(centered).max(initial=0) < COLLAPSED:
-    return np.zeros((n, 2), unit.dtype), "collapsed"
+  if not n or np.ptp(unit, 0).max(initial=0) < COLLAPSED:
+    return np.zeros((n, 2)), "collapsed" if n > 1 else ""
+  # Centered here: scikit-learn does it in float32 by a difference of squares.
+  centered = np.pad(unit - unit.mean(0), ((0, 0), (0, max(0, 2 - d))))
   if n < 4:
-    u, s, _ = np.linalg.svd(np.pad(centered, ((0, 0), (0, 2))), full_matrices=False)
-    return np.pad(u * s, ((0, 0), (0, 2)))[:, :2], ""
-  if d == 1:  # which has no second principal component
-    unit = np.pad(unit, ((0, 0), (0, 1)))
+    u, s, _ = np.linalg.svd(centered, full_matrices=False)
+    return (u * s)[:, :2], ""
   with threadpool_limits(1):  # waiting threads spin when other work has the cores
-    map_ = TSNE(perplexity=min(30, (n - 1) / 3), init="pca", random_state=0)
-    return map_.fit_transform(unit), ""
+    tsne = TSNE(perplexity=min(30, (n - 1) / 3), init="pca", random_state=0)
+    return tsne.fit_transform(centered.astype(np.float32)), ""
