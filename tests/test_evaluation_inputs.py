@@ -135,13 +135,14 @@ def test_every_public_function_is_listed():
 
 TYPES = ("uint8", "int8", "int32", "int64", "uint64", "float16", "bfloat16", "float64")
 MIXED = ("uint8", "float16", "float64")  # beside float32
+COMPOSED = {"probes", "transfer"}  # of the others; one type shows that they hand vectors on
 
 
 @takes_vectors
 def test_the_type_of_numbers_does_not_matter(name):
   call, _ = VECTORS[name]
   expected = call(X, X2)
-  for dtype in TYPES:
+  for dtype in TYPES[: 1 if name in COMPOSED else None]:
     x, x2 = X.astype(jnp.dtype(dtype)), X2.astype(jnp.dtype(dtype))
     for ours, theirs in ((x, x2), (X, x2), (x, X2))[: 3 if dtype in MIXED else 1]:
       found = call(ours, theirs)

@@ -191,9 +191,6 @@ def test_labels_of_another_shape_or_type_are_refused_known_or_traced(label, expe
   for step in (probe.step, jax.jit(probe.step)):
     with pytest.raises(UserError, match=expected):
       step(probe.init(3), FEATURES, label)
-  with pytest.raises(UserError):
-    wrong = {**BATCH, "label": np.repeat(label, 4, 0)}
-    BOTH.init(KEY, wrong if len(label) == 8 else {**BATCH, "label": label})
 
 
 def test_string_labels_and_other_dimensions_are_refused():
@@ -234,6 +231,17 @@ def test_the_encoder_is_to_the_bit_that_of_the_method_alone_and_the_probe_learns
   equal(trained["alone"], trained["both"])
   assert probe["params"]["kernel"].shape == (16, 10)
   assert online[0] < 0.3 and np.mean(online[-10:]) > 0.6
+
+
+def test_a_batch_is_judged_when_training_begins():
+  for label, expected in (
+    (BATCH["label"][:, None], "must be"),
+    (BATCH["label"] * 1.0, "integers"),
+    (BATCH["label"] + 1, "has the label 10"),
+  ):
+    with pytest.raises(UserError, match=expected):
+      BOTH.init(KEY, {**BATCH, "label": label})
+  BOTH.init(KEY, {**BATCH, "label": BATCH["label"] - 1})
 
 
 def test_data_without_labels_have_no_online_probe():
