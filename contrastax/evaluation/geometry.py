@@ -12,6 +12,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from numpy.typing import ArrayLike
 
 from contrastax import losses
@@ -130,7 +131,7 @@ def embedding_std(x: ArrayLike) -> jax.Array:
 
 def _class_of_each(label, count):
   """Class numbers [n], of known labels; traced labels as they are."""
-  if not isinstance(label, jax.core.Tracer):
+  if not isinstance(label, Tracer):
     return jnp.asarray(class_numbers(label, count, "label")[1])
   whole = label.dtype == bool or jnp.issubdtype(label.dtype, jnp.integer)
   if label.shape != (count,) or not whole:

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from numpy.typing import ArrayLike
 
 from contrastax.core import UserError
@@ -64,7 +65,7 @@ def vectors(x: ArrayLike, name: str = "x", *, axes: str = "[n, d]") -> jax.Array
   The arguments and errors are those of `known_vectors`. The values of a traced array are not
   known, so NaN and infinity are refused only where x is not traced.
   """
-  if not isinstance(x, jax.core.Tracer):
+  if not isinstance(x, Tracer):
     return jnp.asarray(known_vectors(x, name, axes=axes))
   return x.astype(_checked_type(x.shape, x.dtype, name, axes))
 
@@ -148,7 +149,7 @@ def at_least(name: str, value: Any, least: int = 1) -> int:
 
 def check_positive(name: str, value: Any) -> None:
   """Raises UserError where an option is no finite number above 0; a traced one is not judged."""
-  if isinstance(value, jax.core.Tracer):
+  if isinstance(value, Tracer):
     return
   try:
     number = float("nan" if isinstance(value, bool | str) or np.ndim(value) else value)
@@ -159,7 +160,7 @@ def check_positive(name: str, value: Any) -> None:
 
 
 def _array(x, name):
-  if isinstance(x, jax.core.Tracer):
+  if isinstance(x, Tracer):
     raise UserError(f"{name} is traced; call this function outside jax.jit, with known arrays")
   try:
     return np.asarray(x)

@@ -95,9 +95,11 @@ def _prepared(groups):
   ]
   labels = [{}] * len(groups)
   if all("label" in group.side for group in groups):
-    labels = [{"label": label} for label in _whole_labels([g.side["label"] for g in groups])]
+    labels = [
+      {"label": jnp.asarray(label)} for label in _whole_labels([g.side["label"] for g in groups])
+    ]
   return [
-    Group(x, {**group.side, **label})
+    Group(jnp.asarray(x), {**group.side, **label})
     for x, group, label in zip(vectors, groups, labels, strict=True)
   ]
 

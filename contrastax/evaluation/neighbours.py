@@ -43,31 +43,31 @@ def knn(
   Raises:
     UserError for inputs that `evaluation.inputs` refuses, and for k and τ out of range.
   """
-  features, queries = known_split(features, test_features)
-  names, number = class_numbers(labels, len(features))
+  corpus, queries = known_split(features, test_features)
+  names, number = class_numbers(labels, len(corpus))
   expected = numbers_among(names, test_labels, len(queries))
-  k = min(at_least("k", k), len(features))
-  return float(np.mean(_predicted(features, number, queries, k, temperature) == expected))
+  k = min(at_least("k", k), len(corpus))
+  return float(np.mean(_predicted(corpus, number, queries, k, temperature) == expected))
 
 
 def knn_leave_one_out(
   features: ArrayLike, labels: ArrayLike, *, k: int = 20, temperature: float = 0.1
 ) -> float:
   """`knn` of each example among all others, which needs no test set but two examples."""
-  features = known_vectors(features)
-  _, number = class_numbers(labels, len(features))
-  if len(features) < 2:
+  corpus = known_vectors(features)
+  _, number = class_numbers(labels, len(corpus))
+  if len(corpus) < 2:
     raise UserError("knn_leave_one_out needs at least 2 examples, not 1")
-  k = min(at_least("k", k), len(features) - 1)
-  own = np.arange(len(features))
-  predicted = _predicted(features, number, features, k, temperature, exclude=own)
+  k = min(at_least("k", k), len(corpus) - 1)
+  own = np.arange(len(corpus))
+  predicted = _predicted(corpus, number, corpus, k, temperature, exclude=own)
   return float(np.mean(predicted == number))
 
 
-def _predicted(features, number, queries, k, temperature, exclude=None):
+def _predicted(corpus, number, queries, k, temperature, exclude=None):
   """The class number of each query by the votes of its k neighbors."""
   check_positive("temperature", temperature)
-  found = top_k(queries, features, k, score=cosine(), exclude=exclude)
+  found = top_k(queries, corpus, k, score=cosine(), exclude=exclude)
   similarity, nearest = (np.asarray(x) for x in found)
   similarity = similarity.astype(np.float64)
   weight = np.exp((similarity - similarity[:, :1]) / temperature)

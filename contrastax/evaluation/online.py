@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.core import Tracer
 from numpy.typing import ArrayLike
 
 from contrastax.core import Array, State, UserError
@@ -64,17 +65,17 @@ class online_probe:
       UserError for features or labels of another shape or type, for features that are not finite
       and for labels out of range, as far as they are not traced.
     """
-    features = _standardised(jax.lax.stop_gradient(vectors(features, "features")))
+    z = _standardised(jax.lax.stop_gradient(vectors(features, "features")))
     d = state["params"]["kernel"].shape[0]
-    if features.shape[1] != d:
-      raise UserError(f"an online probe of {d} dimensions is given features of {features.shape[1]}")
-    target, weight = self.targets(label, len(features))
-    weight = weight.astype(features.dtype)
+    if z.shape[1] != d:
+      raise UserError(f"an online probe of {d} dimensions is given features of {z.shape[1]}")
+    target, weight = self.targets(label, len(z))
+    weight = weight.astype(z.dtype)
     total = weight.sum()
     count = jnp.where(total == 0, 1, total)
 
     def objective(params):
-      logits = features @ params["kernel"] + params["bias"]
+      logits = z @ params["kernel"] + params["bias"]
       loss = optax.softmax_cross_entropy_with_integer_labels(logits, target)
       hit = weight * (logits.argmax(1) == target)
       return (weight * loss).sum() / count, hit.sum() / count
@@ -88,28 +89,27 @@ class online_probe:
 
   def targets(self, label: ArrayLike, count: int) -> tuple[Array, Array]:
     """(class numbers [n] in range, weights [n]): of weight 0 without a label, NaN out of range."""
-    if not isinstance(label, jax.core.Tracer):
-      label = np.asarray(label)
-    if label.shape != (count,):
-      raise UserError(f"label must be [{count}], one for each example, not {list(label.shape)}")
-    if label.dtype == bool:
-      label = label.astype(np.int32)
-    if not jnp.issubdtype(label.dtype, jnp.integer):
-      raise UserError(f"label must be integers or bools, not {label.dtype}; number the classes")
-    if not isinstance(label, jax.core.Tracer):
-      wrong = np.flatnonzero((label < -1) | (label >= self.classes))
+    known = not isinstance(label, Tracer)
+    given: Any = np.asarray(label) if known else label
+    if given.shape != (count,):
+      raise UserError(f"label must be [{count}], one for each example, not {list(given.shape)}")
+    if given.dtype != bool and not jnp.issubdtype(given.dtype, jnp.integer):
+      raise UserError(f"label must be integers or bools, not {given.dtype}; number the classes")
+    given = given.astype(np.int32) if given.dtype == bool else given
+    if known:
+      wrong = np.flatnonzero((given < -1) | (given >= self.classes))
       if len(wrong):
         raise UserError(
-          f"row {wrong[0]} has the label {label[wrong[0]]}; an online probe of {self.classes} "
+          f"row {wrong[0]} has the label {given[wrong[0]]}; an online probe of {self.classes} "
           f"classes takes 0 … {self.classes - 1}, and −1 for no label"
         )
-      label = label.astype(np.int32)
+      given = given.astype(np.int32)
     # Clipped in its own type, as a cast could turn a label out of range into one in range.
-    info = jnp.iinfo(label.dtype)
-    label = jnp.clip(label, max(-2, info.min), min(self.classes, info.max)).astype(jnp.int32)
-    known = (label >= 0) & (label < self.classes)
-    weight = jnp.where(known, 1.0, jnp.where(label == -1, 0.0, jnp.nan))
-    return jnp.where(known, label, 0), weight
+    info = jnp.iinfo(given.dtype)
+    given = jnp.clip(given, max(-2, info.min), min(self.classes, info.max)).astype(jnp.int32)
+    in_range = (given >= 0) & (given < self.classes)
+    weight = jnp.where(in_range, 1.0, jnp.where(given == -1, 0.0, jnp.nan))
+    return jnp.where(in_range, given, 0), weight
 
   @property
   def _optimizer(self):

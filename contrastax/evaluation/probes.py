@@ -48,19 +48,17 @@ def few_label(
   Raises:
     UserError for one class, and for inputs that `evaluation.inputs` refuses.
   """
-  features, test_features = known_split(features, test_features)
-  names, number = class_numbers(labels, len(features))
-  expected = numbers_among(names, test_labels, len(test_features))
+  train, test = known_split(features, test_features)
+  names, number = class_numbers(labels, len(train))
+  expected = numbers_among(names, test_labels, len(test))
   if len(names) < 2:
     raise UserError(
       "few_label needs at least 2 classes, and all labels are one; give another class"
     )
   if np.bincount(number).min() < at_least("per_class", per_class):
     return np.full(DRAWS, np.nan)
-  features, test_features = standardised(features, test_features)
-  return np.array(
-    [_fit(features[at], number[at], test_features, expected) for at in draws(number, per_class)]
-  )
+  train, test = standardised(train, test)
+  return np.array([_fit(train[at], number[at], test, expected) for at in draws(number, per_class)])
 
 
 def draws(labels: ArrayLike, per_class: int) -> Iterator[np.ndarray]:
@@ -70,7 +68,7 @@ def draws(labels: ArrayLike, per_class: int) -> Iterator[np.ndarray]:
   classes' names: a renaming that keeps this order changes no draw.
   Raises UserError where a class has fewer examples.
   """
-  names, number = class_numbers(labels, len(labels))
+  names, number = class_numbers(labels, np.size(labels))
   if np.bincount(number).min() < at_least("per_class", per_class):
     raise UserError(f"a class has fewer than {per_class} examples; draw fewer per class")
   for draw in range(DRAWS):
@@ -97,19 +95,19 @@ def mean_and_interval(values: ArrayLike, *, confidence: float = 0.95) -> tuple[f
   Raises:
     UserError for other shapes and values that are no real numbers.
   """
-  values = np.asarray(values)
-  if values.ndim != 1 or not len(values) or values.dtype.kind not in "buif":
+  given = np.asarray(values)
+  if given.ndim != 1 or not len(given) or given.dtype.kind not in "buif":
     raise UserError(
-      f"values must be numbers [n], n at least 1, not {list(values.shape)} of {values.dtype}"
+      f"values must be numbers [n], n at least 1, not {list(given.shape)} of {given.dtype}"
     )
   if not (isinstance(confidence, numbers.Real) and 0 < confidence < 1):
     raise UserError(f"confidence must be a number above 0 and below 1, not {confidence!r}")
-  values = values.astype(np.float64)
-  n = len(values)
+  given = given.astype(np.float64)
+  mean, n = float(given.mean()), len(given)
   if n < 2:
-    return float(values.mean()), float("nan")
+    return mean, float("nan")
   quantile = stats.t.ppf((1 + confidence) / 2, n - 1)
-  return float(values.mean()), float(quantile * values.std(ddof=1) / np.sqrt(n))
+  return mean, float(quantile * given.std(ddof=1) / np.sqrt(n))
 
 
 def probes(

@@ -40,19 +40,19 @@ def linear(
   Raises:
     UserError for fewer than two examples, and for inputs that `evaluation.inputs` refuses.
   """
-  features, test_features = known_split(features, test_features)
-  names, number = class_numbers(labels, len(features))
-  expected = numbers_among(names, test_labels, len(test_features))
-  return float(np.mean(_predicted(features, number, test_features) == expected))
+  train, test = known_split(features, test_features)
+  names, number = class_numbers(labels, len(train))
+  expected = numbers_among(names, test_labels, len(test))
+  return float(np.mean(_predicted(train, number, test) == expected))
 
 
 def linear_predictions(
   features: ArrayLike, labels: ArrayLike, test_features: ArrayLike
 ) -> np.ndarray:
   """The labels [m] that the classifier of `linear` gives the test examples, in labels' type."""
-  features, test_features = known_split(features, test_features)
-  names, number = class_numbers(labels, len(features))
-  return names[_predicted(features, number, test_features)]
+  train, test = known_split(features, test_features)
+  names, number = class_numbers(labels, len(train))
+  return names[_predicted(train, number, test)]
 
 
 def _predicted(features, number, test_features):

@@ -43,21 +43,21 @@ def retrieval(
   Musgrave et al. 2020, arXiv 2003.08505; recall@k as metric learning counts it since Jégou
   et al. 2011, which is not the share of the class that was found.
   """
-  features = known_vectors(features)
-  n = len(features)
+  known = known_vectors(features)
+  n = len(known)
   _, number = class_numbers(labels, n)
   others = np.bincount(number)[number] - 1
   queries = np.flatnonzero(others)
   if not len(queries):
     raise UserError(f"no class has two of these {n} examples, so none can be retrieved")
   ks = _checked_depths(ks, n)
-  features, depth = jnp.asarray(features), max(others.max(), *ks)
+  corpus, depth = jnp.asarray(known), max(others.max(), *ks)
   group = min(len(queries), max(1, AT_ONCE // depth))
   found = []
   for start in range(0, len(queries), group):
     at = queries[start : start + group]
     filled = np.resize(at, group)  # so that one program serves all
-    _, nearest = top_k(features[filled], features, depth, score=cosine(), exclude=filled)
+    _, nearest = top_k(corpus[filled], corpus, depth, score=cosine(), exclude=filled)
     found.append(judged(number[np.asarray(nearest)[: len(at)]] == number[at, None], others[at], ks))
   means = {name: float(np.concatenate([part[name] for part in found]).mean()) for name in found[0]}
   return {**means, "left_out": n - len(queries)}

@@ -40,16 +40,17 @@ def cka(x: ArrayLike, y: ArrayLike, *, unbiased: bool = False) -> float:
 
   Of two runs: `a, b = load("runs/a"), load("runs/b"); cka(a(images), b(images))`.
   """
-  x, y = _centred(known_vectors(x, "x")), _centred(known_vectors(y, "y"))
-  if len(x) != len(y):
-    raise UserError(f"CKA compares features of the same examples, not of {len(x)} and {len(y)}")
+  ours, theirs = (_centred(known_vectors(z, name)) for z, name in ((x, "x"), (y, "y")))
+  n = len(ours)
+  if n != len(theirs):
+    raise UserError(f"CKA compares features of the same examples, not of {n} and {len(theirs)}")
   least = 4 if unbiased else 2
-  if len(x) < least:
+  if n < least:
     kind = "unbiased CKA" if unbiased else "CKA"
-    raise UserError(f"{kind} needs at least {least} examples, not {len(x)}")
+    raise UserError(f"{kind} needs at least {least} examples, not {n}")
   hsic = _unbiased if unbiased else _biased
   with np.errstate(invalid="ignore"):
-    return float(hsic(x, y) / np.sqrt(hsic(x, x) * hsic(y, y)))
+    return float(hsic(ours, theirs) / np.sqrt(hsic(ours, ours) * hsic(theirs, theirs)))
 
 
 def _biased(x, y):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from contrastax.views import to_float
 from contrastax.views.colour import LUMA
 
 
-def transfer(encoder: Callable, train: Mapping, test: Mapping) -> dict[str, float]:
+def transfer(encoder: Any, train: Mapping, test: Mapping) -> dict[str, float]:
   """A row of the table, as `probes` gives it, of a data set that the encoder was not trained on.
 
   Args:

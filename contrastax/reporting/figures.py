@@ -59,6 +59,8 @@ def space_map(
   Raises:
     UserError for features and labels of another shape.
   """
+  if not spaces:
+    raise UserError("space_map needs at least one space; spaces is empty")
   figure = Figure(figsize=(5 * len(spaces) + 1.2, 5), layout="constrained")
   colors = [f"C{i}" for i in range(10)]
   labels = np.asarray(labels)
@@ -79,8 +81,8 @@ def space_map(
     axes.set_title(f"{title} ({state})" if state else title)
     axes.set_xticks([])
     axes.set_yticks([])
-  if spaces and len(classes) <= 40:
-    handles, names = axes.get_legend_handles_labels()
+  if len(classes) <= 40:
+    handles, names = figure.axes[-1].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside right center", fontsize=8, markerscale=2)
   figure.savefig(path, dpi=120)
 
