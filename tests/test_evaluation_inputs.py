@@ -87,7 +87,6 @@ LABELS = {
   "fine_tune": lambda y, y2: fine_tuned(X, y, X2, y2),
   "retrieval": lambda y, y2: evaluation.retrieval(X, y),
   "tolerance": lambda y, y2: evaluation.tolerance(X, y),
-  "ranked_negatives": lambda y, y2: ranked(X, y, X2, y2),
 }
 """{name: a function of labels [N] and [M]}."""
 
@@ -263,8 +262,6 @@ ANEW = {
 @takes_labels
 @pytest.mark.parametrize("kind", IN_ORDER)
 def test_a_label_is_a_name_whatever_its_type_and_value(name, kind):
-  if name == "ranked_negatives" and kind == "a class -1":
-    return  # there −1 is no label, as in training
   call, rename = LABELS[name], IN_ORDER[kind]
   chex.assert_trees_all_equal(call(rename(Y), rename(Y2)), call(Y, Y2))
 
@@ -336,8 +333,6 @@ NO_LABELS = {
 @takes_labels
 @pytest.mark.parametrize("wrong", NO_LABELS)
 def test_what_is_no_label_is_refused(name, wrong):
-  if name == "ranked_negatives":
-    return  # its sides are checked by the engine and below
   make, expected = NO_LABELS[wrong]
   assert expected in refused(lambda: LABELS[name](make(Y), Y2))
   if name not in ("knn_leave_one_out", "linear_predictions", "retrieval", "tolerance"):
@@ -364,21 +359,26 @@ def test_a_pair_without_a_label_is_neither_a_true_nor_a_false_negative():
   unlabelled = (y == -1)[:, None] | (y2 == -1)[found.index - N]
   np.testing.assert_array_equal(np.isnan(found.false), unlabelled)
   np.testing.assert_array_equal(found.false[~unlabelled], known.false[~unlabelled])
-  wide = ranked(X, np.where(y == -1, -1, y * 2**40), X2, np.where(y2 == -1, -1, y2 * 2**40))
-  chex.assert_trees_all_equal(wide, found)
+  as_floats = (np.where(label == -1, np.nan, label) for label in (y, y2))
+  for labels in ((np.where(x == -1, -1, x * 2**40) for x in (y, y2)), as_floats):
+    chex.assert_trees_all_equal(ranked(X, next(labels), X2, next(labels)), found)
 
 
-def test_a_relation_sees_labels_that_are_not_cut_to_32_bits():
-  expected = ranked(X, Y, X2, Y2, same_label())
-  assert np.isfinite(expected.positive).any() and np.isfinite(expected.negative).any()
-  for rename in (lambda y: y * 2**40, lambda y: y.astype(str)):
-    found = ranked(X, rename(Y), X2, rename(Y2), same_label())
-    chex.assert_trees_all_equal(found, expected)
+@pytest.mark.parametrize("kind", [*ANEW, "multiples of 2**40", "negative", "int8", "JAX arrays"])
+def test_negatives_and_their_relation_see_labels_whatever_their_type_and_value(kind):
+  rename = (IN_ORDER | ANEW)[kind]
+  if kind == "strings":
+    assert "integers or booleans" in refused(lambda: ranked(X, rename(Y), X2, rename(Y2)))
+    return
+  for relation in (same_example(), same_label()):
+    expected = ranked(X, Y, X2, Y2, relation)
+    assert np.isfinite(expected.negative).any()
+    chex.assert_trees_all_equal(ranked(X, rename(Y), X2, rename(Y2), relation), expected)
 
 
 def test_groups_that_do_not_fit_are_refused():
-  assert "label must be integers" in refused(lambda: ranked(X, Y * 1.0, X2, Y2))
-  assert "in one type" in refused(lambda: ranked(X, Y.astype(str), X2, Y2))
+  assert "integers or booleans" in refused(lambda: ranked(X, Y * 1.0, X2, Y2))
+  assert "integers or booleans" in refused(lambda: ranked(X, Y.astype(str), X2, Y2))
   assert "side 'index' of group 0" in refused(lambda: ranked(X, Y, X2, Y2[:4]))
   assert "dimensions" in refused(lambda: ranked(X, Y, X2[:, :2], Y2))
   bare = Group(X, {"index": np.arange(N)})

@@ -37,7 +37,7 @@ def uniformity(x: ArrayLike, *, t: float = 2.0) -> jax.Array:
   x: [n, d], n ≥ 2. t: above 0.
   """
   check_positive("t", t)
-  x = vectors(x)
+  x = _at_least_two(vectors(x))
   return _finite(losses.uniformity(x, t=t), x)
 
 
@@ -55,9 +55,7 @@ def tolerance(x: ArrayLike, label: ArrayLike) -> jax.Array:
   Wang & Liu 2021, arXiv 2012.09740, eq. 14, which writes an expectation over all pairs
   but reports values that only the mean over pairs of one class can reach.
   """
-  x = vectors(x)
-  if len(x) < 2:
-    raise UserError(f"tolerance needs at least two vectors [n, d], not {list(x.shape)}")
+  x = _at_least_two(vectors(x))
   points = Group(unit(x), {"place": jnp.arange(len(x)), "label": _class_of_each(label, len(x))})
   found = reduce(
     _SameClass(), points, (points,), score=dot(), same_set=True,
@@ -127,6 +125,12 @@ def embedding_std(x: ArrayLike) -> jax.Array:
   """
   x = vectors(x)
   return unit(x).std(0).mean() * x.shape[1] ** 0.5
+
+
+def _at_least_two(x):
+  if len(x) < 2:
+    raise UserError(f"x must be at least two vectors [n, d], not {list(x.shape)}")
+  return x
 
 
 def _class_of_each(label, count):

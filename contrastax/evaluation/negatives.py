@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from contrastax.core import Group, Pairs, Params, Score, UserError
-from contrastax.evaluation.inputs import known_vectors, label_values
+from contrastax.evaluation.inputs import known_vectors
 from contrastax.pairwise import cosine
 from contrastax.pairwise.checks import check
+from contrastax.positives.labels import class_numbers, has_label
 
 
 class RankedNegatives(NamedTuple):
@@ -24,7 +25,7 @@ class RankedNegatives(NamedTuple):
   negative: [n, m], similarities in falling order, so the hardest first.
   index: [n, m], the negatives' examples (−1: none).
   false: [n, m], 1 where a negative has the anchor's label, else 0. NaN where the negative is no
-    example, where one of the two has no label (−1), and everywhere without labels.
+    example, where one of the two has no label, and everywhere without labels.
   """
 
   anchor: np.ndarray
@@ -58,12 +59,12 @@ def ranked_negatives(
   the earlier is the harder. All pairs are in memory at once.
 
   Args:
-    anchors, groups, relation, score, score_params: see `losses.groups`. As in training, the label
-      −1 means "no label".
+    anchors, groups, relation, score, score_params: see `losses.groups`. Labels are those of
+      training: −1, or NaN of floats, means "no label".
 
   Raises:
     UserError for groups that do not fit, vectors that are not finite, and labels that are no
-    integers, bools or strings.
+    numbers.
   """
   (anchors, *groups) = _prepared([anchors, *groups])
   check(anchors, groups, False, score, score_params)
@@ -83,41 +84,30 @@ def ranked_negatives(
 
 
 def _prepared(groups):
-  """The groups with float vectors and, where they have labels, labels that are int32."""
+  """The groups with vectors of float32 or float64, and with labels that JAX does not cut."""
   names = ["the anchors", *(f"group {at}" for at in range(len(groups) - 1))]
   for name, group in zip(names, groups, strict=True):
     missing = {"index", "as_positive", "as_negative"} - set(group.side)
     if missing:
       raise UserError(f"{name} must have the sides {', '.join(sorted(missing))}; attach them")
-  vectors = [
-    known_vectors(group.vectors, name, axes="[n, k, d]" if group.per_anchor else "[n, d]")
-    for name, group in zip(names, groups, strict=True)
-  ]
-  labels = [{}] * len(groups)
-  if all("label" in group.side for group in groups):
-    labels = [
-      {"label": jnp.asarray(label)} for label in _whole_labels([g.side["label"] for g in groups])
-    ]
-  return [
-    Group(jnp.asarray(x), {**group.side, **label})
-    for x, group, label in zip(vectors, groups, labels, strict=True)
-  ]
+  prepared = []
+  for name, group in zip(names, groups, strict=True):
+    axes = "[n, k, d]" if group.per_anchor else "[n, d]"
+    prepared.append(Group(jnp.asarray(known_vectors(group.vectors, name, axes=axes)), group.side))
+  if not all("label" in group.side for group in groups):
+    return prepared
+  labels = _numbered(groups)
+  return [group.attach(label=label) for group, label in zip(prepared, labels, strict=True)]
 
 
-def _whole_labels(labels):
-  """Labels of several groups as int32, equal where they were equal; −1 stays −1."""
-  shapes = [np.shape(label) for label in labels]
-  flat = [label_values(np.ravel(label), int(np.size(label)), "label") for label in labels]
-  if len({values.dtype.kind for values in flat}) > 1:
-    raise UserError("the groups' labels are integers and strings; give all in one type")
-  together = np.concatenate(flat)
-  if together.dtype.kind != "i":
-    together = np.unique(together, return_inverse=True)[1]
-  elif not np.array_equal(together.astype(np.int32), together):
-    together = np.where(together == -1, -1, np.unique(together, return_inverse=True)[1])
-  ends = np.cumsum([values.size for values in flat])[:-1]
-  parts = np.split(together.astype(np.int32), ends)
-  return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+def _numbered(groups):
+  """The groups' labels, equal where they were equal, in types that JAX does not cut."""
+  labels = [np.asarray(group.side["label"]) for group in groups]
+  if all(jnp.issubdtype(label.dtype, jnp.floating) for label in labels):
+    return labels
+  flat = np.concatenate([label.ravel() for label in labels])
+  parts = np.split(class_numbers(flat, flat.size), np.cumsum([x.size for x in labels])[:-1])
+  return [part.reshape(label.shape) for part, label in zip(parts, labels, strict=True)]
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3))
@@ -129,7 +119,7 @@ def _meet(anchors, group, relation, score, score_params):
   weights = relation(a, c, similarity)
   known, false = c["index"] >= 0, jnp.nan
   if "label" in a:
-    known = known & (a["label"] != -1) & (c["label"] != -1)
+    known = known & has_label(a["label"]) & has_label(c["label"])
     false = a["label"] == c["label"]
   found = (
     similarity.astype(jnp.float32),
