@@ -1,5 +1,6 @@
 """The online probe: it learns what can be read off the features, and moves nothing else."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +10,7 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
 from contrastax import encoders, methods, training, views
+from contrastax.core import UserError
 from contrastax.evaluation import online_probe, watched
 
 KEY = jax.random.key(0)
@@ -115,6 +117,98 @@ def test_no_gradient_reaches_the_features():
   np.testing.assert_array_equal(gradient, np.zeros((6, 4)))
 
 
+# Labels: −1 is none, and other numbers are out of range.
+
+RNG = np.random.default_rng(0)
+FEATURES, CLASS = RNG.normal(size=(8, 3)).astype(np.float32), np.arange(8) % 4
+
+
+def test_examples_without_a_label_count_neither_in_the_loss_nor_in_the_accuracy():
+  """As of the labeled alone, where they have the batch's mean and deviation."""
+  twice, label = np.repeat(FEATURES, 2, 0), np.stack([CLASS, np.full(8, -1)], 1).ravel()
+  probe = online_probe(4, learning_rate=0.1)
+  ours = theirs = probe.init(3)
+  for step in (probe.step, jax.jit(probe.step)):
+    ours, seen = step(ours, twice, label)
+    theirs, expected = step(theirs, FEATURES, CLASS)
+    chex.assert_trees_all_close((ours, seen), (theirs, expected), rtol=1e-5, atol=1e-7)
+
+
+def test_a_batch_without_labels_changes_nothing():
+  probe = online_probe(4)
+  state, _ = probe.step(probe.init(3), FEATURES, CLASS)  # Adam has a momentum then
+  for step in (probe.step, jax.jit(probe.step)):
+    after, seen = step(state, FEATURES, np.full(8, -1))
+    chex.assert_trees_all_equal(after, state)
+    assert seen["online_accuracy"] == 0
+
+
+@pytest.mark.parametrize(
+  "wrong",
+  [np.array([4] * 8), np.array([0] * 7 + [-2]), np.uint8([255] * 8), np.uint32([2**32 - 1] * 8)],
+  ids=["classes", "-2", "uint8", "uint32"],
+)
+def test_a_label_out_of_range_is_an_error_where_known_and_nan_where_traced(wrong):
+  probe = online_probe(4)
+  with pytest.raises(UserError, match="has the label .* 4 classes takes 0 … 3"):
+    probe.step(probe.init(3), FEATURES, wrong)
+  state, seen = jax.jit(probe.step)(probe.init(3), FEATURES, wrong)
+  assert np.isnan(seen["online_accuracy"]) and np.isnan(state["params"]["kernel"]).all()
+
+
+def test_known_labels_are_not_cut_to_32_bits():
+  with pytest.raises(UserError, match=f"row 2 has the label {2**40}"):
+    online_probe(4).step(online_probe(4).init(3), FEATURES, np.where(np.arange(8) == 2, 2**40, 0))
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int64, np.uint64])
+def test_the_type_of_labels_and_features_does_not_matter(dtype):
+  probe, whole = online_probe(300), np.round(4 * FEATURES)  # more classes than int8 has numbers
+  for step in (probe.step, jax.jit(probe.step)):
+    expected = step(probe.init(3), whole, CLASS)
+    for features in (whole.astype(np.int8), whole.astype(jnp.bfloat16)):
+      chex.assert_trees_all_close(step(probe.init(3), features, CLASS.astype(dtype)), expected)
+
+
+def test_bools_are_the_classes_0_and_1():
+  probe = online_probe(2)
+  for step in (probe.step, jax.jit(probe.step)):
+    found, expected = (step(probe.init(3), FEATURES, (CLASS > 1).astype(t)) for t in (bool, int))
+    chex.assert_trees_all_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+  "label, expected",
+  [
+    (CLASS[:, None], r"label must be \[8\], one for each example, not \[8, 1\]"),
+    (np.eye(4, dtype=int)[CLASS], r"not \[8, 4\]"),
+    (CLASS[:5], r"not \[5\]"),
+    (CLASS * 1.0, "label must be integers or bools, not float"),
+  ],
+)
+def test_labels_of_another_shape_or_type_are_refused_known_or_traced(label, expected):
+  probe = online_probe(4)
+  for step in (probe.step, jax.jit(probe.step)):
+    with pytest.raises(UserError, match=expected):
+      step(probe.init(3), FEATURES, label)
+
+
+def test_string_labels_and_other_dimensions_are_refused():
+  probe = online_probe(4)
+  with pytest.raises(UserError, match="label must be integers or bools, not <U"):
+    probe.step(probe.init(3), FEATURES, CLASS.astype(str))
+  with pytest.raises(UserError, match="of 5 dimensions is given features of 3"):
+    probe.step(probe.init(5), FEATURES, CLASS)
+
+
+def test_features_that_are_not_finite_are_an_error_where_known_and_nan_where_traced():
+  probe, features = online_probe(4), np.where(np.arange(8)[:, None] == 3, np.nan, FEATURES)
+  with pytest.raises(UserError, match="row 3 of features has the value nan"):
+    probe.step(probe.init(3), features, CLASS)
+  state, _ = jax.jit(probe.step)(probe.init(3), features, CLASS)
+  assert np.isnan(state["params"]["kernel"]).all()
+
+
 # Beside a method.
 
 
@@ -137,6 +231,17 @@ def test_the_encoder_is_to_the_bit_that_of_the_method_alone_and_the_probe_learns
   equal(trained["alone"], trained["both"])
   assert probe["params"]["kernel"].shape == (16, 10)
   assert online[0] < 0.3 and np.mean(online[-10:]) > 0.6
+
+
+def test_a_batch_is_judged_when_training_begins():
+  for label, expected in (
+    (BATCH["label"][:, None], "must be"),
+    (BATCH["label"] * 1.0, "integers"),
+    (BATCH["label"] + 1, "has the label 10"),
+  ):
+    with pytest.raises(UserError, match=expected):
+      BOTH.init(KEY, {**BATCH, "label": label})
+  BOTH.init(KEY, {**BATCH, "label": BATCH["label"] - 1})
 
 
 def test_data_without_labels_have_no_online_probe():

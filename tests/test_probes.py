@@ -15,7 +15,10 @@ from contrastax.evaluation.probes import draws
 
 
 def knn_by_definition(features, labels, queries, k, temperature, leave_out=False):
-  """Each of the k nearest by cosine votes exp(s/τ); lower indices and classes win ties."""
+  """Each of the k nearest by cosine votes exp(s/τ).
+
+  Of equal neighbors the lower index is nearer; of equal votes the nearest neighbor's class wins.
+  """
   features = features / np.linalg.norm(features, axis=1, keepdims=True)
   queries = queries / np.linalg.norm(queries, axis=1, keepdims=True)
   predicted = []
@@ -24,11 +27,9 @@ def knn_by_definition(features, labels, queries, k, temperature, leave_out=False
     if leave_out:
       similarity[i] = -np.inf
     nearest = np.argsort(-similarity, kind="stable")[:k]
-    votes = [
-      sum(np.exp(similarity[j] / temperature) for j in nearest if labels[j] == c)
-      for c in range(labels.max() + 1)
-    ]
-    predicted.append(np.argmax(votes))
+    weight = np.exp((similarity[nearest] - similarity[nearest[0]]) / temperature)
+    votes = [weight[labels[nearest] == labels[j]].sum() for j in nearest]
+    predicted.append(labels[nearest[np.argmax(votes)]])
   return np.array(predicted)
 
 
@@ -56,10 +57,11 @@ def test_knn_is_its_definition(points, k, temperature):
   assert found == pytest.approx(18 / 30)
 
 
-def test_of_equal_neighbours_the_first_is_nearer_and_of_equal_classes_the_lower_wins():
+def test_ties_go_to_the_lower_index_and_to_the_class_of_the_nearest_neighbor():
   same = np.ones((3, 2))
   assert knn(same, np.array([2, 0, 1]), same[:1], np.array([2]), k=1) == 1
-  assert knn(same, np.array([2, 1, 0]), same[:1], np.array([1]), k=2) == 1
+  for first, second in ((2, 1), (1, 2)):  # whatever the classes' names
+    assert knn(same, np.array([first, second, 0]), same[:1], np.array([first]), k=2) == 1
 
 
 def test_far_neighbours_vote_at_low_temperature():

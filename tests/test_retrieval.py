@@ -106,10 +106,5 @@ def test_what_cannot_be_retrieved_is_refused():
   features = np.eye(5)
   with pytest.raises(ValueError, match="no class has two of these 5 examples"):
     retrieval(features, np.arange(5))
-  for k in (0, 5):
-    with pytest.raises(
-      ValueError, match=f"recall@{k} of 5 examples: k is at least 1 and at most 4"
-    ):
-      retrieval(features, np.zeros(5, int), ks=(k,))
-  with pytest.raises(ValueError, match="5 vectors have as many labels, not 4"):
-    retrieval(features, np.zeros(4, int), ks=(1,))
+  with pytest.raises(ValueError, match="recall@5 of 5 examples: k must be at most 4"):
+    retrieval(features, np.zeros(5, int), ks=(1, 5))

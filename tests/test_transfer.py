@@ -90,7 +90,7 @@ def test_fitting_in_parts_changes_nothing(batch_size):
 
 
 def test_transfer_says_what_it_cannot_do():
-  with pytest.raises(ValueError, match="probed by labels; the data set has image"):
+  with pytest.raises(ValueError, match="transfer needs image and label; the data set has image"):
     transfer(flat((8, 8, 1)), {"image": TRAIN["image"]}, TEST)
   with pytest.raises(ValueError, match="of 4 channels cannot be given to an encoder of 3"):
     fitted(np.zeros((1, 2, 2, 4), np.uint8), (2, 2, 3))
@@ -235,5 +235,5 @@ def test_what_is_given_is_left_as_it_was():
 
 
 def test_no_steps_are_refused():
-  with pytest.raises(ValueError, match="at least 1 step, not 0"):
+  with pytest.raises(ValueError, match="steps must be an integer, at least 1, not 0"):
     fine_tune(ENCODER, *FRESH, TRAIN, TEST, fraction=0.1, steps=0)

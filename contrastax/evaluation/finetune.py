@@ -1,32 +1,39 @@
-"""Fine-tuning with few labels: the encoder goes on from where it is, with a linear head."""
+"""Fine-tuning with few labels: the encoder is trained further, with a linear head."""
 
 from __future__ import annotations
 
 import functools
+import numbers
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from numpy.typing import ArrayLike
 
-from contrastax.core import UserError, key_for
+from contrastax.core import Encoder, Params, State, UserError, key_for
 from contrastax.data import Resident
 from contrastax.evaluation.embed import embed
+from contrastax.evaluation.inputs import at_least, check_positive, class_numbers, numbers_among
 from contrastax.views.images import as_input, check_inputs
 
 MOMENTUM = optax.trace(0.9, nesterov=True)
 
 
 def fine_tune(
-  encoder, params, state, train, test, *, fraction: float, steps: int, batch_size: int = 64,
-  learning_rate: float = 0.01, views=None, seed: int = 0,
+  encoder: Encoder, params: Params, state: State, train: Mapping, test: Mapping, *,
+  fraction: float, steps: int, batch_size: int = 64, learning_rate: float = 0.01,
+  views: Callable | None = None, seed: int = 0,
 ) -> float:  # fmt: skip
   """Accuracy on `test` of encoder and linear head, trained with the labels of a share of `train`.
 
   Args:
-    encoder, params, state: what training left; fresh ones give the supervised baseline.
-    train, test: {"image": [n, h, w, c], uint8 or float in [0, 1]; "label": [n], int}. Inputs of
-      fewer axes are no images, and reach the encoder as they are.
+    encoder, params, state: the encoder and its parameters and state after training; fresh ones
+      give the supervised baseline.
+    train, test: {"image": [n, h, w, c], uint8 or float in [0, 1]; "label": [n]}. Inputs of
+      fewer axes are no images and reach the encoder as they are. A label is the name of a class: any integer, bool or string. A test label that no training example has
+      counts as missed.
     fraction: of each class that has labels, by `labelled`, drawn from `seed` and the labels
       alone: every encoder gets the same ones.
     steps: of SGD with Nesterov momentum 0.9 and no weight decay. Nothing is chosen on the way,
@@ -35,22 +42,35 @@ def fine_tune(
     learning_rate: falls to 0 over the steps by half a cosine.
     views: `(key, images, index) -> images`, a random view of each training image; none by
       default.
+    seed: of the labels, their order and the views.
 
-  The head starts at 0; BatchNorm goes on learning its statistics. A test label that no
-  training example has counts as missed. For several seeds: `mean_and_interval`.
+  Returns:
+    The accuracy, in [0, 1]. For several seeds: `mean_and_interval`.
+
+  Raises:
+    UserError for options out of range, for labels that `evaluation.inputs` refuses, and where the
+    outputs are not finite after training.
+
+  The head starts at 0; BatchNorm goes on learning its statistics.
   The recipe is that of Chen et al. 2020, arXiv 2002.05709, §B.5 (1 % and 10 % of ImageNet, a
   learning rate of 0.05 per 256 images, 60 and 30 epochs), but for the cosine.
   """
-  if steps < 1:
-    raise UserError(f"fine-tuning takes at least 1 step, not {steps}")
+  steps, batch_size = at_least("steps", steps), at_least("batch_size", batch_size)
+  check_positive("learning_rate", learning_rate)
+  for split in (train, test):
+    if not {"image", "label"} <= set(split):
+      raise UserError(
+        f"fine-tuning needs image and label; the data have {', '.join(sorted(split))}"
+      )
   for split, arrays in (("train", train), ("test", test)):
     check_inputs(f"fine_tune: {split} images", arrays["image"])
-  at = labelled(train["label"], fraction, seed=seed)
-  classes, target = np.unique(train["label"][at], return_inverse=True)
-  arrays = {"image": train["image"][at], "label": target.astype(np.int32)}
+  names, number = class_numbers(train["label"], len(train["image"]), "training labels")
+  expected = numbers_among(names, test["label"], len(test["image"]), "test labels")
+  at = labelled(number, fraction, seed=seed)
+  arrays = {"image": train["image"][at], "label": number[at]}
   source = Resident(arrays, batch_size=min(batch_size, len(at)), seed=seed)
   d = embed(encoder, params, state, arrays["image"][:1]).shape[1]
-  head = {"kernel": jnp.zeros((d, len(classes))), "bias": jnp.zeros(len(classes))}
+  head = {"kernel": jnp.zeros((d, len(names))), "bias": jnp.zeros(len(names))}
   params = {"encoder": params, "head": head}
   carry = params, state, MOMENTUM.init(params)
   for step in range(steps):
@@ -60,16 +80,26 @@ def fine_tune(
   params, state, _ = carry
   features = embed(encoder, params["encoder"], state, test["image"])
   logits = features @ np.asarray(params["head"]["kernel"]) + np.asarray(params["head"]["bias"])
-  return float(np.mean(classes[logits.argmax(1)] == test["label"]))
+  if not np.isfinite(logits).all():
+    raise UserError(
+      f"after {steps} steps of fine-tuning the outputs are not finite; lower learning_rate, "
+      f"which is {learning_rate}"
+    )
+  return float(np.mean(logits.argmax(1) == expected))
 
 
-def labelled(label, fraction: float, *, seed: int = 0):
-  """The places of a share of the examples: of each class the nearest whole number, at least one."""
-  if not 0 < fraction <= 1:
-    raise UserError(f"a fraction of the labels is above 0 and at most 1, not {fraction}")
+def labelled(label: ArrayLike, fraction: float, *, seed: int = 0) -> np.ndarray:
+  """The places of a share of the examples: of each class the nearest whole number, at least one.
+
+  They depend on the seed and on which examples share a class, and on the sorted order of the
+  classes' names: a renaming that keeps this order changes nothing.
+  """
+  if not (isinstance(fraction, numbers.Real) and 0 < fraction <= 1):
+    raise UserError(f"a fraction of the labels is above 0 and at most 1, not {fraction!r}")
+  names, number = class_numbers(label, np.size(label), "label")
   rng, places = np.random.default_rng(seed), []
-  for c in np.unique(label):
-    members = np.flatnonzero(label == c)
+  for c in range(len(names)):
+    members = np.flatnonzero(number == c)
     count = max(1, round(fraction * len(members)))
     places.append(rng.choice(members, count, replace=False))
   return np.sort(np.concatenate(places))

@@ -1,24 +1,31 @@
-"""What a loss meets as negatives: how near they come, and how many are of the anchor's own class."""
+"""The negatives that a loss is given: how similar they are, and how many share the anchor's class."""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from contrastax.core import Group, Pairs, Params, Score, UserError
+from contrastax.evaluation.inputs import known_vectors
 from contrastax.pairwise import cosine
+from contrastax.pairwise.checks import check
+from contrastax.positives.labels import class_numbers, has_label
 
 
 class RankedNegatives(NamedTuple):
   """Anchors with their positives and their negatives, NaN where there is none. All NumPy.
 
-  anchor: [n], the index of each one's example. positive: [n, m], similarities. negative: [n, m],
-  similarities in falling order, so the hardest first. index: [n, m], the negatives' examples
-  (−1: none). false: [n, m], 1 where a negative's label is the anchor's, else 0; NaN also where
-  it is no example's, and everywhere without labels.
+  anchor: [n], the index of each anchor's example.
+  positive: [n, m], similarities.
+  negative: [n, m], similarities in falling order, so the hardest first.
+  index: [n, m], the negatives' examples (−1: none).
+  false: [n, m], 1 where a negative has the anchor's label, else 0. NaN where the negative is no
+    example, where one of the two has no label, and everywhere without labels.
   """
 
   anchor: np.ndarray
@@ -42,14 +49,25 @@ class RankedNegatives(NamedTuple):
 
 
 def ranked_negatives(
-  anchors, groups, *, relation, score=cosine(), score_params=()
-) -> RankedNegatives:
+  anchors: Group, groups: Sequence[Group], *, relation: Callable[..., Pairs], score: Score = cosine(),
+  score_params: Params = (),
+) -> RankedNegatives:  # fmt: skip
   """All pairs of anchors and candidates, as a loss on groups is given them.
 
   A positive is what weighs more than 0 as one. A negative is what does as a negative, and nothing
   as a positive: the two examples that an anchor of i-Mix is made of are none. Of equal negatives
-  the earlier is the harder. All pairs are in memory at once. Arguments: see `losses.groups`.
+  the earlier is the harder. All pairs are in memory at once.
+
+  Args:
+    anchors, groups, relation, score, score_params: see `losses.groups`. Labels are those of
+      training: −1, or NaN of floats, means "no label".
+
+  Raises:
+    UserError for groups that do not fit, vectors that are not finite, and labels that are no
+    numbers.
   """
+  (anchors, *groups) = _prepared([anchors, *groups])
+  check(anchors, groups, False, score, score_params)
   met = [_meet(anchors, group, relation, score, score_params) for group in groups]
   met = (np.concatenate(x, 1) for x in zip(*met, strict=True))
   similarity, positive, negative, index, false = met
@@ -65,6 +83,33 @@ def ranked_negatives(
   )
 
 
+def _prepared(groups):
+  """The groups with vectors of float32 or float64, and with labels that JAX does not cut."""
+  names = ["the anchors", *(f"group {at}" for at in range(len(groups) - 1))]
+  for name, group in zip(names, groups, strict=True):
+    missing = {"index", "as_positive", "as_negative"} - set(group.side)
+    if missing:
+      raise UserError(f"{name} must have the sides {', '.join(sorted(missing))}; attach them")
+  prepared = []
+  for name, group in zip(names, groups, strict=True):
+    axes = "[n, k, d]" if group.per_anchor else "[n, d]"
+    prepared.append(Group(jnp.asarray(known_vectors(group.vectors, name, axes=axes)), group.side))
+  if not all("label" in group.side for group in groups):
+    return prepared
+  labels = _numbered(groups)
+  return [group.attach(label=label) for group, label in zip(prepared, labels, strict=True)]
+
+
+def _numbered(groups):
+  """The groups' labels, equal where they were equal, in types that JAX does not cut."""
+  labels = [np.asarray(group.side["label"]) for group in groups]
+  if all(jnp.issubdtype(label.dtype, jnp.floating) for label in labels):
+    return labels
+  flat = np.concatenate([label.ravel() for label in labels])
+  parts = np.split(class_numbers(flat, flat.size), np.cumsum([x.size for x in labels])[:-1])
+  return [part.reshape(label.shape) for part, label in zip(parts, labels, strict=True)]
+
+
 @functools.partial(jax.jit, static_argnums=(2, 3))
 def _meet(anchors, group, relation, score, score_params):
   """[n, m] of one group: similarity, whether positive, whether negative, index, whether false."""
@@ -72,12 +117,15 @@ def _meet(anchors, group, relation, score, score_params):
   c = {name: x if group.per_anchor else x[None] for name, x in group.side.items()}
   similarity = score(score_params, anchors.vectors, group.vectors)
   weights = relation(a, c, similarity)
-  false = a["label"] == c["label"] if "label" in a else jnp.nan
+  known, false = c["index"] >= 0, jnp.nan
+  if "label" in a:
+    known = known & has_label(a["label"]) & has_label(c["label"])
+    false = a["label"] == c["label"]
   found = (
     similarity.astype(jnp.float32),
     weights.positive * c["as_positive"] > 0,
     weights.negative * c["as_negative"] > 0,
     c["index"],
-    jnp.where(c["index"] >= 0, false, jnp.float32(jnp.nan)),
+    jnp.where(known, false, jnp.float32(jnp.nan)),
   )
   return [jnp.broadcast_to(x, similarity.shape) for x in found]

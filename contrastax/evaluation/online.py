@@ -1,18 +1,23 @@
-"""An online probe: a linear classifier trained beside the encoder, to watch a run by.
+"""An online probe: a linear classifier that is trained beside the encoder, to watch a run.
 
-It sees features without their gradient, so the encoder is trained as if it were not there.
+It sees features without their gradient, so it does not change how the encoder is trained.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+from jax.core import Tracer
+from numpy.typing import ArrayLike
 
-from contrastax.core import UserError
+from contrastax.core import Array, State, UserError
+from contrastax.evaluation.inputs import at_least, vectors
 from contrastax.views.images import as_input
 
 
@@ -20,36 +25,91 @@ from contrastax.views.images import as_input
 class online_probe:
   """A linear classifier of `classes` classes, one step of Adam per batch.
 
-  Features are standardised by their batch, so that one `learning_rate` serves features of
+  Features are standardized by their batch, so that one `learning_rate` serves features of
   any scale, which change while the encoder learns. Pure: the state is a tree of arrays.
+
+  Labels are class numbers 0 … classes − 1, integers or bools. As everywhere in training, −1 means
+  "no label". Any other number is a UserError; where labels are traced, as in a compiled train
+  step, it makes accuracy and parameters NaN, by which a run stops.
   """
 
   classes: int
   learning_rate: float = 3e-3
 
-  def init(self, d: int):
+  def __post_init__(self):
+    at_least("classes", self.classes)
+
+  def init(self, d: int) -> State:
     """The state of a probe of features [n, d]; it says that all classes are equally likely."""
+    at_least("d", d)
     params = {"kernel": jnp.zeros((d, self.classes)), "bias": jnp.zeros(self.classes)}
     return {"params": params, "optimizer": self._optimizer.init(params)}
 
-  def step(self, state, features, label):
-    """(the next state, metrics) from features [n, d] and label [n], int.
+  def step(
+    self, state: State, features: ArrayLike, label: ArrayLike
+  ) -> tuple[State, Mapping[str, Array]]:
+    """The state after one step, and the metrics of the batch.
 
-    Metrics: `online_accuracy`, of this batch before the step, so of examples whose label
-    it is yet to be told (in the first epoch; later it has seen them).
+    Args:
+      state: of `init`, or of the step before.
+      features: [n, d].
+      label: [n]. An example without a label counts neither in the loss nor in the accuracy, but
+        its features take part in the standardization.
+
+    Returns:
+      (state, metrics). `online_accuracy` is the accuracy on this batch before the step, so on
+      examples whose label the probe has not seen in the first epoch. Where no example has a
+      label the accuracy is 0 and the state stays as it is.
+
+    Raises:
+      UserError for features or labels of another shape or type, for features that are not finite
+      and for labels out of range, as far as they are not traced.
     """
-    features = _standardised(jax.lax.stop_gradient(features))
-    label = jax.lax.stop_gradient(label)
+    z = _standardised(jax.lax.stop_gradient(vectors(features, "features")))
+    d = state["params"]["kernel"].shape[0]
+    if z.shape[1] != d:
+      raise UserError(f"an online probe of {d} dimensions is given features of {z.shape[1]}")
+    target, weight = self.targets(label, len(z))
+    weight = weight.astype(z.dtype)
+    total = weight.sum()
+    count = jnp.where(total == 0, 1, total)
 
     def objective(params):
-      logits = features @ params["kernel"] + params["bias"]
-      loss = optax.softmax_cross_entropy_with_integer_labels(logits, label).mean()
-      return loss, (logits.argmax(1) == label).mean(dtype=features.dtype)
+      logits = z @ params["kernel"] + params["bias"]
+      loss = optax.softmax_cross_entropy_with_integer_labels(logits, target)
+      hit = weight * (logits.argmax(1) == target)
+      return (weight * loss).sum() / count, hit.sum() / count
 
     grads, accuracy = jax.grad(objective, has_aux=True)(state["params"])
     updates, optimizer = self._optimizer.update(grads, state["optimizer"], state["params"])
-    params = optax.apply_updates(state["params"], updates)
-    return {"params": params, "optimizer": optimizer}, {"online_accuracy": accuracy}
+    after = {"params": optax.apply_updates(state["params"], updates), "optimizer": optimizer}
+    # Adam would move by its momentum alone.
+    after = jax.tree.map(lambda old, new: jnp.where(total == 0, old, new), state, after)
+    return after, {"online_accuracy": accuracy}
+
+  def targets(self, label: ArrayLike, count: int) -> tuple[Array, Array]:
+    """(class numbers [n] in range, weights [n]): of weight 0 without a label, NaN out of range."""
+    known = not isinstance(label, Tracer)
+    given: Any = np.asarray(label) if known else label
+    if given.shape != (count,):
+      raise UserError(f"label must be [{count}], one for each example, not {list(given.shape)}")
+    if given.dtype != bool and not jnp.issubdtype(given.dtype, jnp.integer):
+      raise UserError(f"label must be integers or bools, not {given.dtype}; number the classes")
+    given = given.astype(np.int32) if given.dtype == bool else given
+    if known:
+      wrong = np.flatnonzero((given < -1) | (given >= self.classes))
+      if len(wrong):
+        raise UserError(
+          f"row {wrong[0]} has the label {given[wrong[0]]}; an online probe of {self.classes} "
+          f"classes takes 0 … {self.classes - 1}, and −1 for no label"
+        )
+      given = given.astype(np.int32)
+    # Clipped in its own type, as a cast could turn a label out of range into one in range.
+    info = jnp.iinfo(given.dtype)
+    given = jnp.clip(given, max(-2, info.min), min(self.classes, info.max)).astype(jnp.int32)
+    in_range = (given >= 0) & (given < self.classes)
+    weight = jnp.where(in_range, 1.0, jnp.where(given == -1, 0.0, jnp.nan))
+    return jnp.where(in_range, given, 0), weight
 
   @property
   def _optimizer(self):
@@ -58,13 +118,14 @@ class online_probe:
 
 @dataclasses.dataclass(frozen=True)
 class watched:
-  """A method whose encoder an online probe watches: trained exactly as the method alone is.
+  """A method with an online probe of its encoder, trained exactly as the method alone is.
 
   method: any with an `encoder` and an entry of that name in its parameters and state.
-  The features are those of the images as they are, in evaluation mode: what is
-  evaluated in the end. That costs a forward pass of the batch, beside two forward and
-  backward. The parameters are the method's; its state gets an entry `online_probe`, and its
-  metrics `online_accuracy`.
+  probe: the probe; the batch's `label` are its labels.
+
+  The features are those of the images without views, in evaluation mode, as in an evaluation of
+  the run. That costs a forward pass of the batch, beside two forward and backward. The parameters
+  are the method's; its state gets an entry `online_probe`, and its metrics `online_accuracy`.
   """
 
   method: Any
@@ -73,6 +134,7 @@ class watched:
   def init(self, key, batch):
     if "label" not in batch:
       raise UserError(f"an online probe needs labels; the batch has {', '.join(sorted(batch))}")
+    self.probe.targets(batch["label"], len(batch["image"]))
     params, state = self.method.init(key, batch)
     features = jax.eval_shape(lambda: self._features(params, state, batch))
     return params, {**state, "online_probe": self.probe.init(features.shape[-1])}
@@ -97,7 +159,7 @@ class watched:
 
 
 def _standardised(features):
-  """Each dimension less its mean, by its deviation; one that hardly moves stays near 0."""
+  """Each dimension less its mean, divided by its deviation; a nearly constant one stays near 0."""
   features = features.astype(jnp.promote_types(features.dtype, jnp.float32))
   variance = features.var(0)
   scale = jnp.sqrt(variance + 1e-6 * variance.max())

@@ -1,73 +1,122 @@
 """The probes of a table's row, and what few labels give.
 
-Features are NumPy arrays [n, d], labels [n], int. One function serves every row of a
-table, so that rows differ by their features alone.
+One function serves every row of a table, so that rows differ by their features alone.
 """
 
 from __future__ import annotations
 
+import numbers
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
+from contrastax.core import UserError
+from contrastax.evaluation.inputs import at_least, class_numbers, known_split, numbers_among
 from contrastax.evaluation.neighbours import knn
 from contrastax.evaluation.regression import linear, standardised
 
 DRAWS = 20
 
 
-def few_label(features, labels, test_features, test_labels, *, per_class: int):
+def few_label(
+  features: ArrayLike, labels: ArrayLike, test_features: ArrayLike, test_labels: ArrayLike, *,
+  per_class: int,
+) -> np.ndarray:  # fmt: skip
   """Accuracies [20] of a linear probe with `per_class` labels, one for each of 20 fixed draws.
 
-  On standardised features, as in `linear`, L-BFGS minimises the summed cross-entropy and the
+  On standardized features, as in `linear`, L-BFGS minimizes the summed cross-entropy and the
   L2 penalty ½‖w‖², in at most 200 iterations: with so few labels none can be held out to
-  choose the penalty. The draws depend on `labels` and `per_class` alone, so all features
-  are judged on the same ones, and differences between features may be taken draw by draw.
-  Standardisation uses all of `features`, which need no label. NaN where a class has fewer
-  examples. `mean_and_interval` sums them up.
+  choose the penalty. Standardization uses all of `features`, which need no label.
+
+  Args:
+    features: [n, d], with labels [n]: names of two classes or more, any integers, bools or
+      strings.
+    test_features: [m, d], with test_labels [m]. A class that `labels` does not have is missed.
+    per_class: at least 1.
+
+  Returns:
+    [20], all NaN where a class has fewer than `per_class` examples. `mean_and_interval` sums them
+    up. The draws are those of `draws`, the same for all features of one data set, so differences
+    between features may be taken draw by draw.
+
+  Raises:
+    UserError for one class, and for inputs that `evaluation.inputs` refuses.
   """
-  if np.bincount(labels)[np.unique(labels)].min() < per_class:
+  train, test = known_split(features, test_features)
+  names, number = class_numbers(labels, len(train))
+  expected = numbers_among(names, test_labels, len(test))
+  if len(names) < 2:
+    raise UserError(
+      "few_label needs at least 2 classes, and all labels are one; give another class"
+    )
+  if np.bincount(number).min() < at_least("per_class", per_class):
     return np.full(DRAWS, np.nan)
-  features, test_features = standardised(features, test_features)
-  return np.array(
-    [_fit(features[at], labels[at], test_features, test_labels) for at in draws(labels, per_class)]
-  )
+  train, test = standardised(train, test)
+  return np.array([_fit(train[at], number[at], test, expected) for at in draws(number, per_class)])
 
 
-def draws(labels, per_class: int):
-  """20 fixed draws of `per_class` examples of each class: index arrays."""
-  classes = np.unique(labels)
+def draws(labels: ArrayLike, per_class: int) -> Iterator[np.ndarray]:
+  """20 fixed draws of `per_class` examples of each class: arrays of places in labels [n].
+
+  They depend on `per_class` and on which examples share a class, and on the sorted order of the
+  classes' names: a renaming that keeps this order changes no draw.
+  Raises UserError where a class has fewer examples.
+  """
+  names, number = class_numbers(labels, np.size(labels))
+  if np.bincount(number).min() < at_least("per_class", per_class):
+    raise UserError(f"a class has fewer than {per_class} examples; draw fewer per class")
   for draw in range(DRAWS):
     rng = np.random.default_rng((per_class, draw))
-    members = [rng.choice(np.flatnonzero(labels == c), per_class, replace=False) for c in classes]
-    yield np.concatenate(members)
+    members = [np.flatnonzero(number == c) for c in range(len(names))]
+    yield np.concatenate([rng.choice(mine, per_class, replace=False) for mine in members])
 
 
-def mean_and_interval(values, *, confidence: float = 0.95):
-  """(mean, h): the mean of values [n] over draws or seeds, and half its confidence interval.
+def mean_and_interval(values: ArrayLike, *, confidence: float = 0.95) -> tuple[float, float]:
+  """(mean, h): the mean of values over draws or seeds, and half its confidence interval.
 
   mean ± t s/√n, with s the standard deviation with n − 1, and t that quantile of Student's
   distribution with n − 1 degrees of freedom. It is about what differs between the values
   (draws, or seeds), not about the test images, which they share. To compare two features,
-  give it the differences, draw by draw. h is NaN for one value.
+  give it the differences, draw by draw.
+
+  Args:
+    values: [n], n ≥ 1. A NaN, as of `few_label`, makes both results NaN.
+    confidence: above 0 and below 1.
+
+  Returns:
+    The mean, and h, which is NaN for one value.
+
+  Raises:
+    UserError for other shapes and values that are no real numbers.
   """
-  values = np.asarray(values, np.float64)
-  n = len(values)
+  given = np.asarray(values)
+  if given.ndim != 1 or not len(given) or given.dtype.kind not in "buif":
+    raise UserError(
+      f"values must be numbers [n], n at least 1, not {list(given.shape)} of {given.dtype}"
+    )
+  if not (isinstance(confidence, numbers.Real) and 0 < confidence < 1):
+    raise UserError(f"confidence must be a number above 0 and below 1, not {confidence!r}")
+  given = given.astype(np.float64)
+  mean, n = float(given.mean()), len(given)
   if n < 2:
-    return float(values.mean()), float("nan")
+    return mean, float("nan")
   quantile = stats.t.ppf((1 + confidence) / 2, n - 1)
-  return float(values.mean()), float(quantile * values.std(ddof=1) / np.sqrt(n))
+  return mean, float(quantile * given.std(ddof=1) / np.sqrt(n))
 
 
-def probes(features, labels, test_features, test_labels):
+def probes(
+  features: ArrayLike, labels: ArrayLike, test_features: ArrayLike, test_labels: ArrayLike
+) -> dict[str, float]:
   """A row of the table: {"knn", "linear_1", "linear_5", "linear"}, accuracies in [0, 1].
 
   kNN, and linear probes with 1, 5 and all labels per class; those with few are the mean
-  over the draws of `few_label`.
+  over the draws of `few_label`. Arguments and errors are those of these functions.
   """
   split = (features, labels, test_features, test_labels)
   return {
@@ -78,10 +127,12 @@ def probes(features, labels, test_features, test_labels):
   }
 
 
-def _fit(features, labels, test_features, test_labels):
+def _fit(features, number, test_features, expected):
   # One thread: the products are small, and waiting threads spin when other work has the cores.
-  # A fit that is cut off after 200 iterations is still a probe.
+  # A fit that is cut off after 200 iterations is still a probe. Few labels of many classes are
+  # not a regression problem, as scikit-learn suspects.
   with threadpool_limits(1), warnings.catch_warnings():
     warnings.simplefilter("ignore", ConvergenceWarning)
-    probe = LogisticRegression(C=1.0, max_iter=200).fit(features, labels)
-  return float(probe.score(test_features, test_labels))
+    warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%")
+    probe = LogisticRegression(C=1.0, max_iter=200).fit(features, number)
+  return float(np.mean(probe.predict(test_features) == expected))

@@ -1,7 +1,4 @@
-"""The linear probe with all labels: multinomial logistic regression by L-BFGS, on the device.
-
-Features are NumPy arrays [n, d], labels [n], int.
-"""
+"""The linear probe with all labels: multinomial logistic regression by L-BFGS, on the device."""
 
 from __future__ import annotations
 
@@ -11,32 +8,59 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from numpy.typing import ArrayLike
 
 from contrastax.core import UserError
+from contrastax.evaluation.inputs import class_numbers, known_split, numbers_among
 
 L2 = tuple(10.0**-e for e in range(7))
 """From which `linear` chooses: 1, 0.1, …, 1e-6, the penalty's weight beside the mean loss."""
 
 
-def linear(features, labels, test_features, test_labels):
-  """Accuracy of multinomial logistic regression on standardised features.
+def linear(
+  features: ArrayLike, labels: ArrayLike, test_features: ArrayLike, test_labels: ArrayLike
+) -> float:
+  """Accuracy of multinomial logistic regression on standardized features.
 
     min over W, b of  mean_i CE(W h_i + b, y_i) + ½ λ‖W‖²
 
-  Each dimension is standardised by `features` (one whose deviation is below 1e-6 of the
+  Each dimension is standardized by `features` (one whose deviation is below 1e-6 of the
   largest is dropped). λ is that of `chosen_l2`, which sees no test example; then all of
-  `features` are fitted. A test label that no training example has counts as missed.
+  `features` are fitted.
+
+  Args:
+    features: [n, d], n ≥ 2, with labels [n]: names of classes, any integers, bools or strings.
+    test_features: [m, d], with test_labels [m]. A class that `labels` does not have is missed.
+
+  Returns:
+    The share of the test examples whose class is predicted. Classes enter in the sorted order of
+    their names, by which λ's held-out examples are drawn: a renaming that keeps this order
+    changes nothing, another one may choose another λ.
+
+  Raises:
+    UserError for fewer than two examples, and for inputs that `evaluation.inputs` refuses.
   """
-  return float(np.mean(linear_predictions(features, labels, test_features) == test_labels))
+  train, test = known_split(features, test_features)
+  names, number = class_numbers(labels, len(train))
+  expected = numbers_among(names, test_labels, len(test))
+  return float(np.mean(_predicted(train, number, test) == expected))
 
 
-def linear_predictions(features, labels, test_features):
-  """[m], the labels that the classifier of `linear` gives the test examples."""
+def linear_predictions(
+  features: ArrayLike, labels: ArrayLike, test_features: ArrayLike
+) -> np.ndarray:
+  """The labels [m] that the classifier of `linear` gives the test examples, in labels' type."""
+  train, test = known_split(features, test_features)
+  names, number = class_numbers(labels, len(train))
+  return names[_predicted(train, number, test)]
+
+
+def _predicted(features, number, test_features):
+  """Class numbers of the test examples, from those of the training examples."""
   features, test_features = map(jnp.asarray, standardised(features, test_features))
-  classes, target = np.unique(labels, return_inverse=True)
-  l2, start = chosen_l2(features, target)
-  weights = softmax_regression(features, target, start, l2=l2, weight=np.ones(len(target)))
-  return classes[predict(weights, test_features)]
+  l2, start = chosen_l2(features, number)
+  weights = softmax_regression(features, number, start, l2=l2, weight=np.ones(len(number)))
+  return predict(weights, test_features)
 
 
 def chosen_l2(features, target):

@@ -1,17 +1,23 @@
-"""Retrieval: whether the nearest of an example are of its class."""
+"""Retrieval: whether the nearest neighbors of an example are of its class."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
 from contrastax.core import UserError
+from contrastax.evaluation.inputs import at_least, class_numbers, known_vectors
 from contrastax.pairwise import cosine, top_k
 
 AT_ONCE = 2**22  # places found in one search: 32 MB of scores and places
 
 
-def retrieval(features, labels, *, ks: tuple[int, ...] = (1, 5, 10)):
+def retrieval(
+  features: ArrayLike, labels: ArrayLike, *, ks: Sequence[int] = (1, 5, 10)
+) -> dict[str, float]:
   """Recall@k, mAP@R and R-precision of each example among all others, nearest by cosine first.
 
     recall@k     the share of queries with at least one of their class among the k nearest
@@ -19,36 +25,51 @@ def retrieval(features, labels, *, ks: tuple[int, ...] = (1, 5, 10)):
     mAP@R        (1/R) Σ_{i ≤ R} P(i),  P(i) = the precision of the i nearest where the i-th is
                  of the query's class, else 0
 
-  features: [n, d]; labels: [n], int. Returns {"recall@1", …, "map@r", "r_precision"}, means
-  over queries in [0, 1], and "left_out", how many examples have a class of their own and so
-  are no queries; they may still be found. Exact at any size: queries pass in groups, to a
-  depth of the largest class. Of equal neighbours the one with the lower index is nearer.
+  Args:
+    features: [n, d].
+    labels: [n], names of classes: any integers, bools or strings.
+    ks: the k of recall@k, each from 1 to n − 1.
 
-  Raises UserError where no class has two examples, and for k outside 1 … n − 1.
+  Returns:
+    {"recall@1", …, "map@r", "r_precision"}, means over queries in [0, 1], and "left_out", the
+    number of examples without another one of their class. These are no queries, but they may be
+    found. Of equal neighbors the one with the lower index is nearer.
+
+  Raises:
+    UserError where no class has two examples, for k out of range, and for inputs that
+    `evaluation.inputs` refuses.
+
+  The search is exact at any size: queries pass in groups, to a depth of the largest class.
   Musgrave et al. 2020, arXiv 2003.08505; recall@k as metric learning counts it since Jégou
   et al. 2011, which is not the share of the class that was found.
   """
-  n = len(features)
-  if len(labels) != n:
-    raise UserError(f"{n} vectors have as many labels, not {len(labels)}")
-  _, labels, sizes = np.unique(labels, return_inverse=True, return_counts=True)
-  others = sizes[labels] - 1
+  known = known_vectors(features)
+  n = len(known)
+  _, number = class_numbers(labels, n)
+  others = np.bincount(number)[number] - 1
   queries = np.flatnonzero(others)
   if not len(queries):
     raise UserError(f"no class has two of these {n} examples, so none can be retrieved")
-  for k in ks:
-    if not 1 <= k < n:
-      raise UserError(f"recall@{k} of {n} examples: k is at least 1 and at most {n - 1}")
-  features, depth = jnp.asarray(features), max(others.max(), *ks)
+  ks = _checked_depths(ks, n)
+  corpus, depth = jnp.asarray(known), max(others.max(), *ks)
   group = min(len(queries), max(1, AT_ONCE // depth))
   found = []
   for start in range(0, len(queries), group):
     at = queries[start : start + group]
     filled = np.resize(at, group)  # so that one program serves all
-    _, nearest = top_k(features[filled], features, depth, score=cosine(), exclude=filled)
-    found.append(judged(labels[np.asarray(nearest)[: len(at)]] == labels[at, None], others[at], ks))
+    _, nearest = top_k(corpus[filled], corpus, depth, score=cosine(), exclude=filled)
+    found.append(judged(number[np.asarray(nearest)[: len(at)]] == number[at, None], others[at], ks))
   means = {name: float(np.concatenate([part[name] for part in found]).mean()) for name in found[0]}
   return {**means, "left_out": n - len(queries)}
+
+
+def _checked_depths(ks, n):
+  if isinstance(ks, str) or not isinstance(ks, Sequence | np.ndarray) or not len(ks):
+    raise UserError(f"ks must be a sequence of at least one k, not {ks!r}; (1, 5) is one")
+  ks = tuple(at_least("k", k) for k in ks)
+  if max(ks) >= n:
+    raise UserError(f"recall@{max(ks)} of {n} examples: k must be at most {n - 1}")
+  return ks
 
 
 def judged(hit, size, ks):

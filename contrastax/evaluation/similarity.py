@@ -3,42 +3,54 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from contrastax.core import UserError
+from contrastax.evaluation.inputs import known_vectors
 
 
-def cka(x, y, *, unbiased: bool = False):
-  """Linear centred kernel alignment of two runs' features of the same examples.
+def cka(x: ArrayLike, y: ArrayLike, *, unbiased: bool = False) -> float:
+  """Linear centered kernel alignment of two runs' features of the same examples.
 
     CKA = HSIC(K, L) / √(HSIC(K, K) HSIC(L, L)),  K = XXᵀ, L = YYᵀ
 
-  x: [n, d₁]; y: [n, d₂]; row i of both is example i. HSIC is the product of the centred
-  kernels, which in features is ‖X̄ᵀȲ‖²_F: in [0, 1], 1 where the spaces differ by a rotation,
-  a shift and a scale. It grows with d/n for unrelated features too; `unbiased` takes the
-  estimator without the kernels' diagonals, whose mean for unrelated features is 0:
+  HSIC is the product of the centered kernels, in features ‖X̄ᵀȲ‖²_F. The usual estimate grows
+  with d/n for unrelated features too. The unbiased one leaves out the kernels' diagonals, and its
+  mean for unrelated features is 0:
 
     n(n−3) HSIC₁(K, L) = ‖X̄ᵀȲ‖²_F − n/(n−2) Σ_i a_i b_i + Σ_i a_i Σ_i b_i / ((n−1)(n−2)),
     a_i = ‖x̄_i‖², b_i = ‖ȳ_i‖²
 
-  It may be negative. Computed in float64, in memory d₁d₂: no kernel [n, n] is formed. NaN
-  where a space is one point.
+  Args:
+    x: [n, d₁].
+    y: [n, d₂]; row i of both is example i.
+    unbiased: whether to take the unbiased estimator.
 
-  Raises UserError for features of different examples, and for fewer than 2 (unbiased: 4).
+  Returns:
+    A number in [0, 1]: 1 where the spaces differ by a rotation, a shift and a scale. The unbiased
+    one may be negative. NaN where a space is one point.
+
+  Raises:
+    UserError for different numbers of examples, for fewer than 2 (unbiased: 4), and for vectors
+    that `evaluation.inputs` refuses.
+
+  Computed in float64, in memory d₁d₂: no kernel [n, n] is formed.
   Kornblith et al. 2019, arXiv 1905.00414, §3; the estimator is that of Song et al. 2012 (JMLR
   13). Public codes agree, but for a constant in the denominator (1e-6 in platonic-rep).
 
   Of two runs: `a, b = load("runs/a"), load("runs/b"); cka(a(images), b(images))`.
   """
-  x, y = _centred(x), _centred(y)
-  if len(x) != len(y):
-    raise UserError(f"CKA compares features of the same examples, not of {len(x)} and {len(y)}")
+  ours, theirs = (_centred(known_vectors(z, name)) for z, name in ((x, "x"), (y, "y")))
+  n = len(ours)
+  if n != len(theirs):
+    raise UserError(f"CKA compares features of the same examples, not of {n} and {len(theirs)}")
   least = 4 if unbiased else 2
-  if len(x) < least:
+  if n < least:
     kind = "unbiased CKA" if unbiased else "CKA"
-    raise UserError(f"{kind} needs at least {least} examples, not {len(x)}")
+    raise UserError(f"{kind} needs at least {least} examples, not {n}")
   hsic = _unbiased if unbiased else _biased
   with np.errstate(invalid="ignore"):
-    return float(hsic(x, y) / np.sqrt(hsic(x, x) * hsic(y, y)))
+    return float(hsic(ours, theirs) / np.sqrt(hsic(ours, ours) * hsic(theirs, theirs)))
 
 
 def _biased(x, y):
@@ -51,9 +63,7 @@ def _unbiased(x, y):
 
 
 def _centred(x):
-  x = np.asarray(x, np.float64)
-  if x.ndim != 2:
-    raise UserError(f"CKA takes features [n, d], not {list(x.shape)}")
+  x = x.astype(np.float64)
   size = np.abs(x).max(initial=0)
   x = x - x.mean(0)
   largest = np.abs(x).max(initial=0)  # divided out: of products of four nothing overflows

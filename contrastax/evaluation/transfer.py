@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,17 +16,23 @@ from contrastax.views.colour import LUMA
 from contrastax.views.images import check_images
 
 
-def transfer(encoder, train, test):
+def transfer(encoder: Any, train: Mapping, test: Mapping) -> dict[str, float]:
   """A row of the table, as `probes` gives it, of a data set that the encoder was not trained on.
 
-  encoder: what `contrastax.load(workdir)` gives: called with images [n, *image_shape] it returns
-  features [n, d]. train, test: {"image": …, "label": …} of the other data set; the probes
-  learn from its training labels, and the encoder stays as it is. Its images are `fitted`.
-  Raises UserError where the other data set has no labels.
+  Args:
+    encoder: the result of `contrastax.load(workdir)`: a function of images [n, *image_shape] that
+      returns features [n, d]. It is not trained.
+    train, test: {"image": …, "label": …} of the other data set. The probes learn from its training
+      labels, and images are `fitted`.
+
+  Raises:
+    UserError for data without images or labels, and for labels that `probes` refuses.
   """
   for split in (train, test):
-    if "label" not in split:
-      raise UserError(f"transfer is probed by labels; the data set has {', '.join(sorted(split))}")
+    if not {"image", "label"} <= set(split):
+      raise UserError(
+        f"transfer needs image and label; the data set has {', '.join(sorted(split))}"
+      )
   features = [encoder(fitted(split["image"], encoder.image_shape)) for split in (train, test)]
   return probes(features[0], train["label"], features[1], test["label"])
 
