@@ -163,7 +163,7 @@ METHOD = methods.SimCLR(
 
 
 def batch_of(images):
-  return {"image": images, "label": np.arange(N) % 2, "index": INDEX}
+  return {"image": images, "label": np.arange(len(images)) % 2, "index": INDEX}
 
 
 def tuned(images, side):

@@ -32,7 +32,8 @@ def fine_tune(
     encoder, params, state: the encoder and its parameters and state after training; fresh ones
       give the supervised baseline.
     train, test: {"image": [n, h, w, c], uint8 or float in [0, 1]; "label": [n]}. Inputs of
-      fewer axes are no images and reach the encoder as they are. A label is the name of a class: any integer, bool or string. A test label that no training example has
+      fewer axes are no images and reach the encoder as they are. A label is the name of a class: any
+      integer, bool or string. A test label that no training example has
       counts as missed.
     fraction: of each class that has labels, by `labelled`, drawn from `seed` and the labels
       alone: every encoder gets the same ones.
