@@ -70,7 +70,7 @@ def apart(found, expected):
     assert x.shape == y.shape and np.isfinite(y).all()
     return float(np.abs(x - y).max(initial=0) / max(1e-3, np.abs(y).max(initial=0)))
 
-  return max(jax.tree.leaves(jax.tree.map(relative, found, expected)))
+  return max(jax.tree.leaves(jax.tree.map(relative, found, expected)), default=0.0)
 
 
 # The losses: {name: {form: (what it is called on, the call)}}.
