@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import operator
 import zlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
@@ -25,6 +26,25 @@ example's place in its data set); then `image`, `label`, … as the source has."
 
 class UserError(ValueError):
   """What a user got wrong, in one line: what is wrong, the value found, the mend."""
+
+
+def check_integer(name: str, value: Any, least: int | None = None, most: int | None = None) -> None:
+  """Raises UserError where a value is not an integer, from `least` to `most` where they are given."""
+  try:
+    whole = not isinstance(value, bool) and operator.index(value) is not None
+  except TypeError:
+    whole = False
+  if not whole:
+    raise UserError(f"{name} must be an integer, not {value!r}")
+  if least is not None and value < least:
+    raise UserError(f"{name} must be at least {least}, not {value}")
+  if most is not None and value > most:
+    raise UserError(f"{name} must be at most {most}, not {value}")
+
+
+def check_seed(value: Any) -> None:
+  """Raises UserError where a seed is not an integer from 0 to 2**32 − 1."""
+  check_integer("seed", value, 0, 2**32 - 1)
 
 
 class Encoder(NamedTuple):

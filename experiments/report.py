@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import functools
-import json
 import pathlib
 
 import jax
 import numpy as np
 
 from contrastax import evaluation, reporting, training
+from contrastax.core import UserError
+from contrastax.files import read_json, set_aside, write_json
 from contrastax.training.health import check_collapse
 from experiments import negatives, temperatures
+from experiments.figures import figure
 from experiments.judge import WATCHED, few_labels, geometry, spaces
-from experiments.workdir import write_json
 
 MAPPED = 1000  # test images in the map
 
@@ -98,14 +99,15 @@ def finish(config, parts, mesh, workdir: pathlib.Path, state, seconds: float) ->
   else:
     print("the data have no labels: no probes; the geometry of the space is in summary.json")
   figures = workdir / "figures"
-  figures.mkdir(exist_ok=True)
-  reporting.learning_curves(workdir / "metrics.jsonl", figures / "learning_curves.png")
-  reporting.space_map(
-    {row: features[row][1][:MAPPED] for row in ("raw", "trained")},
-    np.zeros(len(images), int)[:MAPPED] if labels is None else labels[:MAPPED],
-    ("images",) if labels is None else parts.dataset.classes,
-    figures / "map.png",
-  )
+  with figure(figures / "learning_curves.png") as path:
+    reporting.learning_curves(workdir / "metrics.jsonl", path)
+  with figure(figures / "map.png") as path:
+    reporting.space_map(
+      {row: features[row][1][:MAPPED] for row in ("raw", "trained")},
+      np.zeros(len(images), int)[:MAPPED] if labels is None else labels[:MAPPED],
+      ("images",) if labels is None else parts.dataset.classes,
+      path,
+    )
   if hasattr(parts.method, "negatives") and hasattr(parts.method, "relation"):
     summary["negatives"] = negatives.report(parts, state, figures)
   if hasattr(parts.method, "temperature"):
@@ -115,9 +117,15 @@ def finish(config, parts, mesh, workdir: pathlib.Path, state, seconds: float) ->
 
 
 def stands(workdir: pathlib.Path, steps: int) -> bool:
-  """Whether the summary of a run of so many steps is there already."""
+  """Whether the summary of a run of so many steps is there already; sets aside a damaged one."""
   path = workdir / "summary.json"
-  return path.exists() and json.loads(path.read_text())["steps"] == steps
+  try:
+    return read_json(path, dict).get("steps") == steps
+  except FileNotFoundError:
+    return False
+  except UserError as error:
+    print(f"warning: {error}; renamed to {set_aside(path).name}", flush=True)
+    return False
 
 
 def _encoder(method, state):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import lzma
 import os
+import re
+import struct
 import zipfile
+import zlib
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +15,11 @@ import numpy as np
 from contrastax.core import UserError
 from contrastax.parts import nearest
 
+MOST_MADE = 2**24  # values of a made image; 240 of them are 4 GB
+# What zipfile and NumPy raise besides for a file that is damaged or encrypted.
+DAMAGED = (
+  ArithmeticError, LookupError, RuntimeError, SyntaxError, lzma.LZMAError, struct.error, zlib.error,
+)  # fmt: skip
 PREPARED_BY_US = ("cifar10", "fashion_mnist")
 
 
@@ -89,10 +98,12 @@ def _with_words(dataset):
 
 
 def _made(shape):
-  sides = shape.split("x")
-  if len(sides) != 3 or not all(side.isdigit() and int(side) for side in sides):
+  sides = re.fullmatch("x".join([r"([1-9][0-9]{0,9})"] * 3), shape, re.ASCII)
+  if sides is None:
     raise UserError(f"made:{shape} is no shape of images; made:32x32x3 is one")
-  h, w, c = map(int, sides)
+  h, w, c = map(int, sides.groups())
+  if h * w * c > MOST_MADE:
+    raise UserError(f"made:{shape} is too large; an image has at most {MOST_MADE:,} values")
   rng = np.random.default_rng(0)
   label = np.arange(240, dtype=np.int32) % 4
   image = rng.integers(0, 128, (240, h, w, c), np.uint8)
@@ -109,8 +120,13 @@ def _npz(path):
       found = {name: np.asarray(file[name]) for name in file.files}
   except FileNotFoundError:
     raise UserError(f"no such file: {path} (a relative path starts where you are)") from None
+  except MemoryError:
+    raise UserError(f"{path} declares arrays that do not fit into memory") from None
   except (AttributeError, EOFError, OSError, TypeError, ValueError, zipfile.BadZipFile):
     raise UserError(f"{path} is not an npz file of plain arrays; np.savez writes one") from None
+  except DAMAGED as error:
+    fault = " ".join(str(error).split()) or type(error).__name__
+    raise UserError(f"{path} cannot be read: {fault}; write it again by np.savez") from None
   if "image" not in found:
     raise UserError(f"{path} has no array 'image'; it has: {', '.join(sorted(found)) or 'none'}")
   if "test_label" in found and "test_image" not in found:

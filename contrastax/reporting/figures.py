@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 
 import numpy as np
 from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
 
+from contrastax.files import read_records
+
 
 def learning_curves(metrics: pathlib.Path, path: pathlib.Path) -> None:
-  """Every metric of a metrics.jsonl against the step, a panel each."""
+  """Draws each metric of a metrics.jsonl that changes against the step, a panel each.
+
+  Damaged lines are left out.
+  """
   series: dict[str, list[tuple[int, float]]] = {}
-  for line in metrics.read_text().splitlines():
-    values = json.loads(line)
-    step = values.pop("step")
+  for values in read_records(metrics)[0]:
+    step = int(values.pop("step"))
     for name, value in values.items():
       series.setdefault(name, []).append((step, value))
   moving = {name: points for name, points in series.items() if len({v for _, v in points}) > 1}
