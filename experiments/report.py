@@ -98,29 +98,35 @@ def finish(config, parts, mesh, workdir: pathlib.Path, state, seconds: float) ->
     print(reporting.table.text(summary["table"]))
   else:
     print("the data have no labels: no probes; the geometry of the space is in summary.json")
-  figures = workdir / "figures"
-  with figure(figures / "learning_curves.png") as path:
-    reporting.learning_curves(workdir / "metrics.jsonl", path)
-  with figure(figures / "map.png") as path:
-    reporting.space_map(
-      {row: features[row][1][:MAPPED] for row in ("raw", "trained")},
-      np.zeros(len(images), int)[:MAPPED] if labels is None else labels[:MAPPED],
-      ("images",) if labels is None else parts.dataset.classes,
-      path,
-    )
+  figures, path = workdir / "figures", workdir / "summary.json"
   if hasattr(parts.method, "negatives") and hasattr(parts.method, "relation"):
     summary["negatives"] = negatives.report(parts, state, figures)
   if hasattr(parts.method, "temperature"):
     summary["temperatures"] = temperatures.report(parts, state, workdir, figures)
-  write_json(workdir / "summary.json", summary)
+  write_json(path, summary)  # before the map: t-SNE is compiled code, which can end the process
+  with figure(figures / "learning_curves.png") as place:
+    reporting.learning_curves(workdir / "metrics.jsonl", place)
+  with figure(figures / "map.png") as place:
+    reporting.space_map(
+      {row: features[row][1][:MAPPED] for row in ("raw", "trained")},
+      np.zeros(len(images), int)[:MAPPED] if labels is None else labels[:MAPPED],
+      ("images",) if labels is None else parts.dataset.classes,
+      place,
+    )
+  summary["figures"] = sorted(drawn.name for drawn in figures.glob("*.png"))
+  write_json(path, summary)
   return summary
 
 
 def stands(workdir: pathlib.Path, steps: int) -> bool:
-  """Whether the summary of a run of so many steps is there already; sets aside a damaged one."""
+  """Whether the report of a run of so many steps is complete: its summary lists the figures.
+
+  A damaged summary is set aside.
+  """
   path = workdir / "summary.json"
   try:
-    return read_json(path, dict).get("steps") == steps
+    found = read_json(path, dict)
+    return found.get("steps") == steps and "figures" in found
   except FileNotFoundError:
     return False
   except UserError as error:
