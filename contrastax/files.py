@@ -58,7 +58,7 @@ def write_text(path: str | os.PathLike, text: str) -> None:
       file.flush()
       os.fsync(file.fileno())
     if path.is_dir():
-      set_aside(path)
+      replace_damaged(path, f"{path} is a folder")
     unfinished.replace(path)
   except OSError:
     if unfinished.is_file():
@@ -89,6 +89,18 @@ def set_aside(path: pathlib.Path) -> pathlib.Path:
   aside = path.with_name(f"{path.name}.damaged")
   remove(aside)
   return path.replace(aside)
+
+
+def replace_damaged(path: pathlib.Path, fault: str) -> None:
+  """Sets aside what is no input of a run, so that the run goes on, and prints a warning."""
+  print(f"warning: {fault}; renamed to {set_aside(path).name}", flush=True)
+
+
+def make_folder(path: pathlib.Path) -> None:
+  """Makes a folder for output; a file of that name is set aside."""
+  if path.exists() and not path.is_dir():
+    replace_damaged(path, f"{path} is no folder")
+  path.mkdir(exist_ok=True)
 
 
 def remove(path: pathlib.Path) -> None:

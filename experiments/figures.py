@@ -16,7 +16,6 @@ def figure(path: pathlib.Path) -> Iterator[pathlib.Path]:
   that the font lacks is drawn as a box, without matplotlib's warning.
   """
   try:
-    path.parent.mkdir(exist_ok=True)
     with warnings.catch_warnings():
       warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
       yield path

@@ -10,7 +10,7 @@ import numpy as np
 
 from contrastax import evaluation, reporting, training
 from contrastax.core import UserError
-from contrastax.files import read_json, set_aside, write_json
+from contrastax.files import make_folder, read_json, replace_damaged, write_json
 from contrastax.training.health import check_collapse
 from experiments import negatives, temperatures
 from experiments.figures import figure
@@ -99,6 +99,7 @@ def finish(config, parts, mesh, workdir: pathlib.Path, state, seconds: float) ->
   else:
     print("the data have no labels: no probes; the geometry of the space is in summary.json")
   figures, path = workdir / "figures", workdir / "summary.json"
+  make_folder(figures)
   if hasattr(parts.method, "negatives") and hasattr(parts.method, "relation"):
     summary["negatives"] = negatives.report(parts, state, figures)
   if hasattr(parts.method, "temperature"):
@@ -130,7 +131,7 @@ def stands(workdir: pathlib.Path, steps: int) -> bool:
   except FileNotFoundError:
     return False
   except UserError as error:
-    print(f"warning: {error}; renamed to {set_aside(path).name}", flush=True)
+    replace_damaged(path, str(error))
     return False
 
 

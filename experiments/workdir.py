@@ -15,7 +15,7 @@ import jax
 from ml_collections import ConfigDict
 
 from contrastax.core import UserError
-from contrastax.files import read_json, set_aside, unfinished_of, write_json
+from contrastax.files import read_json, replace_damaged, unfinished_of, write_json
 from experiments.commandline import again, flat
 
 MAY_CHANGE = {"steps", "log_every", "eval_every", "checkpoint_every"}
@@ -83,7 +83,7 @@ class Workdir:
     except FileNotFoundError:
       history = []
     except UserError as error:
-      print(f"warning: {error}; renamed to {set_aside(starts).name}", flush=True)
+      replace_damaged(starts, str(error))
       history = []
     write_json(starts, [*history, circumstances(again(self._argv))])
 

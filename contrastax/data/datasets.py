@@ -109,7 +109,7 @@ def _made(shape):
   image = rng.integers(0, 128, (240, h, w, c), np.uint8)
   upper, left = np.arange(h)[:, None] < h / 2, np.arange(w) < w / 2
   quarters = np.stack([(upper == top) & (left == near) for top in (1, 0) for near in (1, 0)])
-  image += (127 * quarters[label])[..., None].astype(np.uint8)
+  image += (np.uint8(127) * quarters[label])[..., None]
   return _split({"image": image, "label": label}, 40, tuple("0123"))
 
 

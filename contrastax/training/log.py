@@ -19,7 +19,7 @@ from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from contrastax.core import UserError
-from contrastax.files import read_records, set_aside, write_text
+from contrastax.files import make_folder, read_records, replace_damaged, write_text
 from contrastax.training.health import Health
 
 
@@ -43,8 +43,7 @@ class Log:
     cut(self._path, restored)
     self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115
     board = workdir / "tensorboard"
-    if board.exists() and not board.is_dir():
-      say(f"warning: {board} is no folder; renamed to {set_aside(board).name}")
+    make_folder(board)
     purge = 0 if restored is None else restored + 1
     self._board = SummaryWriter(str(board), purge_step=purge)
     self._progress = _Bar(start, steps) if sys.stderr.isatty() else _Lines(steps)
@@ -134,7 +133,7 @@ def cut(path: pathlib.Path, step: int | None) -> None:
   try:
     records, damaged = read_records(path)
   except OSError as error:
-    say(f"warning: {path} cannot be read ({error.strerror}); renamed to {set_aside(path).name}")
+    replace_damaged(path, f"{path} cannot be read: {str(error.strerror).lower()}")
     return
   if damaged:
     say(f"warning: {path}: {damaged} damaged {'line' if damaged == 1 else 'lines'} dropped")
