@@ -31,15 +31,15 @@ class UserError(ValueError):
 def check_integer(name: str, value: Any, least: int | None = None, most: int | None = None) -> None:
   """Raises UserError where a value is not an integer, from `least` to `most` where they are given."""
   try:
-    whole = not isinstance(value, bool) and operator.index(value) is not None
+    number = None if isinstance(value, bool) else operator.index(value)
   except TypeError:
-    whole = False
-  if not whole:
+    number = None
+  if number is None:
     raise UserError(f"{name} must be an integer, not {value!r}")
-  if least is not None and value < least:
-    raise UserError(f"{name} must be at least {least}, not {value}")
-  if most is not None and value > most:
-    raise UserError(f"{name} must be at most {most}, not {value}")
+  if least is not None and number < least:
+    raise UserError(f"{name} must be at least {least}, not {number}")
+  if most is not None and number > most:
+    raise UserError(f"{name} must be at most {most}, not {number}")
 
 
 def check_seed(value: Any) -> None:

@@ -38,7 +38,8 @@ def written(folder, **changes):
   """
   np.savez(folder / "images.npz", image=images())
   config = {key: value for key, value in {**CONFIG, **changes}.items() if value is not None}
-  config["data"] = config.get("data", "").replace("images.npz", str(folder / "images.npz"))
+  if config.get("data") == CONFIG["data"]:
+    config["data"] = f"npz:{folder}/images.npz"
   (folder / "config.py").write_text(
     f"from ml_collections import ConfigDict\n\ndef get_config():\n  return ConfigDict({config!r})\n"
   )
