@@ -1,6 +1,5 @@
 """Checkpoints are believed only while their files are what was written."""
 
-import contextlib
 import json
 import random
 import shutil
@@ -163,13 +162,11 @@ def test_a_foreign_name_does_no_harm(folder, said, name):
 
 def test_a_file_in_the_place_of_a_checkpoint_is_one_line(folder):
   (folder / "4").write_text("")
-  with contextlib.closing(Checkpoints(folder)) as checkpoints:
+  for place, step in ((folder, 4), (folder / "4", 0)):
+    checkpoints = Checkpoints(place)
     with pytest.raises(UserError, match="4 is a file where a folder of checkpoints belongs"):
-      checkpoints.save(4, tree(4))
-  with contextlib.closing(Checkpoints(folder / "4")) as checkpoints:
-    assert checkpoints.newest_intact() is None
-    with pytest.raises(UserError, match="4 is a file where a folder of checkpoints belongs"):
-      checkpoints.save(0, tree(0))
+      checkpoints.save(step, tree(step))
+    checkpoints.close()
 
 
 def test_a_damaged_step_can_be_saved_again(folder, said):
