@@ -8,7 +8,7 @@ import functools
 import inspect
 import operator
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
@@ -70,28 +70,28 @@ def check(config: Mapping) -> None:
 
 def build(config: ConfigDict, mesh: Mesh) -> Parts:
   """The parts that a config names; raises UserError where one is wrong."""
-  config = config.to_dict()
-  check(config)
-  found = data.load(config["data"])
-  if config["validation"]:
-    found = data.hold_out(found, config["validation"])
+  values: dict[str, Any] = config.to_dict()
+  check(values)
+  found = data.load(values["data"])
+  if values["validation"]:
+    found = data.hold_out(found, values["validation"])
   if len(found.test["image"]) < 4:
     raise core.UserError(f"{len(found.test['image'])} test images are too few to judge a space by")
-  layout, size, seed = training.sharded(mesh), config["batch_size"], config["seed"]
+  layout, size, seed = training.sharded(mesh), values["batch_size"], values["seed"]
   source = data.Resident(found.train, batch_size=size, seed=seed, sharding=layout)
-  kind = parts.find(methods, config["method"])
+  kind = parts.find(methods, values["method"])
   fields = [field.name for field in dataclasses.fields(kind)]
   given = {"examples": source.size, "plan": pairwise.Plan(mesh=mesh)}
   given = {name: value for name, value in given.items() if name in fields}
-  for key in {*PACKAGES, *JOINED, "loss"} & {*config}:
+  for key in {*PACKAGES, *JOINED, "loss"} & {*values}:
     if key not in fields:
       raise core.UserError(f"{kind.__name__} takes no {key!r}; leave it out of the config")
     with _named(key):
-      given[key] = _part(kind, key, config)
+      given[key] = _part(kind, key, values)
   with _named("method"):
-    method = parts.build(methods, _scheduled(config["method"], config), **given)
+    method = parts.build(methods, _scheduled(values["method"], values), **given)
   with _named("optimizer"):
-    optimizer = parts.build(optimizers, config["optimizer"], steps=config["steps"])
+    optimizer = parts.build(optimizers, values["optimizer"], steps=values["steps"])
   return Parts(found, source, method, optimizer)
 
 
