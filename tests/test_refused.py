@@ -1,6 +1,9 @@
 """A command that is refused says so in one line, and leaves the run's folder as it was."""
 
+import pathlib
 import shutil
+import subprocess
+import sys
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +13,8 @@ import tiny
 from contrastax.core import UserError, check_integer, check_seed
 from contrastax.training import Stop, make_mesh, train
 from experiments import commandline, evaluate, run
+
+ROOT = pathlib.Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -182,3 +187,17 @@ def test_help_does_not_depend_on_docstrings(monkeypatch, capsys):
     assert module.main([name, "--help"]) == 0
     printed = capsys.readouterr().out
     assert "--workdir" in printed and "Exit status" in printed
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("option", ["-O", "-OO"])
+def test_python_without_asserts_and_docstrings(tmp_path, option):
+  arguments = tiny.written(tmp_path)[1:]
+  for command in (
+    ["run", *arguments],
+    ["evaluate", arguments[-1]],
+    ["run", arguments[0], "--help"],
+  ):
+    python = [sys.executable, option, "-m", f"experiments.{command[0]}", *command[1:]]
+    done = subprocess.run(python, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
