@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 Array = jax.Array
 Params = Any
@@ -26,6 +27,30 @@ example's place in its data set); then `image`, `label`, … as the source has."
 
 class UserError(ValueError):
   """What a user got wrong, in one line: what is wrong, the value found, the mend."""
+
+
+def check_integer(name: str, value: Any, least: int | None = None, most: int | None = None) -> int:
+  """The value as a Python integer.
+
+  Raises:
+    UserError: the value is not an integer, is below `least` or is above `most`.
+  """
+  try:
+    number = None if isinstance(value, bool | np.bool_) else operator.index(value)
+  except TypeError:
+    number = None
+  if number is None:
+    raise UserError(f"{name} must be an integer, not {value!r}")
+  if least is not None and number < least:
+    raise UserError(f"{name} must be at least {least}, not {number}")
+  if most is not None and number > most:
+    raise UserError(f"{name} must be at most {most}, not {number}")
+  return number
+
+
+def check_seed(value: Any) -> int:
+  """The seed as a Python integer; raises UserError unless it is one, from 0 to 2**32 − 1."""
+  return check_integer("seed", value, 0, 2**32 - 1)
 
 
 class Encoder(NamedTuple):
@@ -205,17 +230,6 @@ class TrainState(NamedTuple):
 def key_for(seed: Array | int, name: str, step: Array | int = 0) -> Array:
   """The random key of one purpose at one step: a pure function of its arguments."""
   return jax.random.fold_in(named(jax.random.key(seed), name), step)
-
-
-def check_seed(seed: int) -> int:
-  """The seed as a Python integer; raises UserError unless it is one, 0 to 2³² − 1."""
-  try:
-    number = operator.index(seed)
-  except TypeError:
-    number = -1
-  if isinstance(seed, bool) or not 0 <= number < 2**32:
-    raise UserError(f"seed must be an integer, 0 to {2**32 - 1}, not {seed!r}")
-  return number
 
 
 def named(key: Array, name: str) -> Array:

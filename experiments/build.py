@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import inspect
 import operator
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
 
 # isort: off
 from contrastax import core, data, encoders, losses, methods, negatives, pairwise, parts, positives
@@ -26,6 +31,16 @@ PACKAGES = {
   "temperature": temperatures,
   "score": pairwise.scores,
 }
+# The least value of each; the data and the optimizer bound batch_size and warmup themselves.
+INTEGERS = {
+  "validation": 0,
+  "batch_size": None,
+  "steps": 1,
+  "log_every": 1,
+  "eval_every": 1,
+  "checkpoint_every": 1,
+}
+BOOLS = ("online_probe", "stop_on_collapse")
 JOINED = {"negatives": (operator.add, negatives), "relation": (operator.and_, positives)}
 
 
@@ -36,27 +51,59 @@ class Parts(NamedTuple):
   optimizer: object
 
 
-def build(config, mesh) -> Parts:
+def check(config: Mapping) -> None:
+  """Raises UserError where a key is missing, or a value that is no part of a wrong type or range."""
+  for key in (*INTEGERS, *BOOLS, "data", "seed", "method", "encoder", "optimizer"):
+    if key not in config:
+      raise core.UserError(f"the config has no {key!r}; every config needs it")
+  if not isinstance(config["data"], str):
+    raise core.UserError(f"data must be the name of a data set, not {config['data']!r}")
+  core.check_seed(config["seed"])
+  for key, least in INTEGERS.items():
+    core.check_integer(key, config[key], least)
+  for key in BOOLS:
+    if not isinstance(config[key], bool):
+      raise core.UserError(f"{key} must be True or False, not {config[key]!r}")
+  if isinstance(config["optimizer"], Mapping):
+    core.check_integer("warmup", config["optimizer"].get("warmup", 0))
+
+
+def build(config: ConfigDict, mesh: Mesh) -> Parts:
   """The parts that a config names; raises UserError where one is wrong."""
-  config = config.to_dict()
-  found = data.load(config["data"])
-  if config["validation"]:
-    found = data.hold_out(found, config["validation"])
+  values: dict[str, Any] = config.to_dict()
+  check(values)
+  found = data.load(values["data"])
+  if values["validation"]:
+    found = data.hold_out(found, values["validation"])
   if len(found.test["image"]) < 4:
     raise core.UserError(f"{len(found.test['image'])} test images are too few to judge a space by")
-  layout, size, seed = training.sharded(mesh), config["batch_size"], config["seed"]
+  layout, size, seed = training.sharded(mesh), values["batch_size"], values["seed"]
   source = data.Resident(found.train, batch_size=size, seed=seed, sharding=layout)
-  kind = parts.find(methods, config["method"])
+  kind = parts.find(methods, values["method"])
   fields = [field.name for field in dataclasses.fields(kind)]
   given = {"examples": source.size, "plan": pairwise.Plan(mesh=mesh)}
   given = {name: value for name, value in given.items() if name in fields}
-  for key in {*PACKAGES, *JOINED, "loss"} & {*config}:
+  for key in {*PACKAGES, *JOINED, "loss"} & {*values}:
     if key not in fields:
       raise core.UserError(f"{kind.__name__} takes no {key!r}; leave it out of the config")
-    given[key] = _part(kind, key, config)
-  method = parts.build(methods, _scheduled(config["method"], config), **given)
-  optimizer = parts.build(optimizers, config["optimizer"], steps=config["steps"])
+    with _named(key):
+      given[key] = _part(kind, key, values)
+  with _named("method"):
+    method = parts.build(methods, _scheduled(values["method"], values), **given)
+  with _named("optimizer"):
+    optimizer = parts.build(optimizers, values["optimizer"], steps=values["steps"])
   return Parts(found, source, method, optimizer)
+
+
+@contextlib.contextmanager
+def _named(key):
+  """A value that a part cannot take, such as a text for a number, as one line with the part's key."""
+  try:
+    yield
+  except core.UserError:
+    raise
+  except (TypeError, ValueError) as error:
+    raise core.UserError(f"{key}: {' '.join(str(error).split())}") from error
 
 
 def _part(kind, key, config):

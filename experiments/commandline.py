@@ -1,23 +1,64 @@
-"""The command line: a config file, overrides of its keys, and three flags."""
+"""The command line: a config file, overrides of its keys, three flags, and the exit status."""
 
 from __future__ import annotations
 
 import difflib
+import errno
 import pathlib
 import re
 import shlex
+import sys
+from collections.abc import Callable
 from typing import NamedTuple
 
-from absl import flags
+from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from contrastax.core import UserError
+
+# What Python, XLA and the system's threads say of memory that does not suffice.
+OUT_OF_MEMORY = (
+  "MemoryError", "RESOURCE_EXHAUSTED", "Out of memory", "out of memory", "bad_alloc",
+  "can't start new thread",
+)  # fmt: skip
 
 
 class Options(NamedTuple):
   config: ConfigDict
   workdir: pathlib.Path
   dry_run: bool
+
+
+def status(command: Callable[[], None]) -> int:
+  """Runs a command and returns its exit status.
+
+  What a user can mend, memory that does not suffice, and files that cannot be read or written are one
+  line on stderr, and status 2.
+  """
+  # What libraries have to say of a failure reaches us as an exception, and is said once.
+  logging.set_verbosity(logging.FATAL)
+  try:
+    command()
+  except UserError as error:
+    return _refused(error)
+  except OSError as error:
+    if error.errno == errno.ENOSPC:
+      return _refused("the disk is full; free some space and run the same command again")
+    place = f"{error.filename}: " if error.filename else ""
+    return _refused(f"{place}{error.strerror or error}")
+  except (MemoryError, RuntimeError) as error:
+    if not any(said in f"{type(error).__name__}: {error}" for said in OUT_OF_MEMORY):
+      raise
+    return _refused(
+      f"out of memory ({_line(error)[:200] or 'on the host'}); lower batch_size, or take smaller "
+      "images or a smaller encoder; the checkpoints saved before stand"
+    )
+  return 0
+
+
+def _refused(text):
+  print(f"error: {_line(text)}", file=sys.stderr)
+  return 2
 
 
 def parse(argv: list[str], help_text: str) -> Options | None:

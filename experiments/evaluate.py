@@ -1,4 +1,24 @@
-"""Judges a run in full, at its last checkpoint: frozen features, probes, retrieval, geometry.
+"""Judges a run in full, at its last checkpoint; `HELP` says how."""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+import sys
+
+import jax
+from absl import flags
+
+from contrastax import evaluation, load, training
+from contrastax.core import UserError
+from contrastax.evaluation.probes import DRAWS
+from contrastax.files import write_json
+from contrastax.reporting import table
+from experiments import commandline, protocols
+from experiments.build import build
+from experiments.workdir import config_of
+
+HELP = """Judges a run in full, at its last checkpoint: frozen features, probes, retrieval, geometry.
 
   python -m experiments.evaluate --workdir=runs/digits_simclr
   python -m experiments.evaluate --workdir=… --finetune                 1 % and 10 % of the labels
@@ -12,23 +32,6 @@ there, with the values of all draws. docs/evaluation.md defines each figure.
 Exit status: 0 finished; 2 something to mend, said in one line.
 """
 
-from __future__ import annotations
-
-import functools
-import pathlib
-import sys
-
-import jax
-from absl import flags, logging
-
-from contrastax import evaluation, load, training
-from contrastax.core import UserError
-from contrastax.evaluation.probes import DRAWS
-from contrastax.reporting import table
-from experiments import protocols
-from experiments.build import build
-from experiments.workdir import config_of, write_json
-
 TITLES = {
   "probes": f"kNN and linear probes, accuracy (± 95 % over {DRAWS} draws of labels)",
   "retrieval": "retrieval among the test images",
@@ -39,27 +42,22 @@ TITLES = {
 
 def main(argv: list[str]) -> int:
   """The exit status of one command line."""
-  logging.set_verbosity(logging.FATAL)
-  try:
-    options = parse(argv)
-    if options:
-      workdir = pathlib.Path(options.workdir)
-      found = evaluate(workdir, options.data, options.against, options.finetune)
-      try:
-        write_json(workdir / "evaluation.json", found)
-      except OSError as error:
-        raise UserError(f"{workdir}/evaluation.json: {error.strerror}") from None
-      print(f"\nsee {workdir}/evaluation.json; docs/evaluation.md defines each figure")
-  except UserError as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 2
-  return 0
+  return commandline.status(functools.partial(_main, argv))
+
+
+def _main(argv):
+  options = parse(argv)
+  if options:
+    workdir = pathlib.Path(options.workdir)
+    found = evaluate(workdir, options.data, options.against, options.finetune)
+    write_json(workdir / "evaluation.json", found)
+    print(f"\nsee {workdir}/evaluation.json; docs/evaluation.md defines each figure")
 
 
 def parse(argv: list[str]) -> flags.FlagValues | None:
   """The flags, or None after printing help; UserError for what is wrong with them."""
   if any(argument in ("--help", "-help", "-h", "help") for argument in argv[1:]):
-    print(__doc__.strip())
+    print(HELP.strip())
     return None
   values = flags.FlagValues()
   flags.DEFINE_string("workdir", None, "the run to judge", flag_values=values)
@@ -81,7 +79,10 @@ def evaluate(workdir: pathlib.Path, other: str | None, against: str | None, fine
   """All figures of a run, by protocol, row and column; prints them as tables."""
   config, run = config_of(workdir), load(workdir)
   mesh = training.make_mesh(jax.devices()[:1])
-  parts = build(config, mesh)
+  try:
+    parts = build(config, mesh)
+  except UserError as error:
+    raise UserError(f"{workdir}/config.json: {error}") from error
   train, test = parts.dataset.train, parts.dataset.test
   if finetune and "label" not in train:
     raise UserError(f"fine-tuning needs labels; {config.data} has none")

@@ -11,6 +11,7 @@ import numpy as np
 from contrastax import evaluation, reporting
 from contrastax.core import key_for
 from contrastax.methods import contrast
+from experiments.figures import figure
 
 ANCHORS = 1024  # batches are drawn until there are so many
 PAIRS = 2**24  # fewer anchors, where that many would be more pairs than this
@@ -20,13 +21,15 @@ PICTURED = 8
 def report(parts, state, figures: pathlib.Path) -> dict:
   """Draws the figures, of a method that has negatives; returns the summary's entry."""
   ranked, metrics = look(parts.method, parts.source, state)
-  reporting.hardness(ranked, figures / "negatives.png")
+  with figure(figures / "negatives.png") as path:
+    reporting.hardness(ranked, path)
   images, label = (parts.dataset.train.get(name) for name in ("image", "label"))
   if images.ndim == 4:
-    by = ranked.anchor if label is None else label[ranked.anchor]
-    spread = np.linspace(0, len(by) - 1, PICTURED).round().astype(int)
-    rows = np.argsort(by, kind="stable")[spread]  # of all classes, where they are few
-    reporting.nearest_negatives(images, ranked, rows, figures / "nearest_negatives.png")
+    with figure(figures / "nearest_negatives.png") as path:
+      by = ranked.anchor if label is None else label[ranked.anchor]
+      spread = np.linspace(0, len(by) - 1, PICTURED).round().astype(int)
+      rows = np.argsort(by, kind="stable")[spread]  # of all classes, where they are few
+      reporting.nearest_negatives(images, ranked, rows, path)
   return {"anchors": len(ranked.anchor), **metrics, **ranked.means()}
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import functools
-import json
 import pathlib
 
 import jax
 import numpy as np
 
 from contrastax import evaluation, reporting, training
+from contrastax.core import UserError
+from contrastax.files import make_folder, read_json, replace_damaged, write_json
 from contrastax.training.health import check_collapse
 from experiments import negatives, temperatures
+from experiments.figures import figure
 from experiments.judge import WATCHED, few_labels, geometry, spaces
-from experiments.workdir import write_json
 
 MAPPED = 1000  # test images in the map
 
@@ -97,27 +98,41 @@ def finish(config, parts, mesh, workdir: pathlib.Path, state, seconds: float) ->
     print(reporting.table.text(summary["table"]))
   else:
     print("the data have no labels: no probes; the geometry of the space is in summary.json")
-  figures = workdir / "figures"
-  figures.mkdir(exist_ok=True)
-  reporting.learning_curves(workdir / "metrics.jsonl", figures / "learning_curves.png")
-  reporting.space_map(
-    {row: features[row][1][:MAPPED] for row in ("raw", "trained")},
-    np.zeros(len(images), int)[:MAPPED] if labels is None else labels[:MAPPED],
-    ("images",) if labels is None else parts.dataset.classes,
-    figures / "map.png",
-  )
+  figures, path = workdir / "figures", workdir / "summary.json"
+  make_folder(figures)
   if hasattr(parts.method, "negatives") and hasattr(parts.method, "relation"):
     summary["negatives"] = negatives.report(parts, state, figures)
   if hasattr(parts.method, "temperature"):
     summary["temperatures"] = temperatures.report(parts, state, workdir, figures)
-  write_json(workdir / "summary.json", summary)
+  write_json(path, summary)  # before the map: t-SNE is compiled code, which can end the process
+  with figure(figures / "learning_curves.png") as place:
+    reporting.learning_curves(workdir / "metrics.jsonl", place)
+  with figure(figures / "map.png") as place:
+    reporting.space_map(
+      {row: features[row][1][:MAPPED] for row in ("raw", "trained")},
+      np.zeros(len(images), int)[:MAPPED] if labels is None else labels[:MAPPED],
+      ("images",) if labels is None else parts.dataset.classes,
+      place,
+    )
+  summary["figures"] = sorted(drawn.name for drawn in figures.glob("*.png"))
+  write_json(path, summary)
   return summary
 
 
 def stands(workdir: pathlib.Path, steps: int) -> bool:
-  """Whether the summary of a run of so many steps is there already."""
+  """Whether the report of a run of so many steps is complete: its summary lists the figures.
+
+  A damaged summary is set aside.
+  """
   path = workdir / "summary.json"
-  return path.exists() and json.loads(path.read_text())["steps"] == steps
+  try:
+    found = read_json(path, dict)
+    return found.get("steps") == steps and "figures" in found
+  except FileNotFoundError:
+    return False
+  except UserError as error:
+    replace_damaged(path, str(error))
+    return False
 
 
 def _encoder(method, state):

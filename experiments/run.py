@@ -1,4 +1,22 @@
-"""Trains, evaluates, resumes and explains one experiment.
+"""Trains, evaluates, resumes and explains one experiment; `HELP` says how."""
+
+from __future__ import annotations
+
+import functools
+import shlex
+import sys
+import time
+from contextlib import suppress
+
+from contrastax.evaluation import online_probe, watched
+from contrastax.training import Interrupted, Stop, make_mesh, train
+from contrastax.training.load import describe_encoder
+from contrastax.training.mesh import describe, idle_gpu
+from experiments import commandline, report
+from experiments.build import build
+from experiments.workdir import Workdir
+
+HELP = """Trains, evaluates, resumes and explains one experiment.
 
   python -m experiments.run --config=configs/digits_simclr.py
   python -m experiments.run --config=configs/digits_simclr.py:runlocal    a run of seconds
@@ -10,68 +28,47 @@ config.json, run.json (versions, devices, commit), encoder.json and, at the end,
 summary.json. The same command resumes a run that was stopped. Then only steps, log_every,
 eval_every and checkpoint_every may differ. `contrastax.load(workdir)` gives the encoder.
 
-Exit status: 0 finished; 2 something to mend, said in one line; 130 or 143 stopped by
-SIGINT or SIGTERM, after saving.
+Exit status: 0 finished; 2 something to mend, said in one line; 129, 130 or 143 stopped by
+SIGHUP (the terminal was closed), SIGINT or SIGTERM, after saving.
 """
-
-from __future__ import annotations
-
-import errno
-import functools
-import shlex
-import sys
-import time
-
-from absl import logging
-
-from contrastax.core import UserError
-from contrastax.evaluation import online_probe, watched
-from contrastax.training import Interrupted, Stop, make_mesh, train
-from contrastax.training.load import describe_encoder
-from contrastax.training.mesh import describe, idle_gpu
-from experiments import commandline, report
-from experiments.build import build
-from experiments.workdir import Workdir
 
 
 def main(argv: list[str]) -> int:
   """The exit status of one command line."""
-  # What libraries have to say of a failure reaches us as an exception, and is said once.
-  logging.set_verbosity(logging.FATAL)
   try:
-    with Stop() as stop:
-      options = commandline.parse(argv, __doc__)
-      if options is None:
-        return 0
-      mesh = make_mesh()
-      print(f"devices: {describe(mesh)}", flush=True)
-      if idle_gpu():
-        print("warning: an NVIDIA GPU is here, but JAX runs on the CPU; pip install -e '.[cuda12]'")
-      parts = build(options.config, mesh)
-      if options.dry_run:
-        report.dry_run(options.config, parts, mesh)
-        return 0
-      with Workdir(options.workdir, options.config, argv) as workdir:
-        run(options.config, parts, mesh, workdir, stop)
-  except UserError as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 2
-  except OSError as error:
-    if error.errno != errno.ENOSPC:
-      raise
-    print(
-      "error: the disk is full; free some space and run the same command again", file=sys.stderr
-    )
-    return 2
+    return commandline.status(functools.partial(_main, argv))
   except Interrupted as interrupted:
-    print(f"{interrupted}: stopped; to resume:\n{commandline.again(argv)}", flush=True)
+    with suppress(OSError):  # the terminal may be closed
+      print(f"{interrupted}: stopped; to resume:\n{commandline.again(argv)}", flush=True)
     return interrupted.code
-  return 0
 
 
-def run(config, parts, mesh, workdir, stop) -> None:
+def _main(argv):
+  with Stop() as stop:
+    options = commandline.parse(argv, HELP)
+    if options is None:
+      return
+    mesh = make_mesh()
+    print(f"devices: {describe(mesh)}", flush=True)
+    if idle_gpu():
+      print("warning: an NVIDIA GPU is here, but JAX runs on the CPU; pip install -e '.[cuda12]'")
+    parts = build(options.config, mesh)
+    if options.dry_run:
+      report.dry_run(options.config, parts, mesh)
+      return
+    with Workdir(options.workdir, options.config, argv) as workdir:
+      run(options.config, parts, mesh, workdir, stop)
+
+
+def run(config, parts, mesh, held: Workdir, stop: Stop) -> None:
   """Trains to the end, or goes on from where a run before it stopped; then judges."""
-  describe_encoder(workdir, config.encoder.to_dict(), parts.dataset.train["image"].shape[1:])
+  workdir = held.path
+  shape = parts.dataset.train["image"].shape[1:]
+
+  def accepted():
+    held.accept()
+    describe_encoder(workdir, config.encoder.to_dict(), shape)
+
   start = time.perf_counter()
   method = parts.method
   if config.online_probe:
@@ -89,6 +86,7 @@ def run(config, parts, mesh, workdir, stop) -> None:
     log_every=config.log_every,
     eval_every=config.eval_every,
     checkpoint_every=config.checkpoint_every,
+    accepted=accepted,
   )
   if not report.stands(workdir, config.steps):
     report.finish(config, parts, mesh, workdir, state, time.perf_counter() - start)

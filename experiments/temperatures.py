@@ -8,6 +8,7 @@ import numpy as np
 
 from contrastax import reporting
 from contrastax.reporting.temperatures import QUANTILES
+from experiments.figures import figure
 
 
 def measure(method, state) -> dict[str, float]:
@@ -23,15 +24,16 @@ def measure(method, state) -> dict[str, float]:
 def report(parts, state, workdir: pathlib.Path, figures: pathlib.Path) -> dict:
   """Draws the figures, of a method that has a temperature; returns the summary's entry."""
   each, bounds = _each(parts.method, state), _bounds(parts.method)
-  reporting.temperatures(workdir / "metrics.jsonl", each, bounds, figures / "temperatures.png")
+  with figure(figures / "temperatures.png") as path:
+    reporting.temperatures(workdir / "metrics.jsonl", each, bounds, path)
   arrays = parts.dataset.train
   first = next(iter(each.values()), None)
   if first is not None and arrays["image"].ndim == 4:
-    names = None
-    if "label" in arrays:
-      names = [str(parts.dataset.classes[label]) for label in arrays["label"]]
-    path = figures / "extreme_temperatures.png"
-    reporting.extreme_temperatures(arrays["image"], first, path, names=names)
+    with figure(figures / "extreme_temperatures.png") as path:
+      names = None
+      if "label" in arrays:
+        names = [str(parts.dataset.classes[label]) for label in arrays["label"]]
+      reporting.extreme_temperatures(arrays["image"], first, path, names=names)
   return measure(parts.method, state)
 
 

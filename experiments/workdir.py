@@ -15,26 +15,39 @@ import jax
 from ml_collections import ConfigDict
 
 from contrastax.core import UserError
+from contrastax.files import read_json, replace_damaged, unfinished_of, write_json
 from experiments.commandline import again, flat
 
 MAY_CHANGE = {"steps", "log_every", "eval_every", "checkpoint_every"}
+COPY = "put a copy back, such as the one that the same command writes into another --workdir"
+SHOWN = 5  # differences from another config that an error lists
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn")
 
 
 class Workdir:
   """A run's folder, held by one process at a time.
 
-  On entry it is made, or recognised as this config's; raises UserError where it is
-  another run's, in use, not a folder or not writable.
+  On entry the folder is made, or recognized as this config's run. `accept` then writes the files
+  that say what is run; a command that is refused before leaves them as they were.
+
+  Raises UserError on entry where the folder is another run's, in use, not a folder, not writable or
+  where its config.json is damaged.
   """
 
-  def __init__(self, path: pathlib.Path, config, argv: list[str]):
-    self.path, self._config, self._argv = path, config, argv
+  def __init__(self, path: pathlib.Path, config: ConfigDict, argv: list[str]):
+    self.path, self._argv = path, argv
+    try:
+      text = config.to_json()
+    except TypeError as error:
+      raise UserError(f"the config cannot be written as JSON: {error}") from None
+    self._config = json.loads(text, parse_constant=lambda name: None)  # as write_json
 
-  def __enter__(self) -> pathlib.Path:
+  def __enter__(self) -> Workdir:
+    config = self.path / "config.json"
+    ours = {".lock", unfinished_of(config).name}
     try:
       self.path.mkdir(parents=True, exist_ok=True)
-      found = [p.name for p in self.path.iterdir() if p.name != ".lock"]
+      found = [p.name for p in self.path.iterdir() if p.name not in ours]
       if found and "config.json" not in found:
         raise UserError(
           f"workdir {self.path} is no run's: it holds {found[0]}; choose another --workdir"
@@ -48,39 +61,54 @@ class Workdir:
       ) from None
     try:
       fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      if config.exists():
+        _compare(_config_json(self.path), self._config, self.path)
     except BlockingIOError:
+      self._lock.close()
       raise UserError(f"workdir {self.path} is in use by another process") from None
-    self._claim()
-    return self.path
+    except UserError:
+      self._lock.close()
+      raise
+    return self
 
   def __exit__(self, *_):
     self._lock.close()
 
-  def _claim(self):
-    now = json.loads(self._config.to_json())
-    before = self.path / "config.json"
-    if before.exists():
-      _compare(json.loads(before.read_text()), now, self.path)
-    write_json(before, now)
+  def accept(self) -> None:
+    """Writes config.json, and adds this process to run.json; sets aside a damaged run.json."""
+    write_json(self.path / "config.json", self._config)
     starts = self.path / "run.json"
-    history = json.loads(starts.read_text()) if starts.exists() else []
+    try:
+      history = read_json(starts, list)
+    except FileNotFoundError:
+      history = []
+    except UserError as error:
+      replace_damaged(starts, str(error))
+      history = []
     write_json(starts, [*history, circumstances(again(self._argv))])
 
 
 def config_of(workdir: pathlib.Path) -> ConfigDict:
-  """The config of the run in a folder; raises UserError where there is none."""
+  """The config of the run in a folder; raises UserError where there is none, or a damaged one."""
   try:
-    return ConfigDict(json.loads((workdir / "config.json").read_text()))
+    return ConfigDict(_config_json(workdir))
   except (FileNotFoundError, NotADirectoryError):
     raise UserError(f"{workdir} holds no run: it has no config.json") from None
+  except UserError:
+    raise
+  except (TypeError, ValueError) as error:  # a key that no config can have
+    raise UserError(f"{workdir}/config.json is damaged: {error}; {COPY}") from None
 
 
-def write_json(path: pathlib.Path, value) -> None:
-  """All of it or nothing; what is no number becomes null, as JSON has no NaN."""
-  value = json.loads(json.dumps(value), parse_constant=lambda name: None)
-  unfinished = path.with_suffix(".tmp")
-  unfinished.write_text(json.dumps(value, indent=1) + "\n")
-  unfinished.replace(path)
+def _config_json(workdir):
+  path = workdir / "config.json"
+  try:
+    found = read_json(path, dict)
+  except UserError as error:
+    raise UserError(f"{error}; {COPY}") from None
+  if not found:
+    raise UserError(f"{path} is damaged: it is empty; {COPY}")
+  return found
 
 
 def _compare(before, now, path):
@@ -93,7 +121,8 @@ def _compare(before, now, path):
   ]
   if other:
     raise UserError(
-      f"workdir {path} holds a run of another config ({'; '.join(other)}); "
+      f"workdir {path} holds a run of another config ({'; '.join(other[:SHOWN])}"
+      f"{f'; {len(other) - SHOWN} more' if len(other) > SHOWN else ''}); "
       "choose another --workdir, or give the run's own values"
     )
 

@@ -1,5 +1,6 @@
 """Checkpoints are believed only while their files are what was written."""
 
+import json
 import random
 import shutil
 
@@ -10,6 +11,7 @@ import pytest
 
 from contrastax.core import UserError
 from contrastax.training import Checkpoints
+from contrastax.training.checkpoints import SUMS, TIMES
 
 
 def tree(step):
@@ -89,6 +91,82 @@ def test_damaged_sums(folder, said):
   (folder / "3" / "checksums.json").write_text("{")
   assert resumed(folder, said) == 2
   assert "checksum" in said[0]
+
+
+SUMS_OF_NONE = {
+  "array": b"[]",
+  "empty": b"",
+  "no sums": b"{}",
+  "not UTF-8": b'{"\xff": "0"}',
+  "numbers": b'{"manifest.ocdbt": 3}',
+  "a foreign path": b'{"../2/manifest.ocdbt": "0"}',
+}
+
+
+@pytest.mark.parametrize("sums", SUMS_OF_NONE)
+def test_sums_that_are_none(folder, said, sums):
+  (folder / "3" / "checksums.json").write_bytes(SUMS_OF_NONE[sums])
+  assert resumed(folder, said) == 2
+  assert len(said) == 1 and "checkpoint 3 is not used" in said[0]
+
+
+def replaced(path):
+  """Puts a folder where a file was."""
+  path.unlink()
+  path.mkdir()
+
+
+DAMAGES = {
+  "empty": lambda path: path.write_bytes(b""),
+  "text": lambda path: path.write_bytes(b"[]\xff"),
+  "missing": lambda path: path.unlink(),
+  "folder": replaced,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_every_file_of_a_checkpoint_is_checked(folder, tmp_path_factory, damage):
+  """But for what Orbax writes after the sums, the times: it does no harm if damaged."""
+  names = [p.relative_to(folder / "3") for p in (folder / "3").rglob("*") if p.is_file()]
+  sums = json.loads((folder / "3" / SUMS).read_text()).keys() | {SUMS}
+  unchecked = {TIMES, "commit_success.txt"}  # written by Orbax after the sums
+  assert len(names) > 5
+  for name in names:
+    copy, said = tmp_path_factory.mktemp("copy"), []
+    shutil.copytree(folder, copy, dirs_exist_ok=True)
+    DAMAGES[damage](copy / "3" / name)
+    harmless = name.name in unchecked if damage in ("empty", "text") else str(name) not in sums
+    assert resumed(copy, said) == (3 if harmless else 2), name
+    assert len(said) == (0 if harmless else 1)
+
+
+FOREIGN = {
+  "a file of a step's name": lambda folder: (folder / "999").write_text(""),
+  "a digit that is no decimal": lambda folder: (folder / "²").mkdir(),
+  "other digits": lambda folder: (folder / "٣٣").mkdir(),
+  "zeros before": lambda folder: (folder / "0007").mkdir(),
+  "a file of an unfinished name": lambda folder: (folder / "4.orbax-checkpoint-tmp").write_text(""),
+  "a file of a damaged name": lambda folder: (folder / "3.damaged").write_text(""),
+  "a long number": lambda folder: (folder / ("9" * 200)).mkdir(),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_foreign_name_does_no_harm(folder, said, name):
+  FOREIGN[name](folder)
+  assert resumed(folder, said) == 3
+  (folder / "3" / "checksums.json").unlink()
+  assert resumed(folder, said) == 2
+  assert (folder / "3.damaged").is_dir()
+
+
+def test_a_file_in_the_place_of_a_checkpoint_is_one_line(folder):
+  (folder / "4").write_text("")
+  for place, step in ((folder, 4), (folder / "4", 0)):
+    checkpoints = Checkpoints(place)
+    with pytest.raises(UserError, match="4 is a file where a folder of checkpoints belongs"):
+      checkpoints.save(step, tree(step))
+    checkpoints.close()
 
 
 def test_a_damaged_step_can_be_saved_again(folder, said):

@@ -406,7 +406,7 @@ def test_a_batch_size_is_an_integer(batch_size):
 
 @pytest.mark.parametrize("seed", [-1, 2**32, 1.0, None, "1", True])
 def test_a_seed_is_an_integer_of_32_bits(seed):
-  with pytest.raises(UserError, match=f"seed must be an integer, 0 to 4294967295, not {seed!r}"):
+  with pytest.raises(UserError, match=f"seed must be .*, not {seed!r}"):
     Resident(ARRAYS, batch_size=4, seed=seed)
   Resident(ARRAYS, batch_size=4, seed=2**32 - 1).batch(0)
 

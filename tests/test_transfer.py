@@ -235,5 +235,5 @@ def test_what_is_given_is_left_as_it_was():
 
 
 def test_no_steps_are_refused():
-  with pytest.raises(ValueError, match="steps must be an integer, at least 1, not 0"):
+  with pytest.raises(ValueError, match="steps must be at least 1, not 0"):
     fine_tune(ENCODER, *FRESH, TRAIN, TEST, fraction=0.1, steps=0)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import lzma
 import os
+import re
+import struct
 import zipfile
+import zlib
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +16,11 @@ from contrastax.core import UserError
 from contrastax.parts import nearest
 from contrastax.views.images import check_images
 
+MOST_MADE = 2**24  # values of a made image; 240 of them are 4 GB
+# What zipfile and NumPy raise besides for a file that is damaged or encrypted.
+DAMAGED = (
+  ArithmeticError, LookupError, RuntimeError, SyntaxError, lzma.LZMAError, struct.error, zlib.error,
+)  # fmt: skip
 PREPARED_BY_US = ("cifar10", "fashion_mnist")
 
 
@@ -90,16 +99,18 @@ def _with_words(dataset):
 
 
 def _made(shape):
-  sides = shape.split("x")
-  if len(sides) != 3 or not all(side.isdigit() and int(side) for side in sides):
+  sides = re.fullmatch("x".join([r"([1-9][0-9]{0,9})"] * 3), shape, re.ASCII)
+  if sides is None:
     raise UserError(f"made:{shape} is no shape of images; made:32x32x3 is one")
-  h, w, c = map(int, sides)
+  h, w, c = map(int, sides.groups())
+  if h * w * c > MOST_MADE:
+    raise UserError(f"made:{shape} is too large; an image has at most {MOST_MADE:,} values")
   rng = np.random.default_rng(0)
   label = np.arange(240, dtype=np.int32) % 4
   image = rng.integers(0, 128, (240, h, w, c), np.uint8)
   upper, left = np.arange(h)[:, None] < h / 2, np.arange(w) < w / 2
   quarters = np.stack([(upper == top) & (left == near) for top in (1, 0) for near in (1, 0)])
-  image += (127 * quarters[label])[..., None].astype(np.uint8)
+  image += (np.uint8(127) * quarters[label])[..., None]
   return _split({"image": image, "label": label}, 40, tuple("0123"))
 
 
@@ -110,8 +121,13 @@ def _npz(path):
       found = {name: np.asarray(file[name]) for name in file.files}
   except FileNotFoundError:
     raise UserError(f"no such file: {path} (a relative path starts where you are)") from None
+  except MemoryError:
+    raise UserError(f"{path} declares arrays that do not fit into memory") from None
   except (AttributeError, EOFError, OSError, TypeError, ValueError, zipfile.BadZipFile):
     raise UserError(f"{path} is not an npz file of plain arrays; np.savez writes one") from None
+  except DAMAGED as error:
+    fault = " ".join(str(error).split()) or type(error).__name__
+    raise UserError(f"{path} cannot be read: {fault}; write it again by np.savez") from None
   if "image" not in found:
     raise UserError(f"{path} has no array 'image'; it has: {', '.join(sorted(found)) or 'none'}")
   if "test_label" in found and "test_image" not in found:

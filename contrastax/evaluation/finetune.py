@@ -12,10 +12,10 @@ import numpy as np
 import optax
 from numpy.typing import ArrayLike
 
-from contrastax.core import Encoder, Params, State, UserError, key_for
+from contrastax.core import Encoder, Params, State, UserError, check_integer, key_for
 from contrastax.data import Resident
 from contrastax.evaluation.embed import embed
-from contrastax.evaluation.inputs import at_least, check_positive, class_numbers, numbers_among
+from contrastax.evaluation.inputs import check_positive_number, class_numbers, numbers_among
 from contrastax.views.images import as_input, check_inputs
 
 MOMENTUM = optax.trace(0.9, nesterov=True)
@@ -56,8 +56,8 @@ def fine_tune(
   The recipe is that of Chen et al. 2020, arXiv 2002.05709, §B.5 (1 % and 10 % of ImageNet, a
   learning rate of 0.05 per 256 images, 60 and 30 epochs), but for the cosine.
   """
-  steps, batch_size = at_least("steps", steps), at_least("batch_size", batch_size)
-  check_positive("learning_rate", learning_rate)
+  steps, batch_size = check_integer("steps", steps, 1), check_integer("batch_size", batch_size, 1)
+  check_positive_number("learning_rate", learning_rate)
   for split in (train, test):
     if not {"image", "label"} <= set(split):
       raise UserError(

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from contrastax import losses
 from contrastax.core import Group, UserError
-from contrastax.evaluation.inputs import check_positive, class_numbers, vectors
+from contrastax.evaluation.inputs import check_positive_number, class_numbers, vectors
 from contrastax.pairwise import dot, reduce, sum_, unit
 
 
@@ -26,7 +26,7 @@ def alignment(x: ArrayLike, y: ArrayLike, *, alpha: float = 2.0) -> jax.Array:
 
   x, y: [n, d], row i of both is the same example. alpha: above 0.
   """
-  check_positive("alpha", alpha)
+  check_positive_number("alpha", alpha)
   x, y = vectors(x, "x"), vectors(y, "y")
   return _finite(losses.alignment(x, y, alpha=alpha).mean(), x, y)
 
@@ -36,7 +36,7 @@ def uniformity(x: ArrayLike, *, t: float = 2.0) -> jax.Array:
 
   x: [n, d], n ≥ 2. t: above 0.
   """
-  check_positive("t", t)
+  check_positive_number("t", t)
   x = _at_least_two(vectors(x))
   return _finite(losses.uniformity(x, t=t), x)
 
@@ -102,7 +102,7 @@ def lidar(x: ArrayLike, *, delta: float = 1e-4) -> jax.Array:
 
   Thilak et al. 2023, arXiv 2312.04000, who take 1,000 images or more with 50 views each.
   """
-  check_positive("delta", delta)
+  check_positive_number("delta", delta)
   x = vectors(x, axes="[n, q, d]")
   n, q, d = x.shape
   if min(n, q) < 2:

@@ -5,7 +5,6 @@ In an evaluation a label is the name of a class, whatever its value: −1 is a c
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 import jax
@@ -136,18 +135,7 @@ def label_values(labels: ArrayLike, count: int, name: str = "labels") -> np.ndar
   return array.astype(np.int64)
 
 
-def at_least(name: str, value: Any, least: int = 1) -> int:
-  """An option that is an integer ≥ `least`; UserError for anything else."""
-  try:
-    number = operator.index(value)
-  except TypeError:
-    number = None
-  if number is None or isinstance(value, bool | np.bool_) or number < least:
-    raise UserError(f"{name} must be an integer, at least {least}, not {value!r}")
-  return number
-
-
-def check_positive(name: str, value: Any) -> None:
+def check_positive_number(name: str, value: Any) -> None:
   """Raises UserError where an option is no finite number above 0; a traced one is not judged."""
   if isinstance(value, Tracer):
     return

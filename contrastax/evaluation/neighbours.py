@@ -8,10 +8,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from contrastax.core import UserError
+from contrastax.core import UserError, check_integer
 from contrastax.evaluation.inputs import (
-  at_least,
-  check_positive,
+  check_positive_number,
   class_numbers,
   known_split,
   known_vectors,
@@ -46,7 +45,7 @@ def knn(
   corpus, queries = known_split(features, test_features)
   names, number = class_numbers(labels, len(corpus))
   expected = numbers_among(names, test_labels, len(queries))
-  k = min(at_least("k", k), len(corpus))
+  k = min(check_integer("k", k, 1), len(corpus))
   return float(np.mean(_predicted(corpus, number, queries, k, temperature) == expected))
 
 
@@ -58,7 +57,7 @@ def knn_leave_one_out(
   _, number = class_numbers(labels, len(corpus))
   if len(corpus) < 2:
     raise UserError("knn_leave_one_out needs at least 2 examples, not 1")
-  k = min(at_least("k", k), len(corpus) - 1)
+  k = min(check_integer("k", k, 1), len(corpus) - 1)
   own = np.arange(len(corpus))
   predicted = _predicted(corpus, number, corpus, k, temperature, exclude=own)
   return float(np.mean(predicted == number))
@@ -66,7 +65,7 @@ def knn_leave_one_out(
 
 def _predicted(corpus, number, queries, k, temperature, exclude=None):
   """The class number of each query by the votes of its k neighbors."""
-  check_positive("temperature", temperature)
+  check_positive_number("temperature", temperature)
   found = top_k(queries, corpus, k, score=cosine(), exclude=exclude)
   similarity, nearest = (np.asarray(x) for x in found)
   similarity = similarity.astype(np.float64)

@@ -16,8 +16,8 @@ import optax
 from jax.core import Tracer
 from numpy.typing import ArrayLike
 
-from contrastax.core import Array, State, UserError
-from contrastax.evaluation.inputs import at_least, vectors
+from contrastax.core import Array, State, UserError, check_integer
+from contrastax.evaluation.inputs import vectors
 from contrastax.views.images import as_input
 
 
@@ -37,11 +37,11 @@ class online_probe:
   learning_rate: float = 3e-3
 
   def __post_init__(self):
-    at_least("classes", self.classes)
+    check_integer("classes", self.classes, 1)
 
   def init(self, d: int) -> State:
     """The state of a probe of features [n, d]; it says that all classes are equally likely."""
-    at_least("d", d)
+    check_integer("d", d, 1)
     params = {"kernel": jnp.zeros((d, self.classes)), "bias": jnp.zeros(self.classes)}
     return {"params": params, "optimizer": self._optimizer.init(params)}
 

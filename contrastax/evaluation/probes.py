@@ -16,8 +16,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from contrastax.core import UserError
-from contrastax.evaluation.inputs import at_least, class_numbers, known_split, numbers_among
+from contrastax.core import UserError, check_integer
+from contrastax.evaluation.inputs import class_numbers, known_split, numbers_among
 from contrastax.evaluation.neighbours import knn
 from contrastax.evaluation.regression import linear, standardised
 
@@ -55,7 +55,7 @@ def few_label(
     raise UserError(
       "few_label needs at least 2 classes, and all labels are one; give another class"
     )
-  if np.bincount(number).min() < at_least("per_class", per_class):
+  if np.bincount(number).min() < check_integer("per_class", per_class, 1):
     return np.full(DRAWS, np.nan)
   train, test = standardised(train, test)
   return np.array([_fit(train[at], number[at], test, expected) for at in draws(number, per_class)])
@@ -69,7 +69,7 @@ def draws(labels: ArrayLike, per_class: int) -> Iterator[np.ndarray]:
   Raises UserError where a class has fewer examples.
   """
   names, number = class_numbers(labels, np.size(labels))
-  if np.bincount(number).min() < at_least("per_class", per_class):
+  if np.bincount(number).min() < check_integer("per_class", per_class, 1):
     raise UserError(f"a class has fewer than {per_class} examples; draw fewer per class")
   for draw in range(DRAWS):
     rng = np.random.default_rng((per_class, draw))

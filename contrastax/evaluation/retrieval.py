@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from contrastax.core import UserError
-from contrastax.evaluation.inputs import at_least, class_numbers, known_vectors
+from contrastax.core import UserError, check_integer
+from contrastax.evaluation.inputs import class_numbers, known_vectors
 from contrastax.pairwise import cosine, top_k
 
 AT_ONCE = 2**22  # places found in one search: 32 MB of scores and places
@@ -66,7 +66,7 @@ def retrieval(
 def _checked_depths(ks, n):
   if isinstance(ks, str) or not isinstance(ks, Sequence | np.ndarray) or not len(ks):
     raise UserError(f"ks must be a sequence of at least one k, not {ks!r}; (1, 5) is one")
-  ks = tuple(at_least("k", k) for k in ks)
+  ks = tuple(check_integer("k", k, 1) for k in ks)
   if max(ks) >= n:
     raise UserError(f"recall@{max(ks)} of {n} examples: k must be at most {n - 1}")
   return ks

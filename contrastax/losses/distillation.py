@@ -9,7 +9,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from contrastax.core import UserError
+from contrastax.core import UserError, check_integer
 from contrastax.losses.arrays import of_one_type, precision, vectors, views_of
 from contrastax.pairwise import unit
 from contrastax.pairwise.inputs import check_numbers, check_positive
@@ -50,8 +50,7 @@ def sinkhorn(scores, *, epsilon=0.05, iterations=3):
   overflows in float32 where a score is above 88 ε.
   """
   (scores,) = vectors(scores=scores)
-  if not (isinstance(iterations, int) and iterations >= 1):
-    raise UserError(f"iterations is a whole number, at least 1, not {iterations!r}")
+  check_integer("iterations", iterations, 1)
   check_positive("epsilon", epsilon)
   n, k = scores.shape
   log_q = scores.astype(precision(scores)) / epsilon

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from contrastax import negatives
-from contrastax.core import UserError
+from contrastax.core import check_integer
 from contrastax.losses.arrays import candidates, of_index, vectors
 from contrastax.pairwise import Plan, cosine, unit
 from contrastax.pairwise.inputs import check_positive
@@ -37,8 +37,7 @@ def group_ordering(z1, z2, *, k=10, steepness=1.0, detach_candidates=True, plan=
   Shvetsova et al. 2023, arXiv 2301.02009, eqs. 4 to 7, with one positive.
   """
   z1, z2 = vectors(z1=z1, z2=z2)
-  if not (isinstance(k, int) and k >= 1):
-    raise UserError(f"k is a whole number, at least 1, not {k!r}")
+  check_integer("k", k, 1)
   check_positive("steepness", steepness)
   n = len(z1)
   if n == 1:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from contrastax.core import UserError
+from contrastax.core import UserError, check_integer
 from contrastax.losses.arrays import precision, vectors
 from contrastax.pairwise import unit
 from contrastax.pairwise.inputs import check_numbers
@@ -105,8 +105,7 @@ def w_mse(z1, z2, *, slices=1, shrinkage=0.0):
   z1, z2 = vectors(z1=z1, z2=z2)
   check_numbers(shrinkage=shrinkage)
   n, d = z1.shape
-  if not (isinstance(slices, int) and slices >= 1):
-    raise UserError(f"slices is a whole number, at least 1, not {slices!r}")
+  check_integer("slices", slices, 1)
   if n % slices:
     raise UserError(f"{n} rows are not divided into {slices} slices; take a divisor of {n}")
   rows = n // slices

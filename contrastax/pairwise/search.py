@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from numbers import Integral
 
 import jax.numpy as jnp
 
-from contrastax.core import Group, Score, UserError
+from contrastax.core import Group, Score, UserError, check_integer
 from contrastax.pairwise import reductions
 from contrastax.pairwise.inputs import check_finite, numbers
 from contrastax.pairwise.plan import Plan
@@ -45,8 +44,9 @@ def top_k(queries, corpus, k: int, *, score: Score = dot(), exclude=None, plan: 
   if corpus is not queries:
     check_finite("corpus", corpus)
   n, m = len(queries), len(corpus)
-  if not (isinstance(k, Integral) and 1 <= k <= m):
-    raise UserError(f"k is a whole number, at least 1 and at most the corpus' {m} vectors, not {k}")
+  check_integer("k", k)
+  if not 1 <= k <= m:
+    raise UserError(f"k is at least 1 and at most the corpus' {m} vectors, not {k}")
   exclude = jnp.full(n, -1) if exclude is None else numbers("exclude", exclude)
   if exclude.shape != (n,) or not jnp.issubdtype(exclude.dtype, jnp.integer):
     raise UserError(

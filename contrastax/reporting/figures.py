@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
 
@@ -12,17 +11,20 @@ from numpy.typing import ArrayLike
 from threadpoolctl import threadpool_limits
 
 from contrastax.core import UserError
+from contrastax.files import read_records
 
 COLLAPSED = 1e-5
 """A space whose unit vectors differ by less in every entry is one point, but for rounding."""
 
 
 def learning_curves(metrics: pathlib.Path, path: pathlib.Path) -> None:
-  """Every metric of a metrics.jsonl against the step, a panel each."""
+  """Draws each metric of a metrics.jsonl that changes against the step, a panel each.
+
+  Damaged lines are left out.
+  """
   series: dict[str, list[tuple[int, float]]] = {}
-  for line in metrics.read_text().splitlines():
-    values = json.loads(line)
-    step = values.pop("step")
+  for values in read_records(metrics)[0]:
+    step = int(values.pop("step"))
     for name, value in values.items():
       series.setdefault(name, []).append((step, value))
   moving = {name: points for name, points in series.items() if len({v for _, v in points}) > 1}

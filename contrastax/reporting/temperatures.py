@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from contrastax.files import read_records
 from contrastax.reporting.negatives import picture
 
 QUANTILES = {"q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95}
@@ -21,7 +21,7 @@ def temperatures(metrics: pathlib.Path, each: dict, bounds, path: pathlib.Path) 
   `eval/temperature_q05` … `q95`. each: {name: [n], each example's temperature}, of two modalities
   two of them; {} where all have one. bounds: (smallest, largest), or None.
   """
-  lines = [json.loads(line) for line in metrics.read_text().splitlines()]
+  lines, _ = read_records(metrics)
   figure = Figure(figsize=(5 * (2 + bool(each)), 4), layout="constrained")
   over, negatives, *last = figure.subplots(1, 2 + bool(each))
   _line(over, lines, "temperature", "mean of the batch")

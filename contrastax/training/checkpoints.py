@@ -12,7 +12,6 @@ import contextlib
 import errno
 import functools
 import hashlib
-import json
 import os
 import pathlib
 import re
@@ -22,9 +21,11 @@ import jax
 import orbax.checkpoint as ocp
 
 from contrastax.core import UserError
+from contrastax.files import read_json, remove, set_aside, write_json
 
 SUMS = "checksums.json"
 TIMES = "_CHECKPOINT_METADATA"  # Orbax writes the time of commit into it after our sums
+STEP = re.compile(r"0|[1-9][0-9]{0,18}")  # the name of a checkpoint's folder
 UNFINISHED = ".orbax-checkpoint-tmp"
 
 
@@ -45,17 +46,20 @@ class Checkpoints:
     """Steps that have a folder, newest first, whatever its condition."""
     if not self._directory.is_dir():
       return []
-    return sorted(
-      (int(p.name) for p in self._directory.iterdir() if p.name.isdigit()), reverse=True
-    )
+    names = (p.name for p in self._directory.iterdir() if STEP.fullmatch(p.name) and p.is_dir())
+    return sorted(map(int, names), reverse=True)
 
   def save(self, step: int, tree) -> None:
     """Starts saving, after the save before it has ended; raises what that one met."""
+    path = self._directory / str(step)
+    for foreign in (self._directory, path):
+      if foreign.exists() and not foreign.is_dir():
+        raise UserError(f"{foreign} is a file where a folder of checkpoints belongs; move it away")
     with _disk_errors(self._directory):
       self._orbax.wait_until_finished()
       self._check_room(tree)
       self._writing = step
-      self._orbax.save(self._directory / str(step), args=ocp.args.PyTreeSave(tree))
+      self._orbax.save(path, args=ocp.args.PyTreeSave(tree))
 
   def _check_room(self, tree):
     """A disk that fills while Orbax writes is found as well, but less quietly."""
@@ -81,7 +85,7 @@ class Checkpoints:
       for unfinished in self._directory.glob(f"*{UNFINISHED}*"):
         step = re.match(r"\d*", unfinished.name).group()
         self._say(f"checkpoint {step} is incomplete: the run was stopped while writing it; removed")
-        shutil.rmtree(unfinished)
+        remove(unfinished)
     found, damaged = self.steps(), []
     for step in found:
       fault = _fault(self._directory / str(step))
@@ -91,9 +95,7 @@ class Checkpoints:
       damaged.append(step)
     if len(damaged) < len(found):
       for step in damaged if tidy else ():
-        aside = self._directory / f"{step}.damaged"
-        shutil.rmtree(aside, ignore_errors=True)
-        os.replace(self._directory / str(step), aside)
+        set_aside(self._directory / str(step))
       return found[len(damaged)]
     if found:
       raise UserError(
@@ -132,10 +134,7 @@ class Checkpoints:
     """Called in the saving thread, when a checkpoint is complete but for its final name."""
     (path,) = self._directory.glob(f"{self._writing}{UNFINISHED}*")
     sums = {str(p.relative_to(path)): p.name != TIMES and _sum(p) for p in _files(path)}
-    with open(path / SUMS, "w") as file:
-      json.dump(sums, file, indent=1)
-      file.flush()
-      os.fsync(file.fileno())
+    write_json(path / SUMS, sums)
     for step in self.steps()[self._keep - 1 :]:
       shutil.rmtree(self._directory / str(step))
 
@@ -158,17 +157,24 @@ def _sum(path):
 def _fault(path):
   """What is wrong with a checkpoint's files, or None."""
   try:
-    sums = json.loads((path / SUMS).read_text())
+    sums = read_json(path / SUMS, dict)
   except FileNotFoundError:
     return "incomplete, it has no checksums"
-  except ValueError:
+  except UserError:
+    return "its list of checksums is damaged"
+  if not sums:
     return "its list of checksums is damaged"
   found = {str(p.relative_to(path)): p for p in _files(path)}
   for name, expected in sums.items():
     if name not in found:
       return f"incomplete, {name} is missing"
-    if expected and _sum(found[name]) != expected:
-      return f"the checksum of {name} is wrong"
+    if name == TIMES:
+      continue
+    try:
+      if _sum(found[name]) != expected:
+        return f"the checksum of {name} is wrong"
+    except OSError as error:
+      return f"{name} cannot be read: {error.strerror}"
   return None
 
 

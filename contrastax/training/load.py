@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import json
 import os
 import pathlib
+from collections.abc import Mapping, Sequence
 
 import jax
 import numpy as np
@@ -13,8 +14,11 @@ import numpy as np
 from contrastax import encoders
 from contrastax.core import Encoder, Params, State, UserError
 from contrastax.evaluation import embed
+from contrastax.files import read_json, write_json
 from contrastax.parts import build
 from contrastax.training.checkpoints import Checkpoints
+
+REWRITTEN = "the command that started the run writes the file again"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,34 +58,55 @@ class FrozenEncoder:
     )
 
 
-def describe_encoder(workdir: str | os.PathLike, spec, image_shape) -> None:
+def describe_encoder(workdir: str | os.PathLike, spec: Mapping, image_shape: Sequence[int]) -> None:
   """Writes `encoder.json`, what `load` needs besides a checkpoint."""
-  text = json.dumps({"encoder": dict(spec), "image_shape": list(image_shape)}, indent=1)
-  (pathlib.Path(workdir) / "encoder.json").write_text(text + "\n")
+  described = {"encoder": dict(spec), "image_shape": list(image_shape)}
+  write_json(pathlib.Path(workdir) / "encoder.json", described)
 
 
 def load(workdir: str | os.PathLike) -> FrozenEncoder:
-  """The encoder of a run, from its newest intact checkpoint: `load("runs/digits_simclr")`.
+  """Loads the encoder of a run from its newest intact checkpoint.
 
-  Raises UserError where `workdir` holds no run, or no checkpoint.
+  Args:
+    workdir: the folder of the run, such as `runs/digits_simclr`.
+
+  Returns:
+    The encoder, a function of images.
+
+  Raises:
+    UserError: `workdir` holds no run or no checkpoint, or its files are damaged.
   """
   workdir = pathlib.Path(workdir)
-  try:
-    found = json.loads((workdir / "encoder.json").read_text())
-  except (FileNotFoundError, NotADirectoryError):
-    raise UserError(f"{workdir} holds no run: it has no encoder.json") from None
-  encoder, shape = build(encoders, found["encoder"]), tuple(found["image_shape"])
-  image = jax.ShapeDtypeStruct((1, *shape), np.float32)
-  params, state = jax.eval_shape(encoder.init, jax.random.key(0), image)
-  checkpoints = Checkpoints(workdir / "checkpoints")
-  step = checkpoints.newest_intact()
-  if step is None:
-    raise UserError(f"{workdir} has no checkpoint yet")
-  here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-  like = jax.tree.map(
-    lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here),
-    {"params": {"encoder": params}, "state": {"encoder": state}},
-  )
-  tree = checkpoints.restore(step, like, partial=True)
-  checkpoints.close()
+  encoder, shape, params, state = _described(workdir / "encoder.json")
+  with contextlib.closing(Checkpoints(workdir / "checkpoints")) as checkpoints:
+    step = checkpoints.newest_intact()
+    if step is None:
+      raise UserError(f"{workdir} has no checkpoint yet")
+    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    like = jax.tree.map(
+      lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here),
+      {"params": {"encoder": params}, "state": {"encoder": state}},
+    )
+    tree = checkpoints.restore(step, like, partial=True)
   return FrozenEncoder(encoder, tree["params"]["encoder"], tree["state"]["encoder"], shape, step)
+
+
+def _described(path):
+  """The encoder that an encoder.json describes, its image shape, and its params and state abstractly."""
+  try:
+    found = read_json(path, dict)
+  except (FileNotFoundError, NotADirectoryError):
+    raise UserError(f"{path.parent} holds no run: it has no encoder.json") from None
+  except UserError as error:
+    raise UserError(f"{error}; {REWRITTEN}") from None
+  shape = found.get("image_shape")
+  if not isinstance(shape, list) or not all(type(size) is int and size > 0 for size in shape):
+    raise UserError(f"{path}: image_shape must be positive integers, not {shape!r}; {REWRITTEN}")
+  image = jax.ShapeDtypeStruct((1, *shape), np.float32)
+  try:
+    encoder = build(encoders, found.get("encoder"))
+    params, state = jax.eval_shape(encoder.init, jax.random.key(0), image)
+  except Exception as error:  # a damaged description reaches any encoder with any arguments
+    fault = " ".join(str(error).split()) or type(error).__name__
+    raise UserError(f"{path} describes no encoder of this library: {fault}; {REWRITTEN}") from error
+  return encoder, tuple(shape), params, state

@@ -19,25 +19,33 @@ from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from contrastax.core import UserError
+from contrastax.files import make_folder, read_records, replace_damaged, write_text
 from contrastax.training.health import Health
 
 
 class Log:
-  """The log of a run from step `start` to `steps`, in `workdir`.
+  """The log of a run in `workdir`, from where it starts to `steps`.
 
-  What the files say of later steps than `start` is cut off: the run that wrote it did
-  not get as far as saving it.
+  Args:
+    workdir: the run's folder. What its files say of later steps than the restored one is cut off
+      first: the run that wrote it was killed before it saved those steps.
+    restored: the step of the checkpoint that the run goes on from; None for a run that starts.
+    steps: the last step of the run.
+    batch_size: the images of a step, for the rate.
+    every: the steps between two lines of metrics.
   """
 
-  def __init__(self, workdir, *, start: int, steps: int, batch_size: int, every: int):
+  def __init__(self, workdir, *, restored: int | None, steps: int, batch_size: int, every: int):
     workdir = pathlib.Path(workdir)
+    start = restored or 0
     self._steps, self._batch_size, self._every = steps, batch_size, every
     self._path = workdir / "metrics.jsonl"
-    _cut(self._path, start)
-    self._file = open(self._path, "a")  # noqa: SIM115
-    self._board = SummaryWriter(
-      str(workdir / "tensorboard"), purge_step=start + 1 if start else None
-    )
+    cut(self._path, restored)
+    self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115
+    board = workdir / "tensorboard"
+    make_folder(board)
+    purge = 0 if restored is None else restored + 1
+    self._board = SummaryWriter(str(board), purge_step=purge)
     self._progress = _Bar(start, steps) if sys.stderr.isatty() else _Lines(steps)
     self._health = Health(steps)
     self._pending: list = []
@@ -53,13 +61,11 @@ class Log:
 
   @contextlib.contextmanager
   def aside(self):
-    """For what is not training: all steps taken so far are fetched, checked and on disk
-    before, and the time inside does not count for the rate."""
+    """For what is not training: all steps taken so far are fetched and checked before, and the
+    time inside does not count for the rate."""
     self._fetch(len(self._pending))
     start = time.perf_counter()
     yield
-    self._file.flush()
-    os.fsync(self._file.fileno())
     if self._since is not None:
       self._since += time.perf_counter() - start
 
@@ -70,10 +76,10 @@ class Log:
     for name, value in values.items():
       self._board.add_scalar(name, value, step)
 
-  def say(self, text: str) -> None:
-    """A line for the reader, clear of the progress bar."""
-    tqdm.write(text)
-    sys.stdout.flush()
+  def flush(self) -> None:
+    """Puts metrics.jsonl on disk, so that no checkpoint is newer than the records before it."""
+    self._file.flush()
+    os.fsync(self._file.fileno())
 
   def close(self) -> None:
     self._progress.close()
@@ -106,26 +112,34 @@ class Log:
       seconds = (self._steps - step) * self._batch_size / rate
       left = f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min"
       pace = f"  {rate:,.0f} images/s  {left} left"
-    self._progress.show(step, f"loss {values['loss']:.3f}{pace}", self.say)
+    self._progress.show(step, f"loss {values['loss']:.3f}{pace}")
     for warning in self._health.warnings(step, values):
-      self.say(f"warning: {warning}")
+      say(f"warning: {warning}")
 
 
-def _cut(path, start):
-  """Drops lines of later steps than `start`, and one that a kill cut short."""
-  if not path.exists():
+def say(text: str) -> None:
+  """Prints a line, clear of the progress bar. A terminal that is closed does not stop the run."""
+  with contextlib.suppress(OSError):
+    tqdm.write(text)
+    sys.stdout.flush()
+
+
+def cut(path: pathlib.Path, step: int | None) -> None:
+  """Drops the records of a metrics.jsonl that are of later steps than `step`, of None all.
+
+  Damaged lines are dropped as well, and their number is printed. A file that cannot be read is set
+  aside.
+  """
+  try:
+    records, damaged = read_records(path)
+  except OSError as error:
+    replace_damaged(path, f"{path} cannot be read: {str(error.strerror).lower()}")
     return
-  lines = []
-  for line in path.read_text().splitlines(keepends=True):
-    try:
-      kept = json.loads(line)["step"] <= start
-    except ValueError:
-      kept = False
-    if kept:
-      lines.append(line)
-  unfinished = path.with_suffix(".tmp")
-  unfinished.write_text("".join(lines))
-  os.replace(unfinished, path)
+  if damaged:
+    say(f"warning: {path}: {damaged} damaged {'line' if damaged == 1 else 'lines'} dropped")
+  kept = [record for record in records if step is not None and record["step"] <= step]
+  if path.exists():
+    write_text(path, "".join(json.dumps(record) + "\n" for record in kept))
 
 
 class _Bar:
@@ -135,12 +149,14 @@ class _Bar:
     form = "{percentage:3.0f}%|{bar}| {n}/{total}{postfix}"
     self._bar = tqdm(total=steps, initial=start, bar_format=form, dynamic_ncols=True)
 
-  def show(self, step, text, say):
-    self._bar.set_postfix_str(text, refresh=False)
-    self._bar.update(step - self._bar.n)
+  def show(self, step, text):
+    with contextlib.suppress(OSError):  # as in `say`
+      self._bar.set_postfix_str(text, refresh=False)
+      self._bar.update(step - self._bar.n)
 
   def close(self):
-    self._bar.close()
+    with contextlib.suppress(OSError):
+      self._bar.close()
 
 
 class _Lines:
@@ -149,7 +165,7 @@ class _Lines:
   def __init__(self, steps):
     self._steps, self._next = steps, 0
 
-  def show(self, step, text, say):
+  def show(self, step, text):
     if step >= self._next:
       self._next = step + self._steps / 20
       say(f"step {step}/{self._steps}  {text}")

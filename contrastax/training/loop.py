@@ -7,16 +7,19 @@ import os
 import pathlib
 from collections.abc import Callable
 
+import jax
 import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from contrastax.core import Method, Source, TrainState, UserError
+from contrastax.core import Method, Source, TrainState, UserError, check_integer, check_seed
 from contrastax.training.checkpoints import Checkpoints
-from contrastax.training.log import Log
+from contrastax.training.log import Log, cut
 from contrastax.training.mesh import settled
 from contrastax.training.signals import Stop
 from contrastax.training.step import init, make_train_step
+
+MOST_STEPS = 2**31 - 1  # steps are counted in int32
 
 
 def train(
@@ -33,26 +36,47 @@ def train(
   log_every: int = 10,
   eval_every: int = 1000,
   checkpoint_every: int = 1000,
+  accepted: Callable[[], None] | None = None,
 ) -> TrainState:
   """Trains for `steps` steps, from the newest intact checkpoint of `workdir` if there is one.
 
-  Saves every `checkpoint_every` steps, at the end, and when `stop` is signalled: then
-  `signals.Interrupted` is raised once the checkpoint is safe. `evaluate(state)` returns
-  metrics that are logged before the step's checkpoint is saved, and must not touch the
-  test set. A metric that is not finite stops the run with a UserError naming it.
+  Saves every `checkpoint_every` steps, at the end, and when `stop` is signaled: then
+  `signals.Interrupted` is raised once the checkpoint is safe.
+
+  Args:
+    method: what is trained.
+    optimizer: the optimizer; its schedule is to span `steps`.
+    source: the batches.
+    steps: the last step, from 1 to 2**31 − 1.
+    workdir: the folder for checkpoints and logs; made if it does not exist.
+    stop: the context that catches signals.
+    mesh: the devices.
+    seed: an integer from 0 to 2**32 − 1.
+    evaluate: maps a state to metrics, which are logged before the step's checkpoint is saved. It
+      must not touch the test set.
+    log_every: the steps between two lines of metrics.
+    eval_every: the steps between two evaluations.
+    checkpoint_every: the steps between two checkpoints.
+    accepted: called once it is certain that the run can start or go on, before any file in
+      `workdir` is written.
+
+  Returns:
+    The state after the last step.
+
+  Raises:
+    UserError: a setting is out of range, the checkpoint is of another run, or a metric is not
+      finite.
   """
-  intervals = {
-    "log_every": log_every,
-    "eval_every": eval_every,
-    "checkpoint_every": checkpoint_every,
-  }
-  for name, value in {"steps": steps, **intervals}.items():
-    if value < 1:
-      raise UserError(f"{name} must be at least 1, not {value}")
+  check_seed(seed)
+  check_integer("steps", steps, 1, MOST_STEPS)
+  check_integer("log_every", log_every, 1)
+  check_integer("eval_every", eval_every, 1)
+  check_integer("checkpoint_every", checkpoint_every, 1)
   workdir = pathlib.Path(workdir)
   workdir.mkdir(parents=True, exist_ok=True)
   with contextlib.closing(Checkpoints(workdir / "checkpoints")) as checkpoints:
     state = init(method, optimizer, source.batch(0), seed=seed, mesh=mesh)
+    train_step = make_train_step(method, optimizer, mesh)
     data = np.asarray(source.fingerprint, np.uint32)
     restored = checkpoints.newest_intact(tidy=True)
     if restored is not None:
@@ -63,14 +87,20 @@ def train(
         )
       state = _restore(checkpoints, restored, state, data)
     step = restored or 0
+    if step < steps:
+      jax.eval_shape(train_step, state, source.batch(step))  # raises what the method refuses
+    if accepted is not None:
+      accepted()
     if step == steps:
+      cut(workdir / "metrics.jsonl", step)
       print(f"finished: checkpoint {step} is the last and intact", flush=True)
       return state
     if restored:
       print(f"resuming from checkpoint {restored}", flush=True)
 
-    train_step = make_train_step(method, optimizer, mesh)
-    log = Log(workdir, start=step, steps=steps, batch_size=source.batch_size, every=log_every)
+    log = Log(
+      workdir, restored=restored, steps=steps, batch_size=source.batch_size, every=log_every
+    )
     with contextlib.closing(log), stop.deferred():
       while True:
         last, stopping = step == steps, bool(stop)  # asked once: it may change at any moment
@@ -81,6 +111,7 @@ def train(
             if judge:
               log.write(step, evaluate(state))
             if save:
+              log.flush()
               checkpoints.save(step, {**state._asdict(), "data": data})
         if last or stopping:
           break
