@@ -110,3 +110,16 @@ def test_every_row_of_the_catalogue_has_a_state():
     states = collections.Counter(state for _, k, state, _ in rows if k == kind)
     line = f"| {kind} | {states['done']} | {states['part']} | {states['—']} |"
     assert line in CATALOG, f"the count should read: {line}"
+
+
+GUARANTEES = (ROOT / "docs" / "guarantees.md").read_text(encoding="utf-8")
+
+
+def test_every_guarantee_names_a_test_that_exists():
+  path, named = None, 0
+  for found in re.findall(r"`(tests/\w+\.py)?(?:::(\w+))?`", GUARANTEES):
+    path = found[0] or path
+    if found[1]:
+      named += 1
+      assert f"def {found[1]}(" in (ROOT / path).read_text(encoding="utf-8"), found
+  assert named > 50
