@@ -9,7 +9,7 @@ import pytest
 
 from contrastax import encoders, losses, methods, schedules, temperatures, views
 from contrastax.core import Encoder, UserError
-from contrastax.negatives import queue
+from contrastax.negatives import in_batch, noise, queue
 from contrastax.pairwise import unit
 
 N, D, TAU = 6, 5, 0.3
@@ -97,6 +97,28 @@ def test_sup_con_is_its_loss(float64):
   z, label = jnp.concatenate(views_in(batch)), jnp.tile(batch["label"], 2)
   expected = losses.sup_con(z, label, temperature=TAU).mean()
   np.testing.assert_allclose(objective(methods.SupCon(**TEMPERED), batch)[0], expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [bool, jnp.uint8, jnp.int8, jnp.float32, "[n, 1]"], ids=str)
+def test_the_type_of_a_batchs_labels_does_not_matter(dtype):
+  """Also beside negatives of no example, which have no label: none is one of an anchor's class."""
+  method = methods.SupCon(
+    **TEMPERED, negatives=in_batch() + noise(count=3, steps=0, size=1.0, temperature=1.0)
+  )
+  label = jnp.asarray([0, 1, 0, 1, 0, 1], jnp.int32)
+  batch = batch_of(label=label)
+  expected, _, metrics = objective(method, batch)
+  other = {**batch, "label": label[:, None] if dtype == "[n, 1]" else label.astype(dtype)}
+  value, _, found = objective(method, other)
+  np.testing.assert_allclose(value, expected, rtol=1e-6)
+  assert metrics["negatives"] == found["negatives"] == 9
+
+
+def test_an_example_without_a_label_is_a_negative_of_all_others_but_not_of_itself():
+  label = jnp.asarray([0, 1, -1, -1, 0, 1])
+  _, _, metrics = objective(methods.SupCon(**TEMPERED), batch_of(label=label))
+  each = np.array([8, 8, 10, 10, 8, 8])  # of the 12 vectors, less those of the label or the example
+  np.testing.assert_allclose(metrics["negatives"], each.mean(), rtol=1e-6)
 
 
 def test_sup_con_without_labels_is_refused():

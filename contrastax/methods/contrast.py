@@ -16,6 +16,7 @@ from contrastax.core import Compare, Group, UserError, join, named
 from contrastax.evaluation import embedding_std
 from contrastax.losses.family import STATS, penalty
 from contrastax.methods import networks
+from contrastax.positives.labels import signed_labels
 from contrastax.temperatures import fixed
 
 
@@ -123,8 +124,8 @@ def groups_of(batch, vectors, views):
   label, and its `guide`.
   """
   index = batch["index"]
-  column = "label" in batch and batch["label"].shape == (len(index), 1)
-  batch = {**batch, "label": batch["label"][:, 0]} if column else batch
+  if "label" in batch:
+    batch = {**batch, "label": signed_labels(batch["label"])}
   one = jnp.ones(index.shape, vectors[0].dtype)
   carried = {name: x for name, x in batch.items() if x.ndim == 1 or name == "guide"}
   sides = [

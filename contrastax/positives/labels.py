@@ -32,6 +32,17 @@ def share_label(one: Array, other: Array) -> Array:
   return (one == other) & has_label(one)
 
 
+def signed_labels(label: Array) -> Array:
+  """The labels of a batch, [n], in a type that has −1: booleans and unsigned integers become int32.
+
+  A column [n, 1] becomes [n]; floats, labels with a distance, stay as they are.
+  """
+  if label.ndim == 2 and label.shape[1] == 1:
+    label = label[:, 0]
+  signed = jnp.issubdtype(label.dtype, jnp.signedinteger)
+  return label if signed or jnp.issubdtype(label.dtype, jnp.floating) else label.astype(jnp.int32)
+
+
 def class_numbers(labels: Any, n: int) -> Array:
   """Labels as an array of integers, [n]; what was equal before is equal after, −1 stays −1.
 
