@@ -152,6 +152,31 @@ def test_a_batch_of_nan_alone_is_nan(case):
   assert np.isnan(values).all(), values
 
 
+@pytest.mark.parametrize("name", mesh.public(losses))
+def test_a_large_compiled_batch_shows_a_nan(name):
+  """XLA on a CPU drops NaN from a maximum that it fuses with a reduction, in arrays of some size."""
+  n, d = 256, 64
+  given = options_of(name, arguments(n, d))
+  arrays = {k: x for k, x in given.items() if k in FLOATS}
+  rest = {k: x for k, x in given.items() if k not in FLOATS}
+
+  @jax.jit
+  def mean(arrays):
+    found = getattr(losses, name)(**arrays, **rest) if name != "symile" else symile(arrays, rest)
+    return (found[0] if isinstance(found, tuple) else found).mean()
+
+  value, gradient = jax.value_and_grad(mean)(arrays)
+  assert np.isfinite(value) and all(np.isfinite(g).all() for g in jax.tree.leaves(gradient))
+  first = next(iter(arrays))
+  for row in (slice(None), 3):
+    x = arrays[first]
+    x = x.at[1, row].set(jnp.nan) if x.ndim == 3 else x.at[row].set(jnp.nan)
+    value, gradient = jax.value_and_grad(mean)({**arrays, first: x})
+    assert np.isnan(value), row
+    if (name, {"data": "x"}.get(first, first)) not in LINEAR and name != "sinkhorn":
+      assert np.isnan(gradient[first]).any(), row
+
+
 SINGLE = {
   "dcl": lambda z: losses.dcl(z, z, temperature=0.1),
   "dhel": lambda z: losses.dhel(z, z, temperature=0.1),
@@ -446,14 +471,55 @@ OTHER_OPTIONS = {
   "temperature", "plan", "bias", "negatives", "labels", "mining", "aggregate", "detach_weights",
   "detach_candidates", "own_in_denominator", "shuffles", "index", "memory", "relative", "bimodal",
 }  # fmt: skip
-ARGUMENTS = {
-  "z1": Z, "z2": Z[::-1], "a": Z, "b": Z[::-1], "x": Z, "y": Z[::-1], "z": Z, "anchors": Z,
-  "positives": Z[::-1], "labels": Y, "proxies": W, "guide": Z, "predictions": Z, "targets": Z,
-  "views": jnp.stack([Z, Z[::-1]]), "student": jnp.stack([Z, Z]), "teacher": jnp.stack([Z, Z]),
-  "scores": Z, "assignments": jnp.stack([Z, Z]), "data": Z[:, 0], "noise": Z[:, 1],
-  "log_noise": Z[:, 2], "temperature": 0.1, "index": np.arange(8), "margin": 0.1, "center": 0.0,
-  "inter_temperature": 1.0, "tau_plus": 0.1, "beta": 1.0, "alpha": 0.5,
-}  # fmt: skip
+FLOATS = (
+  "z1", "z2", "a", "b", "x", "y", "z", "anchors", "positives", "proxies", "guide", "predictions",
+  "targets", "views", "student", "teacher", "scores", "assignments", "data", "noise", "log_noise",
+  "data_log_noise",
+)  # fmt: skip
+"""The arguments of losses that are arrays of floats; `modalities` are those of `symile`."""
+
+
+def arguments(n, d):
+  """An argument of each name."""
+  rng = np.random.default_rng(0)
+
+  def normal(*shape):
+    return jnp.asarray(rng.normal(size=shape), jnp.float32)
+
+  def of(name):
+    if name in ("views", "student", "teacher", "assignments"):
+      return normal(2, n, d)
+    if name in ("data", "noise", "log_noise", "data_log_noise"):
+      return normal(n)
+    return normal(3, d) if name == "proxies" else normal(n, d)
+
+  others = {
+    "labels": np.arange(n) % 3, "temperature": 0.1, "index": np.arange(n), "margin": 0.1,
+    "center": 0.0, "inter_temperature": 1.0, "tau_plus": 0.1, "beta": 1.0, "alpha": 0.5,
+    "bias": -1.0,
+  }  # fmt: skip
+  return {name: of(name) for name in FLOATS} | others
+
+
+def options_of(name, made, *more):
+  """The arguments that a loss needs, and `more` of its options, by name."""
+  parameters = inspect.signature(getattr(losses, name)).parameters.values()
+  given = {
+    p.name: made[p.name]
+    for p in parameters
+    if p.name in made and (p.default is p.empty or p.name in more)
+  }
+  if name == "swapped_prediction":
+    given["scores"] = made["views"]
+  if name == "symile":
+    given |= {key: made[key] for key in ("a", "b", "x")}
+  if "memory" in (p.name for p in parameters):
+    given["memory"] = losses.groups.sogclr().init(1 if name == "meco" else len(made["a"]))
+  return given
+
+
+def symile(arrays, rest):
+  return losses.symile(*arrays.values(), **rest)
 
 
 def test_every_option_of_every_loss_is_in_a_table():
@@ -467,15 +533,7 @@ def test_every_option_of_every_loss_is_in_a_table():
   ("name", "option"), [(name, option) for name, options in NUMBERS.items() for option in options]
 )
 def test_an_option_that_is_no_number_is_refused_in_one_line(name, option):
-  loss = getattr(losses, name)
-  parameters = inspect.signature(loss).parameters.values()
-  given = {
-    p.name: ARGUMENTS[p.name]
-    for p in parameters
-    if p.name in ARGUMENTS and (p.default is p.empty or p.name == option)
-  }
-  if "memory" in (p.name for p in parameters):
-    given["memory"] = losses.groups.sogclr().init(1 if name == "meco" else 8)
+  loss, given = getattr(losses, name), options_of(name, arguments(8, 3), option)
   loss(**given)
   for wrong in ("0.1", [0.1], {}, np.array("x")):
     refused(lambda wrong=wrong: loss(**{**given, option: wrong}))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import lax
@@ -12,6 +11,7 @@ from jax import lax
 from contrastax.core import Encoder
 from contrastax.encoders.batch_norm import BatchNorm
 from contrastax.encoders.nnx import check_image, check_widths, from_nnx
+from contrastax.propagate import relu
 
 
 class ConvNet(nnx.Module):
@@ -33,7 +33,7 @@ class ConvNet(nnx.Module):
 
   def __call__(self, x):
     for conv, norm in zip(self.layers[::2], self.layers[1::2], strict=True):
-      x = jax.nn.relu(norm(conv(x)))
+      x = relu(norm(conv(x)))
     return x.mean((1, 2))
 
 

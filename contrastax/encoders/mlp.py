@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 
-import jax
 from flax import nnx
 
 from contrastax.core import Encoder
 from contrastax.encoders.batch_norm import BatchNorm
 from contrastax.encoders.nnx import check_widths, from_nnx
+from contrastax.propagate import relu
 
 
 class MLP(nnx.Module):
@@ -31,7 +31,7 @@ class MLP(nnx.Module):
   def __call__(self, x):
     x = x.reshape(x.shape[0], -1)
     for linear, norm in zip(self.hidden[::2], self.hidden[1::2], strict=True):
-      x = jax.nn.relu(norm(linear(x)))
+      x = relu(norm(linear(x)))
     x = x if self.out is None else self.out(x)
     return x if self.norm_out is None else self.norm_out(x)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from contrastax.core import Encoder, UserError
 from contrastax.encoders.batch_norm import BatchNorm, in_groups
 from contrastax.encoders.nnx import check_dtype, check_image, check_widths, embedding, from_nnx
+from contrastax.propagate import relu
 
 STEMS = ("imagenet", "cifar")
 ZERO = nnx.initializers.zeros
@@ -27,8 +27,8 @@ class BasicBlock(nnx.Module):
     self.downsample = shortcut(channels, width, stride, conv, norm)
 
   def __call__(self, x):
-    y = jax.nn.relu(self.bn1(self.conv1(x)))
-    return jax.nn.relu(self.bn2(self.conv2(y)) + project(self.downsample, x))
+    y = relu(self.bn1(self.conv1(x)))
+    return relu(self.bn2(self.conv2(y)) + project(self.downsample, x))
 
 
 class Bottleneck(nnx.Module):
@@ -44,9 +44,9 @@ class Bottleneck(nnx.Module):
     self.downsample = shortcut(channels, 4 * width, stride, conv, norm)
 
   def __call__(self, x):
-    y = jax.nn.relu(self.bn1(self.conv1(x)))
-    y = jax.nn.relu(self.bn2(self.conv2(y)))
-    return jax.nn.relu(self.bn3(self.conv3(y)) + project(self.downsample, x))
+    y = relu(self.bn1(self.conv1(x)))
+    y = relu(self.bn2(self.conv2(y)))
+    return relu(self.bn3(self.conv3(y)) + project(self.downsample, x))
 
 
 def shortcut(channels, features, stride, conv, norm):
@@ -107,7 +107,7 @@ class ResNet(nnx.Module):
       self.stages.append(stage)
 
   def __call__(self, x):
-    x = jax.nn.relu(self.bn1(self.conv1(x)))
+    x = relu(self.bn1(self.conv1(x)))
     if self.imagenet:
       x = nnx.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
     layers = {"stem": x}

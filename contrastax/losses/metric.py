@@ -34,6 +34,7 @@ from contrastax.pairwise import (
 from contrastax.pairwise.inputs import check_numbers
 from contrastax.positives import same_label
 from contrastax.positives.labels import class_numbers, share_label
+from contrastax.propagate import relu
 
 
 def n_pairs(anchors, positives, labels=None, *, l2_weight=0.002, plan=Plan()):
@@ -114,8 +115,8 @@ class _Circle:
     margin, scale = shared
     pairs = same_label()(a, c, similarity)
     s = jax.lax.stop_gradient(similarity)
-    pull = -scale * jax.nn.relu(1 + margin - s) * (similarity - 1 + margin)
-    push = scale * jax.nn.relu(s + margin) * (similarity - margin)
+    pull = -scale * relu(1 + margin - s) * (similarity - 1 + margin)
+    push = scale * relu(s + margin) * (similarity - margin)
     return {
       "positive": jnp.where(pairs.positive, pull, -jnp.inf),
       "negative": jnp.where(pairs.negative, push, -jnp.inf),

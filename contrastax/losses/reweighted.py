@@ -20,6 +20,7 @@ from contrastax.losses.family import attach, or_nan
 from contrastax.pairwise import Plan, cosine, log_sum_exp, reduce, sum_, unit
 from contrastax.pairwise.inputs import check_numbers, check_positive
 from contrastax.positives import same_example
+from contrastax.propagate import maximum, minimum
 
 
 def dual_temperature(a, b, *, temperature, inter_temperature, plan=Plan()):
@@ -57,9 +58,9 @@ def dual_temperature(a, b, *, temperature, inter_temperature, plan=Plan()):
   inter = jnp.where(some, r["inter"], 0) - positive / anchors.side["inter"]
   weight = jax.lax.stop_gradient(jax.nn.sigmoid(inter))
   # softplus(x)/σ(x), which is 1 far below 0, where both are no longer numbers.
-  u = jnp.exp(jnp.minimum(intra, 0))
-  below = jnp.where(u > 1e-6, jnp.log1p(u) / jnp.maximum(u, 1e-6) * (1 + u), 1 + u / 2)
-  above = jax.nn.softplus(intra) * (1 + jnp.exp(-jnp.maximum(intra, 0)))
+  u = jnp.exp(minimum(intra, 0))
+  below = jnp.where(u > 1e-6, jnp.log1p(u) / maximum(u, 1e-6) * (1 + u), 1 + u / 2)
+  above = jax.nn.softplus(intra) * (1 + jnp.exp(-maximum(intra, 0)))
   quotient = jax.lax.stop_gradient(jnp.where(intra < 0, below, above))
   # The derivative of softplus is σ, which the quotient cancels: intra's own gradient is left.
   decoupled = intra - jax.lax.stop_gradient(intra)

@@ -13,6 +13,7 @@ from contrastax.core import UserError, check_integer
 from contrastax.losses.arrays import precision, vectors
 from contrastax.pairwise import unit
 from contrastax.pairwise.inputs import check_numbers
+from contrastax.propagate import relu
 
 
 def barlow_twins(z1, z2, *, redundancy_weight=0.0051, eps=1e-5):
@@ -75,7 +76,7 @@ def vicreg(
     centred = z - z.mean(0)
     of_both = _product(centred.T, centred) / (len(z) - 1)
     deviation = jnp.sqrt(jnp.diagonal(of_both) + eps)
-    variance += jax.nn.relu(1 - deviation).mean() / 2
+    variance += relu(1 - deviation).mean() / 2
     covariance += _off_diagonal(of_both) / z.shape[1]
   return (
     invariance_weight * invariance + variance_weight * variance + covariance_weight * covariance

@@ -15,6 +15,7 @@ from contrastax.pairwise import Plan, negative_squared_distance, reduce, reducti
 from contrastax.pairwise.inputs import check_numbers
 from contrastax.positives import same_label
 from contrastax.positives.labels import has_label
+from contrastax.propagate import relu
 
 Mining = Literal["batch hard", "batch all", "semi-hard"]
 
@@ -63,7 +64,7 @@ def triplet(z, labels, *, margin, mining: Mining = "batch hard", plan=Plan()):
     # Of the vectors themselves: a distance from a product is wrong by the root of its rounding.
     far = length(wide - wide[positive[:, 0]])
     near = length(wide - wide[negative[:, 0]])
-    hinge = jax.nn.relu(far - near + margin)
+    hinge = relu(far - near + margin)
     return jnp.where(some | jnp.isnan(hinge), hinge, 0)
 
   known = has_label(labels)
@@ -77,14 +78,14 @@ def triplet(z, labels, *, margin, mining: Mining = "batch hard", plan=Plan()):
     # An anchor has no triplet without both, but is NaN where its own vector or another's is.
     nothing = jnp.where(other | jnp.isnan(anchor).any(), 0 * d, 0).sum()
     if mining == "batch all":
-      hinge = jax.nn.relu(d[:, None] - d + margin)
+      hinge = relu(d[:, None] - d + margin)
       hinge = jnp.where(positive[:, None] & negative, hinge, 0)
       return hinge.sum() + nothing, (hinge > 0).sum()
-    farther = jnp.where(negative & (d > d[:, None]), d, jnp.inf).min(1)
+    farther = jnp.where(negative & (d > d[:, None]), d, jnp.inf).min(1)  # NaN: `nothing` has it
     farthest = jnp.where(negative, d, -jnp.inf).max()
     chosen = jnp.where(farther == jnp.inf, farthest, farther)
     positive = positive & negative.any()
-    hinge = jnp.where(positive, jax.nn.relu(d - jnp.where(positive, chosen, 0) + margin), 0)
+    hinge = jnp.where(positive, relu(d - jnp.where(positive, chosen, 0) + margin), 0)
     return hinge.sum() + nothing, positive.sum()
 
   sums, counts = jax.lax.map(jax.checkpoint(of_anchor), (of_index(z), wide, labels))

@@ -113,16 +113,17 @@ def _forward(spec, anchors, groups, score_params, shared):
 
 def _forward_rule(spec, *primals):
   values = jax.tree.map(lambda primal: primal.value, primals)
-  chosen = tuple(tuple(primal.perturbed for primal in jax.tree.leaves(part)) for part in primals)
+  chosen = [[_told(primal.perturbed) for primal in jax.tree.leaves(part)] for part in primals]
   result, states = _forward(spec, *values)
-  return result, (values, states, _Static(chosen))
+  return result, (values, states, chosen)
 
 
 def _backward_rule(spec, residuals, cotangents):
   values, (rows, columns), chosen = residuals
   anchors, groups, score_params, shared = values
   to_rows, to_columns = cotangents
-  of_anchors, of_groups, of_params, of_shared = chosen.value
+  chosen = (tuple(map(_is_told, part)) for part in chosen)
+  of_anchors, of_groups, of_params, of_shared = chosen
   of_common = of_params + of_shared
   to_anchors, to_common = (
     leaves.zeros(anchors, of_anchors),
@@ -175,12 +176,18 @@ def _backward_rule(spec, residuals, cotangents):
 tiled.defvjp(_forward_rule, _backward_rule, symbolic_zeros=True)
 
 
-@jax.tree_util.register_static
-@dataclasses.dataclass(frozen=True)
-class _Static:
-  """Python values among a function's residuals."""
+# What is differentiated is known in the forward pass and needed in the backward pass. It travels as
+# the shape of an empty array. As a Python value it would be part of the residuals' tree, and JAX
+# keeps one tree for a traced function, whatever it is differentiated by: of two calls that share a
+# trace, one would get the gradient of the other's arrays.
 
-  value: Any
+
+def _told(flag):
+  return jnp.zeros((0, int(flag)))
+
+
+def _is_told(empty):
+  return empty.shape[-1] == 1
 
 
 def _tile(spec, kind, roles, rows, anchors, candidates, score_params, shared, exchanged_rows=None):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from contrastax import tables
 from contrastax.core import UserError
+from contrastax.propagate import clip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,12 +82,10 @@ class individual:
     row = jnp.where(stats["count"] > 0, tables.row_of(side), -1)
     gradient = tables.mean(row, self.rho - stats["divergence"])
     if self.clip is not None:
-      gradient = jnp.clip(gradient, -self.clip, self.clip)
+      gradient = clip(gradient, -self.clip, self.clip)
     held = {name: table.values[row] for name, table in state.items()}
     gradient = (1 - self.beta) * held["gradient"] + self.beta * gradient
-    moved = jnp.clip(
-      held["temperature"] - self.learning_rate * gradient, self.smallest, self.largest
-    )
+    moved = clip(held["temperature"] - self.learning_rate * gradient, self.smallest, self.largest)
     return {
       "temperature": state["temperature"].write(row, moved),
       "gradient": state["gradient"].write(row, gradient),

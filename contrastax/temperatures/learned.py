@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from contrastax.core import UserError
+from contrastax.propagate import clip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +57,7 @@ class learned:
 
 @jax.custom_vjp
 def _within(x, low, high):
-  return jnp.clip(x, low, high)
+  return clip(x, low, high)
 
 
 def _forward(x, low, high):

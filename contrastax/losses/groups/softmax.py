@@ -35,6 +35,7 @@ from contrastax.core import Contrast, UserError
 from contrastax.losses.family import Channels, difference, find, or_nan
 from contrastax.pairwise import Plan, cosine, log_sum_exp, sum_
 from contrastax.pairwise.inputs import check_positive
+from contrastax.propagate import maximum, minimum
 
 _DECOUPLED = {"negative": log_sum_exp, "negative_weight": sum_}
 
@@ -178,11 +179,11 @@ def hard_negative(
     log_r = log_r + log_count - jnp.where(some, found.rows["hardness"], 0)
   if tau_plus:
     log_p = jnp.where(some, found.rows["positive"] - jnp.log(found.positive_weight), 0)
-    share = tau_plus * jnp.exp(jnp.minimum(log_p + log_count - log_r, 80))
+    share = tau_plus * jnp.exp(minimum(log_p + log_count - log_r, 80))
     none = share >= 1
     log_r = jnp.where(none, -jnp.inf, log_r + jnp.log1p(-jnp.where(none, 0, share)))
     log_r = log_r - np.log1p(-tau_plus)
-  log_g = jnp.maximum(log_r, log_count - 1 / found.temperature)
+  log_g = maximum(log_r, log_count - 1 / found.temperature)
   value = jax.nn.softplus(log_g - jnp.where(some, found.positive, 0))
   return Contrast(jnp.where(some, value, 0), found.stats, memory)
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from contrastax.core import UserError
 from contrastax.pairwise.scores.precision import einsum, unit
 from contrastax.pairwise.scores.similarity import InTwoParts
+from contrastax.propagate import relu
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +74,7 @@ class adaptive_heads(InTwoParts):
 
   def once(self, params, vectors, anchor):
     z = unit(_split(vectors, self.heads))
-    inner = jax.nn.relu(einsum("...d,dh->...h", z, params["first"]) + params["bias"])
+    inner = relu(einsum("...d,dh->...h", z, params["first"]) + params["bias"])
     return z, einsum("...h,hd->...d", inner, params["second"])
 
   def meet(self, params, anchors, candidates):

@@ -56,11 +56,13 @@ def _unit(vectors):
   """(v/‖v‖, 1/‖v‖), or zeros. Divided by its largest entry first, a square cannot overflow."""
   vectors = wide(vectors)
   largest = jnp.abs(vectors).max(-1, keepdims=True)
-  none = largest <= 1e-12  # false for NaN, which is to stay NaN
-  scaled = vectors / jnp.where(none, 1, largest)
+  none = largest <= 1e-12
+  # Both by 8: the inverse of the largest number is so small that it would become 0.
+  scaled = (vectors / 8) / jnp.where(none, 1, largest / 8)
   squared = (scaled**2).sum(-1, keepdims=True)
   inverse = jnp.where(none, 0, jax.lax.rsqrt(jnp.where(none, 1, squared)))
-  return scaled * inverse, inverse / jnp.where(none, 1, largest)
+  # 0 · v, for the maximum of NaN alone may be −∞ (`propagate`).
+  return scaled * inverse + 0 * vectors, inverse / jnp.where(none, 1, largest)
 
 
 @jax.custom_jvp
@@ -92,10 +94,11 @@ def _(vectors, tangents):
 def _shifted(vectors):
   """(2^e, v·2^e, 1/‖v·2^e‖), the latter 0 for a vector without an entry above 1e-12."""
   largest = jnp.abs(wide(vectors)).max(-1, keepdims=True)
-  none = largest <= 1e-12  # false for NaN, which is to stay NaN
+  none = largest <= 1e-12
   _, exponent = jnp.frexp(jnp.where(largest > 1e-12, largest, 1))
-  power = jnp.ldexp(jnp.ones_like(largest), -exponent)
-  scaled = jnp.where(none, 0, wide(vectors) * power)
+  power = jnp.ldexp(jnp.ones_like(largest), 2 - exponent)  # 2^-128 would become 0
+  # 0 · v, for the maximum of NaN alone may be −∞ (`propagate`).
+  scaled = jnp.where(none, 0 * wide(vectors), wide(vectors) * power)
   squared = jnp.where(none[..., 0], 1, (scaled**2).sum(-1))
   return power, scaled, jnp.where(none[..., 0], 0, jax.lax.rsqrt(squared))
 

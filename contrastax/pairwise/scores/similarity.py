@@ -24,6 +24,7 @@ from contrastax.pairwise.scores.precision import (
   unit,
   wide,
 )
+from contrastax.propagate import minimum
 
 
 class InTwoParts:
@@ -77,7 +78,7 @@ class negative_squared_distance(InTwoParts):
   def meet(self, params, anchors, candidates):
     (a, of_a), (c, of_c) = anchors, candidates
     squares = of_a[:, None] + (of_c if c.ndim == 3 else of_c[None])
-    return jnp.minimum(2 * product(a, c) - squares, 0)
+    return minimum(2 * product(a, c) - squares, 0)
 
 
 @dataclasses.dataclass(frozen=True)
