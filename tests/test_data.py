@@ -179,7 +179,7 @@ def test_npz_takes_labels_of_any_integer_type(npz, dtype):
 
 SHAPES = "must be [n, h, w] or [n, h, w, c], not"
 PIXELS = "must be uint8, or float in [0, 1]; found"
-INTEGERS = "labels must be integers ≥ 0, one for each of 11 images"
+ONE_EACH = "label must be one integer for each of 11 images, [11], not"
 REFUSED = {
   "no image": (
     {"pictures": BYTES, "label": LABELS},
@@ -211,11 +211,17 @@ REFUSED = {
     {"image": BYTES, "test_image": BYTES, "test_label": LABELS},
     "give both 'label' and 'test_label', or neither",
   ),
-  "too few labels": ({"image": BYTES, "label": LABELS[:10]}, INTEGERS),
-  "labels in columns": ({"image": BYTES, "label": LABELS[:, None]}, INTEGERS),
-  "float labels": ({"image": BYTES, "label": LABELS / 1}, INTEGERS),
-  "text labels": ({"image": BYTES, "label": LABELS.astype(str)}, INTEGERS),
-  "negative labels": ({"image": BYTES, "label": LABELS - 1}, INTEGERS),
+  "too few labels": ({"image": BYTES, "label": LABELS[:10]}, f"{ONE_EACH} [10]"),
+  "labels in columns": ({"image": BYTES, "label": LABELS[:, None]}, f"{ONE_EACH} [11, 1]"),
+  "float labels": (
+    {"image": BYTES, "label": LABELS / 1},
+    "label must be integers, not float64; np.unique",
+  ),
+  "text labels": ({"image": BYTES, "label": LABELS.astype(str)}, "label must be integers, not <U"),
+  "negative labels": (
+    {"image": BYTES, "label": LABELS - 1},
+    "label must be 0 or more and below 2^63, not -1",
+  ),
   "objects": (
     {"image": np.array([None, "x"], object)},
     "is not an npz file of plain arrays; np.savez writes one",

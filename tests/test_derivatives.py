@@ -126,3 +126,61 @@ def test_the_product_of_half_precision_is_linear_in_every_mode():
   sets = jnp.stack([c] * len(a))
   twice = jax.vmap(jax.vmap(ours, (None, 0)), (0, None))(jnp.stack([a, a]), jnp.stack([sets] * 3))
   assert twice.shape == (2, 3, 12, 7)
+
+
+# Calls that share a trace.
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_gradient_does_not_depend_on_what_another_call_is_differentiated_by(way):
+  """JAX traces a loss of one shape once, whatever its calls are differentiated by."""
+
+  def both(plan):
+    def loss(a):
+      there = losses.info_nce(a, W, temperature=0.3, plan=plan)
+      return (there + 2 * losses.info_nce(W, a, temperature=0.3, plan=plan)).mean()
+
+    return loss
+
+  def only(plan, first):
+    def loss(a):
+      pair = (a, W) if first else (W, a)
+      return losses.info_nce(*pair, temperature=0.3, plan=plan).mean()
+
+    return loss
+
+  for make in (both, lambda plan: only(plan, True), lambda plan: only(plan, False), both):
+    found, expected = (WAYS[way](jax.grad(make(plan)))(Z) for plan in (Plan((5, 4)), DENSE))
+    chex.assert_trees_all_close(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_symile_with_one_modality_trained_is_the_same_in_tiles():
+  def loss(plan):
+    return lambda a: losses.symile(a, W, V, temperature=0.3, plan=plan).mean()
+
+  found, expected = (jax.grad(loss(plan))(Z) for plan in (Plan((5, 20)), DENSE))
+  chex.assert_trees_all_close(found, expected, rtol=1e-4, atol=1e-6)
+
+
+PAIRED = {
+  "clip": losses.clip,
+  "info_nce": losses.info_nce,
+  "nt_xent": losses.nt_xent,
+  "mv_info_nce": lambda a, b, **how: losses.mv_info_nce(jnp.stack([a, b]), **how),
+  "poly_view": lambda a, b, **how: losses.poly_view(jnp.stack([a, b]), **how),
+  "info_nce, a queue": lambda a, b, **how: losses.info_nce(a, b, 0 * a + 1, **how),
+}
+
+
+@pytest.mark.parametrize("name", PAIRED)
+def test_the_gradient_of_pairs_that_nearly_agree_is_that_of_float32_but_for_rounding(name):
+  """It is a small difference of a pull and a push, which are to be rounded together."""
+  rng = np.random.default_rng(0)
+  a = rng.normal(size=(64, 32))
+  pair = [jnp.asarray(x, jnp.bfloat16) for x in (a, a + 0.3 * rng.normal(size=a.shape))]
+
+  def gradient(a, b):
+    return jax.grad(lambda a: PAIRED[name](a, b, temperature=0.05).mean())(a).astype(jnp.float32)
+
+  exact = gradient(*(x.astype(jnp.float32) for x in pair))
+  assert jnp.linalg.norm(gradient(*pair) - exact) < 0.01 * jnp.linalg.norm(exact)

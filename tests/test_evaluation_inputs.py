@@ -247,6 +247,7 @@ IN_ORDER = {
   "strings": lambda y: np.array(["ant", "bee", "cat"])[y],
   "bytes": lambda y: np.array([b"ant", b"bee", b"cat"])[y],
   "objects": lambda y: np.array(["ant", "bee", "cat"], object)[y],
+  "variable strings": lambda y: np.array(["ant", "bee", "cat"], np.dtypes.StringDType())[y],
   "integer objects": lambda y: (y * 2**40).astype(object),
   "lists": lambda y: y.tolist(),
   "lists of strings": lambda y: [f"class {i}" for i in y],

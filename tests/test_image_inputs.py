@@ -250,9 +250,12 @@ OTHER_VALUES = {
   "float 0 to 255": (lambda x: x.astype(np.float32), r"float32 in \[0, 255\]: divide by 255"),
   "float -1 to 1": (lambda x: x / np.float32(127.5) - 1, r"in \[-1, 1\]: scale them to \[0, 1\]"),
   "jax float 0 to 255": (lambda x: jnp.float32(x), r"float32 in \[0, 255\]: divide by 255"),
-  "infinite": (lambda x: np.where(x > 250, np.inf, x / 255), r"inf\]: scale them"),
-  "NaN": (lambda x: with_nan(x / 255), "with NaN in image 2: remove it"),
-  "jax NaN": (lambda x: jnp.asarray(with_nan(x / 255)), "with NaN in image 2: remove it"),
+  "infinite": (lambda x: np.where(x > 250, np.inf, x / 255), "with NaN or infinity in image"),
+  "NaN": (lambda x: with_nan(x / 255), "with NaN or infinity in image 2: remove it"),
+  "jax NaN": (
+    lambda x: jnp.asarray(with_nan(x / 255)),
+    "with NaN or infinity in image 2: remove it",
+  ),
 }
 OTHER_SHAPES = {
   "no channels": (lambda x: x[..., 0], r"\[6, 8, 8\]: pass images\[\.\.\., None\]"),

@@ -284,6 +284,16 @@ def test_scores_and_searches_take_integers_as_float32(dtype):
     chex.assert_trees_all_equal(top_k(x, x, 2, score=score), top_k(f, f, 2, score=score))
 
 
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16], ids=["float32", "bfloat16"])
+def test_vectors_of_any_finite_length_have_their_cosine(dtype):
+  unit = Z / jnp.abs(Z).max(1, keepdims=True)
+  expected = losses.nt_xent(unit.astype(dtype), W_LIKE.astype(dtype), temperature=0.3)
+  for length in (1e-11, 1e30, 9e37, 3e38):
+    long = (unit.astype(jnp.float32) * length).astype(dtype)
+    found = losses.nt_xent(long, W_LIKE.astype(dtype), temperature=0.3)
+    chex.assert_trees_all_close(found, expected, rtol=2e-2 if dtype == jnp.bfloat16 else 1e-5)
+
+
 # Labels.
 
 BY_LABEL = {
@@ -309,6 +319,7 @@ BY_PROXY = {
 Z = jnp.asarray(np.random.default_rng(0).normal(size=(8, 3)), jnp.float32)
 Y = np.arange(8) % 3
 W = jnp.asarray(np.random.default_rng(1).normal(size=(3, 3)), jnp.float32)
+W_LIKE = jnp.roll(Z, 1, 0)
 
 
 def test_every_loss_of_labels_is_in_a_table():

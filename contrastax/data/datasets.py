@@ -144,11 +144,11 @@ def _npz(path):
     )
   classes = ()
   if "label" in found:
-    given = [found[name] for name in ("label", "test_label") if name in found]
-    for label, images in zip(given, (arrays, own), strict=False):
-      count = len(images["image"])
-      if label.dtype.kind not in "iu" or label.shape != (count,) or label.min() < 0:
-        raise UserError(f"{path}: labels must be integers ≥ 0, one for each of {count} images")
+    given = [
+      _labels(path, name, found[name], len(images["image"]))
+      for name, images in (("label", arrays), ("test_label", own))
+      if images
+    ]
     # Numbered anew, so that a few labels of large value do not stand for as many classes.
     values, numbers = np.unique(np.concatenate(given), return_inverse=True)
     classes = tuple(str(value) for value in values)
@@ -164,6 +164,22 @@ def _npz(path):
   if count < 5:
     raise UserError(f"{path}: {count} images are too few to hold out a fifth")
   return _split(arrays, count // 5, classes)
+
+
+def _labels(path, name, label, count):
+  """The labels as int64, [count]; raises UserError for all but integers ≥ 0."""
+  fix = f"np.unique({name}, return_inverse=True)[1] numbers the classes"
+  if label.shape != (count,):
+    raise UserError(
+      f"{path}: {name} must be one integer for each of {count} images, [{count}], not "
+      f"{list(label.shape)}; of a column take {name}[:, 0], of one-hot rows {name}.argmax(1)"
+    )
+  if label.dtype.kind not in "iu":
+    raise UserError(f"{path}: {name} must be integers, not {label.dtype}; {fix}")
+  if label.min() < 0 or label.max() > np.iinfo(np.int64).max:
+    wrong = label.min() if label.min() < 0 else label.max()
+    raise UserError(f"{path}: {name} must be 0 or more and below 2^63, not {wrong}; {fix}")
+  return label.astype(np.int64)
 
 
 def _images(path, name, image):

@@ -126,7 +126,7 @@ def label_values(labels: ArrayLike, count: int, name: str = "labels") -> np.ndar
   if array.dtype.kind == "O":
     return _of_objects(array, name)
   if array.dtype.kind in "TUS":
-    return array.astype(str) if array.dtype.kind == "T" else array
+    return np.array(array.tolist()) if array.dtype.kind == "T" else array
   if array.dtype != bool and not jnp.issubdtype(array.dtype, jnp.integer):
     mend = f": convert them with {name}.astype(int)" if _is_float(array.dtype) else ""
     raise UserError(f"{name} must be integers, bools or strings, not {array.dtype}{mend}")

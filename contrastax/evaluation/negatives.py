@@ -12,9 +12,9 @@ import numpy as np
 
 from contrastax.core import Group, Pairs, Params, Score, UserError
 from contrastax.evaluation.inputs import known_vectors
+from contrastax.labels import class_numbers, has_label
 from contrastax.pairwise import cosine
 from contrastax.pairwise.checks import check
-from contrastax.positives.labels import class_numbers, has_label
 
 
 class RankedNegatives(NamedTuple):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from contrastax.core import Array, Group, UserError, join
+from contrastax.labels import class_numbers
 from contrastax.pairwise.inputs import numbers
 from contrastax.pairwise.scores.precision import promoted
-from contrastax.positives.labels import class_numbers
 
 
 def vectors(*, least: int = 1, **arrays) -> list[Array]:

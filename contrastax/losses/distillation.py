@@ -94,7 +94,7 @@ def self_distillation(student, teacher, *, center, temperature=0.1, teacher_temp
   """
   student = views_of(student=student)
   teacher = jax.lax.stop_gradient(views_of(least=1, teacher=teacher))
-  check_numbers(center=center)
+  check_numbers(teacher.shape[-1], center=center)
   check_positive("a temperature", temperature)
   check_positive("teacher_temperature", teacher_temperature)
   targets = jax.nn.softmax((teacher.astype(precision(teacher)) - center) / teacher_temperature)

@@ -168,12 +168,8 @@ def read(r, rows, anchors, stats) -> Found:
 
 def attach(anchors, temperature):
   """The anchors with τ as a side [n]; refuses one that is not above 0, where its value is known."""
-  check_positive("a temperature", temperature)
   n = anchors.vectors.shape[0]
-  if jnp.shape(temperature) not in ((), (n,)):
-    raise UserError(
-      f"a temperature is a scalar or one for each of {n} anchors, not of shape {jnp.shape(temperature)}"
-    )
+  check_positive("a temperature", temperature, each=n)
   dtype = jnp.result_type(anchors.vectors, jnp.float32)
   return anchors.attach(temperature=jnp.broadcast_to(jnp.asarray(temperature, dtype), (n,)))
 

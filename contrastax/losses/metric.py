@@ -12,6 +12,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from contrastax.labels import class_numbers, share_label
 from contrastax.losses.arrays import (
   candidates,
   labelled,
@@ -31,9 +32,8 @@ from contrastax.pairwise import (
   reduce,
   sum_,
 )  # fmt: skip
-from contrastax.pairwise.inputs import check_numbers
+from contrastax.pairwise.inputs import check_numbers, check_positive
 from contrastax.positives import same_label
-from contrastax.positives.labels import class_numbers, share_label
 from contrastax.propagate import relu
 
 
@@ -88,7 +88,7 @@ def circle(z, labels, *, margin=0.25, scale=256.0, plan=Plan()):
 
   Args:
     z: [n, d]; normalised here, s is the cosine.
-    labels: [n], the numbers of classes; −1: no label (`positives.labels`).
+    labels: [n], the numbers of classes; −1: no label (`contrastax.labels`).
     margin: m, in units of the cosine.
     scale: γ > 0; 256 in the paper for faces, 80 for finer classes.
 
@@ -99,7 +99,8 @@ def circle(z, labels, *, margin=0.25, scale=256.0, plan=Plan()):
   pytorch-metric-learning averages over anchors whose loss is not 0; some code sums over all
   pairs of the batch inside one logarithm.
   """
-  check_numbers(margin=margin, scale=scale)
+  check_numbers(margin=margin)
+  check_positive("scale", scale)
   group = labelled(z, labels)
   r = reduce(
     _Circle(), group, (group,), score=cosine(), same_set=True, plan=plan,
@@ -135,7 +136,7 @@ def multi_similarity(
 
   Args:
     z: [n, d]; normalised here, s is the cosine.
-    labels: [n], the numbers of classes; −1: no label (`positives.labels`).
+    labels: [n], the numbers of classes; −1: no label (`contrastax.labels`).
     alpha, beta: > 0.
     base: λ, in units of the cosine.
     margin: in units of the cosine. None: over all pairs, and then an anchor without positives
@@ -147,7 +148,9 @@ def multi_similarity(
   Wang et al. 2019, arXiv 1904.06627, eqs. 10 to 13. Some code divides by the anchors that have
   pairs left.
   """
-  check_numbers(alpha=alpha, beta=beta, base=base, margin=0.0 if margin is None else margin)
+  check_numbers(base=base, margin=0.0 if margin is None else margin)
+  check_positive("alpha", alpha)
+  check_positive("beta", beta)
   group = labelled(z, labels)
   how = {"score": cosine(), "same_set": True, "plan": plan}
   rows = {"positive": log_sum_exp, "negative": log_sum_exp}
@@ -200,7 +203,7 @@ def soft_nearest_neighbor(z, labels, *, temperature, plan=Plan()):
 
   Args:
     z: [n, d], as it is.
-    labels: [n], the numbers of classes; −1: no label (`positives.labels`).
+    labels: [n], the numbers of classes; −1: no label (`contrastax.labels`).
     temperature: τ > 0, scalar or [n], in units of a squared distance.
 
   Returns:

@@ -9,12 +9,15 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from contrastax.core import Group, UserError
 from contrastax.losses import groups as on_groups
 from contrastax.losses.arrays import candidates, of_index, vectors
 from contrastax.losses.family import attach
-from contrastax.pairwise import Plan, cosine, log_sum_exp, multilinear, reduce, unit
+from contrastax.pairwise import Plan, cosine, log_sum_exp, multilinear, reduce, sum_, unit
+from contrastax.pairwise.inputs import numbers
+from contrastax.pairwise.scores.precision import is_half
 from contrastax.positives import same_example
 
 
@@ -40,11 +43,17 @@ def clip(a, b, *, temperature, plan=Plan()):
   """
   a, b = vectors(a=a, b=b)
   one, other = temperature if isinstance(temperature, tuple) else (temperature, temperature)
-  sides = attach(Group(a, {}), one), attach(Group(b, {}), other)
+  side = {"index": of_index(a)} if is_half(a) else {}
+  sides = attach(Group(a, side), one), attach(Group(b, side), other)
+  # Half precision rounds each pair's gradient once it is whole. The matching pair's, p_ii − 1, would
+  # be lost if its parts came from two products; float32 takes the cheaper two.
+  reductions = {"all": log_sum_exp, "matching": sum_} if is_half(a) else {"all": log_sum_exp}
   rows, (columns,) = reduce(
-    _Logits(), sides[0], (sides[1],), score=cosine(), rows={"all": log_sum_exp}, both=True,
+    _Logits(is_half(a)), sides[0], (sides[1],), score=cosine(), rows=reductions, both=True,
     plan=plan,
   )  # fmt: skip
+  if is_half(a):
+    return (rows["all"] - rows["matching"] + columns["all"] - columns["matching"]) / 2
   matching = cosine()((), a, b[:, None])[:, 0]
   losses = (
     found["all"] - matching / side.side["temperature"]
@@ -105,6 +114,8 @@ def symile(*modalities, temperature, shuffles=None, plan=Plan()):
     raise UserError(
       f"shuffles of {m} modalities of {n} rows are {(m, m - 1, n)}, not {jnp.shape(shuffles)}"
     )
+  if shuffles is not None:
+    shuffles = _rows(shuffles, n)
   units = [unit(z) for z in modalities]
   together = functools.reduce(jnp.multiply, units).sum(1)
   total = 0.0
@@ -127,6 +138,18 @@ def symile(*modalities, temperature, shuffles=None, plan=Plan()):
   return total / m
 
 
+def _rows(shuffles, n):
+  """Shuffles as an array of JAX; refuses what is known not to be rows 0 … n − 1."""
+  rows = numbers("shuffles", shuffles)
+  if not jnp.issubdtype(rows.dtype, jnp.integer):
+    raise UserError(f"shuffles are rows, integers, not {rows.dtype}")
+  if not isinstance(rows, jax.core.Tracer):
+    known = np.asarray(rows)
+    if not ((known >= 0) & (known < n)).all():
+      raise UserError(f"shuffles are rows 0 to {n - 1}, not {known.min()} to {known.max()}")
+  return rows
+
+
 @dataclasses.dataclass(frozen=True)
 class _NotTogether:
   def __call__(self, similarity, a, c, shared):
@@ -135,5 +158,10 @@ class _NotTogether:
 
 @dataclasses.dataclass(frozen=True)
 class _Logits:
+  matching: bool
+
   def __call__(self, similarity, a, c, shared):
-    return {"all": similarity / a["temperature"]}
+    logit = similarity / a["temperature"]
+    if not self.matching:
+      return {"all": logit}
+    return {"all": logit, "matching": jnp.where(a["index"] == c["index"], logit, 0)}

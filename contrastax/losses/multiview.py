@@ -86,13 +86,14 @@ def mv_info_nce(views, *, temperature, plan=Plan()):
   views = views_of(views=views)
   check_positive("a temperature", temperature)
   v, n, _ = views.shape
-  attraction = jax.nn.logsumexp(jnp.stack(list(_of_pairs(views, temperature))), 0) + jnp.log(2.0)
   everything = _all_views(views, temperature)
+  # Both from one product: half precision would round the parts of a positive's gradient apart.
+  rows = {"others": log_sum_exp, "positive": log_sum_exp}
   r = reduce(
-    _Others("place"), everything, (everything,), score=cosine(), rows={"others": log_sum_exp},
-    same_set=True, plan=plan,
+    _OthersAndPositives(), everything, (everything,), score=cosine(), rows=rows, same_set=True,
+    plan=plan,
   )  # fmt: skip
-  others = jax.nn.logsumexp(r["others"].reshape(v, n), 0)
+  others, attraction = (jax.nn.logsumexp(r[name].reshape(v, n), 0) for name in rows)
   return difference(jnp.full(n, n > 1), others, attraction)
 
 
@@ -202,6 +203,19 @@ class _Others:
   def __call__(self, similarity, a, c, shared):
     same = a[self.by] == c[self.by]
     return {"others": jnp.where(same, -jnp.inf, similarity / a["temperature"])}
+
+
+@dataclasses.dataclass(frozen=True)
+class _OthersAndPositives:
+  """The logits of all other vectors, and of the other views of the anchor's example."""
+
+  def __call__(self, similarity, a, c, shared):
+    logit = similarity / a["temperature"]
+    itself, example = a["place"] == c["place"], a["index"] == c["index"]
+    return {
+      "others": jnp.where(itself, -jnp.inf, logit),
+      "positive": jnp.where(example & ~itself, logit, -jnp.inf),
+    }
 
 
 def _energy(z, temperature, plan):

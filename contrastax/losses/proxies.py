@@ -14,11 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from contrastax.core import Group, UserError
+from contrastax.labels import class_numbers
 from contrastax.losses.arrays import of_one_type, precision, vectors
 from contrastax.losses.family import difference, length
 from contrastax.pairwise import Plan, cosine, log_sum_exp, reduce, unit
 from contrastax.pairwise.inputs import check_numbers, check_positive
-from contrastax.positives.labels import class_numbers
 
 
 def proxy_nca(z, labels, proxies, *, temperature, own_in_denominator=False, plan=Plan()):
@@ -28,7 +28,7 @@ def proxy_nca(z, labels, proxies, *, temperature, own_in_denominator=False, plan
 
   Args:
     z: [n, d].
-    labels: [n], the numbers of classes; −1: no label (`positives.labels`).
+    labels: [n], the numbers of classes; −1: no label (`contrastax.labels`).
     proxies: w, [c, d].
     temperature: τ > 0. A code that scales both to length 3 has τ = 1/9.
     own_in_denominator: the sum is over all classes: a softmax, as in ProxyNCA++.
@@ -56,7 +56,7 @@ def cosface(z, labels, proxies, *, margin=0.35, scale=64.0, plan=Plan()):
 
   Args:
     z: [n, d].
-    labels: [n], the numbers of classes; −1: no label (`positives.labels`).
+    labels: [n], the numbers of classes; −1: no label (`contrastax.labels`).
     proxies: the classifier's weights, [c, d].
     margin: m, in units of the cosine.
     scale: s, an inverse temperature.
@@ -79,7 +79,7 @@ def arcface(z, labels, proxies, *, margin=0.5, scale=64.0, plan=Plan()):
 
   Args:
     z: [n, d].
-    labels: [n], the numbers of classes; −1: no label (`positives.labels`).
+    labels: [n], the numbers of classes; −1: no label (`contrastax.labels`).
     proxies: the classifier's weights, [c, d].
     margin: m, in radians, in [0, π).
     scale: s, an inverse temperature.

@@ -155,7 +155,7 @@ def sup_con(z, labels, *, temperature, plan=Plan()):
 
   Args:
     z: [n, d]; all views of all examples, one after another.
-    labels: [n], the numbers of classes; −1: no label (`positives.labels`).
+    labels: [n], the numbers of classes; −1: no label (`contrastax.labels`).
     temperature: τ, scalar or [n].
 
   Returns:

@@ -105,6 +105,8 @@ def w_mse(z1, z2, *, slices=1, shrinkage=0.0):
   """
   z1, z2 = vectors(z1=z1, z2=z2)
   check_numbers(shrinkage=shrinkage)
+  if not isinstance(shrinkage, jax.core.Tracer) and not 0 <= shrinkage < 1:
+    raise UserError(f"shrinkage is in [0, 1), not {shrinkage}")
   n, d = z1.shape
   check_integer("slices", slices, 1)
   if n % slices:

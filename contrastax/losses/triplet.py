@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 
 from contrastax.core import UserError
+from contrastax.labels import has_label
 from contrastax.losses.arrays import labelled, of_index, precision
 from contrastax.losses.family import length
 from contrastax.pairwise import Plan, negative_squared_distance, reduce, reductions
 from contrastax.pairwise.inputs import check_numbers
 from contrastax.positives import same_label
-from contrastax.positives.labels import has_label
 from contrastax.propagate import relu
 
 Mining = Literal["batch hard", "batch all", "semi-hard"]
@@ -34,7 +34,7 @@ def triplet(z, labels, *, margin, mining: Mining = "batch hard", plan=Plan()):
 
   Args:
     z: [n, d], as it is: FaceNet's lies on the unit sphere (`pairwise.unit`).
-    labels: [n], the numbers of classes; −1: no label (`positives.labels`).
+    labels: [n], the numbers of classes; −1: no label (`contrastax.labels`).
     margin: in units of the distance.
     mining: which triplets.
     plan: of "batch hard", whose memory is linear in n. The others keep [n, n] distances and

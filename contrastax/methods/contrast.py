@@ -14,9 +14,9 @@ import jax.numpy as jnp
 
 from contrastax.core import Compare, Group, UserError, join, named
 from contrastax.evaluation import embedding_std
+from contrastax.labels import signed
 from contrastax.losses.family import STATS, penalty
 from contrastax.methods import networks
-from contrastax.positives.labels import signed_labels
 from contrastax.temperatures import fixed
 
 
@@ -124,10 +124,10 @@ def groups_of(batch, vectors, views):
   label, and its `guide`.
   """
   index = batch["index"]
-  if "label" in batch:
-    batch = {**batch, "label": signed_labels(batch["label"])}
+  if "label" in batch and batch["label"].shape == (len(index), 1):
+    batch = {**batch, "label": batch["label"][:, 0]}
   one = jnp.ones(index.shape, vectors[0].dtype)
-  carried = {name: x for name, x in batch.items() if x.ndim == 1 or name == "guide"}
+  carried = {name: signed(x) for name, x in batch.items() if x.ndim == 1 or name == "guide"}
   sides = [
     {**carried, "view": jnp.full_like(index, view), "as_positive": one, "as_negative": 0 * one}
     for view in views

@@ -5,8 +5,11 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from contrastax.core import Compare, Group, UserError
+from contrastax.labels import signed
 from contrastax.negatives.sources import of_no_example
 from contrastax.pairwise import Plan, cosine
+from contrastax.pairwise.inputs import numbers
+from contrastax.pairwise.scores.precision import promoted
 
 
 def on_arrays(
@@ -27,7 +30,11 @@ def on_arrays(
 
   Raises UserError for shapes that do not fit, and what the source raises.
   """
-  n, shapes = len(anchors), [jnp.shape(x) for x in (anchors, positives)]
+  anchors, positives = promoted(numbers("anchors", anchors), numbers("positives", positives))
+  if negatives is not None:
+    negatives = numbers("negatives", negatives)
+    anchors, positives, negatives = promoted(anchors, positives, negatives)
+  n, shapes = len(anchors), [anchors.shape, positives.shape]
   if len(shapes[0]) != 2 or shapes[0] != shapes[1]:
     raise UserError(
       f"anchors and positives are [n, d], of one shape, not {shapes[0]} and {shapes[1]}"
@@ -37,11 +44,11 @@ def on_arrays(
   one = jnp.ones(n, jnp.result_type(anchors, jnp.float32))
   side = {"index": jnp.arange(n), "view": jnp.zeros(n, jnp.int32)}
   side |= {"as_positive": one, "as_negative": 0 * one}
-  side |= {} if label is None else {"label": jnp.asarray(label)}
-  own, keys = (Group(jnp.asarray(x), side) for x in (anchors, positives))
+  side |= {} if label is None else {"label": signed(numbers("label", label))}
+  own, keys = (Group(x, side) for x in (anchors, positives))
   keys = keys.attach(view=keys.side["view"] + 1)
   groups = (keys,)
   if negatives is not None:
-    groups += (of_no_example(jnp.asarray(negatives), keys),)
+    groups += (of_no_example(negatives, keys),)
   compare = Compare(relation, score, (), False, plan)
   return source.candidates(source.init(key, keys, n), own, groups, key, compare)

@@ -8,7 +8,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from contrastax.core import UserError
+from contrastax.core import UserError, check_integer
 from contrastax.negatives.sources import NegativeSource
 from contrastax.pairwise import Plan, cosine, reduce, reductions
 
@@ -49,6 +49,7 @@ def hardest_places(
   In falling order; where an anchor has fewer negatives (`counts` is how many it has), the last are
   (−∞, −1). No gradient; else as `hardest`.
   """
+  check_integer("k", k, 1)
   for at, group in enumerate(groups):
     if group.per_anchor:
       raise UserError(

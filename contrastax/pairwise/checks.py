@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from contrastax.core import UserError
+from contrastax.pairwise.plan import Plan
 
 
 def check(anchors, groups, same_set, score, score_params):
@@ -58,14 +59,21 @@ def _check_sides(owner, group):
       )
 
 
-def check_hashable(part):
-  try:
-    hash(part)
-  except TypeError:
-    raise UserError(
-      f"{type(part).__name__} holds an array; channels and scores are functions or frozen "
-      f"dataclasses of Python values, and arrays enter by a side, score_params or shared"
-    ) from None
+def check_parts(channels, score, plan):
+  """That these are functions or instances, that they can be compared, and that the plan is one."""
+  if not isinstance(plan, Plan):
+    raise UserError(f'plan is a pairwise.Plan, such as Plan(block="dense"), not {plan!r}')
+  for part in (score, getattr(channels, "relation", None)):
+    if isinstance(part, type):
+      raise UserError(f"{part.__name__} is a class; give an instance, {part.__name__}()")
+  for part in (channels, score):
+    try:
+      hash(part)
+    except TypeError:
+      raise UserError(
+        f"{type(part).__name__} holds an array; channels and scores are functions or frozen "
+        f"dataclasses of Python values, and arrays enter by a side, score_params or shared"
+      ) from None
 
 
 def check_closures(channels, score, anchors, groups, score_params, shared):

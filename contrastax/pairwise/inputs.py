@@ -56,7 +56,8 @@ def check_finite(name: str, rows: Array, first: int = 0) -> None:
   """
   if isinstance(rows, jax.core.Tracer) or not jnp.issubdtype(rows.dtype, jnp.floating):
     return
-  bad = np.asarray(~jnp.isfinite(rows).reshape(len(rows), -1).all(1))
+  with jax.ensure_compile_time_eval():  # now, even inside `jax.jit`
+    bad = np.asarray(~jnp.isfinite(rows).reshape(len(rows), -1).all(1))
   if bad.any():
     raise UserError(
       f"row {first + int(bad.argmax())} of {name} has a NaN or an infinity "
@@ -73,15 +74,21 @@ def check_mesh(name: str, mesh: Mesh | jax.sharding.AbstractMesh) -> None:
     )
 
 
-def check_positive(name: str, value: Any) -> None:
-  """Raises UserError for what is no number or array of numbers, or is known and not above 0."""
-  check_numbers(**{name: value})
+def check_positive(name: str, value: Any, *, each: int | None = None) -> None:
+  """Raises UserError for what is no number, or is known and not above 0.
+
+  Args:
+    name: what the value is called.
+    value: a number.
+    each: n, where an array [n] is allowed too.
+  """
+  check_numbers(each, **{name: value})
   if not isinstance(value, jax.core.Tracer) and not (np.asarray(value) > 0).all():
     raise UserError(f"{name} must be above 0, not {np.min(value)}")
 
 
-def check_numbers(**values: Any) -> None:
-  """Raises UserError for a value that is neither a real number nor an array of real numbers."""
+def check_numbers(each: int | None = None, /, **values: Any) -> None:
+  """Raises UserError for a value that is not a real number, or an array [each] of real numbers."""
   for name, value in values.items():
     dtype = getattr(value, "dtype", None)
     if dtype is None:
@@ -89,4 +96,8 @@ def check_numbers(**values: Any) -> None:
     else:
       fits = jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)
     if not fits:
-      raise UserError(f"{name} is a number or an array of numbers, not {value!r}")
+      found = f"{value!r}" if dtype is None else f"an array of {dtype}"
+      raise UserError(f"{name} is a number, not {' '.join(found.split())}")
+    if jnp.shape(value) not in ((), (each,)):
+      allowed = "a scalar" if each is None else f"a scalar or one for each of {each} anchors"
+      raise UserError(f"{name} is {allowed}, not of shape {jnp.shape(value)}")

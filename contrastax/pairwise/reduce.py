@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
 from contrastax.core import Group, Score, UserError
-from contrastax.pairwise.checks import check, check_closures, check_hashable
+from contrastax.pairwise.checks import check, check_closures, check_parts
 from contrastax.pairwise.derivatives import without_forward_mode
 from contrastax.pairwise.inputs import numbers
 from contrastax.pairwise.plan import Plan, even
@@ -70,8 +70,7 @@ def reduce(
     a traced value where it cannot enter, a batch that the plan's mesh does not divide, what holds
     no numbers, integers that JAX would cut to 32 bits, a mesh of Explicit axes.
   """
-  for part in (channels, score):
-    check_hashable(part)
+  check_parts(channels, score, plan)
   anchors, groups = _prepared(anchors, groups)
   found, columns = _evaluate(
     channels, score, tuple(rows.items()), both, same_set, plan, anchors, groups,

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from contrastax.core import Pairs, UserError
+from contrastax.labels import share_label
 from contrastax.pairwise.scores.precision import promoted, wide
-from contrastax.positives.labels import share_label
 from contrastax.positives.relations import Relation
 
 

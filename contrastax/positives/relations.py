@@ -11,7 +11,7 @@ import dataclasses
 import jax.numpy as jnp
 
 from contrastax.core import Pairs, UserError
-from contrastax.positives.labels import has_label, share_label
+from contrastax.labels import has_label, share_label
 
 
 class Relation:

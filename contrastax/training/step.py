@@ -12,16 +12,19 @@ from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import AxisType, Mesh
 
 from contrastax.core import Batch, Method, TrainState, UserError, check_seed, key_for
+from contrastax.pairwise.inputs import numbers
 from contrastax.training.mesh import automatic, layout, make_mesh, replicated, sharded
 
 ACCUMULATED = (
   "the optimizer accumulates gradients, which a train step refuses: a contrastive loss is not the "
   "sum of its micro-batches' losses, and moving averages, queues and temperatures would move in each "
-  "of them; for a large batch in little memory give the method encoder=encoders.chunked(encoder, n)"
+  "of them; for a large batch in little memory give the method encoder=encoders.chunked(encoder, n), of an "
+  "encoder with BatchNorm chunked(encoder, n, batch_norm='per chunk')"
 )
 
 
@@ -51,8 +54,11 @@ def init(
   """
   _check_parts(method, optimizer)
   seed, mesh = check_seed(seed), automatic(make_mesh() if mesh is None else mesh)
-  _check_axes(batch)
   _check_index(method, batch)
+  for name, values in batch.items():
+    if jnp.ndim(values) < 4:  # images have a check of their own
+      numbers(f"the batch's {name!r}", values)
+  _check_axes(batch)
   state = _init(method, optimizer, seed, batch)
   _check_steps(state.opt_state)
   return jax.device_put(state, layout(state, mesh))
@@ -141,7 +147,10 @@ def _check_index(method, batch):
       f"batch must have arrays by name and 'index' among them, not {found or 'nothing'}; "
       "data.Resident gives such batches"
     )
-  examples, largest = getattr(method, "examples", 0), int(jnp.max(batch["index"]))
+  index = numbers("the batch's 'index'", batch["index"])
+  if index.ndim != 1 or not index.size or not jnp.issubdtype(index.dtype, jnp.integer):
+    raise UserError(f"the batch's 'index' is integers [n], not {index.dtype} {list(index.shape)}")
+  examples, largest = getattr(method, "examples", 0), int(np.asarray(index).max())
   if 0 < examples <= largest:
     raise UserError(
       f"the batch has the example {largest:,}, and the method's examples are {examples:,}; give it "

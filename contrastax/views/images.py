@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from contrastax.core import Array, UserError
+from contrastax.pairwise.inputs import check_kept
 
 TOLERANCE = 0.01  # beyond [0, 1]: a resized image of half precision overshoots by less
 
@@ -99,6 +100,8 @@ def check_index(recipe: str, images, index) -> None:
   check_shape(f"{recipe}: index", index, images.shape[:1])
   if not jnp.issubdtype(index.dtype, jnp.integer):
     raise UserError(f"{recipe}: index must be integers; found {index.dtype}")
+  if isinstance(index, np.ndarray):
+    check_kept(f"{recipe}: index", index)
 
 
 def check_shape(name: str, value, shape: tuple[int, ...]) -> None:
@@ -141,16 +144,17 @@ def check_range(name: str, images) -> None:
   """Raises UserError where floating-point images have known values, and one lies outside [0, 1]."""
   if isinstance(images, jax.core.Tracer) or images.dtype == jnp.uint8 or not images.size:
     return
-  if isinstance(images, jax.Array):  # computed where they lie
-    low, high = map(float, jax.device_get(_extremes(images)))
+  if isinstance(images, jax.Array):  # computed where they lie, and now, even inside `jax.jit`
+    with jax.ensure_compile_time_eval():
+      low, high = map(float, jax.device_get(_extremes(images)))
   else:
     low, high = float(images.min()), float(images.max())
   if low >= -TOLERANCE and high <= 1 + TOLERANCE:
     return
   wanted = f"{name} must be uint8, or float in [0, 1]; found {images.dtype}"
-  if np.isnan(low) or np.isnan(high):
-    bad = np.isnan(np.asarray(images)).reshape(len(images), -1).any(1)
-    raise UserError(f"{wanted} with NaN in image {bad.argmax()}: remove it")
+  if not (np.isfinite(low) and np.isfinite(high)):
+    bad = ~np.isfinite(np.asarray(images)).reshape(len(images), -1).all(1)
+    raise UserError(f"{wanted} with NaN or infinity in image {bad.argmax()}: remove it")
   fix = "divide by 255" if low >= 0 and 1 < high <= 255 else "scale them to [0, 1]"
   raise UserError(f"{wanted} in [{low:.4g}, {high:.4g}]: {fix}")
 
@@ -166,4 +170,8 @@ def _scaled(images):
   return images.astype(jnp.result_type(float)) / 255 if images.dtype == jnp.uint8 else images
 
 
-_extremes = jax.jit(lambda images: (images.min(), images.max()))
+@jax.jit
+def _extremes(images):
+  """(smallest, largest), both NaN where any is: XLA on a CPU may drop NaN from a maximum."""
+  nothing = (0 * images).sum()
+  return images.min() + nothing, images.max() + nothing

@@ -57,8 +57,9 @@ def _unit(vectors):
   vectors = wide(vectors)
   largest = jnp.abs(vectors).max(-1, keepdims=True)
   none = largest <= 1e-12
-  # Both by 8: the inverse of the largest number is so small that it would become 0.
-  scaled = (vectors / 8) / jnp.where(none, 1, largest / 8)
+  # The inverse of the largest numbers is so small that XLA would make it 0.
+  shrink = jnp.where(largest > 1e36, 2.0**-10, 1).astype(vectors.dtype)
+  scaled = (vectors * shrink) / jnp.where(none, 1, largest * shrink)
   squared = (scaled**2).sum(-1, keepdims=True)
   inverse = jnp.where(none, 0, jax.lax.rsqrt(jnp.where(none, 1, squared)))
   # 0 · v, for the maximum of NaN alone may be −∞ (`propagate`).

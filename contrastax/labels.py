@@ -32,15 +32,14 @@ def share_label(one: Array, other: Array) -> Array:
   return (one == other) & has_label(one)
 
 
-def signed_labels(label: Array) -> Array:
-  """The labels of a batch, [n], in a type that has −1: booleans and unsigned integers become int32.
+def signed(label: Array) -> Array:
+  """The labels in a type that has −1 and large numbers: booleans and integers become int32 at least.
 
-  A column [n, 1] becomes [n]; floats, labels with a distance, stay as they are.
+  Floats, labels with a distance, stay as they are.
   """
-  if label.ndim == 2 and label.shape[1] == 1:
-    label = label[:, 0]
-  signed = jnp.issubdtype(label.dtype, jnp.signedinteger)
-  return label if signed or jnp.issubdtype(label.dtype, jnp.floating) else label.astype(jnp.int32)
+  if jnp.issubdtype(label.dtype, jnp.floating) or label.dtype == jnp.int64:
+    return label
+  return label.astype(jnp.int32)
 
 
 def class_numbers(labels: Any, n: int) -> Array:
@@ -66,11 +65,9 @@ def class_numbers(labels: Any, n: int) -> Array:
       "numbers the classes"
     )
   labels = labels.reshape(n)
-  if boolean:
-    return jnp.asarray(labels, jnp.int32)
-  if isinstance(labels, np.ndarray):
+  if isinstance(labels, np.ndarray) and not boolean:
     kept = np.iinfo(jax.dtypes.canonicalize_dtype(np.int64))
     if n and not kept.min <= labels.min() <= labels.max() <= kept.max:
       labels = np.where(labels == NONE, NONE, np.unique(labels, return_inverse=True)[1])
     labels = labels.astype(kept.dtype)
-  return jnp.asarray(labels)
+  return signed(jnp.asarray(labels))
