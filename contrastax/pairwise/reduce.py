@@ -107,7 +107,9 @@ def _evaluate(channels, score, rows, both, same_set, plan, anchors, groups, scor
 
 def _or_nan(rows, results, vectors):
   """The results, NaN where the row's own vector is, even if it meets no pair; with a NaN gradient."""
-  nothing = (0 * vectors * vectors).astype(jnp.promote_types(vectors.dtype, jnp.float32)).sum(-1)
+  wide = jnp.promote_types(vectors.dtype, jnp.float32)
+  nothing = jax.lax.stop_gradient((0 * vectors).astype(wide).sum(-1))  # 0, or NaN
+  nothing = nothing * (1 + vectors[..., 0])  # whose gradient is 0, or NaN
   differentiable = {name for name, reduction in rows if hasattr(reduction, "pull")}
   return {
     name: jax.tree.map(lambda x: x + nothing.astype(x.dtype), result)
