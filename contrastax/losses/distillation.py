@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from contrastax.core import UserError, check_integer
 from contrastax.losses.arrays import of_one_type, precision, vectors, views_of
 from contrastax.pairwise import unit
-from contrastax.pairwise.inputs import check_numbers, check_positive
+from contrastax.pairwise.inputs import check_numbers, check_positive, numbers
 
 
 def negative_cosine(predictions, targets):
@@ -94,7 +94,10 @@ def self_distillation(student, teacher, *, center, temperature=0.1, teacher_temp
   """
   student = views_of(student=student)
   teacher = jax.lax.stop_gradient(views_of(least=1, teacher=teacher))
-  check_numbers(teacher.shape[-1], center=center)
+  if hasattr(center, "dtype"):  # broadcast to [K]
+    center = numbers("center", center)
+  else:
+    check_numbers(center=center)
   check_positive("a temperature", temperature)
   check_positive("teacher_temperature", teacher_temperature)
   targets = jax.nn.softmax((teacher.astype(precision(teacher)) - center) / teacher_temperature)
