@@ -46,6 +46,7 @@ def test_forward_mode_over_reverse_is_the_same_in_tiles(name):
   chex.assert_trees_all_close(found, expected, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.full
 def test_the_hessian_is_the_same_in_tiles():
   found, expected = (jax.hessian(LOSSES["clip"](plan))(Z) for plan in (TILES, DENSE))
   chex.assert_trees_all_close(found, expected, rtol=1e-3, atol=1e-5)
