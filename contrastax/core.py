@@ -26,7 +26,7 @@ example's place in its data set); then `image`, `label`, … as the source has."
 
 
 class UserError(ValueError):
-  """What a user got wrong, in one line: what is wrong, the value found, the mend."""
+  """Invalid user input. The message is one line: the problem, the value found and the fix."""
 
 
 def check_integer(name: str, value: Any, least: int | None = None, most: int | None = None) -> int:
@@ -87,10 +87,10 @@ class Group:
   """A set of vectors and what each of them carries.
 
   `vectors`: [m, d], the same for every anchor, or [n, k, d], a set per anchor.
-  `side`: arrays with the same leading axes. Agreed names: `index` (−1: no example),
-  `view` (−1: of no view of this step), `label` (−1: none), `as_positive` and `as_negative` (the
-  candidate's weight in either part), `guide` (a vector of another model's). All groups of one
-  call have the same names.
+  `side`: arrays with the same leading axes. These names have a meaning: `index` is the number of the example, −1
+  for none; `view` is the number of the view, −1 if it is not a view of this step; `label` is the
+  class, −1 for none; `as_positive` and `as_negative` are the candidate's weights; `guide` is the
+  vector of another model. All groups of one call have the same names.
   """
 
   vectors: Array

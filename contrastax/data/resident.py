@@ -15,6 +15,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from contrastax.core import Array, Batch, UserError, check_seed
+from contrastax.pairwise.inputs import check_kept
 from contrastax.views.images import check_range, check_type
 
 
@@ -134,16 +135,8 @@ def _check_values(name, values):
   if name == "image" and values.ndim == 4:
     check_type("array 'image'", values)
     check_range("array 'image'", values)
-  # jax.device_put would cut these to their lower 32 bits.
-  kept = jax.dtypes.canonicalize_dtype(dtype)
-  if values.size and jnp.issubdtype(dtype, jnp.integer) and kept != dtype:
-    limits = np.iinfo(kept)
-    for value in (values.min(), values.max()):
-      if not limits.min <= value <= limits.max:
-        raise UserError(
-          f"array {name!r} holds {value}, which does not fit {kept}; number its values by "
-          "np.unique(…, return_inverse=True)[1], or set jax_enable_x64"
-        )
+  if isinstance(values, np.ndarray):
+    check_kept(f"array {name!r}", values)
 
 
 def _automatic(sharding):

@@ -116,9 +116,9 @@ def label_values(labels: ArrayLike, count: int, name: str = "labels") -> np.ndar
   if isinstance(labels, list | tuple) and array.dtype.kind in "USO":
     array = np.array(labels, object)  # NumPy would turn ["a", None] into strings
   if array.ndim != 1:
-    mend = f"; for a column take {name}[:, 0], for one-hot rows {name}.argmax(1)"
-    mend = mend if array.ndim == 2 else "; give one label for each example"
-    raise UserError(f"{name} must be [n], not {list(array.shape)}{mend}")
+    fix = f"; for a column take {name}[:, 0], for one-hot rows {name}.argmax(1)"
+    fix = fix if array.ndim == 2 else "; give one label for each example"
+    raise UserError(f"{name} must be [n], not {list(array.shape)}{fix}")
   if not count:
     raise UserError(f"{name} are empty; give at least one example")
   if len(array) != count:
@@ -128,8 +128,8 @@ def label_values(labels: ArrayLike, count: int, name: str = "labels") -> np.ndar
   if array.dtype.kind in "TUS":
     return np.array(array.tolist()) if array.dtype.kind == "T" else array
   if array.dtype != bool and not jnp.issubdtype(array.dtype, jnp.integer):
-    mend = f": convert them with {name}.astype(int)" if _is_float(array.dtype) else ""
-    raise UserError(f"{name} must be integers, bools or strings, not {array.dtype}{mend}")
+    fix = f": convert them with {name}.astype(int)" if _is_float(array.dtype) else ""
+    raise UserError(f"{name} must be integers, bools or strings, not {array.dtype}{fix}")
   if array.dtype.kind == "u" and array.max(initial=0) > np.iinfo(np.int64).max:
     raise UserError(f"{name} must be below 2^63, not {array.max()}; number the classes")
   return array.astype(np.int64)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from contrastax.core import Group, UserError
 from contrastax.negatives.sources import NegativeSource, of_no_example
 from contrastax.pairwise import log_sum_exp, reduce, reductions, softmax_mean, unit
+from contrastax.pairwise.scores.precision import wide
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -119,7 +120,7 @@ def _keys_of(anchors, keys, compare):
   )["weight"]  # fmt: skip
   place = place[:, 0]
   own = jax.tree.map(lambda x: x[jnp.maximum(place, 0)], keys)
-  return Group(_wide(own.vectors), own.side), place >= 0
+  return Group(wide(own.vectors), own.side), place >= 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,7 +154,7 @@ def _known(source, anchors, own, moved, compare, rows):
   return reduce(
     _Likelihood(source.temperature),
     Group(both, {**of_key, "of": anchors.side["index"]}),
-    (Group(_wide(anchors.vectors), seen),),
+    (Group(wide(anchors.vectors), seen),),
     rows=rows, score=_NowAndBefore(compare.score), score_params=params, plan=compare.plan,
   )  # fmt: skip
 
@@ -186,7 +187,3 @@ class _Likelihood:
 
 def _length(vectors):
   return jnp.linalg.norm(vectors, axis=-1, keepdims=True)
-
-
-def _wide(vectors):
-  return vectors.astype(jnp.promote_types(vectors.dtype, jnp.float32))

@@ -23,40 +23,6 @@ _TWICE = (
 )
 
 
-def without_forward_mode(tree: Any) -> Any:
-  """The tree. Its tangents may be transposed, as in reverse mode, but not computed."""
-  return _each_float(_tangent_not_computed, tree)
-
-
-def without_transpose(tree: Any) -> Any:
-  """The tree. Its tangents may be computed, as in forward mode, but not transposed."""
-  return _each_float(_tangent_not_transposed, tree)
-
-
-def _each_float(identity, tree):
-  return jax.tree.map(lambda x: identity(x) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree)
-
-
-@jax.custom_jvp
-def _tangent_not_computed(x):
-  return x
-
-
-@_tangent_not_computed.defjvp
-def _(primals, tangents):
-  return primals[0], _not_computed.bind(tangents[0])
-
-
-@jax.custom_jvp
-def _tangent_not_transposed(x):
-  return x
-
-
-@_tangent_not_transposed.defjvp
-def _(primals, tangents):
-  return primals[0], _not_transposed.bind(tangents[0])
-
-
 def _refuse(message):
   def refuse(*_, **__):
     raise UserError(message)
@@ -64,25 +30,49 @@ def _refuse(message):
   return refuse
 
 
-def _linear_identity(name, *, evaluate, lower, transpose):
-  identity = Primitive(name)
-  identity.def_impl(evaluate)
-  identity.def_abstract_eval(lambda x: x)
-  mlir.register_lowering(identity, lower)
-  ad.deflinear(identity, transpose)
-  batching.defvectorized(identity)
+def _identity(name, *, evaluate, lower, transpose):
+  """x ↦ x, whose tangents are evaluated, compiled and transposed by these functions."""
+  of_tangents = Primitive(name)
+  of_tangents.def_impl(evaluate)
+  of_tangents.def_abstract_eval(lambda x: x)
+  mlir.register_lowering(of_tangents, lower)
+  ad.deflinear(of_tangents, transpose)
+  batching.defvectorized(of_tangents)
+
+  @jax.custom_jvp
+  def identity(x):
+    return x
+
+  @identity.defjvp
+  def _(primals, tangents):
+    return primals[0], of_tangents.bind(tangents[0])
+
   return identity
 
 
-_not_computed = _linear_identity(
+_not_computed = _identity(
   "tangent_not_computed",
   evaluate=_refuse(_FORWARD),
   lower=_refuse(_FORWARD),
   transpose=lambda cotangent: [cotangent],
 )
-_not_transposed = _linear_identity(
+_not_transposed = _identity(
   "tangent_not_transposed",
   evaluate=lambda x: x,
   lower=lambda context, x: [x],
   transpose=_refuse(_TWICE),
 )
+
+
+def without_forward_mode(tree: Any) -> Any:
+  """The tree. Its tangents may be transposed, as in reverse mode, but not computed."""
+  return _each_float(_not_computed, tree)
+
+
+def without_transpose(tree: Any) -> Any:
+  """The tree. Its tangents may be computed, as in forward mode, but not transposed."""
+  return _each_float(_not_transposed, tree)
+
+
+def _each_float(identity, tree):
+  return jax.tree.map(lambda x: identity(x) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree)

@@ -41,8 +41,8 @@ def check_kept(name: str, values: np.ndarray) -> None:
   for value in (values.min(), values.max()):
     if not range_.min <= value <= range_.max:
       raise UserError(
-        f"{name} holds {value:,}, which JAX would cut to 32 bits; number its values anew "
-        "(np.unique, return_inverse), or set jax_enable_x64"
+        f"{name} holds {value}, which JAX would cut to 32 bits and does not fit {kept}; number its "
+        "values by np.unique(…, return_inverse=True)[1], or set jax_enable_x64"
       )
 
 

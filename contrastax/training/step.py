@@ -14,10 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import AxisType, Mesh
+from jax.sharding import Mesh
 
 from contrastax.core import Batch, Method, TrainState, UserError, check_seed, key_for
-from contrastax.pairwise.inputs import numbers
+from contrastax.pairwise.inputs import check_mesh, numbers
 from contrastax.training.mesh import automatic, layout, make_mesh, replicated, sharded
 
 ACCUMULATED = (
@@ -168,10 +168,6 @@ def _check_steps(opt_state):
 
 def _check_axes(batch):
   """Refuses explicit axes, which would reach every operation of a method."""
-  meshes = [jax.typeof(leaf).sharding.mesh for leaf in jax.tree.leaves(batch)]
-  for mesh in (jax.sharding.get_abstract_mesh(), *meshes):
-    if AxisType.Explicit in mesh.axis_types:
-      raise UserError(
-        "the batch, or jax.set_mesh, has a mesh of explicit axes; take training.make_mesh(), and lay "
-        "out batches by training.sharded(mesh)"
-      )
+  check_mesh("the step, by jax.set_mesh,", jax.sharding.get_abstract_mesh())
+  for name, values in batch.items():
+    check_mesh(f"the batch's {name!r}", jax.typeof(values).sharding.mesh)
