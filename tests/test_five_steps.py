@@ -1,0 +1,28 @@
+"""Every method and its main combinations take the five steps that were recorded in five_steps.npz."""
+
+import pathlib
+
+import numpy as np
+import processes
+import pytest
+
+PROGRAM = pathlib.Path(__file__).with_name("five_steps.py")
+PARTS = 4
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_five_steps_are_those_recorded(part):
+  found = processes.measured(PROGRAM, "compare", part, PARTS, devices=1)
+  assert found
+  for name, differences in found.items():
+    assert len(differences) > 10, name
+    for path, difference in differences.items():
+      # Parameters are drawn in float32, which rounds differently on other machines.
+      assert difference <= (1e-5 if path.startswith("drawn/") else 1e-9), (name, path, difference)
+
+
+def test_all_cases_are_recorded():
+  import five_steps
+
+  recorded = {path.partition("|")[0] for path in np.load(five_steps.RECORD).files}
+  assert recorded == set(five_steps.cases())
