@@ -11,7 +11,7 @@ import functools
 import operator
 import zlib
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -20,9 +20,28 @@ import numpy as np
 Array = jax.Array
 Params = Any
 State = Any
-Batch = Mapping[str, Array]
-"""Arrays by name, leading axis = the *global* batch. Always `index` (int32, the
-example's place in its data set); then `image`, `label`, … as the source has."""
+Batch = Mapping[str, Any]
+"""Arrays, or trees of arrays, by name. The leading axis is the *global* batch. `index` (int32, the
+number of the example in its data set) is always among them; then `image`, `label`, … as the source
+has."""
+Schedule = Callable[[Array], Array]
+"""A number that depends on the step, as optax has them."""
+Recipe = Callable[..., Any]
+"""`(key, x, index) -> x` or `View`: a random view of each example. x is an array or a tree of arrays,
+`index` [n] the numbers of the examples."""
+ArrayLoss = Callable[..., Array]
+"""A loss on arrays, such as `losses.barlow_twins`."""
+
+
+class View(NamedTuple):
+  """What a recipe returns where later parts need more than the view itself.
+
+  `x`: the view, an array or a tree of arrays. `side`: arrays [n, …] by name, such as crop boxes or
+  which tokens are masked.
+  """
+
+  x: Any
+  side: Mapping[str, Array]
 
 
 class UserError(ValueError):
@@ -56,14 +75,19 @@ def check_seed(value: Any) -> int:
 class Encoder(NamedTuple):
   """A pure network.
 
-  `init(key, x) -> (params, state)`; `apply(params, state, x, *, key, train) ->
-  (embedding [n, d], state)`, where `train` is a Python bool and `key` may be None
-  for an encoder without randomness. `state` holds what is not trained by gradient,
-  such as BatchNorm's running statistics.
+  `init(key, x) -> (params, state)`; `apply(params, state, x, *, key, train) -> (y, state)`.
+  x is an array or a tree of arrays [n, …]. y is the embedding [n, d], or a mapping with `embedding`
+  [n, d] and other outputs, such as `tokens` [n, T, d]. `train` is a Python bool, and `key` may be
+  None for an encoder without randomness. `state` holds what is not trained by gradient, such as
+  BatchNorm's running statistics.
+
+  `together`: whether several views may be concatenated and encoded in one call. False where a row
+  of x refers to other rows of the same view, such as a node to its neighbors.
   """
 
   init: Callable[..., tuple[Params, State]]
-  apply: Callable[..., tuple[Array, State]]
+  apply: Callable[..., tuple[Any, State]]
+  together: bool = True
 
 
 class Source(Protocol):
@@ -89,8 +113,10 @@ class Group:
   `vectors`: [m, d], the same for every anchor, or [n, k, d], a set per anchor.
   `side`: arrays with the same leading axes. These names have a meaning: `index` is the number of the example, −1
   for none; `view` is the number of the view, −1 if it is not a view of this step; `label` is the
-  class, −1 for none; `as_positive` and `as_negative` are the candidate's weights; `guide` is the
-  vector of another model. All groups of one call have the same names.
+  class, −1 for none; `as_positive` and `as_negative` are the candidate's weights; `weight`, where
+  it is given, is the vector's own weight, by which both are multiplied; `guide` is the vector of
+  another model; `place` is the number of the vector among those of its example, such as a token's.
+  All groups of one call have the same names.
   """
 
   vectors: Array
@@ -115,15 +141,27 @@ class Pairs(NamedTuple):
   negative: Array
 
 
-class Score(Protocol):
-  """Where vectors meet: `score(params, anchors [n, d], candidates [m, d]) -> [n, m]`.
+class Score:
+  """How similar two vectors are: the base of frozen dataclasses.
 
-  With candidates [n, k, d], a set per anchor, the result is [n, k].
+  `score(params, anchors [n, d], candidates [m, d]) -> [n, m]`. With candidates [n, k, d], a set
+  per anchor, the result is [n, k]. `init` draws the parameters.
+
+  symmetric: whether score(a, b) = score(b, a). penalized: a score that returns (score, penalty) of
+  each pair, or None; `regularizer` is the penalty's weight. has_temperature: whether the score
+  divides by temperatures of its own, so that the contrast's temperature must be fixed(1.0).
   """
 
-  def init(self, key: Array, d: int) -> Params: ...
+  symmetric: ClassVar[bool] = False
+  has_temperature: ClassVar[bool] = False
+  penalized: ClassVar[Any] = None
+  regularizer: ClassVar[Any] = 0.0
 
-  def __call__(self, params: Params, anchors: Array, candidates: Array) -> Array: ...
+  def init(self, key: Array, d: int) -> Params:
+    return ()
+
+  def __call__(self, params: Params, anchors: Array, candidates: Array) -> Array:
+    raise NotImplementedError
 
 
 class Compare(NamedTuple):
@@ -140,45 +178,59 @@ class Compare(NamedTuple):
   plan: Any
 
 
-class Negatives(Protocol):
-  """Where candidates come from. `groups[0]` are the keys: the anchors' positives.
+class Negatives:
+  """Where candidates come from: the base of frozen dataclasses.
 
-  `examples`: their number in the data, for what keeps something of each.
+  `candidates` returns the anchors and the groups that the criterion compares. `groups[0]` are the
+  keys, which are the anchors' positives. `examples` is the size of the data. This base leaves
+  everything as it is.
   """
 
-  def init(self, key: Array, keys: Group, examples: int) -> State: ...
+  def init(self, key: Array, keys: Group, examples: int) -> State:
+    return ()
 
   def candidates(
     self, state: State, anchors: Group, groups: tuple[Group, ...], key: Array, compare: Compare
-  ) -> tuple[Group, tuple[Group, ...]]: ...
+  ) -> tuple[Group, tuple[Group, ...]]:
+    return anchors, groups
 
-  def advance(self, state: State, keys: Group) -> State: ...
+  def advance(self, state: State, keys: Group) -> State:
+    return state
 
 
-class Temperature(Protocol):
-  """A temperature, whatever it depends on.
+class Temperature:
+  """A temperature, whatever it depends on: the base of frozen dataclasses.
 
-  `value` gives a scalar or one per anchor; `weigh` what is minimised, from the losses
-  and temperatures per anchor; `advance` moves what is not trained by gradient.
+  `value` returns a scalar or one value per anchor. `weigh` returns what is minimized, from the
+  losses and the temperatures of the anchors. `advance` moves what is not trained by gradient.
+  `size` is the number of anchors that a temperature of its own each may be kept for.
+
+  learns_bias: whether the parameters have `bias`, a number that is added to every logit.
+  per_anchor: whether each anchor has a temperature of its own, which moves by the criterion's stats.
+  bounds: (smallest, largest), or None.
   """
 
-  def init(self, size: int) -> tuple[Params, State]: ...
+  learns_bias: ClassVar[Any] = False
+  per_anchor: ClassVar[bool] = False
+  bounds: ClassVar[Any] = None
 
-  def value(self, params: Params, state: State, side: Mapping[str, Array]) -> Array: ...
+  def init(self, size: int) -> tuple[Params, State]:
+    return (), ()
 
-  def weigh(self, value: Array, temperature: Array) -> Array: ...
+  def value(self, params: Params, state: State, side: Mapping[str, Array]) -> Array:
+    raise NotImplementedError
+
+  def weigh(self, value: Array, temperature: Array) -> Array:
+    return value
 
   def advance(
     self, state: State, side: Mapping[str, Array], temperature: Array, stats: Mapping[str, Array]
-  ) -> State: ...
+  ) -> State:
+    return state
 
 
 class Contrast(NamedTuple):
-  """What a loss on groups returns.
-
-  `value` [n], one per anchor; `stats`, asked for by name, without gradient;
-  `memory`, for a loss that has one, else ().
-  """
+  """What a loss on groups returns."""
 
   value: Array
   stats: Mapping[str, Array]
@@ -186,10 +238,7 @@ class Contrast(NamedTuple):
 
 
 class Embedded(NamedTuple):
-  """What a contrastive method states: who the anchors and who their keys are.
-
-  `same_set`: the keys' vectors are the anchors' own.
-  """
+  """What a contrastive method states: who the anchors and who their keys are."""
 
   anchors: Group
   keys: Group
@@ -197,12 +246,81 @@ class Embedded(NamedTuple):
   same_set: bool
 
 
+class Outcome(NamedTuple):
+  """What a criterion returns.
+
+  `value` [n], one per anchor; `weight` [n], the anchor's share in a mean that leaves out anchors
+  without a positive: 0 for those, 1 for others; `stats`, asked for by name, without gradient;
+  `memory`, the next one.
+  """
+
+  value: Array
+  weight: Array
+  stats: Mapping[str, Array]
+  memory: State = ()
+
+
+class Criterion:
+  """A loss on groups: the base of frozen dataclasses, whose fields are the loss's own numbers.
+
+  learns_bias: whether `__call__` takes `bias`, a number that is added to every logit.
+  """
+
+  learns_bias: ClassVar[bool] = False
+
+  def init(self, size: int) -> State:
+    """The memory before the first step; `size` is the number of anchors that it may remember."""
+    return ()
+
+  def __call__(
+    self,
+    anchors: Group,
+    groups: tuple[Group, ...],
+    compare: Compare,
+    *,
+    temperature: Array,
+    memory: State = (),
+    stats: tuple[str, ...] = (),
+  ) -> Outcome:
+    """The value of each anchor; see `contrastax.criteria`."""
+    raise NotImplementedError
+
+
+class Term:
+  """A summand of an objective: the base of frozen dataclasses.
+
+  `init(key, seen, examples) -> (params, state)`, and `__call__(params, state, seen, key) ->
+  (value, state, metrics)`. `seen` holds what the method's networks returned, by name and view
+  (`contrastax.networks`); `examples` is the size of the data. `value` is a scalar; metrics are
+  scalars.
+
+  name: the term's entry in parameters, state and metrics. weight: a number, or a schedule.
+  """
+
+  name: str
+  weight: float | Schedule
+
+  def init(self, key: Array, seen: Mapping[str, Any], examples: int) -> tuple[Params, State]:
+    raise NotImplementedError
+
+  def __call__(
+    self, params: Params, state: State, seen: Mapping[str, Any], key: Array
+  ) -> tuple[Array, State, Mapping[str, Array]]:
+    raise NotImplementedError
+
+  def advance(self, params: Params, state: State, step: Array) -> State:
+    """The state after the optimizer's step, where moving averages follow the parameters."""
+    return state
+
+
 class Method(Protocol):
   """A frozen dataclass of its parts, trained by one gradient step at a time.
 
   `state` is every array that is not trained by gradient, one entry per part. `objective`
-  returns the scalar to minimise, the next state, and scalar metrics, `loss` among them.
-  `advance` is called after the optimiser's step.
+  returns the scalar to minimize, the next state, and scalar metrics, `loss` among them.
+  `advance` is called after the optimizer's step. A method with `step(optimizer, plain)` replaces
+  the whole step: it returns a function `(train state, batch) -> (train state, metrics)`, and may
+  call `plain`, the step that it replaces.
   """
 
   def init(self, key: Array, batch: Batch) -> tuple[Params, State]: ...
@@ -245,3 +363,8 @@ def per_example(key: Array, index: Array) -> Array:
 def join(*trees):
   """One tree (a group, a side) of all rows of several, in order."""
   return jax.tree.map(lambda *rows: jnp.concatenate(rows), *trees)
+
+
+def embedding_of(outputs: Any) -> Any:
+  """The embedding among an encoder's outputs: its entry `embedding`, or the array itself."""
+  return outputs["embedding"] if isinstance(outputs, Mapping) else outputs
