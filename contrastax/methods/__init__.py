@@ -1,11 +1,14 @@
-"""Methods: how views, encoder, negatives and loss make one training objective.
+"""Methods: how views, networks, negatives and losses make one training objective.
 
-All views of one size pass an encoder in one BatchNorm batch, whose statistics are of the global
+All views of one shape pass an encoder in one BatchNorm batch, whose statistics are of the global
 batch; `bn_groups` of an encoder divides it. Methods with a momentum keep the moving average of
-their networks in `state["target"]`.
+their networks in `state["target"]`. `Siamese`, `Towers` and `Pairs` are assembled from parts;
+`BaseMethod` and `ContrastiveMethod` are the bases of methods of your own.
 """
 
 from contrastax.methods.barlow_twins import BarlowTwins as BarlowTwins
+from contrastax.methods.base import BaseMethod as BaseMethod
+from contrastax.methods.base import ContrastiveMethod as ContrastiveMethod
 from contrastax.methods.byol import BYOL as BYOL
 from contrastax.methods.clip import Clip as Clip
 from contrastax.methods.dino import DINO as DINO
@@ -14,9 +17,13 @@ from contrastax.methods.moco import MoCo as MoCo
 from contrastax.methods.moco_v3 import MoCoV3 as MoCoV3
 from contrastax.methods.multiview import Multiview as Multiview
 from contrastax.methods.nnclr import NNCLR as NNCLR
+from contrastax.methods.pairs import Pairs as Pairs
+from contrastax.methods.siamese import Siamese as Siamese
 from contrastax.methods.simclr import SimCLR as SimCLR
 from contrastax.methods.simsiam import SimSiam as SimSiam
 from contrastax.methods.sup_con import SupCon as SupCon
 from contrastax.methods.swav import SwAV as SwAV
+from contrastax.methods.towers import Tower as Tower
+from contrastax.methods.towers import Towers as Towers
 from contrastax.methods.vicreg import VICReg as VICReg
 from contrastax.methods.w_mse import WMSE as WMSE

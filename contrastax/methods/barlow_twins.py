@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import ClassVar
 
 from contrastax import losses
-from contrastax.core import Encoder
-from contrastax.methods import networks
+from contrastax.core import Encoder, Recipe
+from contrastax.methods.base import BaseMethod, summary
+from contrastax.networks import embedding
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class BarlowTwins:
+class BarlowTwins(BaseMethod):
   """Barlow Twins (Zbontar et al. 2021, arXiv 2103.03230, Algorithm 1).
 
     z₁, z₂ = g(f(x₁)), g(f(x₂))
@@ -27,16 +26,11 @@ class BarlowTwins:
 
   encoder: Encoder
   projection: Encoder
-  views: Callable | tuple[Callable, Callable]
+  views: Recipe | tuple[Recipe, ...]
   redundancy_weight: float = 0.0051
 
-  trained: ClassVar = ("encoder", "projection")
-  averaged: ClassVar = ()
-  init = networks.init
-  advance = networks.stay
-
-  def objective(self, params, state, batch, key):
-    x = networks.two_views(self, batch, key)
-    (z1, z2), state = networks.forward(self, self.trained, params, state, x, key)
-    loss = losses.barlow_twins(z1, z2, redundancy_weight=self.redundancy_weight)
-    return loss, (state, networks.summary(loss, z1, z2))
+  def see(self, net, batch):
+    x = net.views(self.views, batch, self.input, count=2)
+    z = net("projection", embedding(net("encoder", x)))
+    loss = losses.barlow_twins(z[0], z[1], redundancy_weight=self.redundancy_weight)
+    return loss, summary(z[0], z[1])

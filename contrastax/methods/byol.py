@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import ClassVar
 
-from contrastax.core import Encoder
+from contrastax.core import Encoder, Recipe, Schedule
 from contrastax.losses import negative_cosine
-from contrastax.methods import networks
+from contrastax.methods.base import BaseMethod, summary
+from contrastax.networks import embedding
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class BYOL:
+class BYOL(BaseMethod):
   """BYOL (Grill et al. 2020, arXiv 2006.07733, Algorithm 1).
 
     p₁, p₂ = q(g(f(x₁))), q(g(f(x₂)))
@@ -30,17 +29,12 @@ class BYOL:
   encoder: Encoder
   projection: Encoder
   predictor: Encoder
-  views: Callable | tuple[Callable, Callable]
-  momentum: float | Callable = 0.996
+  views: Recipe | tuple[Recipe, ...]
+  momentum: float | Schedule = 0.996
 
-  trained: ClassVar = ("encoder", "projection", "predictor")
-  averaged: ClassVar = ("encoder", "projection")
-  init = networks.init
-  advance = networks.follow
-
-  def objective(self, params, state, batch, key):
-    x = networks.two_views(self, batch, key)
-    (p1, p2), state = networks.forward(self, self.trained, params, state, x, key)
-    (z1, z2), state = networks.targets(self, state, x, key)
-    loss = (4 + 2 * negative_cosine(p1, z2) + 2 * negative_cosine(p2, z1)).mean()
-    return loss, (state, networks.summary(loss, p1, z2))
+  def see(self, net, batch):
+    x = net.views(self.views, batch, self.input, count=2)
+    p = net("predictor", net("projection", embedding(net("encoder", x))))
+    z = net.target("projection", embedding(net.target("encoder", x)))
+    loss = 4 + 2 * negative_cosine(p[0], z[1]) + 2 * negative_cosine(p[1], z[0])
+    return loss, summary(p[0], z[1])

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import ClassVar
 
 import jax.numpy as jnp
 
 from contrastax import schedules
-from contrastax.core import Encoder
+from contrastax.core import Encoder, Recipe, Schedule
 from contrastax.losses import self_distillation
-from contrastax.methods import networks
+from contrastax.methods.base import BaseMethod, check_first_two, summary
+from contrastax.networks import ema, embedding
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DINO:
+class DINO(BaseMethod):
   """DINO (Caron et al. 2021, arXiv 2104.14294, Algorithm 1).
 
     s_a = student(x_a) for all views;   t_a = teacher(x_a) for the first two, without gradient
@@ -37,37 +36,29 @@ class DINO:
   encoder: Encoder
   projection: Encoder
   prototypes: Encoder
-  views: Callable | tuple[Callable, ...]
-  momentum: float | Callable = 0.996
+  views: Recipe | tuple[Recipe, ...]
+  momentum: float | Schedule = 0.996
   student_temperature: float = 0.1
-  teacher_temperature: float | Callable = 0.04
+  teacher_temperature: float | Schedule = 0.04
   center_momentum: float = 0.9
   frozen_steps: int = 0
 
-  trained: ClassVar = ("encoder", "projection", "prototypes")
-  averaged: ClassVar = ("encoder", "projection", "prototypes")
-
-  def init(self, key, batch):
-    params, state = networks.init(self, key, batch)
-    center = jnp.zeros(len(params["prototypes"]["kernel"]))
-    return params, {**state, "center": center, "step": jnp.int32(0)}
-
-  def objective(self, params, state, batch, key):
-    x = networks.large_and_small_views(self, batch, key)
-    params = networks.freeze(params, "prototypes", state["step"] < self.frozen_steps)
-    student, state = networks.forward(self, self.trained, params, state, x, key)
-    teacher, state = networks.targets(self, state, x[:2], key)
-    teacher = jnp.stack(teacher)
+  def see(self, net, batch):
+    x = net.views(self.views, batch, self.input)
+    check_first_two(self, x)
+    z = net("projection", embedding(net("encoder", x)))
+    net.freeze("prototypes", net.step < self.frozen_steps)
+    student = net("prototypes", z)
+    of_two = embedding(net.target("encoder", {0: x[0], 1: x[1]}))
+    teacher = net.target("prototypes", net.target("projection", of_two))
+    teacher = jnp.stack([teacher[0], teacher[1]])
+    center = net.begun("center", lambda: jnp.zeros(teacher.shape[-1]))
     loss = self_distillation(
-      jnp.stack(student),
+      jnp.stack(list(student.values())),
       teacher,
-      center=state["center"],
+      center=center,
       temperature=self.student_temperature,
-      teacher_temperature=schedules.at(self.teacher_temperature, state["step"]),
-    ).mean()
-    center = networks.ema(state["center"], teacher.mean((0, 1)), self.center_momentum)
-    metrics = networks.summary(loss, student[0], teacher[1])
-    return loss, ({**state, "center": center}, metrics)
-
-  def advance(self, params, state, step):
-    return {**networks.follow(self, params, state, step), "step": step + 1}
+      teacher_temperature=schedules.at(self.teacher_temperature, net.step),
+    )
+    net.keep("center", ema(center, teacher.mean((0, 1)), self.center_momentum))
+    return loss, summary(student[0], teacher[1])

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import ClassVar
 
 import jax.numpy as jnp
 
-from contrastax.core import Embedded, Encoder, Negatives, Score, Temperature
-from contrastax.losses.groups import info_nce
-from contrastax.methods import contrast, networks
-from contrastax.negatives import in_batch
-from contrastax.pairwise import Plan, cosine
+from contrastax.core import Encoder, Recipe, Temperature
+from contrastax.methods.base import ContrastiveMethod
+from contrastax.networks import embedding
 from contrastax.positives import Relation, virtual_labels
 from contrastax.temperatures import fixed
 from contrastax.views import mixup
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class IMix:
+class IMix(ContrastiveMethod):
   """i-Mix of the N-pair loss (Lee et al. 2021, arXiv 2010.08887, eq. 4 and Algorithm 1).
 
     x̂_i = λ_i t(x_i) + (1 − λ_i) t(x_p(i));   a = g(f(x̂)),  k = g(f(t'(x)))
@@ -35,27 +32,19 @@ class IMix:
 
   encoder: Encoder
   projection: Encoder
-  views: Callable | tuple[Callable, Callable]
-  mix: Callable = mixup()
+  views: Recipe | tuple[Recipe, ...]
+  mix: Recipe = mixup()
   temperature: Temperature = fixed(0.2)
-  loss: Callable = info_nce
-  negatives: Negatives = in_batch()
   relation: Relation = virtual_labels()
-  score: Score = cosine()
-  examples: int = 0
-  plan: Plan = Plan()
 
-  trained: ClassVar = ("encoder", "projection")
-  averaged: ClassVar = ()
-  init = contrast.init
-  objective = contrast.objective
-  advance = networks.stay
+  contrasted: ClassVar = {
+    "anchors": "projection.0",
+    "keys": "projection.1",
+    "attached": ("mix.partner", "mix.share"),
+  }
 
-  def embed(self, params, state, batch, key):
-    of_anchor, of_key = networks.two_views(self, batch, key)
-    mixed, partner, share = self.mix(key, of_anchor, batch["index"])
-    x = [mixed, of_key]
-    (a, k), state = networks.forward(self, self.trained, params, state, x, key)
-    anchors, keys = contrast.groups_of(batch, [a], [0]), contrast.groups_of(batch, [k], [1])
-    anchors = anchors.attach(partner=jnp.take(batch["index"], partner), share=share)
-    return Embedded(anchors, keys, state, same_set=False)
+  def see(self, net, batch):
+    x = net.views(self.views, batch, self.input, count=2)
+    mixed, partner, share = self.mix(net.key, x[0], batch["index"])
+    net.record("mix", {"partner": jnp.take(batch["index"], partner), "share": share})
+    net("projection", embedding(net("encoder", {0: mixed, 1: x[1]})))

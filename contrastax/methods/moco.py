@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import ClassVar
 
-from contrastax.core import Embedded, Encoder, Negatives, Score, Temperature
-from contrastax.losses.groups import info_nce
-from contrastax.methods import contrast, networks
+from contrastax.core import Encoder, Negatives, Recipe, Schedule, Temperature
+from contrastax.methods.base import ContrastiveMethod
 from contrastax.negatives import queue
-from contrastax.pairwise import Plan, cosine
-from contrastax.positives import Relation, same_example
+from contrastax.networks import embedding
 from contrastax.temperatures import fixed
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MoCo:
+class MoCo(ContrastiveMethod):
   """MoCo (He et al. 2020, arXiv 1911.05722, Algorithm 1; v2: Chen et al. 2020, arXiv 2003.04297).
 
     q = g(f(t(x))),  k = g'(f'(t'(x)))          k without gradient
@@ -35,25 +32,14 @@ class MoCo:
 
   encoder: Encoder
   projection: Encoder
-  views: Callable | tuple[Callable, Callable]
-  momentum: float | Callable = 0.999
+  views: Recipe | tuple[Recipe, ...]
+  momentum: float | Schedule = 0.999
   temperature: Temperature = fixed(0.2)
-  loss: Callable = info_nce
   negatives: Negatives = queue(65536)
-  relation: Relation = same_example()
-  score: Score = cosine()
-  examples: int = 0
-  plan: Plan = Plan()
 
-  trained: ClassVar = ("encoder", "projection")
-  averaged: ClassVar = ("encoder", "projection")
-  init = contrast.init
-  objective = contrast.objective
-  advance = networks.follow
+  contrasted: ClassVar = {"anchors": "projection", "keys": "target.projection"}
 
-  def embed(self, params, state, batch, key):
-    of_query, of_key = networks.two_views(self, batch, key)
-    q, state = networks.forward(self, self.trained, params, state, [of_query], key)
-    k, state = networks.targets(self, state, [of_key], key)
-    anchors, keys = contrast.groups_of(batch, q, [0]), contrast.groups_of(batch, k, [1])
-    return Embedded(anchors, keys, state, same_set=False)
+  def see(self, net, batch):
+    x = net.views(self.views, batch, self.input, count=2)
+    net("projection", embedding(net("encoder", {0: x[0]})))
+    net.target("projection", embedding(net.target("encoder", {1: x[1]})))

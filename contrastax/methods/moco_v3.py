@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import ClassVar
 
-from contrastax.core import Embedded, Encoder, Negatives, Score, Temperature
-from contrastax.losses.groups import info_nce
-from contrastax.methods import contrast, networks
-from contrastax.negatives import in_batch
-from contrastax.pairwise import Plan, cosine
+from contrastax.core import Encoder, Recipe, Schedule, Temperature
+from contrastax.methods.base import ContrastiveMethod
+from contrastax.networks import embedding
 from contrastax.positives import Relation, other_view, same_example
 from contrastax.temperatures import fixed
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MoCoV3:
+class MoCoV3(ContrastiveMethod):
   """MoCo v3 (Chen et al. 2021, arXiv 2104.02057, Algorithm 1).
 
     q₁, q₂ = p(g(f(x₁))), p(g(f(x₂)))
@@ -33,25 +30,14 @@ class MoCoV3:
   encoder: Encoder
   projection: Encoder
   predictor: Encoder
-  views: Callable | tuple[Callable, Callable]
-  momentum: float | Callable = 0.99
+  views: Recipe | tuple[Recipe, ...]
+  momentum: float | Schedule = 0.99
   temperature: Temperature = fixed(0.2)
-  loss: Callable = info_nce
-  negatives: Negatives = in_batch()
   relation: Relation = same_example() & other_view()
-  score: Score = cosine()
-  examples: int = 0
-  plan: Plan = Plan()
 
-  trained: ClassVar = ("encoder", "projection", "predictor")
-  averaged: ClassVar = ("encoder", "projection")
-  init = contrast.init
-  objective = contrast.objective
-  advance = networks.follow
+  contrasted: ClassVar = {"anchors": "predictor", "keys": "target.projection"}
 
-  def embed(self, params, state, batch, key):
-    x = networks.two_views(self, batch, key)
-    q, state = networks.forward(self, self.trained, params, state, x, key)
-    k, state = networks.targets(self, state, x, key)
-    anchors, keys = contrast.groups_of(batch, q, [0, 1]), contrast.groups_of(batch, k, [0, 1])
-    return Embedded(anchors, keys, state, same_set=False)
+  def see(self, net, batch):
+    x = net.views(self.views, batch, self.input, count=2)
+    net("predictor", net("projection", embedding(net("encoder", x))))
+    net.target("projection", embedding(net.target("encoder", x)))

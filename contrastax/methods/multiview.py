@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
-from collections.abc import Callable
-from types import ModuleType
-from typing import ClassVar
 
 import jax.numpy as jnp
 
-from contrastax.core import Encoder, Temperature, UserError
-from contrastax.losses import multiview
-from contrastax.methods import networks
+from contrastax.core import ArrayLoss, Criterion, Encoder, Recipe, Temperature, UserError
+from contrastax.losses import mv_dhel
+from contrastax.methods.base import BaseMethod, summary
+from contrastax.networks import embedding
 from contrastax.pairwise import Plan
 from contrastax.temperatures import fixed
-from contrastax.views import draw_views
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Multiview:
+class Multiview(BaseMethod):
   """MV-DHEL and MV-InfoNCE (Koromilas et al. 2025, arXiv 2507.06979), poly-view contrastive
   learning (Shidani et al. 2024, arXiv 2403.05490).
 
@@ -36,39 +32,36 @@ class Multiview:
 
   encoder: Encoder
   projection: Encoder
-  views: Callable | tuple[Callable, ...]
+  views: Recipe | tuple[Recipe, ...]
   temperature: Temperature = fixed(0.2)
-  loss: Callable = multiview.mv_dhel
-  examples: int = 0
+  loss: ArrayLoss = mv_dhel
   plan: Plan = Plan()
 
-  losses: ClassVar[ModuleType] = multiview
-  trained: ClassVar = ("encoder", "projection")
-  averaged: ClassVar = ()
-  advance = networks.stay
-
   def __post_init__(self):
-    if not {"views", "temperature"} <= set(inspect.signature(self.loss).parameters):
-      raise UserError("Multiview takes a loss of all views at a temperature, such as mv_dhel")
-    if getattr(self.temperature, "bias", None) is not None:
-      raise UserError("a bias changes no softmax; leave it out of Multiview's temperature")
-    if hasattr(self.temperature, "each"):
+    super().__post_init__()
+    if isinstance(self.loss, Criterion) or not callable(self.loss):
       raise UserError(
-        "Multiview's losses say nothing of one anchor's negatives, by which individual temperatures "
-        "move; give it one temperature for all anchors"
+        f"Multiview takes a loss of all views at a temperature, such as losses.mv_dhel, not {self.loss!r}"
+      )
+    if not isinstance(self.temperature, Temperature):
+      raise UserError(
+        f"temperature must be a Temperature, such as temperatures.fixed(0.2), not {self.temperature!r}"
+      )
+    if self.temperature.learns_bias:
+      raise UserError("a bias changes no softmax; leave it out of Multiview's temperature")
+    if self.temperature.per_anchor:
+      raise UserError(
+        "Multiview's losses give no statistics of one anchor's negatives, by which individual "
+        "temperatures move; give it one temperature for all anchors"
       )
 
-  def init(self, key, batch):
-    params, state = networks.init(self, key, batch)
-    params["temperature"], state["temperature"] = self.temperature.init(self.examples)
-    return params, state
-
-  def objective(self, params, state, batch, key):
-    x = draw_views(self.views, key, batch["image"], batch["index"])
-    z, state = networks.forward(self, self.trained, params, state, x, key)
+  def see(self, net, batch):
+    x = net.views(self.views, batch, self.input)
+    z = net("projection", embedding(net("encoder", x)))
     side = {"index": batch["index"]}
-    tau = self.temperature.value(params["temperature"], state["temperature"], side)
-    value = self.loss(jnp.stack(z), temperature=tau, plan=self.plan)
-    moved = self.temperature.advance(state["temperature"], side, tau, {})
-    metrics = networks.summary(value.mean(), z[0], z[1])
-    return value.mean(), ({**state, "temperature": moved}, {**metrics, "temperature": tau})
+    params = net.param("temperature", lambda: self.temperature.init(self.examples)[0])
+    state = net.begun("temperature", lambda: self.temperature.init(self.examples)[1])
+    tau = self.temperature.value(params, state, side)
+    value = self.loss(jnp.stack(list(z.values())), temperature=tau, plan=self.plan)
+    net.keep("temperature", self.temperature.advance(state, side, tau, {}))
+    return value, {**summary(z[0], z[1]), "temperature": tau}

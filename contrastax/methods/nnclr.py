@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
-from contrastax.core import Embedded, Encoder, Group, Negatives, Score, Temperature
-from contrastax.losses.groups import info_nce
-from contrastax.methods import contrast, networks
-from contrastax.negatives import entries, hardest, in_batch, queue
-from contrastax.pairwise import Plan, cosine
+from contrastax.core import Encoder, Recipe, Temperature, join
+from contrastax.methods.base import ContrastiveMethod
+from contrastax.negatives import entries, hardest, queue
+from contrastax.networks import embedding
 from contrastax.positives import Relation, other_view, same_example
 from contrastax.temperatures import fixed
+from contrastax.terms.groups import of_examples
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class NNCLR:
+class NNCLR(ContrastiveMethod):
   """NNCLR (Dwibedi et al. 2021, arXiv 2104.14548, eqs. 2 to 4).
 
     z₁, z₂ = g(f(x₁)), g(f(x₂));   q = p(z)
@@ -37,47 +36,25 @@ class NNCLR:
   encoder: Encoder
   projection: Encoder
   predictor: Encoder
-  views: Callable | tuple[Callable, Callable]
+  views: Recipe | tuple[Recipe, ...]
   support: int = 98304
   temperature: Temperature = fixed(0.1)
-  loss: Callable = info_nce
-  negatives: Negatives = in_batch()
   relation: Relation = same_example() & other_view()
-  score: Score = cosine()
-  examples: int = 0
-  plan: Plan = Plan()
 
-  trained: ClassVar = ("encoder", "projection", "predictor")
-  averaged: ClassVar = ()
-  objective = contrast.objective
-  advance = networks.stay
+  contrasted: ClassVar = {"anchors": "neighbors", "keys": "predictor"}
 
-  def init(self, key, batch):
-    params, state = networks.init(self, key, batch)
-    x = networks.two_views(self, batch, key)
-    first, *_ = jax.eval_shape(lambda: self._project(params, state, x, key)[0])
-    keys = jax.eval_shape(lambda z: contrast.groups_of(batch, [z], [0]), first)
-    return contrast.complete(
-      self,
-      params,
-      {**state, "support": queue(self.support).init(key, keys, self.examples)},
-      batch,
-      key,
+  def see(self, net, batch):
+    x = net.views(self.views, batch, self.input, count=2)
+    z = net("projection", embedding(net("encoder", x)))
+    net("predictor", z)
+    older = queue(self.support)
+    first, second = (
+      of_examples({"batch": batch}, jax.lax.stop_gradient(z[view]), view) for view in (0, 1)
     )
-
-  def embed(self, params, state, batch, key):
-    x = networks.two_views(self, batch, key)
-    z, state = self._project(params, state, x, key)
-    q, state = networks.forward(self, ("predictor",), params, state, z, key)
-    z = jax.lax.stop_gradient(contrast.groups_of(batch, z, [0, 1]))
-    found = hardest(z, (entries(state["support"]),), 1, relation=same_example(), plan=self.plan)
+    support = net.begun("support", lambda: older.init(net.key, first, self.examples))
+    both = join(first, second)
+    found = hardest(both, (entries(support),), 1, relation=same_example(), plan=self.plan)
     there = found.side["as_negative"] > 0  # [2n, 1]
-    neighbours = Group(jnp.where(there, found.vectors[:, 0], z.vectors), z.side)
-    older = queue(self.support).advance(
-      state["support"], jax.tree.map(lambda a: a[: len(a) // 2], z)
-    )
-    keys = contrast.groups_of(batch, q, [0, 1])
-    return Embedded(neighbours, keys, {**state, "support": older}, same_set=False)
-
-  def _project(self, params, state, x, key):
-    return networks.forward(self, ("encoder", "projection"), params, state, x, key)
+    neighbors = jnp.where(there, found.vectors[:, 0], both.vectors)
+    net.record("neighbors", dict(enumerate(jnp.split(neighbors, 2))))
+    net.keep("support", older.advance(support, first))

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import ClassVar
 
-from contrastax.core import Embedded, Encoder, Negatives, Score, Temperature
-from contrastax.losses.groups import info_nce
-from contrastax.methods import contrast, networks
-from contrastax.negatives import in_batch
-from contrastax.pairwise import Plan, cosine
-from contrastax.positives import Relation, same_example
-from contrastax.temperatures import fixed
-from contrastax.views import draw_views
+from contrastax.core import Encoder, Recipe
+from contrastax.methods.base import ContrastiveMethod
+from contrastax.networks import embedding
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SimCLR:
+class SimCLR(ContrastiveMethod):
   """SimCLR (Chen et al. 2020, arXiv 2002.05709, Algorithm 1).
 
     x̃₁, x̃₂ = t(x), t'(x)          two random views of each of n examples
@@ -36,23 +29,9 @@ class SimCLR:
 
   encoder: Encoder
   projection: Encoder
-  views: Callable | tuple[Callable, ...]
-  temperature: Temperature = fixed(0.5)
-  loss: Callable = info_nce
-  negatives: Negatives = in_batch()
-  relation: Relation = same_example()
-  score: Score = cosine()
-  examples: int = 0
-  plan: Plan = Plan()
+  views: Recipe | tuple[Recipe, ...]
 
-  trained: ClassVar = ("encoder", "projection")
-  averaged: ClassVar = ()
-  init = contrast.init
-  objective = contrast.objective
-  advance = networks.stay
 
-  def embed(self, params, state, batch, key):
-    x = draw_views(self.views, key, batch["image"], batch["index"])
-    z, state = networks.forward(self, self.trained, params, state, x, key)
-    both = contrast.groups_of(batch, z, range(len(z)))
-    return Embedded(both, both, state, same_set=True)
+  def see(self, net, batch):
+    x = net.views(self.views, batch, self.input)
+    net("projection", embedding(net("encoder", x)))

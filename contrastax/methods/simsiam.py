@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import ClassVar
 
-from contrastax.core import Encoder
+from contrastax.core import Encoder, Recipe
 from contrastax.losses import negative_cosine
-from contrastax.methods import networks
+from contrastax.methods.base import BaseMethod, summary
+from contrastax.networks import embedding
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SimSiam:
+class SimSiam(BaseMethod):
   """SimSiam (Chen & He 2021, arXiv 2011.10566, Algorithm 1).
 
     z₁, z₂ = g(f(x₁)), g(f(x₂));   p₁, p₂ = h(z₁), h(z₂)
@@ -28,16 +27,11 @@ class SimSiam:
   encoder: Encoder
   projection: Encoder
   predictor: Encoder
-  views: Callable | tuple[Callable, Callable]
+  views: Recipe | tuple[Recipe, ...]
 
-  trained: ClassVar = ("encoder", "projection", "predictor")
-  averaged: ClassVar = ()
-  init = networks.init
-  advance = networks.stay
-
-  def objective(self, params, state, batch, key):
-    x = networks.two_views(self, batch, key)
-    (z1, z2), state = networks.forward(self, ("encoder", "projection"), params, state, x, key)
-    (p1, p2), state = networks.forward(self, ("predictor",), params, state, [z1, z2], key)
-    loss = (negative_cosine(p1, z2) / 2 + negative_cosine(p2, z1) / 2).mean()
-    return loss, (state, networks.summary(loss, z1, z2))
+  def see(self, net, batch):
+    x = net.views(self.views, batch, self.input, count=2)
+    z = net("projection", embedding(net("encoder", x)))
+    p = net("predictor", z)
+    loss = negative_cosine(p[0], z[1]) / 2 + negative_cosine(p[1], z[0]) / 2
+    return loss, summary(z[0], z[1])

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
-from contrastax.core import Encoder, UserError
+from contrastax.core import Encoder, Recipe, UserError
 from contrastax.losses import sinkhorn, swapped_prediction
-from contrastax.methods import networks
+from contrastax.methods.base import BaseMethod, check_first_two, summary
+from contrastax.networks import embedding
 from contrastax.pairwise import unit
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SwAV:
+class SwAV(BaseMethod):
   """SwAV (Caron et al. 2020, arXiv 2006.09882, Algorithm 1).
 
     z_a = g(f(x_a)),  s_a = cos(z_a, prototypes)      for all views a
@@ -37,7 +36,7 @@ class SwAV:
   encoder: Encoder
   projection: Encoder
   prototypes: Encoder
-  views: Callable | tuple[Callable, ...]
+  views: Recipe | tuple[Recipe, ...]
   epsilon: float = 0.05
   iterations: int = 3
   softmax_temperature: float = 0.1
@@ -45,56 +44,46 @@ class SwAV:
   queue_size: int = 0
   queue_from: int = 0
 
-  trained: ClassVar = ("encoder", "projection", "prototypes")
-  averaged: ClassVar = ()
+  def see(self, net, batch):
+    x = net.views(self.views, batch, self.input)
+    check_first_two(self, x)
+    z = net("projection", embedding(net("encoder", x)))
+    net.freeze("prototypes", net.step < self.frozen_steps)
+    scores = net("prototypes", z)
+    assignments = self._assign(net, [z[0], z[1]], [scores[0], scores[1]])
+    loss = swapped_prediction(
+      jnp.stack(list(scores.values())), assignments, temperature=self.softmax_temperature
+    )
+    # The perplexity of the mean assignment: how many prototypes are in use.
+    share = assignments.mean((0, 1))
+    used = jnp.exp(-(share * jnp.log(jnp.maximum(share, 1e-30))).sum())
+    return loss, {**summary(z[0], z[1]), "prototypes_used": used}
 
-  def init(self, key, batch):
-    params, state = networks.init(self, key, batch)
-    n = len(batch["index"])
+  def _assign(self, net, zs, scores):
+    """Assignments [2, n, K] of the first two views, among the batch and the queue."""
+    n, d = zs[0].shape
     if self.queue_size % n:
       raise UserError(
         f"SwAV's queue of {self.queue_size:,} examples is not a multiple of the batch of {n:,}"
       )
-    d = params["prototypes"]["kernel"].shape[1]
-    older = jnp.zeros((2, self.queue_size, d)) if self.queue_size else ()
-    return params, {**state, "queue": older, "step": jnp.int32(0)}
-
-  def objective(self, params, state, batch, key):
-    x = networks.large_and_small_views(self, batch, key)
-    z, state = networks.forward(self, ("encoder", "projection"), params, state, x, key)
-    params = networks.freeze(params, "prototypes", state["step"] < self.frozen_steps)
-    scores, state = networks.forward(self, ("prototypes",), params, state, z, key)
-    assignments, queue = self._assign(params, state, z[:2], scores[:2])
-    loss = swapped_prediction(
-      jnp.stack(scores), assignments, temperature=self.softmax_temperature
-    ).mean()
-    # The perplexity of the mean assignment: how many prototypes are in use.
-    share = assignments.mean((0, 1))
-    used = jnp.exp(-(share * jnp.log(jnp.maximum(share, 1e-30))).sum())
-    metrics = {**networks.summary(loss, z[0], z[1]), "prototypes_used": used}
-    return loss, ({**state, "queue": queue}, metrics)
-
-  def advance(self, params, state, step):
-    return {**state, "step": step + 1}
-
-  def _assign(self, params, state, zs, scores):
-    """(assignments [2, n, K] of the first two views, the queue after this step)."""
-    older, n = state["queue"], len(zs[0])
 
     def among(scores, more):
       together = jnp.concatenate([scores, more])
       return sinkhorn(together, epsilon=self.epsilon, iterations=self.iterations)[:n]
 
-    def with_queue():
-      more = [self.prototypes.apply(params["prototypes"], (), z, train=True)[0] for z in older]
-      return jnp.stack([among(*pair) for pair in zip(scores, more, strict=True)])
-
     def alone():
       return jnp.stack([among(s, s[:0]) for s in scores])
 
+    older = net.begun("queue", lambda: jnp.zeros((2, self.queue_size, d)) if self.queue_size else ())
     if not self.queue_size:
-      return alone(), older
-    since = max(self.queue_from, self.queue_size // n)
+      return alone()
+
+    def with_queue():
+      own = net.params["prototypes"]
+      more = [self.prototypes.apply(own, (), z, train=True)[0] for z in older]
+      return jnp.stack([among(*pair) for pair in zip(scores, more, strict=True)])
+
     kept = jax.lax.stop_gradient(jnp.stack([unit(z) for z in zs]))
-    kept = jnp.concatenate([kept.astype(older.dtype), older[:, :-n]], 1)
-    return jax.lax.cond(state["step"] >= since, with_queue, alone), kept
+    net.keep("queue", jnp.concatenate([kept.astype(older.dtype), older[:, :-n]], 1))
+    since = max(self.queue_from, self.queue_size // n)
+    return jax.lax.cond(net.step >= since, with_queue, alone)

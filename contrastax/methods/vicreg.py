@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import ClassVar
 
 from contrastax import losses
-from contrastax.core import Encoder
-from contrastax.methods import networks
+from contrastax.core import Encoder, Recipe
+from contrastax.methods.base import BaseMethod, summary
+from contrastax.networks import embedding
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class VICReg:
+class VICReg(BaseMethod):
   """VICReg (Bardes et al. 2022, arXiv 2105.04906, Algorithm 1).
 
     z₁, z₂ = g(f(x₁)), g(f(x₂))
@@ -27,21 +26,16 @@ class VICReg:
 
   encoder: Encoder
   projection: Encoder
-  views: Callable | tuple[Callable, Callable]
+  views: Recipe | tuple[Recipe, ...]
   invariance_weight: float = 25.0
   variance_weight: float = 25.0
   covariance_weight: float = 1.0
 
-  trained: ClassVar = ("encoder", "projection")
-  averaged: ClassVar = ()
-  init = networks.init
-  advance = networks.stay
-
-  def objective(self, params, state, batch, key):
-    x = networks.two_views(self, batch, key)
-    (z1, z2), state = networks.forward(self, self.trained, params, state, x, key)
+  def see(self, net, batch):
+    x = net.views(self.views, batch, self.input, count=2)
+    z = net("projection", embedding(net("encoder", x)))
     loss = losses.vicreg(
-      z1, z2, invariance_weight=self.invariance_weight, variance_weight=self.variance_weight,
-      covariance_weight=self.covariance_weight,
+      z[0], z[1], invariance_weight=self.invariance_weight,
+      variance_weight=self.variance_weight, covariance_weight=self.covariance_weight,
     )  # fmt: skip
-    return loss, (state, networks.summary(loss, z1, z2))
+    return loss, summary(z[0], z[1])

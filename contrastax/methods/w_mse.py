@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable
-from typing import ClassVar
 
 import jax
 
 from contrastax import losses
-from contrastax.core import Encoder, named
-from contrastax.methods import networks
-from contrastax.views import draw_views
+from contrastax.core import Encoder, Recipe, named
+from contrastax.methods.base import BaseMethod, summary
+from contrastax.networks import embedding
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class WMSE:
+class WMSE(BaseMethod):
   """W-MSE (Ermolov et al. 2021, arXiv 2007.06346, eqs. 3 to 5).
 
     z₁, z₂ = g(f(x₁)), g(f(x₂))
@@ -32,26 +30,20 @@ class WMSE:
 
   encoder: Encoder
   projection: Encoder
-  views: Callable | tuple[Callable, ...]
+  views: Recipe | tuple[Recipe, ...]
   slices: int = 1
   draws: int = 1
   shrinkage: float = 0.0
 
-  trained: ClassVar = ("encoder", "projection")
-  averaged: ClassVar = ()
-  init = networks.init
-  advance = networks.stay
-
-  def objective(self, params, state, batch, key):
-    x = draw_views(self.views, key, batch["image"], batch["index"])
-    z, state = networks.forward(self, self.trained, params, state, x, key)
-    pairs = list(itertools.combinations(z, 2))
+  def see(self, net, batch):
+    x = net.views(self.views, batch, self.input)
+    z = net("projection", embedding(net("encoder", x)))
+    pairs = list(itertools.combinations(z.values(), 2))
 
     def of_draw(key):
       order = jax.random.permutation(key, len(z[0]))
       whitening = {"slices": self.slices, "shrinkage": self.shrinkage}
       return sum(losses.w_mse(a[order], b[order], **whitening).mean() for a, b in pairs)
 
-    keys = jax.random.split(named(key, "slices"), self.draws)
-    loss = jax.vmap(of_draw)(keys).mean() / len(pairs)
-    return loss, (state, networks.summary(loss, z[0], z[1]))
+    keys = jax.random.split(named(net.key, "slices"), self.draws)
+    return jax.vmap(of_draw)(keys).mean() / len(pairs), summary(z[0], z[1])

@@ -36,3 +36,4 @@ from contrastax.views.papers import multi_crop as multi_crop
 from contrastax.views.papers import simclr as simclr
 from contrastax.views.recipes import affine_jitter as affine_jitter
 from contrastax.views.recipes import to_float as to_float
+from contrastax.views.recipes import unchanged as unchanged

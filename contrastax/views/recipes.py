@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from contrastax.core import Array, UserError, per_example
 from contrastax.views.geometry import affine, flip
-from contrastax.views.images import check_recipe, to_float
+from contrastax.views.images import as_input, check_recipe, to_float
 from contrastax.views.intensity import add_noise, intensity
 
 
@@ -75,3 +76,15 @@ class affine_jitter:
     images = flip(images, drawn["mirrored"])
     images = affine(images, shift=drawn["shift"], scale=drawn["scale"], angle=drawn["angle"])
     return add_noise(intensity(images, drawn["factor"]), drawn["noise"], self.noise)
+
+
+@dataclasses.dataclass(frozen=True)
+class unchanged:
+  """The view that evaluation sees: uint8 images divided by 255, other inputs as they are.
+
+  x may be a tree of arrays. Where the encoder has dropout, two unchanged views differ by it (SimCSE:
+  Gao et al. 2021, arXiv 2104.08821).
+  """
+
+  def __call__(self, key: Array, x: Any, index: Array) -> Any:
+    return jax.tree.map(as_input, x)

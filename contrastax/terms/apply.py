@@ -1,0 +1,70 @@
+"""Any loss on arrays as a term."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+import jax.numpy as jnp
+
+from contrastax.core import ArrayLoss, Criterion, Schedule, Term, UserError
+from contrastax.networks import pick
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Apply(Term):
+  """A loss on arrays: the mean of what it returns.
+
+    loss(x_1, x_2, …)                                 how="together": one argument per view and path
+    loss(x_1) + loss(x_2) + …, divided by their number      how="each": one after another
+    loss([x_1, x_2, …])                               how="stacked": one array [v, n, d]
+
+  Example:
+    Apply(loss=losses.barlow_twins, of=("projection",), weight=0.1)      of two views
+    Apply(loss=losses.sup_con, of=("projection",), how="joined", labels="batch.label")
+
+  Args:
+    loss: a loss of `contrastax.losses`, or a function of arrays; `functools.partial` binds its
+      other arguments.
+    of: paths of what it is applied to, in order; a path without a view number names all views.
+    how: how the arrays become arguments. "joined": all rows of all views as one array [v·n, d].
+    labels: the path of a further argument with one entry per example, such as "batch.label". With
+      "joined" it is repeated for each view.
+    weight: the term's weight, a number or a schedule.
+    tag: the term's name in metrics.
+  """
+
+  loss: ArrayLoss
+  of: tuple[str, ...]
+  how: Literal["together", "each", "stacked", "joined"] = "together"
+  labels: str | None = None
+  weight: float | Schedule = 1.0
+  tag: str = ""
+
+  def __post_init__(self):
+    if isinstance(self.loss, Criterion) or not callable(self.loss):
+      raise UserError(
+        f"Apply: loss must be a loss on arrays, such as losses.barlow_twins, not {self.loss!r}; "
+        "Contrast takes criteria"
+      )
+    if self.how not in ("together", "each", "stacked", "joined"):
+      raise UserError(
+        f"Apply: how must be 'together', 'each', 'stacked' or 'joined', not {self.how!r}"
+      )
+
+  def init(self, key, seen, examples):
+    return (), ()
+
+  def __call__(self, params, state, seen, key):
+    paths = (self.of,) if isinstance(self.of, str) else self.of
+    arrays = [x for path in paths for x in pick(seen, path).values()]
+    more = list(pick(seen, self.labels).values()) if self.labels else []
+    if self.how == "each":
+      values = [jnp.mean(self.loss(x, *more)) for x in arrays]
+      return sum(values) / len(values), state, {}
+    if self.how == "stacked":
+      arrays = [jnp.stack(arrays)]
+    if self.how == "joined":
+      more = [jnp.concatenate([x] * len(arrays)) for x in more]
+      arrays = [jnp.concatenate(arrays)]
+    return jnp.mean(self.loss(*arrays, *more)), state, {}
