@@ -7,8 +7,17 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 
-from contrastax.core import Embedded, Encoder, Negatives, Score, Temperature, UserError, named
-from contrastax.losses.groups import info_nce
+from contrastax.core import (
+  Criterion,
+  Embedded,
+  Encoder,
+  Negatives,
+  Score,
+  Temperature,
+  UserError,
+  named,
+)
+from contrastax.criteria import info_nce
 from contrastax.methods import contrast, networks
 from contrastax.negatives import in_batch
 from contrastax.pairwise import Plan, cosine
@@ -47,7 +56,7 @@ class Clip:
   views: Callable
   other_views: Callable = unchanged
   temperature: Temperature = learned(0.07)
-  loss: Callable = info_nce
+  loss: Criterion = info_nce()
   negatives: Negatives = in_batch()
   relation: Relation = same_example() & other_view()
   score: Score = cosine()

@@ -7,15 +7,13 @@ A method states its parts as fields (its networks, `views`, `negatives`, `relati
 
 from __future__ import annotations
 
-import inspect
-
 import jax
 import jax.numpy as jnp
 
 from contrastax.core import Compare, Group, UserError, join, named
+from contrastax.criteria.family import STATS, penalty
 from contrastax.evaluation import embedding_std
 from contrastax.labels import signed
-from contrastax.losses.family import STATS, penalty
 from contrastax.methods import networks
 from contrastax.temperatures import fixed
 
@@ -34,7 +32,7 @@ def complete(method, params, state, batch, key, rows=None):
   _check(method)
   rows = method.examples if rows is None else rows
   params["temperature"], state["temperature"] = method.temperature.init(rows)
-  state["loss"] = method.loss.init(rows) if hasattr(method.loss, "init") else ()
+  state["loss"] = method.loss.init(rows)
   _, keys, *_ = jax.eval_shape(method.embed, params, state, batch, key)
   params["score"] = method.score.init(named(key, "score"), keys.vectors.shape[-1])
   state["negatives"] = method.negatives.init(named(key, "negatives"), keys, method.examples)
@@ -65,8 +63,8 @@ def objective(method, params, state, batch, key):
   anchors, keys, groups, compare, state = meeting(method, params, state, batch, key)
   tau = method.temperature.value(params["temperature"], state["temperature"], anchors.side)
   bias = {"bias": params["temperature"]["bias"]} if _has_bias(method) else {}
-  value, stats, memory = method.loss(
-    anchors, groups, temperature=tau, memory=state["loss"], stats=STATS, **bias, **compare._asdict()
+  value, _, stats, memory = method.loss(
+    anchors, groups, compare, temperature=tau, memory=state["loss"], stats=STATS, **bias
   )
   taus = jnp.broadcast_to(tau, value.shape)
   state = {
@@ -92,7 +90,7 @@ def objective(method, params, state, batch, key):
     metrics["at_bound"] = at_bound.astype(taus.dtype)
   minimised = method.temperature.weigh(value, taus)
   if hasattr(method.score, "penalised"):
-    metrics["penalty"] = penalty(anchors, groups, **compare._asdict())
+    metrics["penalty"] = penalty(anchors, groups, compare)
     minimised += method.score.regulariser * metrics["penalty"]
   metrics = {name: jax.lax.stop_gradient(values).mean() for name, values in metrics.items()}
   return minimised.mean(), (state, metrics)
@@ -100,7 +98,7 @@ def objective(method, params, state, batch, key):
 
 def _check(method):
   """That loss, temperature and score fit each other."""
-  if _has_bias(method) and "bias" not in inspect.signature(method.loss).parameters:
+  if _has_bias(method) and not method.loss.learns_bias:
     raise UserError(
       "a bias changes no softmax, so only the loss siglip learns one; leave bias out of learned, "
       "or take siglip"

@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import jax.numpy as jnp
 
-from contrastax.core import Embedded, Encoder, Negatives, Score, Temperature
-from contrastax.losses.groups import info_nce
+from contrastax.core import Criterion, Embedded, Encoder, Negatives, Score, Temperature
+from contrastax.criteria import info_nce
 from contrastax.methods import contrast, networks
 from contrastax.negatives import in_batch
 from contrastax.pairwise import Plan, cosine
@@ -38,7 +38,7 @@ class IMix:
   views: Callable | tuple[Callable, Callable]
   mix: Callable = mixup()
   temperature: Temperature = fixed(0.2)
-  loss: Callable = info_nce
+  loss: Criterion = info_nce()
   negatives: Negatives = in_batch()
   relation: Relation = virtual_labels()
   score: Score = cosine()

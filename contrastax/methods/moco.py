@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import ClassVar
 
-from contrastax.core import Embedded, Encoder, Negatives, Score, Temperature
-from contrastax.losses.groups import info_nce
+from contrastax.core import Criterion, Embedded, Encoder, Negatives, Score, Temperature
+from contrastax.criteria import info_nce
 from contrastax.methods import contrast, networks
 from contrastax.negatives import queue
 from contrastax.pairwise import Plan, cosine
@@ -38,7 +38,7 @@ class MoCo:
   views: Callable | tuple[Callable, Callable]
   momentum: float | Callable = 0.999
   temperature: Temperature = fixed(0.2)
-  loss: Callable = info_nce
+  loss: Criterion = info_nce()
   negatives: Negatives = queue(65536)
   relation: Relation = same_example()
   score: Score = cosine()

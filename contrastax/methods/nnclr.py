@@ -9,8 +9,8 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from contrastax.core import Embedded, Encoder, Group, Negatives, Score, Temperature
-from contrastax.losses.groups import info_nce
+from contrastax.core import Criterion, Embedded, Encoder, Group, Negatives, Score, Temperature
+from contrastax.criteria import info_nce
 from contrastax.methods import contrast, networks
 from contrastax.negatives import entries, hardest, in_batch, queue
 from contrastax.pairwise import Plan, cosine
@@ -40,7 +40,7 @@ class NNCLR:
   views: Callable | tuple[Callable, Callable]
   support: int = 98304
   temperature: Temperature = fixed(0.1)
-  loss: Callable = info_nce
+  loss: Criterion = info_nce()
   negatives: Negatives = in_batch()
   relation: Relation = same_example() & other_view()
   score: Score = cosine()

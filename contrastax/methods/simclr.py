@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import ClassVar
 
-from contrastax.core import Embedded, Encoder, Negatives, Score, Temperature
-from contrastax.losses.groups import info_nce
+from contrastax.core import Criterion, Embedded, Encoder, Negatives, Score, Temperature
+from contrastax.criteria import info_nce
 from contrastax.methods import contrast, networks
 from contrastax.negatives import in_batch
 from contrastax.pairwise import Plan, cosine
@@ -30,7 +30,7 @@ class SimCLR:
   Fields: `encoder` f, what remains after training; `projection` g; `views`, a recipe
   `(key, images, index) -> images`, or a tuple of recipes, one per view; `examples`, the size of
   the data set, for parts that keep a state per example; `loss`, any of
-  `contrastax.losses.groups`; `plan`, how its pairs are evaluated: on several devices
+  `contrastax.criteria`; `plan`, how its pairs are evaluated: on several devices
   `Plan(mesh=mesh)`.
   """
 
@@ -38,7 +38,7 @@ class SimCLR:
   projection: Encoder
   views: Callable | tuple[Callable, ...]
   temperature: Temperature = fixed(0.5)
-  loss: Callable = info_nce
+  loss: Criterion = info_nce()
   negatives: Negatives = in_batch()
   relation: Relation = same_example()
   score: Score = cosine()
