@@ -229,14 +229,6 @@ class Temperature:
     return state
 
 
-class Contrast(NamedTuple):
-  """What a loss on groups returns."""
-
-  value: Array
-  stats: Mapping[str, Array]
-  memory: State = ()
-
-
 class Embedded(NamedTuple):
   """What a contrastive method states: who the anchors and who their keys are."""
 

@@ -14,8 +14,8 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 # isort: off
-from contrastax import core, data, encoders, losses, methods, negatives, pairwise, parts, positives
-from contrastax import schedules, temperatures, training, views
+from contrastax import core, criteria, data, encoders, methods, negatives, pairwise, parts
+from contrastax import positives, schedules, temperatures, training, views
 from contrastax.training import optimizers
 # isort: on
 
@@ -109,8 +109,10 @@ def _named(key):
 def _part(kind, key, config):
   spec = config[key]
   if key == "loss":
-    package = getattr(kind, "losses", losses.groups)  # of groups, but where a method says other
-    return parts.bind(package, _scheduled(spec, config), later=(*losses.groups.GIVEN, "views"))
+    if hasattr(kind, "losses"):  # a method of losses on arrays
+      given = ("views", "temperature", "plan")
+      return parts.bind(kind.losses, _scheduled(spec, config), later=given)
+    return parts.build(criteria, _scheduled(spec, config))
   if key == "views" and isinstance(spec, tuple | list):  # a recipe per view
     return tuple(parts.build(views, each) for each in spec)
   if key in PACKAGES:

@@ -5,7 +5,7 @@ A new method joins the tests of learning, of resuming and of the device contract
 
 import jax
 
-from contrastax import encoders, losses, methods, negatives, schedules, temperatures, views
+from contrastax import criteria, encoders, methods, negatives, schedules, temperatures, views
 from contrastax.core import Encoder
 
 PLAIN = views.affine_jitter()
@@ -33,11 +33,11 @@ def parts(wide=lambda encoder: encoder, plan=None):
     "SimCLR, queue, DCL, learned": methods.SimCLR(
       **{**paired, "temperature": temperatures.learned(0.2)},
       negatives=negatives.in_batch() + queue,
-      loss=losses.groups.dcl,
+      loss=criteria.dcl(),
     ),
     "SimCLR, iSogCLR": methods.SimCLR(
       **{**paired, "temperature": temperatures.individual(0.2)},
-      loss=losses.groups.sogclr(0.9),
+      loss=criteria.sogclr(0.9),
       examples=1297,
     ),
     "MoCo": methods.MoCo(**paired, momentum=0.99, negatives=queue),
@@ -77,7 +77,7 @@ def parts(wide=lambda encoder: encoder, plan=None):
     "Clip, iSogCLR": methods.Clip(
       **two_halves,
       temperature=temperatures.individual(0.2),
-      loss=losses.groups.sogclr(0.9),
+      loss=criteria.sogclr(0.9),
       examples=1297,
     ),
   }  # fmt: skip

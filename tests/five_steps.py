@@ -19,7 +19,17 @@ import numpy as np
 import optax
 from flax import nnx
 
-from contrastax import data, encoders, losses, methods, negatives, temperatures, training, views
+from contrastax import (
+  criteria,
+  data,
+  encoders,
+  losses,
+  methods,
+  negatives,
+  temperatures,
+  training,
+  views,
+)
 from contrastax.core import Encoder
 from contrastax.pairwise.scores import adaptive_heads, bilinear
 from contrastax.positives import same_example, similarity_within
@@ -27,6 +37,7 @@ from contrastax.positives import same_example, similarity_within
 RECORD = pathlib.Path(__file__).with_name("five_steps.npz")
 EXAMPLES, BATCH, STEPS = 48, 16, 5
 PLAIN = views.affine_jitter()
+MISSING = np.full(0, np.nan)
 
 
 def fixed(encoder):
@@ -67,7 +78,7 @@ def cases(wide=fixed):
   paired = {**common, "temperature": temperatures.fixed(0.2)}
   predictor = {"predictor": wide(encoders.projection((8,), 6))}
   queue, both = negatives.queue(64), negatives.in_batch() + negatives.queue(32)
-  own = {"temperature": temperatures.individual(0.2), "loss": losses.groups.sogclr(0.9)}
+  own = {"temperature": temperatures.individual(0.2), "loss": criteria.sogclr(0.9)}
   of_two = {
     **common,
     "inputs": ("image", "right"),
@@ -76,13 +87,13 @@ def cases(wide=fixed):
     "other_views": PLAIN,
   }
   learned = {"temperature": temperatures.learned(0.2)}
-  hard = functools.partial(losses.groups.hard_negative, beta=0.5, tau_plus=0.1)
+  hard = criteria.hard_negative(beta=0.5, tau_plus=0.1)
   several = {**common, "views": (PLAIN, PLAIN, small_view), "encoder": wide(pooled())}
   found = {
     "SimCLR": methods.SimCLR(**paired),
     "SimCLR, four views": methods.SimCLR(**{**paired, "views": (PLAIN,) * 4}),
     "SimCLR, queue, DCL, learned": methods.SimCLR(
-      **{**paired, **learned}, negatives=both, loss=losses.groups.dcl
+      **{**paired, **learned}, negatives=both, loss=criteria.dcl()
     ),
     "SimCLR, iSogCLR": methods.SimCLR(**{**paired, **own}, examples=EXAMPLES),
     "SimCLR, filters": methods.SimCLR(
@@ -103,11 +114,11 @@ def cases(wide=fixed):
       negatives=queue + negatives.mochi(hard=8, mixed=4, with_anchor=2, warmup=1),
     ),
     "MoCo, learned, in-batch": methods.MoCo(
-      **{**paired, **learned}, momentum=0.9, negatives=both, loss=losses.groups.dclw
+      **{**paired, **learned}, momentum=0.9, negatives=both, loss=criteria.dclw()
     ),
     "MoCoV3": methods.MoCoV3(**paired, **predictor, momentum=0.9),
     "SupCon": methods.SupCon(**paired),
-    "SupCon, in": methods.SupCon(**paired, loss=losses.groups.sup_con_in),
+    "SupCon, in": methods.SupCon(**paired, loss=criteria.sup_con_in()),
     "NNCLR": methods.NNCLR(**paired, **predictor, support=32),
     "IMix": methods.IMix(**paired, negatives=both),
     "Multiview": methods.Multiview(**{**paired, **learned, "views": (PLAIN,) * 3}),
@@ -127,7 +138,7 @@ def cases(wide=fixed):
     ),
     "Clip": methods.Clip(**of_two),
     "Clip, siglip": methods.Clip(
-      **of_two, temperature=temperatures.learned(0.1, bias=-3.0), loss=losses.groups.siglip
+      **of_two, temperature=temperatures.learned(0.1, bias=-3.0), loss=criteria.siglip()
     ),
     "Clip, iSogCLR": methods.Clip(**of_two, **own, examples=EXAMPLES),
   }  # fmt: skip
@@ -192,6 +203,12 @@ def apart(one, other):
   return float(np.abs(one - other).max(initial=0) / max(1, np.abs(one).max(initial=0)))
 
 
+def moved(path):
+  """Where an entry of a contrast is now: in that of the term `contrast`."""
+  kind, _, rest = path.partition("/")
+  return f"{kind}/terms/contrast/{rest}"
+
+
 def compare(part, of):
   recorded = np.load(RECORD)
   found = {}
@@ -199,7 +216,7 @@ def compare(part, of):
     now = run(name)
     before = [path.partition("|")[2] for path in recorded.files if path.startswith(f"{name}|")]
     found[name] = {
-      path: apart(recorded[f"{name}|{path}"], now[path]) if path in now else float("inf")
+      path: apart(recorded[f"{name}|{path}"], now.get(path, now.get(moved(path), MISSING)))
       for path in before
     }
   print(json.dumps(found))

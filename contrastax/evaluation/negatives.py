@@ -59,7 +59,7 @@ def ranked_negatives(
   the earlier is the harder. All pairs are in memory at once.
 
   Args:
-    anchors, groups, relation, score, score_params: see `losses.groups`. Labels are those of
+    anchors, groups, relation, score, score_params: see `contrastax.criteria`. Labels are those of
       training: −1, or NaN of floats, means "no label".
 
   Raises:

@@ -1,4 +1,4 @@
-"""Losses on arrays, under their papers' names; `losses.groups` has the softmax losses on groups.
+"""Losses on arrays, under their papers' names; `contrastax.criteria` has those on groups.
 
 Each returns one value per anchor, a scalar only where it is of the whole set: `uniformity`,
 `barlow_twins`, `vicreg`. Those over pairs are evaluated by `contrastax.pairwise`, as their
@@ -11,7 +11,6 @@ Each returns one value per anchor, a scalar only where it is of the whole set: `
 `triplet`, `koleo` and `group_ordering` gather the vectors they have chosen, from all devices.
 """
 
-from contrastax.losses import groups as groups
 from contrastax.losses.distillation import negative_cosine as negative_cosine
 from contrastax.losses.distillation import self_distillation as self_distillation
 from contrastax.losses.distillation import sinkhorn as sinkhorn

@@ -12,6 +12,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from contrastax.criteria.family import attach, difference, or_nan
 from contrastax.labels import class_numbers, share_label
 from contrastax.losses.arrays import (
   candidates,
@@ -20,7 +21,6 @@ from contrastax.losses.arrays import (
   precision,
   vectors,
 )  # fmt: skip
-from contrastax.losses.family import attach, difference, or_nan
 from contrastax.pairwise import (
   Plan,
   cosine,

@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from contrastax import criteria
 from contrastax.core import Group, UserError
-from contrastax.losses import groups as on_groups
+from contrastax.criteria.family import attach
 from contrastax.losses.arrays import candidates, of_index, vectors
-from contrastax.losses.family import attach
 from contrastax.pairwise import Plan, cosine, log_sum_exp, multilinear, reduce, sum_, unit
 from contrastax.pairwise.inputs import numbers
 from contrastax.pairwise.scores.precision import is_half
@@ -80,9 +80,9 @@ def siglip(a, b, *, temperature, bias, plan=Plan()):
   """
   a, b = vectors(a=a, b=b)
   index = of_index(a)
-  return on_groups.siglip(
-    candidates(a, index, 0), (candidates(b, index, 1),), relation=same_example(),
-    temperature=temperature, bias=bias, plan=plan,
+  return criteria.evaluate(
+    criteria.siglip(), candidates(a, index, 0), (candidates(b, index, 1),), bias=bias,
+    relation=same_example(), temperature=temperature, plan=plan,
   ).value  # fmt: skip
 
 

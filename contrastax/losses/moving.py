@@ -2,8 +2,8 @@
 
 import jax.numpy as jnp
 
+from contrastax import criteria
 from contrastax.core import UserError
-from contrastax.losses import groups
 from contrastax.losses.arrays import two_views
 from contrastax.pairwise import Plan
 from contrastax.pairwise.inputs import numbers
@@ -24,10 +24,10 @@ def sogclr(
   Args:
     z1, z2: [n, d], two views; or two modalities. Row i of both is the same example.
     index: int [n], the examples' places in the data, which may repeat.
-    memory: of the step before; at first `losses.groups.sogclr().init(size)`, size the number of
+    memory: of the step before; at first `criteria.sogclr().init(size)`, size the number of
       examples, of two modalities twice that.
     temperature: τ, scalar or [2n].
-    gamma: γ in (0, 1], or a schedule of the step. relative: see `losses.groups.sogclr`.
+    gamma: γ in (0, 1], or a schedule of the step. relative: see `criteria.sogclr`.
 
   Returns:
     [2n], those of z1 first, and the next memory. With γ = 1 it is `dcl` less log(2n − 2), the number
@@ -43,8 +43,9 @@ def sogclr(
   if bimodal:
     size = memory["visited"].size // 2
     row = jnp.where(row < size, row + size * views.side["view"], -1)
-  value, _, memory = groups.sogclr(gamma, relative)(
-    views.attach(row=row), (views,), temperature=temperature, same_set=True, memory=memory,
-    relation=same_example() & other_view() if bimodal else same_example(), plan=plan,
+  outcome = criteria.evaluate(
+    criteria.sogclr(gamma, relative), views.attach(row=row), (views,), temperature=temperature,
+    relation=same_example() & other_view() if bimodal else same_example(), same_set=True,
+    memory=memory, plan=plan,
   )  # fmt: skip
-  return value, memory
+  return outcome.value, outcome.memory

@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 
 from contrastax.core import Group, UserError
+from contrastax.criteria.family import attach, difference
 from contrastax.losses.arrays import of_index, precision, vectors, views_of
-from contrastax.losses.family import attach, difference
 from contrastax.pairwise import Plan, cosine, log_sum_exp, reduce, softmax_mean, unit
 from contrastax.pairwise.inputs import check_numbers, check_positive
 

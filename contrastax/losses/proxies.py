@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from contrastax.core import Group, UserError
+from contrastax.criteria.family import difference, length
 from contrastax.labels import class_numbers
 from contrastax.losses.arrays import of_one_type, precision, vectors
-from contrastax.losses.family import difference, length
 from contrastax.pairwise import Plan, cosine, log_sum_exp, reduce, unit
 from contrastax.pairwise.inputs import check_numbers, check_positive
 

@@ -12,11 +12,10 @@ import math
 import jax
 import jax.numpy as jnp
 
-from contrastax import negatives
+from contrastax import criteria, negatives
 from contrastax.core import Group, UserError
-from contrastax.losses import groups as on_groups
+from contrastax.criteria.family import attach, or_nan
 from contrastax.losses.arrays import of_index, precision, two_views, vectors
-from contrastax.losses.family import attach, or_nan
 from contrastax.pairwise import Plan, cosine, log_sum_exp, reduce, sum_, unit
 from contrastax.pairwise.inputs import check_numbers, check_positive
 from contrastax.positives import same_example
@@ -111,7 +110,9 @@ def hard_quantile(z1, z2, *, temperature, alpha, plan=Plan()):
     k = math.ceil(alpha * (n - 2) - 1e-9)  # 0.1 · 30 is a little more than 3
     hard = negatives.hardest(views, (views,), k, relation=relation, same_set=True, plan=plan)
     found += (hard.attach(as_positive=jnp.zeros(hard.vectors.shape[:2], precision(z1))),)
-  return on_groups.info_nce(views, found, relation=relation, temperature=temperature).value
+  return criteria.evaluate(
+    criteria.info_nce(), views, found, relation=relation, temperature=temperature
+  ).value
 
 
 def rince(z1, z2, *, temperature, q=0.5, weight=0.025, plan=Plan()):

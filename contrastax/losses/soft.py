@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from contrastax.core import Group, UserError
+from contrastax.criteria.family import attach
 from contrastax.losses.arrays import of_one_type, precision, vectors
-from contrastax.losses.family import attach
 from contrastax.pairwise import Plan, cosine, log_sum_exp, reduce, softmax_mean, sum_
 from contrastax.pairwise.inputs import check_positive
 from contrastax.pairwise.scores import side_by_side

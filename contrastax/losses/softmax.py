@@ -1,6 +1,6 @@
 """The softmax losses on arrays, under their papers' names.
 
-Each builds the groups that its paper means and calls the loss on groups (NT-Xent: the
+Each builds the groups that its paper means and calls the criterion (NT-Xent: the
 engine itself). All normalise their inputs: the similarity s is the cosine. All return one
 value per anchor, so the paper's loss is the mean of what they return. Temperatures τ > 0 are
 scalars, or one per anchor, and may be traced and differentiated. `plan` says how all pairs
@@ -11,8 +11,9 @@ import dataclasses
 
 import jax.numpy as jnp
 
+from contrastax import criteria
 from contrastax.core import Group
-from contrastax.losses import groups as on_groups
+from contrastax.criteria.family import attach
 from contrastax.losses.arrays import (
   candidates,
   labelled,
@@ -21,7 +22,6 @@ from contrastax.losses.arrays import (
   two_views,
   vectors,
 )
-from contrastax.losses.family import attach
 from contrastax.pairwise import Plan, cosine, log_sum_exp, reduce, sum_
 from contrastax.positives import same_example, same_label
 
@@ -55,8 +55,13 @@ def info_nce(anchors, positives, negatives=None, *, temperature, plan=Plan()):
     keys = candidates(positives[:, None], index[:, None], 1)
     groups = (keys, candidates(negatives, none, 1, as_positive=0))
   queries = candidates(anchors, index, 0)
-  return on_groups.info_nce(
-    queries, groups, relation=same_example(), temperature=temperature, plan=plan
+  return criteria.evaluate(
+    criteria.info_nce(),
+    queries,
+    groups,
+    relation=same_example(),
+    temperature=temperature,
+    plan=plan,
   ).value
 
 
@@ -80,7 +85,7 @@ def nt_xent(z1, z2, *, temperature, plan=Plan()):
   z1, z2 = vectors(z1=z1, z2=z2)
   index, view = jnp.tile(of_index(z1), 2), jnp.repeat(jnp.arange(2), z1.shape[0])
   views = attach(Group(jnp.concatenate([z1, z2]), {"index": index, "view": view}), temperature)
-  # Leaner than `groups.info_nce` with `same_set`, which it equals: there are no weights here.
+  # Leaner than `criteria.info_nce` with `same_set`, which it equals: there are no weights here.
   r = reduce(
     _NTXent(), views, (views,), score=cosine(), rows={"all": log_sum_exp, "positive": sum_},
     same_set=True, plan=plan,
@@ -115,8 +120,14 @@ def dcl(z1, z2, *, temperature, plan=Plan()):
   mean of this. A public port uses one direction and unnormalised inputs.
   """
   views = two_views(z1, z2)
-  return on_groups.dcl(
-    views, (views,), relation=same_example(), temperature=temperature, same_set=True, plan=plan
+  return criteria.evaluate(
+    criteria.dcl(),
+    views,
+    (views,),
+    relation=same_example(),
+    temperature=temperature,
+    same_set=True,
+    plan=plan,
   ).value
 
 
@@ -140,8 +151,8 @@ def dclw(z1, z2, *, temperature, sigma=0.5, plan=Plan()):
   device's own examples; a public port lets the gradient through v.
   """
   views = two_views(z1, z2)
-  return on_groups.dclw(
-    views, (views,), relation=same_example(), temperature=temperature, sigma=sigma,
+  return criteria.evaluate(
+    criteria.dclw(sigma), views, (views,), relation=same_example(), temperature=temperature,
     same_set=True, plan=plan,
   ).value  # fmt: skip
 
@@ -165,8 +176,14 @@ def sup_con(z, labels, *, temperature, plan=Plan()):
   Khosla et al. 2020, arXiv 2004.11362, eq. 2. The authors' code multiplies by τ/0.07.
   """
   group = labelled(z, labels)
-  return on_groups.info_nce(
-    group, (group,), relation=same_label(), temperature=temperature, same_set=True, plan=plan
+  return criteria.evaluate(
+    criteria.info_nce(),
+    group,
+    (group,),
+    relation=same_label(),
+    temperature=temperature,
+    same_set=True,
+    plan=plan,
   ).value
 
 
@@ -179,8 +196,14 @@ def sup_con_in(z, labels, *, temperature, plan=Plan()):
   2004.11362, eq. 3. solo-learn leaves out 1/|P(i)|: the same gradient.
   """
   group = labelled(z, labels)
-  return on_groups.sup_con_in(
-    group, (group,), relation=same_label(), temperature=temperature, same_set=True, plan=plan
+  return criteria.evaluate(
+    criteria.sup_con_in(),
+    group,
+    (group,),
+    relation=same_label(),
+    temperature=temperature,
+    same_set=True,
+    plan=plan,
   ).value
 
 
@@ -206,9 +229,9 @@ def hard_negative(z1, z2, *, temperature, beta, tau_plus, plan=Plan()):
   normalise; a PyGCL release weighs by β s² instead.
   """
   views = two_views(z1, z2)
-  return on_groups.hard_negative(
-    views, (views,), relation=same_example(), temperature=temperature, beta=beta,
-    tau_plus=tau_plus, same_set=True, plan=plan,
+  return criteria.evaluate(
+    criteria.hard_negative(beta, tau_plus), views, (views,), relation=same_example(),
+    temperature=temperature, same_set=True, plan=plan,
   ).value  # fmt: skip
 
 
@@ -222,7 +245,7 @@ def debiased(z1, z2, *, temperature, tau_plus, plan=Plan()):
   With τ⁺ = 0 it is `nt_xent`. Chuang et al. 2020, arXiv 2007.00224, eq. 7, one positive.
   """
   views = two_views(z1, z2)
-  return on_groups.debiased(
-    views, (views,), relation=same_example(), temperature=temperature, tau_plus=tau_plus,
-    same_set=True, plan=plan,
+  return criteria.evaluate(
+    criteria.debiased(tau_plus), views, (views,), relation=same_example(),
+    temperature=temperature, same_set=True, plan=plan,
   ).value  # fmt: skip

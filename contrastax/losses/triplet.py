@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from contrastax.core import UserError
+from contrastax.criteria.family import length
 from contrastax.labels import has_label
 from contrastax.losses.arrays import labelled, of_index, precision
-from contrastax.losses.family import length
 from contrastax.pairwise import Plan, negative_squared_distance, reduce, reductions
 from contrastax.pairwise.inputs import check_numbers
 from contrastax.positives import same_label

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from contrastax.core import UserError
+from contrastax.criteria.moving import check_gamma, moving_average
 from contrastax.losses.arrays import of_one_type, precision
-from contrastax.losses.groups.moving import check_gamma, moving_average
 
 
 def meco(data, noise, log_noise, *, memory, gamma=0.1):
@@ -27,7 +27,7 @@ def meco(data, noise, log_noise, *, memory, gamma=0.1):
 
   Args:
     data: [n], f(x_i). noise: [m], f(x̃_j). log_noise: [m], log q(x̃_j), in nats.
-    memory: of the step before; at first `losses.groups.sogclr().init(1)`.
+    memory: of the step before; at first `criteria.sogclr().init(1)`.
     gamma: γ in (0, 1], or a schedule of the step.
 
   Returns:

@@ -16,7 +16,7 @@ class SupCon(SimCLR):
 
     L_i = mean over the p ≠ i of i's label of −log( e^{z_i·z_p/τ} / Σ_{j ≠ i} e^{z_i·z_j/τ} )
 
-  `loss=groups.sup_con_in` is its eq. 3. The paper's: τ = 0.1, batch 6,144, and a linear
+  `loss=criteria.sup_con_in()` is its eq. 3. The paper's: τ = 0.1, batch 6,144, and a linear
   classifier on the frozen encoder afterwards: `evaluation.linear`. Its code multiplies by
   τ/0.07, and so does a learning rate that is copied from it.
 

@@ -15,11 +15,13 @@ from contrastax.pairwise.scores.precision import promoted
 def on_arrays(
   source, anchors, positives, negatives=None, *, relation, key, label=None, score=cosine(), plan=Plan()
 ):  # fmt: skip
-  """(anchors, groups) as a loss on groups takes them, with what a source makes of plain arrays.
+  """(anchors, groups) as a criterion takes them, with what a source makes of plain arrays.
 
     anchors, groups = on_arrays(mochi(hard=64, mixed=32, with_anchor=8), q, k, held,
                                 relation=same_example(), key=key)
-    value = losses.groups.info_nce(anchors, groups, relation=same_example(), temperature=0.2).value
+    value = criteria.evaluate(
+      criteria.info_nce(), anchors, groups, relation=same_example(), temperature=0.2
+    ).value
 
   Args:
     source: as it is at its first step; a sum too. What it would remember is given as `negatives`.

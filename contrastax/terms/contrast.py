@@ -173,7 +173,7 @@ def check_parts(contrast: Contrast) -> None:
   loss, temperature, score = contrast.loss, contrast.temperature, contrast.score
   if isinstance(loss, FunctionType | type):
     name = loss.__name__
-    known = f"take criteria.{name}(…)" if name in criteria.__all__ else "criteria.info_nce() is one"
+    known = f"take criteria.{name}(…)" if name in vars(criteria) else "criteria.info_nce() is one"
     raise UserError(f"loss must be a criterion, and {name} is not an instance of one; {known}")
   kinds = {
     "loss": (loss, Criterion, "criteria.info_nce()"),

@@ -5,13 +5,24 @@ from __future__ import annotations
 import dataclasses
 import functools
 import operator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from contrastax.core import UserError
-from contrastax.pairwise import reduce, softmax_mean, sum_
+from contrastax.core import (
+  Array,
+  Compare,
+  Criterion,
+  Group,
+  Outcome,
+  Pairs,
+  Params,
+  Score,
+  UserError,
+)
+from contrastax.pairwise import Plan, cosine, reduce, softmax_mean, sum_
 from contrastax.pairwise.inputs import check_positive
 
 STATS = ("positive", "count", "log_mean", "mean_logit", "divergence")
@@ -73,15 +84,19 @@ def _safe_log(weight):
   return jnp.where(none, -jnp.inf, jnp.log(jnp.where(none, 1, weight)))
 
 
-def penalty(anchors, groups, *, relation, score, score_params, same_set, plan):
+def penalty(anchors: Group, groups: tuple[Group, ...], compare: Compare) -> Array:
   """[n], of each anchor the mean over its positives of what a score penalises: `score.penalised`.
 
   Σ_j w⁺_ij penalty_ij / Σ_j w⁺_ij,    0 without positives
   """
-  r = reduce(
-    _Penalty(relation), anchors, groups, rows={"penalty": sum_, "weight": sum_}, plan=plan,
-    score=score.penalised, score_params=score_params, same_set=same_set,
-  )  # fmt: skip
+  rows = {"penalty": sum_, "weight": sum_}
+  r = _reduced(
+    _Penalty(compare.relation),
+    anchors,
+    groups,
+    compare._replace(score=compare.score.penalised),
+    rows,
+  )
   none = r["weight"] <= 0
   return jnp.where(none, 0, r["penalty"] / jnp.where(none, 1, r["weight"]))
 
@@ -113,22 +128,69 @@ def with_logs(group):
 
 
 class Found(NamedTuple):
-  """Reductions, each [n]: `rows` those asked for, the others of use to all losses."""
+  """Reductions, each [n]: `rows` those asked for, the others of use to all losses.
+
+  `weight` is the `Outcome`'s: 1 for an anchor with a positive, else 0.
+  """
 
   rows: dict
   positive: jax.Array
   positive_weight: jax.Array
   some_positive: jax.Array
+  weight: jax.Array
   temperature: jax.Array
   stats: dict
 
 
-def find(channels, anchors, groups, temperature, rows, stats, **how) -> Found:
-  """The reductions of one direction."""
+def evaluate(
+  criterion: Criterion,
+  anchors: Group,
+  groups: tuple[Group, ...],
+  *,
+  relation: Callable[..., Pairs],
+  temperature: Array | float,
+  score: Score = cosine(),
+  score_params: Params = (),
+  same_set: bool = False,
+  plan: Plan = Plan(),
+  **more,
+) -> Outcome:
+  """The outcome of a criterion, from the parts of a `core.Compare` by name.
+
+  Args:
+    criterion: such as `criteria.info_nce()`.
+    anchors: vectors [n, d]. groups: candidates, the anchors' keys first.
+    relation: `(anchor side, candidate side, similarity) -> Pairs`.
+    temperature: τ > 0, scalar or [n].
+    score: the similarity, `cosine()` in the papers. score_params: its parameters.
+    same_set: the keys are the anchors themselves.
+    plan: how all pairs are evaluated.
+    more: the criterion's other arguments: `memory`, `stats`, `bias`.
+  """
+  compare = Compare(relation, score, score_params, same_set, plan)
+  return criterion(anchors, groups, compare, temperature=temperature, **more)
+
+
+def find(channels, anchors, groups, compare, temperature, rows, stats, shared=()) -> Found:
+  """The reductions `rows` of the channels, and what the stats need."""
   anchors = attach(anchors, temperature)
   groups = [with_logs(group) for group in groups]
-  found = reduce(channels, anchors, groups, rows=wanted(rows, stats), **how)
+  found = _reduced(channels, anchors, groups, compare, wanted(rows, stats), shared)
   return read(found, rows, anchors, stats)
+
+
+def _reduced(channels, anchors, groups, compare, rows, shared=()):
+  return reduce(
+    channels,
+    anchors,
+    groups,
+    score=compare.score,
+    rows=rows,
+    score_params=compare.score_params,
+    shared=shared,
+    same_set=compare.same_set,
+    plan=compare.plan,
+  )
 
 
 def wanted(rows, stats):
@@ -161,6 +223,7 @@ def read(r, rows, anchors, stats) -> Found:
     positive=positive,
     positive_weight=jnp.where(none, 1, weight),
     some_positive=~none,
+    weight=(~none).astype(positive.dtype),
     temperature=anchors.side["temperature"],
     stats={name: jax.lax.stop_gradient(observed[name]) for name in stats},
   )

@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 
 from contrastax import schedules, tables
-from contrastax.core import Contrast, UserError
-from contrastax.losses.family import Channels, find, or_nan
-from contrastax.pairwise import Plan, cosine, log_sum_exp, sum_
+from contrastax.core import Criterion, Outcome, UserError
+from contrastax.criteria.family import Channels, find, or_nan
+from contrastax.pairwise import log_sum_exp, sum_
 
 
 @dataclasses.dataclass(frozen=True)
-class sogclr:
+class sogclr(Criterion):
   """SogCLR on groups: DCL whose denominator is a moving average over the steps, of each example.
 
     g_i = Σ_j w⁻_ij exp(ℓ_ij − p_i) / Σ_j w⁻_ij          of this batch
@@ -36,7 +36,7 @@ class sogclr:
   visited yet. Several anchors of one example, such as two views, begin from one row, go on each
   with its own average, and leave the mean of these. An anchor without a positive, or without a
   negative, has value 0 and no gradient, and leaves its row as it is. The stat `divergence` is of
-  the weights e^ℓ / u_i. For the other arguments see `softmax`.
+  the weights e^ℓ / u_i. For the arguments see `contrastax.criteria`.
 
   Yuan et al. 2022, arXiv 2202.12387, algorithm 1 (γ = 0.9, τ = 0.1); Qiu et al. 2023, arXiv
   2305.11965. Their losses are τ times this, and a sum over two views; public code takes the first
@@ -56,15 +56,14 @@ class sogclr:
       "visited": tables.table(size, False, of="sogclr"),
     }
 
-  def __call__(
-    self, anchors, groups, *, relation, temperature, score=cosine(), score_params=(),
-    same_set=False, memory, stats=(), plan=Plan(),
-  ):  # fmt: skip
+  def __call__(self, anchors, groups, compare, *, temperature, memory=(), stats=()):
+    if not memory:
+      raise UserError(
+        "sogclr needs its memory: memory=sogclr().init(size) at first, then that of the outcome before"
+      )
     rows = {"negative": log_sum_exp, "negative_weight": sum_}
-    found = find(
-      Channels(relation), anchors, groups, temperature, rows, (*stats, *_behind(stats)),
-      score=score, score_params=score_params, same_set=same_set, plan=plan,
-    )  # fmt: skip
+    observed = (*stats, *_behind(stats))
+    found = find(Channels(compare.relation), anchors, groups, compare, temperature, rows, observed)
     count = found.rows["negative_weight"]
     some = found.some_positive & ~(count <= 0)
     some = or_nan(some, found.positive, found.rows["negative"])
@@ -82,7 +81,7 @@ class sogclr:
       weight = jax.lax.stop_gradient(jnp.exp(log_g - log_u))  # g / u, at most 1/γ
       divergence = weight * (seen["mean_logit"] - jax.lax.stop_gradient(base)) - log_u
       seen["divergence"] = jnp.where(some, divergence, 0)
-    return Contrast(value, {name: seen[name] for name in stats}, memory)
+    return Outcome(value, found.weight, {name: seen[name] for name in stats}, memory)
 
 
 def _behind(stats):
