@@ -286,10 +286,10 @@ class Term:
   (`contrastax.networks`); `examples` is the size of the data. `value` is a scalar; metrics are
   scalars.
 
-  name: the term's entry in parameters, state and metrics. weight: a number, or a schedule.
+  tag: the term's name in parameters, state and metrics. weight: a number, or a schedule.
   """
 
-  name: str
+  tag: str
   weight: float | Schedule
 
   def init(self, key: Array, seen: Mapping[str, Any], examples: int) -> tuple[Params, State]:

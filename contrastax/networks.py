@@ -25,7 +25,17 @@ import jax.numpy as jnp
 
 from contrastax import schedules
 from contrastax.core import (
-  Array, Batch, Encoder, Params, Recipe, Schedule, State, UserError, View, embedding_of, named,
+  Array,
+  Batch,
+  Encoder,
+  Params,
+  Recipe,
+  Schedule,
+  State,
+  UserError,
+  View,
+  embedding_of,
+  named,
 )  # fmt: skip
 from contrastax.parts import nearest
 
@@ -141,9 +151,13 @@ class Net:
     recipes = (recipes, recipes) if callable(recipes) else recipes
     owner = type(self.owner).__name__
     if not (isinstance(recipes, tuple | list) and recipes and all(map(callable, recipes))):
-      raise UserError(f"{owner}: views must be a recipe, or a tuple of one per view, not {recipes!r}")
+      raise UserError(
+        f"{owner}: views must be a recipe, or a tuple of one per view, not {recipes!r}"
+      )
     if count is not None and len(recipes) != count:
-      raise UserError(f"{owner} takes {count} views, not {len(recipes)}; give one recipe or {count}")
+      raise UserError(
+        f"{owner} takes {count} views, not {len(recipes)}; give one recipe or {count}"
+      )
     x, index = fields(batch, input, owner), batch["index"]
     drawn = {v: r(named(self.key, f"view {v}"), x, index) for v, r in enumerate(recipes, first)}
     drawn = {v: x if isinstance(x, View) else View(x, {}) for v, x in drawn.items()}

@@ -2,6 +2,8 @@
 
 from contrastax.encoders.chunked import chunked as chunked
 from contrastax.encoders.convnet import convnet as convnet
+from contrastax.encoders.frozen import frozen as frozen
+from contrastax.encoders.frozen import per_token as per_token
 from contrastax.encoders.linen import from_linen as from_linen
 from contrastax.encoders.mlp import mlp as mlp
 from contrastax.encoders.mlp import projection as projection

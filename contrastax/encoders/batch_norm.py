@@ -77,14 +77,16 @@ def in_groups(encoder: Encoder, groups: int) -> Encoder:
       return encoder.apply(params, state, x, key=key, train=train)
     if key is None:
       raise ValueError("this encoder draws BatchNorm's groups in training: give apply a key")
-    if len(x) % groups:
+    n = len(jax.tree.leaves(x)[0])
+    if n % groups:
       raise UserError(
-        f"a batch of {len(x)} examples (all views together) cannot be divided into "
+        f"a batch of {n} examples (all views together) cannot be divided into "
         f"bn_groups={groups}; take a divisor"
       )
-    order = jax.random.permutation(named(key, "batch norm groups"), len(x))
-    y, state = encoder.apply(params, state, x[order], key=key, train=True)
+    order = jax.random.permutation(named(key, "batch norm groups"), n)
+    x = jax.tree.map(lambda rows: rows[order], x)
+    y, state = encoder.apply(params, state, x, key=key, train=True)
     places = jnp.argsort(order)
     return jax.tree.map(lambda a: a[places], y), state
 
-  return Encoder(encoder.init, apply)
+  return encoder._replace(apply=apply)

@@ -76,7 +76,7 @@ def chunked(encoder: Encoder, n: int, *, batch_norm: str | None = None) -> Encod
     state, z = jax.lax.scan(one, allowed(state), (jnp.arange(n), _divide(x, n)))
     return jax.tree.map(lambda a: a.swapaxes(0, 1).reshape(-1, *a.shape[2:]), z), state
 
-  return Encoder(init, apply)
+  return encoder._replace(init=init, apply=apply)
 
 
 def _divide(x, n):

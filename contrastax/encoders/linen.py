@@ -16,14 +16,15 @@ IN_TRAINING = {
 }
 
 
-def from_linen(module: linen.Module) -> Encoder:
-  """The encoder whose network is `module`, called with a batch x.
+def from_linen(module: linen.Module, *, together: bool = True) -> Encoder:
+  """The encoder whose network is `module`, called with a batch x, an array or a tree of arrays.
 
   Linen has no mode of its own: an argument of the module's `__call__` named `train` or `training`
   is given `train`, one named `deterministic` or `use_running_average` its opposite; other
   arguments keep their defaults. Parameters are the collection `params`, state all other
   collections (`batch_stats`), but for `intermediates`. Dropout and other random streams draw from
-  the `key` given to `apply`; without one Flax raises InvalidRngError in training.
+  the `key` given to `apply`; without one Flax raises InvalidRngError in training. together: see
+  `core.Encoder`.
   """
   known = inspect.signature(type(module).__call__).parameters
 
@@ -39,4 +40,4 @@ def from_linen(module: linen.Module) -> Encoder:
     y = module.apply(variables, x, rngs=key, mutable=mutable, **flags(train))
     return y if train else (y, state)
 
-  return Encoder(init, apply)
+  return Encoder(init, apply, together)

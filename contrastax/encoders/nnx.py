@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -12,12 +13,14 @@ from contrastax.core import Encoder, UserError
 from contrastax.parts import nearest
 
 
-def from_nnx(build) -> Encoder:
+def from_nnx(build: Callable[..., nnx.Module], *, together: bool = True) -> Encoder:
   """The encoder whose network is `build(x, rngs)`, an `nnx.Module` called with x.
 
   `x` carries the shape and dtype of one input (without the batch axis), for layers that
   need them:
   `from_nnx(lambda x, rngs: nnx.Linear(x.shape[-1], 64, rngs=rngs))`.
+  Where inputs are a tree of arrays, so is x. The module returns the embedding [n, d], or a mapping
+  with `embedding` and other outputs. together: see `core.Encoder`.
 
   Parameters are the module's `nnx.Param`s, state every other `nnx.Variable` (BatchNorm's
   statistics), both as plain nested dicts; a bare array as an attribute is a ValueError.
@@ -25,11 +28,17 @@ def from_nnx(build) -> Encoder:
   raises ValueError in training. `train=False` means `module.eval()`.
   """
 
+  def abstract(x, train):
+    leaves, tree = jax.tree.flatten(x)
+    return of_shapes(tuple((leaf.shape[1:], leaf.dtype) for leaf in leaves), tree, train)
+
   @functools.cache
-  def abstract(shape, dtype, train):
+  def of_shapes(leaves, tree, train):
+    one = jax.tree.unflatten(tree, [jax.ShapeDtypeStruct(*leaf) for leaf in leaves])
+
     # The graph definition is static, and found without computing anything.
     def traced():
-      module = build(jax.ShapeDtypeStruct(shape, dtype), nnx.Rngs(0))
+      module = build(one, nnx.Rngs(0))
       for path, node in nnx.iter_graph(module):
         if isinstance(node, jax.core.Tracer):
           where = ".".join(map(str, path))
@@ -42,13 +51,14 @@ def from_nnx(build) -> Encoder:
     return graph, randomness
 
   def init(key, x):
-    abstract(x.shape[1:], x.dtype, True)  # refuses what cannot be a pure function
-    module = build(jax.ShapeDtypeStruct(x.shape[1:], x.dtype), nnx.Rngs(key))
+    abstract(x, True)  # refuses what cannot be a pure function
+    one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), x)
+    module = build(one, nnx.Rngs(key))
     _, params, _, state = nnx.split(module, nnx.Param, nnx.RngState, ...)
     return _plain(params), _plain(state)
 
   def apply(params, state, x, *, key=None, train):
-    graph, randomness = abstract(x.shape[1:], x.dtype, train)
+    graph, randomness = abstract(x, train)
     module = nnx.merge(
       graph,
       nnx.restore_int_paths(params),
@@ -59,7 +69,7 @@ def from_nnx(build) -> Encoder:
     y = module(x)
     return y, _plain(nnx.split(module, nnx.Param, nnx.RngState, ...)[3])
 
-  return Encoder(init, apply)
+  return Encoder(init, apply, together)
 
 
 def _plain(state):

@@ -55,7 +55,7 @@ def pretrained(encoder: Encoder, path: str | os.PathLike) -> Encoder:
     except UserError as error:
       raise UserError(f"{path}: {error}") from None
 
-  return Encoder(init, encoder.apply)
+  return encoder._replace(init=init)
 
 
 def to_torch(params, state) -> dict[str, np.ndarray]:

@@ -1,13 +1,14 @@
-"""Embeddings of a whole set."""
+"""Embeddings of a whole set of inputs."""
 
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import jax
 import numpy as np
 
-from contrastax.core import Array, Encoder, Params, State, UserError
+from contrastax.core import Encoder, Params, State, UserError, embedding_of
 from contrastax.views.images import as_input, check_inputs
 
 
@@ -15,41 +16,58 @@ def embed(
   encoder: Encoder,
   params: Params,
   state: State,
-  images: Array | np.ndarray,
+  inputs: Any,
   *,
   batch_size: int = 512,
   bounded: bool = True,
 ) -> np.ndarray:
-  """Embeddings [n, d], NumPy float32, of all images of a set.
+  """Embeddings [n, d], NumPy float32, of a whole set of inputs.
 
-  The encoder runs in evaluation mode on `batch_size` images at a time. The last batch is filled up,
-  so that one program serves all batches.
+  The encoder runs in evaluation mode on `batch_size` inputs at a time. The last batch is filled up,
+  so that one program serves all batches. Of an encoder with several outputs `embedding` is taken.
 
   Args:
     encoder, params, state: the network, as training left it.
-    images: [n, h, w, c], uint8 or float in [0, 1]; uint8 is divided by 255. Inputs of fewer axes
-      are no images, but vectors, texts or tokens, and reach the encoder as they are.
-    batch_size: images in one call of the encoder; at least 1.
+    inputs: an array, or a tree of arrays, with one row per example. Images are [n, h, w, c], uint8
+      or float in [0, 1]; uint8 is divided by 255. Inputs of fewer axes are no images, but vectors,
+      texts or tokens, and reach the encoder as they are.
+    batch_size: inputs in one call of the encoder; at least 1.
     bounded: whether float images must lie in [0, 1]. False is for random views, and for images that
       are normalized as a recipe's `mean` and `std` normalize views.
 
   Raises:
-    UserError: images of another type, range or shape, or no images.
+    UserError: images of another type, range or shape, no inputs, or arrays of different lengths.
   """
-  check_inputs("embed: images", images, bounded=bounded)
+  n = count_rows(inputs)
+  for path, leaf in jax.tree_util.tree_leaves_with_path(inputs):
+    name = jax.tree_util.keystr(path, simple=True, separator="/")
+    check_inputs(f"embed: inputs{f' {name!r}' if name else ''}", leaf, bounded=bounded)
   if not (isinstance(batch_size, int | np.integer) and batch_size >= 1):
     raise UserError(f"embed: batch_size must be an integer, 1 or more, not {batch_size!r}")
-  batch_size = min(batch_size, len(images))
-  out = []
-  for start in range(0, len(images), batch_size):
-    part = images[start : start + batch_size]
-    missing = batch_size - len(part)
-    filled = np.concatenate([part, np.repeat(part[-1:], missing, 0)]) if missing else part
-    z = np.asarray(_apply(encoder, params, state, filled), np.float32)
-    out.append(z[: len(part)])
+  batch_size, out = min(batch_size, n), []
+  for start in range(0, n, batch_size):
+    size = min(batch_size, n - start)
+    part = jax.tree.map(lambda rows, start=start: _filled(rows[start:], batch_size), inputs)
+    out.append(np.asarray(_apply(encoder, params, state, part), np.float32)[:size])
   return np.concatenate(out)
 
 
+def count_rows(inputs: Any) -> int:
+  """The number of examples, of which each array has one row; raises UserError for different ones."""
+  lengths = {len(leaf) if np.ndim(leaf) else 0 for leaf in jax.tree.leaves(inputs)}
+  if len(lengths) != 1:
+    raise UserError(f"inputs must be arrays of one length, not {sorted(lengths)}")
+  return lengths.pop()
+
+
+def _filled(rows, size):
+  """The first `size` rows, or all and the last one again until there are so many."""
+  rows = rows[:size]
+  missing = size - len(rows)
+  return np.concatenate([rows, np.repeat(rows[-1:], missing, 0)]) if missing else rows
+
+
 @functools.partial(jax.jit, static_argnums=0)
-def _apply(encoder, params, state, images):
-  return encoder.apply(params, state, as_input(images), key=None, train=False)[0]
+def _apply(encoder, params, state, inputs):
+  inputs = jax.tree.map(as_input, inputs)
+  return embedding_of(encoder.apply(params, state, inputs, key=None, train=False)[0])

@@ -16,7 +16,7 @@ import optax
 from jax.core import Tracer
 from numpy.typing import ArrayLike
 
-from contrastax.core import Array, State, UserError, check_integer
+from contrastax.core import Array, State, UserError, check_integer, embedding_of
 from contrastax.evaluation.inputs import vectors
 from contrastax.views.images import as_input
 
@@ -120,10 +120,10 @@ class online_probe:
 class watched:
   """A method with an online probe of its encoder, trained exactly as the method alone is.
 
-  method: any with an `encoder` and an entry of that name in its parameters and state.
+  method: any with `evaluated` and `network`, as `methods.BaseMethod` has them.
   probe: the probe; the batch's `label` are its labels.
 
-  The features are those of the images without views, in evaluation mode, as in an evaluation of
+  The features are those of the inputs without views, in evaluation mode, as in an evaluation of
   the run. That costs a forward pass of the batch, beside two forward and backward. The parameters
   are the method's; its state gets an entry `online_probe`, and its metrics `online_accuracy`.
   """
@@ -134,7 +134,7 @@ class watched:
   def init(self, key, batch):
     if "label" not in batch:
       raise UserError(f"an online probe needs labels; the batch has {', '.join(sorted(batch))}")
-    self.probe.targets(batch["label"], len(batch["image"]))
+    self.probe.targets(batch["label"], len(batch["index"]))
     params, state = self.method.init(key, batch)
     features = jax.eval_shape(lambda: self._features(params, state, batch))
     return params, {**state, "online_probe": self.probe.init(features.shape[-1])}
@@ -152,10 +152,12 @@ class watched:
     return {**own, "online_probe": state["online_probe"]}
 
   def _features(self, params, state, batch):
-    images = as_input(batch["image"])
-    return self.method.encoder.apply(
-      params["encoder"], state["encoder"], images, key=None, train=False
-    )[0]
+    network, input, _ = self.method.evaluated
+    inputs = batch[input] if isinstance(input, str) else {name: batch[name] for name in input}
+    outputs, _ = self.method.network(network).apply(
+      params[network], state[network], jax.tree.map(as_input, inputs), key=None, train=False
+    )
+    return embedding_of(outputs)
 
 
 def _standardised(features):

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from contrastax import networks, schedules
 from contrastax.core import (
-  Array, Batch, Criterion, Encoder, Negatives, Params, Recipe, Score, State, Temperature, Term,
-  UserError, named,
+  Array,
+  Batch,
+  Criterion,
+  Negatives,
+  Params,
+  Recipe,
+  Score,
+  State,
+  Temperature,
+  Term,
+  UserError,
+  named,
 )  # fmt: skip
 from contrastax.criteria import info_nce
 from contrastax.evaluation import embedding_std
@@ -22,6 +32,15 @@ from contrastax.pairwise import Plan, cosine, unit
 from contrastax.positives import Relation, same_example
 from contrastax.temperatures import fixed
 from contrastax.terms import Contrast
+
+
+class Evaluated(NamedTuple):
+  """What is evaluated of a method: the name of the network, the field or fields that it encodes, and
+  the recipe, or recipes, of their views."""
+
+  network: str
+  input: str | tuple[str, ...]
+  views: Recipe | tuple[Recipe, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,9 +90,13 @@ class BaseMethod(Owner):
     raise NotImplementedError
 
   @property
-  def evaluated(self) -> str:
-    """The name of the network whose embeddings are evaluated and kept after training."""
-    return "encoder"
+  def evaluated(self) -> Evaluated:
+    """What is evaluated, and kept after training.
+
+    By default the field `encoder`, of `input`; a method without such fields, or without `views`,
+    overrides this.
+    """
+    return Evaluated("encoder", self.input, self.views)
 
   def init(self, key: Array, batch: Batch) -> tuple[Params, State]:
     """(parameters, state) before the first step."""

@@ -6,7 +6,7 @@ import dataclasses
 from typing import ClassVar
 
 from contrastax.core import Encoder, Recipe, Temperature
-from contrastax.methods.base import ContrastiveMethod
+from contrastax.methods.base import ContrastiveMethod, Evaluated
 from contrastax.networks import embedding
 from contrastax.positives import Relation, other_view, same_example
 from contrastax.temperatures import learned
@@ -29,6 +29,10 @@ class Clip(ContrastiveMethod):
 
   # An example's x and its y are two anchors, each with what is kept of it.
   contrasted: ClassVar = {"anchors": ("projection", "other_projection"), "rows": 2}
+
+  @property
+  def evaluated(self):
+    return Evaluated("encoder", self.inputs[0], self.views)
 
   def see(self, net, batch):
     x = net.views((self.views,), batch, self.inputs[0])

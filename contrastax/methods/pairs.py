@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from contrastax.core import Encoder, Recipe, UserError
-from contrastax.methods.base import ContrastiveMethod
+from contrastax.methods.base import ContrastiveMethod, Evaluated
 from contrastax.networks import embedding, fields
 from contrastax.terms import Contrast, Given
 from contrastax.views import unchanged
@@ -60,6 +60,10 @@ class Pairs(ContrastiveMethod):
   def main(self) -> Contrast:
     given = Given("negative", self.negative_index and "negative_index", self.per_anchor)
     return dataclasses.replace(super().main, given=(given,) if self.negative else ())
+
+  @property
+  def evaluated(self):
+    return Evaluated("encoder", self.inputs[0], self.views)
 
   def see(self, net, batch):
     one = net.views((self.views,), batch, self.inputs[0])

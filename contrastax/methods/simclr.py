@@ -31,7 +31,6 @@ class SimCLR(ContrastiveMethod):
   projection: Encoder
   views: Recipe | tuple[Recipe, ...]
 
-
   def see(self, net, batch):
     x = net.views(self.views, batch, self.input)
     net("projection", embedding(net("encoder", x)))

@@ -74,7 +74,9 @@ class SwAV(BaseMethod):
     def alone():
       return jnp.stack([among(s, s[:0]) for s in scores])
 
-    older = net.begun("queue", lambda: jnp.zeros((2, self.queue_size, d)) if self.queue_size else ())
+    older = net.begun(
+      "queue", lambda: jnp.zeros((2, self.queue_size, d)) if self.queue_size else ()
+    )
     if not self.queue_size:
       return alone()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from contrastax.core import Encoder, Recipe, UserError
-from contrastax.methods.base import BaseMethod
+from contrastax.methods.base import BaseMethod, Evaluated
 from contrastax.networks import embedding
 from contrastax.views import unchanged
 
@@ -58,8 +58,9 @@ class Towers(BaseMethod):
       raise UserError("Towers minimizes its terms, and has none; give terms=(Contrast(…),)")
 
   @property
-  def evaluated(self) -> str:
-    return f"{self.towers[0].tag}.encoder"
+  def evaluated(self):
+    first = self.towers[0]
+    return Evaluated(f"{first.tag}.encoder", first.input, first.views)
 
   def network(self, name: str) -> Encoder:
     tag, _, field = name.partition(".")

@@ -11,8 +11,20 @@ import jax.numpy as jnp
 
 from contrastax import criteria
 from contrastax.core import (
-  Array, Compare, Criterion, Group, Negatives, Params, Schedule, Score, State, Temperature, Term,
-  UserError, join, named,
+  Array,
+  Compare,
+  Criterion,
+  Group,
+  Negatives,
+  Params,
+  Schedule,
+  Score,
+  State,
+  Temperature,
+  Term,
+  UserError,
+  join,
+  named,
 )  # fmt: skip
 from contrastax.criteria import info_nce
 from contrastax.criteria.family import STATS, penalty
