@@ -17,7 +17,7 @@ import pathlib
 import jax
 import jax.numpy as jnp
 
-from contrastax import encoders, losses, methods, schedules, temperatures, views
+from contrastax import criteria, encoders, methods, schedules, temperatures, views
 from contrastax.core import UserError
 from contrastax.negatives import (
   adversarial_negatives,
@@ -109,14 +109,14 @@ TEMPERATURES = {
   },
 }  # fmt: skip
 LOSSES = {
-  "info_nce": losses.groups.info_nce,
-  "sup_con_in": losses.groups.sup_con_in,
-  "dcl": losses.groups.dcl,
-  "dclw": losses.groups.dclw,
-  "hard_negative": functools.partial(losses.groups.hard_negative, beta=0.5, tau_plus=0.05),
-  "debiased": functools.partial(losses.groups.debiased, tau_plus=0.05),
-  "sogclr": losses.groups.sogclr(0.9),
-  "siglip": losses.groups.siglip,
+  "info_nce": criteria.info_nce(),
+  "sup_con_in": criteria.sup_con_in(),
+  "dcl": criteria.dcl(),
+  "dclw": criteria.dclw(),
+  "hard_negative": criteria.hard_negative(beta=0.5, tau_plus=0.05),
+  "debiased": criteria.debiased(tau_plus=0.05),
+  "sogclr": criteria.sogclr(0.9),
+  "siglip": criteria.siglip(),
 }
 
 

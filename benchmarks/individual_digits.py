@@ -41,7 +41,7 @@ import numpy as np
 import optax
 from cifar10_study import mean_error, read
 
-from contrastax import data, encoders, losses, methods, temperatures, training, views
+from contrastax import criteria, data, encoders, methods, temperatures, training, views
 from contrastax.core import key_for
 from contrastax.methods import contrast
 from experiments.workdir import circumstances
@@ -62,7 +62,7 @@ def method_of(gamma):
     encoder=encoders.mlp((256, 128)),
     projection=encoders.projection((128,), 64),
     views=views.affine_jitter(shift=0.1, scale=0.15, rotation=10.0),
-    loss=losses.groups.sogclr(gamma),
+    loss=criteria.sogclr(gamma),
     temperature=temperatures.individual(
       BEGIN, rho=RHO, smallest=LOW, largest=HIGH, learning_rate=0.1, beta=0.5
     ),
@@ -75,7 +75,8 @@ def averages(method, state, batch, key):
   """(log of each anchor's average over this batch, divergence of its weights), of two views' first."""
   anchors, _, groups, compare, _ = contrast.meeting(method, state.params, state.state, batch, key)
   tau = method.temperature.value((), state.state["temperature"], anchors.side)
-  stats = losses.groups.dcl(
+  stats = criteria.evaluate(
+    criteria.dcl(),
     anchors,
     groups,
     temperature=tau,

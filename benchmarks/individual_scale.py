@@ -24,7 +24,7 @@ import jax
 import numpy as np
 from cifar10_study import get_config
 
-from contrastax import encoders, losses, methods, temperatures, training, views
+from contrastax import criteria, encoders, methods, temperatures, training, views
 from contrastax.parts import build
 from contrastax.tables import Table
 from contrastax.training import optimizers
@@ -44,10 +44,10 @@ COMMON = {
 }
 ARMS = {
   "fixed": methods.SimCLR(
-    **COMMON, loss=losses.groups.dcl, temperature=temperatures.fixed(0.2)
+    **COMMON, loss=criteria.dcl(), temperature=temperatures.fixed(0.2)
   ),
   "individual": methods.SimCLR(
-    **COMMON, loss=losses.groups.sogclr(0.9), temperature=temperatures.individual(0.2)
+    **COMMON, loss=criteria.sogclr(0.9), temperature=temperatures.individual(0.2)
   ),
 }  # fmt: skip
 

@@ -44,7 +44,16 @@ import numpy as np
 from cifar10_study import get_config, lead, mean_error, read
 from scipy import stats
 
-from contrastax import data, encoders, evaluation, losses, methods, temperatures, training, views
+from contrastax import (
+  criteria,
+  data,
+  encoders,
+  evaluation,
+  methods,
+  temperatures,
+  training,
+  views,
+)
 from contrastax.parts import build
 from contrastax.training import optimizers
 from experiments.workdir import circumstances
@@ -53,10 +62,10 @@ RESULTS = pathlib.Path(__file__).parent / "results" / "long_tail.jsonl"
 SEEDS, TAUS, BATCH, EPOCHS, IMBALANCE = range(3), (0.1, 0.3, 0.7), 128, 20, 100
 PAPER = {"SimCLR": 0.7709, "SogCLR": 0.7770, "iSogCLR": 0.7837}
 ARMS = {
-  "SimCLR": (losses.groups.info_nce, temperatures.fixed),
-  "DCL": (losses.groups.dcl, temperatures.fixed),
-  "SogCLR": (losses.groups.sogclr(0.9), temperatures.fixed),
-  "iSogCLR": (losses.groups.sogclr(0.9), functools.partial(temperatures.individual, rho=0.3)),
+  "SimCLR": (criteria.info_nce(), temperatures.fixed),
+  "DCL": (criteria.dcl(), temperatures.fixed),
+  "SogCLR": (criteria.sogclr(0.9), temperatures.fixed),
+  "iSogCLR": (criteria.sogclr(0.9), functools.partial(temperatures.individual, rho=0.3)),
 }
 
 

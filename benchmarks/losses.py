@@ -72,7 +72,7 @@ def compiled(arm: str, n: int):
   import jax
   import jax.numpy as jnp
 
-  from contrastax import losses, pairwise
+  from contrastax import criteria, losses, pairwise
   from contrastax.core import Group
   from contrastax.losses.arrays import two_views
   from contrastax.pairwise import Plan
@@ -103,8 +103,8 @@ def compiled(arm: str, n: int):
 
   def two_sets(plan, z1, z2, tau):
     views = two_views(z1, z2)
-    return losses.groups.info_nce(
-      views, (views,), relation=same_example(), temperature=tau, plan=plan
+    return criteria.evaluate(
+      criteria.info_nce(), views, (views,), relation=same_example(), temperature=tau, plan=plan
     ).value.mean()
 
   def our_clip(plan, a, b, tau):

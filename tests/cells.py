@@ -9,7 +9,6 @@ steps, how far the probe with five labels per class is above its figure before t
 its standard error, and the effective rank at the end beside the one before.
 """
 
-import functools
 import itertools
 import json
 import sys
@@ -22,10 +21,10 @@ import numpy as np
 import optax
 
 from contrastax import (
+  criteria,
   data,
   encoders,
   evaluation,
-  losses,
   methods,
   schedules,
   temperatures,
@@ -54,10 +53,10 @@ TEMPERATURES = {
   "learned": temperatures.learned(0.2, largest=0.5),
 }
 LOSSES = {
-  "info_nce": losses.groups.info_nce,
-  "dcl": losses.groups.dcl,
-  "hard_negative": functools.partial(losses.groups.hard_negative, beta=0.5, tau_plus=0.05),
-  "debiased": functools.partial(losses.groups.debiased, tau_plus=0.05),
+  "info_nce": criteria.info_nce(),
+  "dcl": criteria.dcl(),
+  "hard_negative": criteria.hard_negative(beta=0.5, tau_plus=0.05),
+  "debiased": criteria.debiased(tau_plus=0.05),
 }
 CUBE = tuple(itertools.product(METHODS, NEGATIVES, TEMPERATURES, LOSSES))
 

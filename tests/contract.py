@@ -19,7 +19,7 @@ import numpy as np
 import optax
 from jax.sharding import PartitionSpec
 
-from contrastax import data, encoders, losses, methods, temperatures, training, views
+from contrastax import criteria, data, encoders, methods, temperatures, training, views
 from contrastax.core import Encoder
 from contrastax.pairwise import Plan
 
@@ -48,7 +48,7 @@ def cases(mesh):
   parts = {"projection": wide(encoders.projection((32,), 16)), "views": views.affine_jitter()}
   parts["temperature"] = temperatures.fixed(0.2)
   convnet = wide(encoders.convnet((8, 16)))
-  dcl = methods.SimCLR(encoder=convnet, loss=losses.groups.dcl, **parts)
+  dcl = methods.SimCLR(encoder=convnet, loss=criteria.dcl(), **parts)
   ring = methods.SimCLR(encoder=convnet, plan=Plan((6, 5), mesh=mesh), **parts)
   found = {
     "mutant": (methods.SimCLR(encoder=wide(centred(mesh)), **parts), sgd),

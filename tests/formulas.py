@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from contrastax import losses
+from contrastax import criteria, losses
 
 lse = jax.scipy.special.logsumexp
 sg = jax.lax.stop_gradient
@@ -129,7 +129,7 @@ MEAN, EXAMPLES = 0.5, 40
 
 def remembering(size, seen):
   """SogCLR's memory of so many rows: those that `seen` is true of were visited, with u = e^MEAN."""
-  memory = losses.groups.sogclr().init(size)
+  memory = criteria.sogclr().init(size)
   visited = seen(jnp.arange(len(memory["visited"].values)))
   held = {"visited": visited, "log_mean": jnp.where(visited, MEAN, 0.0)}
   return memory | {name: dataclasses.replace(memory[name], values=held[name]) for name in held}

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from contrastax import losses
+from contrastax import criteria, losses
 from contrastax.core import Encoder, Group
 from contrastax.encoders import chunked
 from contrastax.pairwise import (
@@ -92,7 +92,7 @@ def two_views(loss, arrays=PAIR, **options):
 
 def half_visited(rows):
   """SogCLR's memory of so many rows, every other of which was visited."""
-  memory = losses.groups.sogclr().init(rows)
+  memory = criteria.sogclr().init(rows)
   values = memory["log_mean"].values
   seen = jnp.arange(len(values)) % 2 == 0
   logs = jnp.where(seen, jnp.cos(jnp.arange(len(values), dtype=values.dtype)), 0)
@@ -228,7 +228,9 @@ LOSSES = {
 }
 
 
-def on_groups(loss, *, queue=13, same_set=True, score=cosine(), score_params=(), n=N, **options):
+def on_groups(
+  criterion, *, queue=13, same_set=True, score=cosine(), score_params=(), n=N, **options
+):
   """By label, with a queue, a set per anchor, a temperature per anchor, weights and all stats."""
   rng = np.random.default_rng(5)
 
@@ -243,33 +245,32 @@ def on_groups(loss, *, queue=13, same_set=True, score=cosine(), score_params=(),
 
   def call(x, plan):
     anchors, queue, own = (Group(**x[name]) for name in ("anchors", "queue", "own"))
-    out = loss(
-      anchors, (anchors, queue, own), relation=same_label(), temperature=x["tau"],
-      same_set=same_set, score=score, score_params=x["score"], stats=losses.family.STATS,
+    out = criteria.evaluate(
+      criterion, anchors, (anchors, queue, own), relation=same_label(), temperature=x["tau"],
+      same_set=same_set, score=score, score_params=x["score"], stats=criteria.family.STATS,
       plan=plan, **options,
     )  # fmt: skip
-    return {"value": out.value, "stats": out.stats, "memory": out.memory}
+    stats = {**out.stats, "weight": out.weight}
+    return {"value": out.value, "stats": stats, "memory": out.memory}
 
   return arrays, call
 
 
 ON_GROUPS = {
   "info_nce": {
-    "": on_groups(losses.groups.info_nce),
-    "a queue that devices divide": on_groups(losses.groups.info_nce, queue=48),
-    "another score": on_groups(
-      losses.groups.info_nce, score=bilinear(), score_params=normal(6, D, D)
-    ),
+    "": on_groups(criteria.info_nce()),
+    "a queue that devices divide": on_groups(criteria.info_nce(), queue=48),
+    "another score": on_groups(criteria.info_nce(), score=bilinear(), score_params=normal(6, D, D)),
   },
-  "sup_con_in": {"": on_groups(losses.groups.sup_con_in)},
-  "dcl": {"": on_groups(losses.groups.dcl)},
-  "dclw": {"": on_groups(losses.groups.dclw)},
-  "hard_negative": {"": on_groups(losses.groups.hard_negative, beta=1.0, tau_plus=0.1)},
-  "debiased": {"": on_groups(losses.groups.debiased, tau_plus=0.1)},
-  "siglip": {"": on_groups(losses.groups.siglip, bias=-1.0)},
+  "sup_con_in": {"": on_groups(criteria.sup_con_in())},
+  "dcl": {"": on_groups(criteria.dcl())},
+  "dclw": {"": on_groups(criteria.dclw())},
+  "hard_negative": {"": on_groups(criteria.hard_negative(beta=1.0, tau_plus=0.1))},
+  "debiased": {"": on_groups(criteria.debiased(tau_plus=0.1))},
+  "siglip": {"": on_groups(criteria.siglip(), bias=-1.0)},
   "sogclr": {
-    "": on_groups(losses.groups.sogclr(0.7), memory=half_visited(N)),
-    "of similarities": on_groups(losses.groups.sogclr(0.7, relative=False), memory=half_visited(N)),
+    "": on_groups(criteria.sogclr(0.7), memory=half_visited(N)),
+    "of similarities": on_groups(criteria.sogclr(0.7, relative=False), memory=half_visited(N)),
   },
 }
 
@@ -437,7 +438,7 @@ def floating_gradients(floats, given, gradients):
 
 def listed(_):
   """The losses that are measured, and those that there are."""
-  tables = {"losses": (LOSSES, losses), "losses.groups": (ON_GROUPS, losses.groups)}
+  tables = {"losses": (LOSSES, losses), "criteria": (ON_GROUPS, criteria)}
   return {name: [sorted(table), public(module)] for name, (table, module) in tables.items()}
 
 
@@ -508,7 +509,7 @@ def odd_numbers_of_devices(which):
   arrays = {name: x[:n] if np.ndim(x) else x for name, x in LABELLED.items()}
   cases = {"sup_con": (arrays, LOSSES["sup_con"][""][1])}
   if which == "all":
-    cases["groups info_nce"] = on_groups(losses.groups.info_nce, n=n, queue=15)
+    cases["groups info_nce"] = on_groups(criteria.info_nce(), n=n, queue=15)
   for case, (arrays, call) in cases.items():
     expected = evaluate(arrays, call, DENSE, 1)
     found[case] = {

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from contrastax import losses, positives
+from contrastax import criteria, positives
 from contrastax.core import Group, UserError
 from contrastax.pairwise import Plan
 from contrastax.positives import same_example
@@ -81,7 +81,8 @@ def test_a_loss_weighs_negatives_as_the_filter_says(name, plan, float64):
   w = of_pairs * (1 - np.eye(N))
   assert 0 < (w > 0).sum() < N * N and len(np.unique(w)) > 1
   expected = -np.diag(s) / tau + np.log(np.exp(np.diag(s) / tau) + (w * np.exp(s / tau)).sum(1))
-  found = losses.groups.info_nce(
+  found = criteria.evaluate(
+    criteria.info_nce(),
     anchors,
     (keys,),
     relation=same_example() & relation,
@@ -99,8 +100,8 @@ def test_the_limits_of_similarity_have_no_gradient(float64):
   def total(vectors):
     group = Group(vectors, keys.side)
     relation = same_example() & positives.similarity_within(most=0.3, otherwise=0.5)
-    return losses.groups.dcl(
-      Group(keys.vectors + 0.3, {**keys.side, "view": keys.side["view"] + 1}),
+    return criteria.evaluate(
+      criteria.dcl(), Group(keys.vectors + 0.3, {**keys.side, "view": keys.side["view"] + 1}),
       (group,), relation=relation, temperature=0.3,
     ).value.sum()  # fmt: skip
 
@@ -138,4 +139,4 @@ def test_a_side_that_is_missing_is_named(name):
   bare = Group(keys.vectors, {k: x for k, x in keys.side.items() if k not in ("label", "guide")})
   relation = same_example() & FILTERS[name][0]
   with pytest.raises(UserError, match=f"{name} needs the side '(label|guide)'"):
-    losses.groups.info_nce(bare, (bare,), relation=relation, temperature=1.0)
+    criteria.evaluate(criteria.info_nce(), bare, (bare,), relation=relation, temperature=1.0)

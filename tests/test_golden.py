@@ -25,7 +25,7 @@ import numpy as np
 import pytest
 from records import tangent
 
-from contrastax import evaluation, losses, negatives
+from contrastax import criteria, evaluation, losses, negatives
 from contrastax.core import Group, Pairs, join
 from contrastax.pairwise import cosine, dot, negative_squared_distance, unit
 from contrastax.positives import Relation, same_example, same_label
@@ -53,9 +53,9 @@ def two_views(name, z1, z2, tau, score, **more):
   if score is None:
     return getattr(losses, name)(z1, z2, temperature=tau, **more)
   views = both_views(z1, z2)
-  loss = getattr(losses.groups, {"nt_xent": "info_nce"}.get(name, name))
-  return loss(
-    views, (views,), relation=same_example(), temperature=tau, score=score, same_set=True, **more
+  criterion = getattr(criteria, {"nt_xent": "info_nce"}.get(name, name))(**more)
+  return criteria.evaluate(
+    criterion, views, (views,), relation=same_example(), temperature=tau, score=score, same_set=True
   ).value
 
 
@@ -70,8 +70,8 @@ def one_way(a, b, negatives, tau, score, *, loss="info_nce", in_batch=False, wei
     candidates = (group(b[:, None], index[:, None], view=1),)
   if negatives is not None:
     candidates += (group(negatives, -1, view=1, as_positive=0, as_negative=weight),)
-  return getattr(losses.groups, loss)(
-    group(a, index, view=0), candidates,
+  return criteria.evaluate(
+    getattr(criteria, loss)(), group(a, index, view=0), candidates,
     relation=same_example(), temperature=tau, score=score or cosine(),
   ).value  # fmt: skip
 
@@ -96,8 +96,8 @@ def labelled(name, z, label, tau, score):
   if score is None:
     return getattr(losses, name)(z, label, temperature=tau)
   all_of_them = group(z, jnp.arange(len(z)), view=0, label=label)
-  return losses.groups.info_nce(
-    all_of_them, (all_of_them,),
+  return criteria.evaluate(
+    criteria.info_nce(), all_of_them, (all_of_them,),
     relation=same_label(), temperature=tau, score=score, same_set=True,
   ).value  # fmt: skip
 
@@ -122,8 +122,12 @@ def pairs(z, label, tau, candidates=None, candidate_label=None):
     jnp.broadcast_to(candidates, (len(i), *candidates.shape)), -1,
     view=1, as_positive=0, as_negative=1.0 * negative,
   )  # fmt: skip
-  values = losses.groups.info_nce(
-    group(z[i], i, view=0), (own, others), relation=same_example(), temperature=tau
+  values = criteria.evaluate(
+    criteria.info_nce(),
+    group(z[i], i, view=0),
+    (own, others),
+    relation=same_example(),
+    temperature=tau,
   ).value
   return values.reshape(len(z), -1), positive.reshape(len(z), -1)
 
@@ -131,7 +135,8 @@ def pairs(z, label, tau, candidates=None, candidate_label=None):
 def soft(a, b, targets, tau, score=None):
   """Cross-entropy with targets [n, m], rows summing to 1: InfoNCE with weighted positives."""
   weights = {"as_positive": targets, "as_negative": 1 - targets}
-  return losses.groups.info_nce(
+  return criteria.evaluate(
+    criteria.info_nce(),
     group(a, 0, view=0), (group(jnp.broadcast_to(b, (len(a), *b.shape)), 0, view=1, **weights),),
     relation=every_pair(), temperature=tau, score=score or cosine(),
   ).value  # fmt: skip
@@ -188,8 +193,12 @@ def average(values, kept):
 def nt_xent_detached(x, p, score):
   """Gradient through the anchors only."""
   views = both_views(x.z1, x.z2)
-  return losses.groups.info_nce(
-    views, (jax.lax.stop_gradient(views),), relation=same_example(), temperature=p.temperature
+  return criteria.evaluate(
+    criteria.info_nce(),
+    views,
+    (jax.lax.stop_gradient(views),),
+    relation=same_example(),
+    temperature=p.temperature,
   ).value.mean()
 
 
@@ -250,8 +259,9 @@ def mochi(x, p, score):
   mixes = [negatives.between(a, b, share[0]), negatives.between(c, own, share[1])]
   mixes = jax.lax.stop_gradient(jnp.concatenate(mixes, 1))
   mixes = group(mixes, -jnp.ones(mixes.shape[:2], int), view=1, as_positive=0.0)
-  return losses.groups.info_nce(
-    anchors, (keys, queue, mixes), relation=same_example(), temperature=p.temperature,
+  return criteria.evaluate(
+    criteria.info_nce(), anchors, (keys, queue, mixes),
+    relation=same_example(), temperature=p.temperature,
   ).value.mean()  # fmt: skip
 
 
@@ -311,7 +321,8 @@ def sup_con_of_those_with_positives(x, p, score):
 def sup_con_memory(x, p, score):
   candidates, label = with_memory(x.x, x.y, x.queue, x.qy)
   index = jnp.arange(len(candidates))
-  return losses.groups.info_nce(
+  return criteria.evaluate(
+    criteria.info_nce(),
     group(x.x, index[: len(x.x)], view=0, label=x.y), (group(candidates, index, view=0, label=label),),
     relation=same_label(), temperature=p.temperature,
   ).value.mean()  # fmt: skip

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from contrastax import losses
+from contrastax import criteria
 from contrastax.core import Group, join
 from contrastax.pairwise import cosine, dot
 from contrastax.positives import other_view, same_example
@@ -174,8 +174,8 @@ def one_step(code, loss, temperature, examples, x1, x2, index, memory, state):
     row = both.side["index"] + examples * both.side["view"] * code.two
     anchors = both.attach(row=row)
     tau = temperature.value((), state, anchors.side)
-    value, stats, after = loss(
-      anchors, (both,), relation=relation, temperature=tau, score=code.score, same_set=True,
+    value, _, stats, after = criteria.evaluate(
+      loss, anchors, (both,), relation=relation, temperature=tau, score=code.score, same_set=True,
       memory=memory, stats=("count", "divergence"),
     )  # fmt: skip
     taus = jnp.broadcast_to(tau, value.shape)
@@ -223,7 +223,7 @@ def test_every_step_is_what_public_code_computes(name, code, case, float64):
   if reason := left_out(name, p, expected):
     pytest.skip(reason)
   temperature = code.temperature(p)
-  loss = losses.groups.sogclr(functools.partial(code.gamma, p), relative=code.relative)
+  loss = criteria.sogclr(functools.partial(code.gamma, p), relative=code.relative)
   memory, (_, state) = loss.init(2 * p.N), temperature.init(2 * p.N)
   go = jax.jit(functools.partial(one_step, code, loss, temperature, p.N))
   for t in range(len(index)):

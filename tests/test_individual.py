@@ -11,7 +11,7 @@ import optax
 import pytest
 from formulas import cos
 
-from contrastax import data, encoders, losses, methods, tables, training
+from contrastax import criteria, data, encoders, losses, methods, tables, training
 from contrastax.core import Group, UserError
 from contrastax.pairwise import Plan, adaptive_heads, multi_head
 from contrastax.positives import same_example
@@ -61,7 +61,7 @@ def test_a_row_outside_is_an_error_and_in_a_compiled_step_no_number(row):
 
 
 def begun(size, **own):
-  return losses.groups.sogclr(**own).init(size)
+  return criteria.sogclr(**own).init(size)
 
 
 def moving(a, b, memory=None, *, index=EVERY, tau=0.3, **more):
@@ -171,8 +171,13 @@ def at_rest(temperature, steps=3000):
 
   def step(state, _):
     tau = temperature.value((), state, side)
-    stats = losses.groups.dcl(
-      anchors, (keys,), relation=same_example(), temperature=tau, stats=("count", "divergence")
+    stats = criteria.evaluate(
+      criteria.dcl(),
+      anchors,
+      (keys,),
+      relation=same_example(),
+      temperature=tau,
+      stats=("count", "divergence"),
     ).stats
     return temperature.advance(state, side, tau, stats), stats["divergence"]
 
@@ -207,8 +212,13 @@ def test_what_is_minimised_falls_with_tau_as_its_update_says(float64):
   anchors, keys = Group(A, side), Group(B, {**side, "view": side["view"] + 1})
 
   def minimised(tau):
-    value, stats, _ = losses.groups.dcl(
-      anchors, (keys,), relation=same_example(), temperature=tau, stats=("count", "divergence")
+    value, _, stats, _ = criteria.evaluate(
+      criteria.dcl(),
+      anchors,
+      (keys,),
+      relation=same_example(),
+      temperature=tau,
+      stats=("count", "divergence"),
     )
     return temperature.weigh(value - jnp.log(11), tau).sum(), stats
 
@@ -247,7 +257,7 @@ def test_what_contradicts_is_refused(own, said):
 @pytest.mark.parametrize("gamma", [0, 1.5, -0.1])
 def test_a_weight_outside_0_to_1_is_refused(gamma):
   with pytest.raises(UserError, match="gamma, the weight of the new"):
-    losses.groups.sogclr(gamma)
+    criteria.sogclr(gamma)
 
 
 # In methods.
@@ -263,7 +273,7 @@ def simclr(**own):
 
 
 def test_a_method_that_does_not_know_its_data_is_refused():
-  for own in ({"temperature": individual()}, {"loss": losses.groups.sogclr()}):
+  for own in ({"temperature": individual()}, {"loss": criteria.sogclr()}):
     with pytest.raises(UserError, match="give the method examples="):
       training.init(simclr(examples=0, **own), optax.sgd(0.1), digits().batch(0))
 
@@ -279,7 +289,7 @@ def test_of_two_modalities_each_has_its_own_rows():
   seen = all_methods.seen_by("Clip", {name: x[:256] for name, x in found.items()})
   source = data.Resident(seen, batch_size=128)
   clip = dataclasses.replace(
-    clip, examples=256, temperature=individual(0.2), loss=losses.groups.sogclr()
+    clip, examples=256, temperature=individual(0.2), loss=criteria.sogclr()
   )
   state = training.init(clip, optax.adamw(1e-3), source.batch(0))
   step = training.make_train_step(clip, optax.adamw(1e-3))
@@ -293,7 +303,7 @@ def test_of_two_modalities_each_has_its_own_rows():
 
 def test_the_sigmoid_loss_learns_its_bias():
   clip = dataclasses.replace(
-    all_methods.parts()["Clip"], loss=losses.groups.siglip, temperature=learned(0.1, bias=-10.0)
+    all_methods.parts()["Clip"], loss=criteria.siglip(), temperature=learned(0.1, bias=-10.0)
   )
   seen = all_methods.seen_by(
     "Clip", {name: x[:256] for name, x in data.load("digits").train.items()}

@@ -13,7 +13,7 @@ import mesh
 import numpy as np
 import pytest
 
-from contrastax import losses
+from contrastax import criteria, losses
 from contrastax.core import Group, UserError
 from contrastax.pairwise import Plan, cosine, dot, reduce, reductions, top_k
 from contrastax.pairwise.reductions import log_sum_exp, max_, min_, softmax_mean, sum_
@@ -216,7 +216,9 @@ def test_a_filter_by_similarity_leaves_no_nan_out():
 
   def value(keys):
     relation = same_example() & similarity_within(most=0.9)
-    return losses.groups.info_nce(Group(z, side), (keys,), relation=relation, temperature=0.1).value
+    return criteria.evaluate(
+      criteria.info_nce(), Group(z, side), (keys,), relation=relation, temperature=0.1
+    ).value
 
   assert np.isfinite(value(keys)).all()
   assert np.isnan(value(Group(keys.vectors.at[2].set(jnp.nan), keys.side))).all()
@@ -527,7 +529,7 @@ def options_of(name, made, *more):
   if name == "symile":
     given |= {key: made[key] for key in ("a", "b", "x")}
   if "memory" in (p.name for p in parameters):
-    given["memory"] = losses.groups.sogclr().init(1 if name == "meco" else len(made["a"]))
+    given["memory"] = criteria.sogclr().init(1 if name == "meco" else len(made["a"]))
   return given
 
 

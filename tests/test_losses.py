@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from contrastax import losses
-from contrastax.core import Group, Pairs
+from contrastax import criteria, losses
+from contrastax.core import Criterion, Group, Pairs
 from contrastax.pairwise import cosine, dot, negative_squared_distance
 from contrastax.positives import Relation, same_example, same_label
 
@@ -648,37 +648,42 @@ STATS = ("positive", "count", "log_mean", "mean_logit", "divergence")
 # Every public loss on groups, and its formula for one anchor: of its ℓ, w⁺, w⁻, τ, and DCLW's v.
 def first_visit(*arguments, **more):
   """SogCLR where nothing was visited yet; what it remembers is in test_individual.py."""
-  loss, (anchors, groups) = losses.groups.sogclr(), arguments
+  criterion, (anchors, groups) = criteria.sogclr(), arguments
   anchors = anchors.attach(row=jnp.arange(len(anchors.vectors)))
-  return loss(anchors, groups, memory=loss.init(50), **more)._replace(memory=())
+  memory = criterion.init(50)
+  return criteria.evaluate(criterion, anchors, groups, memory=memory, **more)._replace(memory=())
+
+
+def called(criterion, **more):
+  return functools.partial(criteria.evaluate, criterion, **more)
 
 
 GROUPS = {
   "info_nce": (
-    losses.groups.info_nce,
+    called(criteria.info_nce()),
     lambda x, p, n, tau, v: -mean(p, x) + np.log(((p + n) * np.exp(x)).sum()),
   ),
   "sup_con_in": (
-    losses.groups.sup_con_in,
+    called(criteria.sup_con_in()),
     lambda x, p, n, tau, v: -np.log(mean(p, np.exp(x)) / ((p + n) * np.exp(x)).sum()),
   ),
   "dcl": (
-    losses.groups.dcl,
+    called(criteria.dcl()),
     lambda x, p, n, tau, v: -mean(p, x) + np.log((n * np.exp(x)).sum()),
   ),
   "dclw": (
-    functools.partial(losses.groups.dclw, sigma=0.4),
+    called(criteria.dclw(sigma=0.4)),
     lambda x, p, n, tau, v: -v * mean(p, x) + np.log((n * np.exp(x)).sum()),
   ),
   "hard_negative": (
-    functools.partial(losses.groups.hard_negative, beta=0.7, tau_plus=0.05), hard_negative_of,
+    called(criteria.hard_negative(beta=0.7, tau_plus=0.05)), hard_negative_of,
   ),
   "debiased": (
-    functools.partial(losses.groups.debiased, tau_plus=0.5),  # anchor 0 is at the bound
+    called(criteria.debiased(tau_plus=0.5)),  # anchor 0 is at the bound
     functools.partial(hard_negative_of, beta=0, tau_plus=0.5),
   ),
   "siglip": (
-    functools.partial(losses.groups.siglip, bias=0.5),
+    called(criteria.siglip(), bias=0.5),
     lambda x, p, n, tau, v: (p * np.log1p(np.exp(-x - 0.5)) + n * np.log1p(np.exp(x + 0.5))).sum(),
   ),
   "sogclr": (
@@ -1023,18 +1028,20 @@ def test_the_gradient_of_info_nce_is_dcls_times_one_minus_the_positives_mass(flo
   vectors, keys, tau = rng.normal(size=(4, 3)), rng.normal(size=(4, 3)), 0.3
   side = {"index": np.arange(4), "view": np.zeros(4, int)}
 
-  def jacobians(loss):
+  def jacobians(criterion):
     def values(vectors, keys):
       groups = (candidates(keys, np.arange(4), positive=1.0, negative=1.0),)
       anchors = Group(vectors, side)
-      return loss(anchors, groups, relation=same_example(), temperature=tau).value
+      return criteria.evaluate(
+        criterion, anchors, groups, relation=same_example(), temperature=tau
+      ).value
 
     return quick(jax.jacrev(values, (0, 1)))(vectors, keys)
 
   s = np.array([[np.exp(similarity(a, k) / tau) for k in keys] for a in vectors])
   q = 1 - np.diag(s) / s.sum(1)
   assert q.min() < 0.9  # else it would be no test
-  found, decoupled = jacobians(losses.groups.info_nce), jacobians(losses.groups.dcl)
+  found, decoupled = jacobians(criteria.info_nce()), jacobians(criteria.dcl())
   for mine, theirs in zip(found, decoupled, strict=True):
     np.testing.assert_allclose(mine, q[:, None, None] * theirs, rtol=1e-9, atol=1e-12)
 
@@ -1100,9 +1107,6 @@ ARRAYS = {
   "student", "targets", "teacher", "views", "x", "y", "z", "z1", "z2",
 }  # fmt: skip
 SOFTMAX = (losses.softmax, losses.modalities)
-COMMON = {
-  "relation", "temperature", "score", "score_params", "same_set", "memory", "stats", "plan",
-}  # fmt: skip
 
 
 def public(module):
@@ -1118,26 +1122,74 @@ def test_every_public_loss_is_in_the_tables_above():
   """Of those without a loop here test_formulas.py has all."""
   softmax = {name for module in SOFTMAX for name in public(module)} - {"symile"}
   assert {name.split()[0] for name in CASES} == softmax
-  assert set(GROUPS) == set(public(losses.groups))
+  assert set(GROUPS) == set(public(criteria)) - {"evaluate"}
 
 
-@pytest.mark.parametrize("module", [losses, losses.groups], ids=["arrays", "groups"])
-def test_every_loss_cites_its_paper_and_takes_keywords_after_its_arrays(module):
-  for name, loss in public(module).items():
-    assert re.search(r"arXiv\s+\d{4}\.\d{4,5}|\(NIPS\)", loss.__doc__), name
+CITED = r"arXiv\s+\d{4}\.\d{4,5}|\(NIPS\)"
+
+
+def test_every_loss_cites_its_paper_and_takes_keywords_after_its_arrays():
+  for name, loss in public(losses).items():
+    assert re.search(CITED, loss.__doc__), name
     keywords = set()
-    called = loss.__call__ if inspect.isclass(loss) else loss
-    for parameter in inspect.signature(called).parameters.values():
-      if parameter.name == "self":
-        continue
+    for parameter in inspect.signature(loss).parameters.values():
       if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
         keywords.add(parameter.name)
       else:
         assert parameter.name in ARRAYS, (name, parameter.name)
-    if module is losses.groups:
-      assert keywords >= COMMON, name
-    elif name in CASES:
+    if name in CASES:
       assert keywords >= {"temperature", "plan"}, name
+
+
+CRITERIA = {
+  "info_nce": criteria.info_nce,
+  "sup_con_in": criteria.sup_con_in,
+  "dcl": criteria.dcl,
+  "dclw": criteria.dclw,
+  "hard_negative": functools.partial(criteria.hard_negative, beta=0.7, tau_plus=0.05),
+  "debiased": functools.partial(criteria.debiased, tau_plus=0.5),
+  "siglip": criteria.siglip,
+  "sogclr": criteria.sogclr,
+}
+"""Each criterion with numbers for the fields that have no default."""
+
+
+@each_group_loss
+def test_criteria_are_values_that_cite_their_paper_and_are_called_alike(name):
+  criterion, equal = CRITERIA[name](), CRITERIA[name]()
+  assert isinstance(criterion, Criterion) and criterion == equal and hash(criterion) == hash(equal)
+  assert len({make() for make in CRITERIA.values()}) == len(CRITERIA)
+  for field in dataclasses.fields(criterion):
+    if isinstance(getattr(criterion, field.name), float):
+      other = dataclasses.replace(criterion, **{field.name: 0.125})
+      assert other != criterion and len({criterion, equal, other}) == 2
+    with pytest.raises(dataclasses.FrozenInstanceError):
+      setattr(criterion, field.name, 0.5)
+  assert re.search(CITED, type(criterion).__doc__)
+  expected = dict(inspect.signature(Criterion.__call__).parameters)
+  found = dict(inspect.signature(type(criterion).__call__).parameters)
+  assert criterion.learns_bias == (found.pop("bias", None) is not None) == (name == "siglip")
+  assert [(p.name, p.kind) for p in found.values()] == [(p.name, p.kind) for p in expected.values()]
+
+
+@each_group_loss
+def test_the_weight_of_an_outcome_is_0_exactly_for_anchors_without_a_positive(float64, name):
+  (anchors, (keys,), tau), relation = lacking_problem(), same_example()
+
+  def found(anchors, positive):
+    groups = (keys.attach(as_positive=positive),)
+    return GROUPS[name][0](anchors, groups, relation=relation, temperature=tau).weight
+
+  np.testing.assert_array_equal(found(anchors, keys.side["as_positive"]), [0.0, 1, 0, 1])
+  small = keys.side["as_positive"] * 1e-30
+  np.testing.assert_array_equal(found(anchors, small), [0.0, 1, 0, 1])
+  # An anchor whose positive is NaN has one, so that the mean shows the NaN.
+  nan = jnp.where(jnp.arange(4)[:, None] == 3, jnp.nan, anchors.vectors)
+  np.testing.assert_array_equal(
+    found(Group(nan, anchors.side), keys.side["as_positive"]), [0.0, 1, 0, 1]
+  )
+  gradient = jax.grad(lambda positive: found(anchors, positive).sum())(small)
+  np.testing.assert_array_equal(gradient, np.zeros_like(small))
 
 
 # What cannot be meant, in one line with what was found.
@@ -1223,13 +1275,12 @@ def test_losses_on_groups_refuse_the_same(name):
   )  # fmt: skip
 
 
-@pytest.mark.parametrize("module", [losses, losses.groups], ids=["arrays", "groups"])
+@pytest.mark.parametrize("module", [losses, criteria], ids=["arrays", "criteria"])
 def test_parameters_out_of_their_range_are_refused(module):
-  anchors, groups, tau = jax.tree.map(lambda x: jnp.asarray(x), weighted_problem())
-  given = (z, w) if module is losses else (anchors, groups)
-  more = {"temperature": 0.1} if module is losses else {"temperature": tau, "relation": graded()}
+  """Of a criterion when it is made."""
+  given = {"z1": z, "z2": w, "temperature": 0.1} if module is losses else {}
   hard, debiased, dclw = (
-    functools.partial(loss, *given, **more)
+    functools.partial(loss, **given)
     for loss in (module.hard_negative, module.debiased, module.dclw)
   )
   for wrong in (-0.1, 1.0, 2.0, np.nan):
@@ -1239,3 +1290,15 @@ def test_parameters_out_of_their_range_are_refused(module):
     refused(lambda wrong=wrong: hard(beta=wrong, tau_plus=0.1), "beta", str(wrong))
   for wrong in (0.0, -1.0, np.nan):
     refused(lambda wrong=wrong: dclw(sigma=wrong), "sigma", str(wrong))
+
+
+def test_sogclr_refuses_numbers_out_of_range_when_made_and_a_call_without_memory():
+  for wrong in (0.0, 1.5, np.nan):
+    refused(lambda wrong=wrong: criteria.sogclr(gamma=wrong), "gamma", str(wrong))
+  anchors, groups, tau = weighted_problem()
+  refused(
+    lambda: criteria.evaluate(
+      criteria.sogclr(), anchors, groups, relation=graded(), temperature=tau
+    ),
+    "memory=sogclr().init(size)",
+  )  # fmt: skip

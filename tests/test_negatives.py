@@ -1,11 +1,13 @@
 """Selections among negatives, and shuffles of modalities."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from contrastax import losses
+from contrastax import criteria, losses
 from contrastax.core import Compare, Group, UserError
 from contrastax.negatives import (
   hardest,
@@ -242,13 +244,13 @@ def test_numbers_that_make_no_sense_are_refused(wrong):
 def test_all_negatives_kept_is_the_loss_itself(float64, loss):
   views = group(6, index=np.arange(6) % 3, view=np.arange(6) // 3)
   views = jax.tree.map(jnp.asarray, views)
-  loss = getattr(losses.groups, loss)
+  criterion = getattr(criteria, loss)()
 
   def value(source, vectors):
     anchors = Group(vectors, views.side)
     _, groups = source.candidates((), anchors, (anchors,), None, compared(same_set=True))
-    return loss(
-      anchors, groups, relation=same_example(), temperature=0.3, same_set=True
+    return criteria.evaluate(
+      criterion, anchors, groups, relation=same_example(), temperature=0.3, same_set=True
     ).value.sum()
 
   expected = jax.value_and_grad(value, 1)(in_batch(), views.vectors)
@@ -277,7 +279,7 @@ def test_on_plain_arrays_a_source_serves_without_a_method(float64):
 
   def value(source, *arrays):
     anchors, groups = on_arrays(source, *arrays, **given)
-    loss = losses.groups.info_nce
+    loss = functools.partial(criteria.evaluate, criteria.info_nce())
     return loss(anchors, groups, relation=same_example(), temperature=0.3).value, groups
 
   for arrays in ((q, k), (q, k, held)):

@@ -14,7 +14,7 @@ import pytest
 from jax.sharding import AxisType, PartitionSpec
 from jax.test_util import check_grads
 
-from contrastax import losses
+from contrastax import criteria
 from contrastax.core import Group, Pairs
 from contrastax.pairwise import (
   Plan,
@@ -827,24 +827,20 @@ class numbers(Relation):
     return jax.tree.map(lambda mask: mask.astype(jnp.float64), self.masks(a, c, similarity))
 
 
-LOSSES = {"info_nce": {}, "hard_negative": {"beta": 1.0, "tau_plus": 0.1}}
-
-
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("criterion", [criteria.info_nce(), criteria.hard_negative(1.0, 0.1)])
 @pytest.mark.parametrize("weighted", [False, True], ids=["all candidates alike", "weighted"])
-def test_masks_and_weights_of_0_and_1_say_the_same(float64, name, weighted):
+def test_masks_and_weights_of_0_and_1_say_the_same(float64, criterion, weighted):
   rng = np.random.default_rng(0)
   weight = np.array([1, 1, 0.5, 0, 1, 2, 0.0]) if weighted else np.ones(7)
   index = np.arange(7)
   side = {"index": index, "view": 0 * index, "label": index % 3}
   side |= {"as_positive": weight, "as_negative": weight[::-1]}
-  loss = getattr(losses.groups, name)
 
   @functools.partial(jax.jit, static_argnums=0)
   def found(relation, vectors):
     def total(vectors):
       anchors = Group(vectors, side)
-      out = loss(anchors, (anchors,), relation=relation, temperature=0.3, **LOSSES[name])
+      out = criteria.evaluate(criterion, anchors, (anchors,), relation=relation, temperature=0.3)
       return weighed(out.value), out.value
 
     return jax.value_and_grad(total, has_aux=True)(vectors)

@@ -6,9 +6,8 @@ import types
 import numpy as np
 import pytest
 
-from contrastax import encoders, temperatures, views
+from contrastax import criteria, encoders, temperatures, views
 from contrastax.core import UserError
-from contrastax.losses import groups
 from contrastax.parts import bind, build, nearest
 from contrastax.training import optimizers
 from contrastax.views import recipes
@@ -130,8 +129,8 @@ def test_the_packages_of_the_library_are_named_without_its_own_name():
   with pytest.raises(UserError) as error:
     build(temperatures, {"name": "fixed"})
   assert str(error.value) == "temperatures: fixed needs 'temperature'"
-  with pytest.raises(UserError, match="losses.groups: no 'infonce'; did you mean 'info_nce'?"):
-    bind(groups, {"name": "infonce"})
+  with pytest.raises(UserError, match="criteria: no 'infonce'; did you mean 'info_nce'?"):
+    build(criteria, {"name": "infonce"})
 
 
 def test_neither_private_nor_imported_names_of_the_library_are_reachable():
@@ -148,7 +147,7 @@ def test_neither_private_nor_imported_names_of_the_library_are_reachable():
 def test_parts_of_the_library_are_built_from_their_specs():
   recipe = build(views, {"name": "affine_jitter", "shift": 0.2})
   assert recipe == views.affine_jitter(shift=0.2)
-  assert bind(groups, {"name": "info_nce"}) is groups.info_nce
+  assert build(criteria, {"name": "info_nce"}) == criteria.info_nce()
 
 
 def test_nearest_is_a_suggestion_or_the_whole_list():
@@ -156,7 +155,7 @@ def test_nearest_is_a_suggestion_or_the_whole_list():
   assert nearest("qqq", ["sgd", "adamw"]) == "; there are: adamw, sgd"
 
 
-def test_what_a_loss_is_given_when_called_is_no_configs_business():
-  for name in groups.GIVEN:
+def test_what_a_criterion_is_given_when_called_is_no_configs_business():
+  for name in ("temperature", "memory", "plan", "bias"):
     with pytest.raises(UserError, match=f"info_nce takes no '{name}'; there are none"):
-      bind(groups, {"name": "info_nce", name: 1}, later=groups.GIVEN)
+      build(criteria, {"name": "info_nce", name: 1})

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from contrastax import losses
+from contrastax import criteria, losses
 from contrastax.core import Group, UserError
 from contrastax.negatives import in_batch, queue
 from contrastax.positives import same_example
@@ -56,8 +56,13 @@ def moco(state, keys, source=None, temperature=0.2):
   anchors, groups = (source or queue(SIZE)).candidates(
     state, anchors, (keys,), jax.random.key(0), compare=None
   )
-  found = losses.groups.info_nce(
-    anchors, groups, relation=same_example(), temperature=temperature, stats=("count",)
+  found = criteria.evaluate(
+    criteria.info_nce(),
+    anchors,
+    groups,
+    relation=same_example(),
+    temperature=temperature,
+    stats=("count",),
   )
   return anchors, found
 

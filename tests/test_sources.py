@@ -11,7 +11,7 @@ import numpy as np
 import processes
 import pytest
 
-from contrastax import losses, methods
+from contrastax import criteria, losses, methods
 from contrastax.core import Compare, Group, UserError
 from contrastax.negatives.bank import bank
 from contrastax.negatives.clusters import clusters
@@ -148,7 +148,9 @@ def test_the_anchors_own_entry_is_left_out(float64):
   keys = keys_of(rng, 4, index=np.array([3, 0, 19, 7], np.int32), as_negative=np.zeros(4))
   anchors = keys.attach(view=0 * keys.side["view"])
   anchors, groups = candidates(bank(), state, anchors, (keys,))
-  found = losses.groups.info_nce(anchors, groups, relation=same_example(), temperature=0.3)
+  found = criteria.evaluate(
+    criteria.info_nce(), anchors, groups, relation=same_example(), temperature=0.3
+  )
   table = np.asarray(state["keys"].vectors)
   for row, own in enumerate((3, 0, 19, 7)):
     a, k = (x[row : row + 1] for x in (anchors.vectors, keys.vectors))
@@ -235,9 +237,11 @@ def test_with_the_filter_an_anchor_meets_the_queue_of_its_value(float64):
   relation = same_example() & negatives_share("label")
   anchors, groups = candidates(source, after(source, steps), keys)
   value = {"relation": relation, "temperature": 0.2, "stats": ("count",)}
-  found = losses.groups.info_nce(anchors, groups, **value)
+  found = criteria.evaluate(criteria.info_nce(), anchors, groups, **value)
   np.testing.assert_array_equal(found.stats["count"], [4, 4, 4, 0, 0])
-  everything = losses.groups.info_nce(anchors, groups, **{**value, "relation": same_example()})
+  everything = criteria.evaluate(
+    criteria.info_nce(), anchors, groups, **{**value, "relation": same_example()}
+  )
   np.testing.assert_array_equal(everything.stats["count"], 20)
 
 
@@ -309,10 +313,14 @@ def test_before_they_begin_clusters_change_nothing(float64, shared):
   index = np.arange(8, dtype=np.int32)
   batch = keys_of(rng, 8, index=index, as_negative=np.ones(8))
   queries = keys_of(rng, 8, index=index, view=np.zeros(8, np.int32))
-  alone = losses.groups.info_nce(queries, (batch,), relation=same_example(), temperature=0.2)
+  alone = criteria.evaluate(
+    criteria.info_nce(), queries, (batch,), relation=same_example(), temperature=0.2
+  )
   for number in range(1, 5):
     anchors, groups = candidates(source, after(source, steps[:number]), queries, (batch,))
-    found = losses.groups.info_nce(anchors, groups, relation=relation, temperature=0.2)
+    found = criteria.evaluate(
+      criteria.info_nce(), anchors, groups, relation=relation, temperature=0.2
+    )
     same = np.isclose(found.value, alone.value, rtol=1e-12)
     assert same.all() if number <= 2 else not same.any()
   state = after(source, steps[:3])
@@ -351,8 +359,8 @@ def test_shared_it_is_what_the_public_code_computes(float64, case):
     anchors, groups = candidates(
       source, state, Group(a, {**keys.side, "view": 0 * keys.side["view"]}), (Group(b, keys.side),)
     )
-    contrast = losses.groups.info_nce(
-      anchors, groups, relation=same_example(), temperature=p["temperature"]
+    contrast = criteria.evaluate(
+      criteria.info_nce(), anchors, groups, relation=same_example(), temperature=p["temperature"]
     ).value.mean()
     cosines = cosine()((), a, b)
     cluster = anchors.side["cluster"]

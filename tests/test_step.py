@@ -12,7 +12,16 @@ import processes
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from contrastax import data, encoders, losses, methods, negatives, temperatures, training, views
+from contrastax import (
+  criteria,
+  data,
+  encoders,
+  methods,
+  negatives,
+  temperatures,
+  training,
+  views,
+)
 from contrastax.core import UserError
 
 PARTS = {
@@ -160,7 +169,7 @@ def with_a_table():
   return methods.SimCLR(
     **PARTS,
     temperature=temperatures.individual(0.2),
-    loss=losses.groups.sogclr(0.9),
+    loss=criteria.sogclr(0.9),
     examples=1297,
   )
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from contrastax import losses
+from contrastax import criteria
 from contrastax.core import Group
 from contrastax.pairwise import (
   Plan,
@@ -417,8 +417,9 @@ def supervised(n, m, plan, *, same_set=False, constant_queue=False, d=32):
 
     anchors = group(vectors, label)
     keys = anchors if same_set else group(keys, label)
-    value = losses.groups.info_nce(
-      anchors, (keys, group(queue, label_of_queue)), relation=same_label(), temperature=tau,
+    value = criteria.evaluate(
+      criteria.info_nce(), anchors, (keys, group(queue, label_of_queue)),
+      relation=same_label(), temperature=tau,
       same_set=same_set, plan=plan,
     ).value  # fmt: skip
     return value.mean()

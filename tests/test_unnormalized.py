@@ -7,10 +7,10 @@ import optax
 import pytest
 from jax.scipy.stats import norm
 
-from contrastax import losses
+from contrastax import criteria, losses
 from contrastax.core import UserError
 
-MEMORY = losses.groups.sogclr().init(1)
+MEMORY = criteria.sogclr().init(1)
 LOG_Z = 0.5 * np.log(2 * np.pi)
 
 
@@ -119,7 +119,7 @@ ONE = jnp.zeros(1)
     (lambda: losses.meco(ONE, ONE, jnp.zeros(2), memory=MEMORY), r"log_noise is one for each of noise, not \(2,\)"),
     (lambda: losses.meco(ONE[None], ONE, ONE, memory=MEMORY), r"data and noise are scores \[n\] and \[m\]"),
     (lambda: losses.meco(ONE, ONE[:0], ONE[:0], memory=MEMORY), r"data and noise are scores"),
-    (lambda: losses.meco(ONE, ONE, ONE, memory=losses.groups.sogclr().init(7)), r"memory is of 7; begin with sogclr\(\).init\(1\)"),
+    (lambda: losses.meco(ONE, ONE, ONE, memory=criteria.sogclr().init(7)), r"memory is of 7; begin with sogclr\(\).init\(1\)"),
     (lambda: losses.meco(ONE, ONE, ONE, memory=MEMORY, gamma=0.0), "meco: gamma, the weight of the new"),
     (lambda: losses.binary_nce(ONE, ONE, jnp.zeros(3), ONE), "data_log_noise is one for each of data"),
   ],
