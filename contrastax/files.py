@@ -46,6 +46,11 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
+  """Writes a text, by `write_bytes`."""
+  write_bytes(path, text.encode())
+
+
+def write_bytes(path: str | os.PathLike, content: bytes) -> None:
   """Writes a file in one step: a reader, or a kill, finds the old content or the new one.
 
   A directory of that name is set aside.
@@ -53,8 +58,8 @@ def write_text(path: str | os.PathLike, text: str) -> None:
   path = pathlib.Path(path)
   unfinished = unfinished_of(path)
   try:
-    with open(unfinished, "w", encoding="utf-8") as file:
-      file.write(text)
+    with open(unfinished, "wb") as file:
+      file.write(content)
       file.flush()
       os.fsync(file.fileno())
     if path.is_dir():
@@ -67,7 +72,7 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 
 
 def unfinished_of(path: pathlib.Path) -> pathlib.Path:
-  """The file that `write_text` writes before it renames it; a kill may leave it."""
+  """The file that `write_bytes` writes before it renames it; a kill may leave it."""
   return path.with_name(f".{path.name}.tmp")
 
 
