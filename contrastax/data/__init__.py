@@ -1,6 +1,13 @@
-"""Data sets by name, and sources that turn them into batches."""
+"""Data sets by name, and sources that turn them into batches in an order."""
 
+from contrastax.data.by_value import balanced as balanced
+from contrastax.data.by_value import grouped as grouped
 from contrastax.data.datasets import Dataset as Dataset
 from contrastax.data.datasets import hold_out as hold_out
 from contrastax.data.datasets import load as load
+from contrastax.data.fields import Related as Related
+from contrastax.data.orders import Order as Order
+from contrastax.data.orders import in_order as in_order
+from contrastax.data.orders import shuffled as shuffled
+from contrastax.data.orders import windows as windows
 from contrastax.data.resident import Resident as Resident

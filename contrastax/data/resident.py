@@ -5,77 +5,97 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-import operator
 import zlib
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from contrastax.core import Array, Batch, UserError, check_seed
-from contrastax.pairwise.inputs import check_kept
-from contrastax.views.images import check_range, check_type
+from contrastax.core import Array, Batch, UserError
+from contrastax.data.fields import Related, check_fields, check_related, leaves
+from contrastax.data.orders import Order, shuffled
 
 
 class Resident:
-  """Batches of arrays that lie on the device: shuffled each epoch, augmented in the step.
+  """Batches of arrays that lie on the device, in an order; they are augmented in the step.
 
-  Batch t is a pure function of (seed, t). Epoch t // (size // batch_size) has its own permutation,
-  and examples that do not fill a batch at its end are left out of that epoch. Images stay uint8.
+  Batch t is a pure function of (order, t). By default the order is `shuffled`: epoch
+  t // (size // batch_size) has its own permutation, and examples that do not fill a batch at its
+  end are left out of that epoch. Images stay uint8.
+
+  A batch has the fields of the data, [b, …], and `index` [b], the numbers of its examples. An order
+  of windows gives fields [b, T, …], and `index` is the first example of each window.
 
   Args:
-    arrays: by name, each with an example in each row: booleans, integers or floating point. An
-      array called `image` with four axes is images, uint8 or float in [0, 1]. 64-bit arrays become
-      32-bit ones unless `jax_enable_x64` is set.
+    arrays: by name, each with an example in each row: booleans, integers or floating point; or
+      trees of such arrays, of dicts and tuples. An array called `image` with four axes is images,
+      uint8 or float in [0, 1]. 64-bit arrays become 32-bit ones unless `jax_enable_x64` is set.
     batch_size: examples in a batch, 1 to the number of examples.
     seed: 0 to 2³² − 1.
+    order: in place of `batch_size` and `seed`, such as `data.balanced(labels, 8, 4, seed=0)`.
+    related: places of further examples, integers [size] or [size, k], or `data.Related`, by name.
+      For a name `hard` the batch also has `hard_index`, the places of its examples, and `hard_image`
+      of the field `image`, and so on, [b, …] or [b, k, …]. Where a place is −1, none, the fields
+      are those of the first example: a consumer leaves them out by `hard_index`.
     sharding: how a batch is laid out on several devices, `training.sharded(mesh)`; all examples lie
       on each of them. A mesh of explicit axes is taken as one of automatic axes.
 
   Raises:
-    UserError: arrays, a batch size or a seed that are not so; integers that do not fit 32 bits.
+    UserError: an argument that is not so; integers that do not fit 32 bits; an order of another
+      size than the data's.
+
+  Example:
+    data.Resident({"image": images, "label": labels}, batch_size=256, seed=0)
   """
 
   def __init__(
     self,
-    arrays: Mapping[str, Array | np.ndarray],
+    arrays: Mapping[str, Any],
     *,
-    batch_size: int,
+    batch_size: int | None = None,
     seed: int = 0,
+    order: Order | None = None,
+    related: Mapping[str, Array | np.ndarray | Related] | None = None,
     sharding: NamedSharding | None = None,
   ):
-    self.size = _check_arrays(arrays)
-    if not (isinstance(batch_size, int | np.integer) and 0 < batch_size <= self.size):
-      raise UserError(
-        f"batch_size must be between 1 and the data's {self.size}, not {batch_size!r}"
-      )
-    self.batch_size, self.seed, self._given = int(batch_size), check_seed(seed), dict(arrays)
+    self.size = check_fields(arrays)
+    self.order = _order(order, self.size, batch_size, seed)
+    self.batch_size, self._given = self.order.batch_size, dict(arrays)
+    self._related = check_related(related or {}, self._given, self.size)
     everywhere, self._mesh = None, contextlib.nullcontext
     if sharding is not None:
       sharding = _automatic(sharding)
       parts = _parts(sharding)
-      if batch_size % parts:
+      if self.batch_size % parts:
         raise UserError(
-          f"batch_size {batch_size} is not divisible by the {parts} devices; "
-          f"{batch_size - batch_size % parts or parts} is"
+          f"batch_size {self.batch_size} is not divisible by the {parts} devices; "
+          f"{self.batch_size - self.batch_size % parts or parts} is"
         )
       everywhere = NamedSharding(sharding.mesh, PartitionSpec())
       # Not a mesh that the caller gave jax.set_mesh, whose axes may be explicit.
       self._mesh = functools.partial(jax.set_mesh, sharding.mesh)
-    self._arrays = jax.device_put(dict(arrays), everywhere)
-    self._take = jax.jit(_take, out_shardings=sharding)
-    self._epoch = functools.lru_cache(maxsize=2)(self._permutation)
+    places = {name: related.places for name, related in self._related.items()}
+    self._arrays, self._places = jax.device_put((self._given, places), everywhere)
+    fields = {name: related.fields for name, related in self._related.items()}
+    self._take = jax.jit(functools.partial(_take, fields), out_shardings=sharding)
 
   @functools.cached_property
   def fingerprint(self) -> int:
-    """A checksum of all arrays, as bytes, with their names, types and shapes."""
+    """A 32-bit checksum of the data: arrays with their names, types and shapes, order and related.
+
+    An order that is `shuffled` adds nothing, so a run may go on with another batch size.
+    """
     found = 0
-    for name, values in sorted(self._given.items()):
-      values = np.ascontiguousarray(values)
-      found = zlib.crc32(f"{name} {values.dtype} {values.shape}".encode(), found)
-      found = zlib.crc32(values.reshape(-1).view(np.uint8), found)
+    for path, values in leaves(self._given):
+      found = _checksum(f"{path} {values.dtype} {values.shape}", values, found)
+    if type(self.order) is not shuffled:
+      found = zlib.crc32(f"order {self.order.fingerprint}".encode(), found)
+    for name in sorted(self._related):
+      places, fields = self._related[name].places, self._related[name].fields
+      found = _checksum(f"related {name} {fields} {places.shape}", places, found)
     return found
 
   def batch(self, step: int) -> Batch:
@@ -83,60 +103,43 @@ class Resident:
 
     Raises UserError for any other step.
     """
-    try:
-      number = operator.index(step)
-    except TypeError:
-      number = -1
-    if number < 0:
-      raise UserError(f"batch takes a step, an integer of 0 or more, not {step!r}")
-    epoch, place = divmod(number, self.size // self.batch_size)
-    start = place * self.batch_size
+    rows = self.order(step)
     with self._mesh():
-      return self._take(self._arrays, self._epoch(epoch)[start : start + self.batch_size])
-
-  def _permutation(self, epoch):
-    return np.random.default_rng((self.seed, epoch)).permutation(self.size).astype(np.int32)
+      return self._take(self._arrays, self._places, rows)
 
 
-def _take(arrays, index):
-  picked = jax.tree.map(lambda values: jnp.take(values, index, axis=0), arrays)
-  return {**picked, "index": index}
+def _order(order, size, batch_size, seed):
+  """The order of the data, `shuffled` where none is given."""
+  if order is None:
+    return shuffled(size, batch_size, seed)
+  if not isinstance(order, Order):
+    raise UserError(f"order must be one of contrastax.data, such as balanced, not {order!r}")
+  if batch_size is not None or seed != 0:
+    raise UserError("the order has a batch size and a seed of its own; give none besides order")
+  if order.size != size:
+    raise UserError(f"the order is of {order.size} examples, and the data have {size}")
+  return order
 
 
-def _check_arrays(arrays):
-  """The number of examples; raises UserError where there is no such number, or no such data."""
-  if not (isinstance(arrays, Mapping) and arrays):
-    kind = "none" if isinstance(arrays, Mapping) else type(arrays).__name__
-    raise UserError(f"a data set is arrays by name, such as {{'image': images}}; found {kind}")
-  if "index" in arrays:
-    raise UserError("the source gives each example its index; no array may be called 'index'")
-  for name, values in arrays.items():
-    _check_values(name, values)
-  sizes = {name: len(values) for name, values in arrays.items()}
-  if len(set(sizes.values())) > 1:
-    raise UserError(f"arrays of one data set have one length, not {sizes}")
-  size = next(iter(sizes.values()))
-  if not size:
-    raise UserError(f"a data set has 1 example or more; found 0 in {', '.join(sizes)}")
-  return size
+def _take(fields, arrays, places, rows):
+  """The batch of the examples `rows`, [b] or [b, T]."""
+  batch = _rows_of(arrays, rows)
+  batch["index"] = rows if rows.ndim == 1 else rows[:, 0]
+  for name, of_all in places.items():
+    at = jnp.take(of_all, rows, axis=0)
+    found = _rows_of({field: arrays[field] for field in fields[name]}, jnp.maximum(at, 0))
+    batch |= {f"{name}_{field}": values for field, values in found.items()}
+    batch[f"{name}_index"] = at
+  return batch
 
 
-def _check_values(name, values):
-  if not isinstance(values, np.ndarray | jax.Array):
-    raise UserError(f"array {name!r} is {type(values).__name__}; pass np.asarray(…)")
-  dtype = values.dtype
-  real = jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.floating)
-  if not (real or dtype == jnp.bool_):
-    number = "; number its values by np.unique(…, return_inverse=True)[1]"
-    fix = number if dtype.kind in "OSTU" else ""
-    raise UserError(f"array {name!r} must be real numbers or booleans; found {dtype}{fix}")
-  if not values.ndim:
-    raise UserError(f"array {name!r} has no axis of examples; found shape []")
-  if name == "image" and values.ndim == 4:
-    check_type("array 'image'", values)
-    check_range("array 'image'", values)
-  if isinstance(values, np.ndarray):
-    check_kept(f"array {name!r}", values)
+def _rows_of(arrays, rows):
+  return jax.tree.map(lambda values: jnp.take(values, rows, axis=0), arrays)
+
+
+def _checksum(text, values, found):
+  found = zlib.crc32(text.encode(), found)
+  return zlib.crc32(np.ascontiguousarray(values).reshape(-1).view(np.uint8), found)
 
 
 def _automatic(sharding):

@@ -27,6 +27,7 @@ SUMS = "checksums.json"
 TIMES = "_CHECKPOINT_METADATA"  # Orbax writes the time of commit into it after our sums
 STEP = re.compile(r"0|[1-9][0-9]{0,18}")  # the name of a checkpoint's folder
 UNFINISHED = ".orbax-checkpoint-tmp"
+EMPTY = "empty"  # stands for the shape of a container without arrays
 
 
 class Checkpoints:
@@ -107,25 +108,43 @@ class Checkpoints:
   def restore(self, step: int, like, *, partial: bool = False):
     """The tree saved at `step`, with the shapes, types and shardings of `like`.
 
-    With `partial`, `like` may be a part of what was saved. Raises UserError where arrays of
-    other names or shapes were saved: those of another method, or of other settings.
+    With `partial`, `like` may be a part of what was saved.
+
+    Raises:
+      UserError: the saved tree has another structure, as that of another version of contrastax or of
+        another method, or arrays of other shapes, as those of other settings.
     """
     like = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
     # Asked before: Orbax finds it in the midst of reading, and prints its threads' tracebacks.
     saved = _shapes(self._orbax.metadata(self._directory / str(step)).item_metadata.tree)
     wanted = _shapes(like)
-    names = [
-      n for n in (wanted if partial else {**saved, **wanted}) if saved.get(n) != wanted.get(n)
-    ]
-    if names:
-      there, here = (shapes.get(names[0], "nothing") for shapes in (saved, wanted))
+    if partial:
+      wanted = {name: shape for name, shape in wanted.items() if shape != EMPTY}
+      saved = {name: saved[name] for name in wanted if name in saved}
+    where = f"checkpoint {step} in {self._directory}"
+    foreign = (
+      f"{where} was written by another version of contrastax or for another method: {{}}; begin the "
+      "run anew in another workdir"
+    )
+    for name in sorted({**saved, **wanted}):
+      there, here = saved.get(name, "nothing"), wanted.get(name, "nothing")
+      if there == here:
+        continue
+      fault = f"{name} is {there} there and {here} here"
+      if isinstance(there, str) or isinstance(here, str):
+        raise UserError(foreign.format(fault))
       raise UserError(
-        f"checkpoint {step} in {self._directory} is of another method or of other settings: "
-        f"{names[0]} is {there} there and {here} here; give another workdir"
+        f"{where} is of another method or of other settings: {fault}; give another workdir"
       )
     restore_args = ocp.checkpoint_utils.construct_restore_args(like)
     args = ocp.args.PyTreeRestore(item=like, restore_args=restore_args, partial_restore=partial)
-    return self._orbax.restore(self._directory / str(step), args=args)
+    try:
+      return self._orbax.restore(self._directory / str(step), args=args)
+    except (TypeError, ValueError) as error:
+      if "structure" not in str(error):
+        raise
+      # A tuple there and a dict of the same names here, or the reverse.
+      raise UserError(foreign.format("its containers are of other types")) from error
 
   def close(self) -> None:
     self._orbax.close()
@@ -140,9 +159,14 @@ class Checkpoints:
 
 
 def _shapes(tree):
-  """{path: shape} of the arrays of a tree, named alike before and after it was saved."""
+  """{path: shape} of the arrays and empty containers of a tree, alike before and after saving."""
   name = functools.partial(jax.tree_util.keystr, simple=True, separator="/")
-  return {name(path): tuple(leaf.shape) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+  found = jax.tree_util.tree_leaves_with_path(tree, is_leaf=_empty)
+  return {name(path): EMPTY if _empty(leaf) else tuple(leaf.shape) for path, leaf in found}
+
+
+def _empty(node):
+  return node is None or (isinstance(node, tuple | list | dict) and not node)
 
 
 def _files(path):

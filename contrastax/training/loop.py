@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
+import threading
 from collections.abc import Callable
 
 import jax
@@ -15,7 +16,7 @@ from jax.sharding import Mesh
 from contrastax.core import Method, Source, TrainState, UserError, check_integer, check_seed
 from contrastax.training.checkpoints import Checkpoints
 from contrastax.training.log import Log, cut
-from contrastax.training.mesh import settled
+from contrastax.training.mesh import make_mesh, settled
 from contrastax.training.signals import Stop
 from contrastax.training.step import init, make_train_step
 
@@ -29,8 +30,8 @@ def train(
   *,
   steps: int,
   workdir: str | os.PathLike,
-  stop: Stop,
-  mesh: Mesh,
+  stop: Stop | None = None,
+  mesh: Mesh | None = None,
   seed: int = 0,
   evaluate: Callable[[TrainState], dict[str, float]] | None = None,
   log_every: int = 10,
@@ -40,8 +41,8 @@ def train(
 ) -> TrainState:
   """Trains for `steps` steps, from the newest intact checkpoint of `workdir` if there is one.
 
-  Saves every `checkpoint_every` steps, at the end, and when `stop` is signaled: then
-  `signals.Interrupted` is raised once the checkpoint is safe.
+  Saves every `checkpoint_every` steps, at the end, and at SIGTERM, SIGINT (Ctrl-C) and SIGHUP: then
+  `training.Interrupted` is raised once the checkpoint is safe. The same call goes on from there.
 
   Args:
     method: what is trained.
@@ -49,8 +50,9 @@ def train(
     source: the batches.
     steps: the last step, from 1 to 2**31 − 1.
     workdir: the folder for checkpoints and logs; made if it does not exist.
-    stop: the context that catches signals.
-    mesh: the devices.
+    stop: the context that catches signals. By default one of this call, which begins with the first
+      step. Only the main thread can catch signals; in another one the default catches none.
+    mesh: the devices; all of them by default.
     seed: an integer from 0 to 2**32 − 1.
     evaluate: maps a state to metrics, which are logged before the step's checkpoint is saved. It
       must not touch the test set.
@@ -66,12 +68,19 @@ def train(
   Raises:
     UserError: a setting is out of range, the checkpoint is of another run, or a metric is not
       finite.
+
+  Example:
+    source = data.Resident({"image": images}, batch_size=256)
+    method = methods.SimCLR(encoder=…, projection=…, views=…)
+    optimizer = optimizers.adamw(steps=1000, learning_rate=1e-3)
+    state = training.train(method, optimizer, source, steps=1000, workdir="runs/mine")
   """
   check_seed(seed)
   check_integer("steps", steps, 1, MOST_STEPS)
   check_integer("log_every", log_every, 1)
   check_integer("eval_every", eval_every, 1)
   check_integer("checkpoint_every", checkpoint_every, 1)
+  mesh = make_mesh() if mesh is None else mesh
   workdir = pathlib.Path(workdir)
   workdir.mkdir(parents=True, exist_ok=True)
   with contextlib.closing(Checkpoints(workdir / "checkpoints")) as checkpoints:
@@ -101,7 +110,7 @@ def train(
     log = Log(
       workdir, restored=restored, steps=steps, batch_size=source.batch_size, every=log_every
     )
-    with contextlib.closing(log), stop.deferred():
+    with contextlib.closing(log), _caught(stop) as stop, stop.deferred():
       while True:
         last, stopping = step == steps, bool(stop)  # asked once: it may change at any moment
         judge = evaluate is not None and (last or step % eval_every == 0)
@@ -121,6 +130,14 @@ def train(
         log.add(step, metrics)
       checkpoints.wait()
   return state
+
+
+def _caught(stop):
+  """The context that catches signals: the caller's, one of our own, or in a thread an idle one."""
+  if stop is not None:
+    return contextlib.nullcontext(stop)
+  main = threading.current_thread() is threading.main_thread()
+  return Stop() if main else contextlib.nullcontext(Stop())
 
 
 def _restore(checkpoints, step, state, data):

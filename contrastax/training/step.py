@@ -55,9 +55,9 @@ def init(
   _check_parts(method, optimizer)
   seed, mesh = check_seed(seed), automatic(make_mesh() if mesh is None else mesh)
   _check_index(method, batch)
-  for name, values in batch.items():
+  for path, values in _leaves(batch):
     if jnp.ndim(values) < 4:  # images have a check of their own
-      numbers(f"the batch's {name!r}", values)
+      numbers(f"the batch's {path!r}", values)
   _check_axes(batch)
   state = _init(method, optimizer, seed, batch)
   _check_steps(state.opt_state)
@@ -78,21 +78,21 @@ def make_train_step(
   """The train step of a method, jitted.
 
   Args:
-    method, optimizer: those that `init` was given.
+    method, optimizer: those that `init` was given. A method with `step(optimizer, plain)` replaces
+      the ordinary step, `plain`; what it returns is compiled in the same way.
     mesh: a mesh with an axis `data`, whose length divides the batch; all devices by default.
 
   Returns:
     `step(state, batch) -> (state, metrics)`; the given state is consumed (donated).
 
   Raises:
-    UserError: as `init` does; for an optimizer that accumulates gradients when `step` is called.
+    UserError: as `init` does; for an optimizer that accumulates gradients, and for a wrong result of
+      the method's own step, when `step` is called.
   """
   _check_parts(method, optimizer)
   mesh = automatic(make_mesh() if mesh is None else mesh)
 
-  def step(ts: TrainState, batch: Batch):
-    _check_axes(batch)
-    _check_steps(ts.opt_state)
+  def plain(ts: TrainState, batch: Batch):
     key = key_for(ts.seed, "step", ts.step)
     gradient = jax.value_and_grad(method.objective, has_aux=True)
     (_, (state, metrics)), grads = gradient(ts.params, ts.state, batch, key)
@@ -100,7 +100,15 @@ def make_train_step(
     params = optax.apply_updates(ts.params, updates)
     state = method.advance(params, state, ts.step)
     metrics = {**metrics, "gradient_norm": optax.tree.norm(grads)}
-    after = TrainState(ts.step + 1, ts.seed, params, state, opt_state)
+    return TrainState(ts.step + 1, ts.seed, params, state, opt_state), metrics
+
+  own = _own_step(method)
+  whole = plain if own is None else _counted(own(optimizer, plain))
+
+  def step(ts: TrainState, batch: Batch):
+    _check_axes(batch)
+    _check_steps(ts.opt_state)
+    after, metrics = whole(ts, batch)
     return jax.lax.with_sharding_constraint(after, layout(after, mesh)), metrics
 
   return jax.jit(
@@ -109,6 +117,43 @@ def make_train_step(
     in_shardings=(None, sharded(mesh)),
     out_shardings=(None, replicated(mesh)),
   )
+
+
+def _own_step(method):
+  """The method's `step`, the one optional part of `core.Method`; None where it has none."""
+  own = getattr(method, "step", None)
+  if own is not None and not callable(own):
+    raise UserError(
+      f"method.step must be a function (optimizer, plain) -> step, not {type(own).__name__}; leave "
+      "it out for the ordinary step"
+    )
+  return own
+
+
+def _counted(whole):
+  """A method's own step, its result checked. It counts as one step, however often it calls `plain`."""
+  if not callable(whole):
+    raise UserError(
+      "method.step(optimizer, plain) must return a function (train state, batch) -> (train state, "
+      f"metrics), not {type(whole).__name__}"
+    )
+
+  def step(ts, batch):
+    result = whole(ts, batch)
+    good = isinstance(result, tuple) and len(result) == 2 and isinstance(result[0], TrainState)
+    if not (good and isinstance(result[1], Mapping) and "loss" in result[1]):
+      raise UserError(
+        "the function of method.step must return (TrainState, metrics), and 'loss' among the metrics"
+      )
+    after, metrics = result
+    if jax.tree.structure(after) != jax.tree.structure(ts):
+      raise UserError(
+        "the function of method.step must return a TrainState of the structure that it was given; "
+        "its params, state or opt_state have another one"
+      )
+    return after._replace(step=ts.step + 1, seed=ts.seed), metrics
+
+  return step
 
 
 def _check_parts(method, optimizer):
@@ -120,6 +165,7 @@ def _check_parts(method, optimizer):
       f"method must be an instance with init, objective and advance, not {found}; "
       "methods.SimCLR(…) is one"
     )
+  _own_step(method)
   try:
     hash(method)
   except TypeError as error:
@@ -169,5 +215,11 @@ def _check_steps(opt_state):
 def _check_axes(batch):
   """Refuses explicit axes, which would reach every operation of a method."""
   check_mesh("the step, by jax.set_mesh,", jax.sharding.get_abstract_mesh())
-  for name, values in batch.items():
-    check_mesh(f"the batch's {name!r}", jax.typeof(values).sharding.mesh)
+  for path, values in _leaves(batch):
+    check_mesh(f"the batch's {path!r}", jax.typeof(values).sharding.mesh)
+
+
+def _leaves(batch):
+  """The arrays of a batch with their paths, such as `tokens/ids`."""
+  name = functools.partial(jax.tree_util.keystr, simple=True, separator="/")
+  return [(name(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(dict(batch))]
