@@ -6,7 +6,6 @@ A new method joins the tests of learning, of resuming and of the device contract
 import jax
 
 from contrastax import criteria, encoders, methods, negatives, schedules, temperatures, views
-from contrastax.core import Encoder
 
 PLAIN = views.affine_jitter()
 LONG = ("MoCo, ShuffleBN, in-batch",)  # a ResNet: of these only `-m full` tests everything
@@ -98,6 +97,6 @@ def widened(to):
     def init(key, x):
       return jax.tree.map(lambda leaf: leaf.astype(to), encoder.init(key, x))
 
-    return Encoder(init, encoder.apply)
+    return encoder._replace(init=init)
 
   return wide

@@ -13,6 +13,7 @@ import json
 import sys
 
 import all_methods
+import examples
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,7 +21,6 @@ import optax
 from jax.sharding import PartitionSpec
 
 from contrastax import criteria, data, encoders, methods, temperatures, training, views
-from contrastax.core import Encoder
 from contrastax.pairwise import Plan
 
 BATCH = 64
@@ -39,7 +39,7 @@ def centred(mesh):
     shifted = jax.shard_map(local, mesh=mesh, in_specs=data_axis, out_specs=data_axis)
     return inner.apply(params, state, shifted(x), key=key, train=train)
 
-  return Encoder(inner.init, apply)
+  return inner._replace(apply=apply)
 
 
 def cases(mesh):
@@ -57,22 +57,31 @@ def cases(mesh):
     "convnet, in tiles around a ring": (ring, sgd),
   }
   of_all = all_methods.parts(wide, Plan(mesh=mesh))
-  return {**found, **{name: (method, sgd) for name, method in of_all.items()}}
+  found |= {name: (method, sgd) for name, method in of_all.items()}
+  # Plain SGD of a small rate: a generator's or a decoder's gradient is large at the start.
+  of_docs = {name: examples.on_mesh(examples.module(name).method, mesh) for name in examples.NAMES}
+  return {**found, **{f"example {name}": (m, optax.sgd(1e-2, 0.9)) for name, m in of_docs.items()}}
+
+
+def source_of(case, mesh):
+  layout = training.sharded(mesh)
+  if case.startswith("example "):
+    return examples.module(case.removeprefix("example ")).source(sharding=layout)
+  digits = {name: values[:BATCH] for name, values in data.load("digits").train.items()}
+  return data.Resident(all_methods.seen_by(case, digits), batch_size=BATCH, sharding=layout)
 
 
 def run(case, devices, steps):
   """(state before, state after, metrics) as NumPy, after `steps` steps over one batch of data."""
   mesh = training.make_mesh(jax.devices()[:devices])
   method, optimizer = cases(mesh)[case]
-  digits = {name: values[:BATCH] for name, values in data.load("digits").train.items()}
-  digits = all_methods.seen_by(case, digits)
-  source = data.Resident(digits, batch_size=BATCH, sharding=training.sharded(mesh))
+  source = source_of(case, mesh)
   state = training.init(method, optimizer, source.batch(0), mesh=mesh)
   before = jax.tree.map(np.asarray, state)
   step = training.make_train_step(method, optimizer, mesh)
   for t in range(steps):
     batch = training.settled(source.batch(t), mesh)
-    assert len(batch["image"].sharding.device_set) == devices
+    assert len(batch["index"].sharding.device_set) == devices
     state, metrics = training.settled(step(state, batch), mesh)
   assert step._cache_size() == 1, "the step was compiled again"
   return before, jax.tree.map(np.asarray, state), jax.tree.map(np.asarray, metrics)

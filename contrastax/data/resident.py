@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import math
 import zlib
@@ -64,7 +65,6 @@ class Resident:
     self.size = check_fields(arrays)
     self.order = _order(order, self.size, batch_size, seed)
     self.batch_size, self._given = self.order.batch_size, dict(arrays)
-    self._related = check_related(related or {}, self._given, self.size)
     everywhere, self._mesh = None, contextlib.nullcontext
     if sharding is not None:
       sharding = _automatic(sharding)
@@ -77,10 +77,38 @@ class Resident:
       everywhere = NamedSharding(sharding.mesh, PartitionSpec())
       # Not a mesh that the caller gave jax.set_mesh, whose axes may be explicit.
       self._mesh = functools.partial(jax.set_mesh, sharding.mesh)
+    self._sharding, self._everywhere = sharding, everywhere
+    self._arrays = jax.device_put(self._given, everywhere)
+    self._relate(related or {})
+
+  @property
+  def arrays(self) -> Mapping[str, Any]:
+    """The arrays as they were given."""
+    return self._given
+
+  def replace(
+    self,
+    *,
+    order: Order | None = None,
+    related: Mapping[str, Array | np.ndarray | Related] | None = None,
+  ) -> Resident:
+    """The source with another order, or with other related examples; the data stay on the device."""
+    new = copy.copy(self)
+    new.__dict__.pop("fingerprint", None)
+    if order is not None:
+      new.order = _order(order, self.size, None, 0)
+      if order.batch_size != self.batch_size:
+        raise UserError(f"the order's batch size is {order.batch_size}, and was {self.batch_size}")
+    if related is not None:
+      new._relate(related)
+    return new
+
+  def _relate(self, related):
+    self._related = check_related(related, self._given, self.size)
     places = {name: related.places for name, related in self._related.items()}
-    self._arrays, self._places = jax.device_put((self._given, places), everywhere)
+    self._places = jax.device_put(places, self._everywhere)
     fields = {name: related.fields for name, related in self._related.items()}
-    self._take = jax.jit(functools.partial(_take, fields), out_shardings=sharding)
+    self._take = jax.jit(functools.partial(_take, fields), out_shardings=self._sharding)
 
   @functools.cached_property
   def fingerprint(self) -> int:

@@ -9,6 +9,7 @@ their networks in `state["target"]`. `Siamese`, `Towers` and `Pairs` are assembl
 from contrastax.methods.barlow_twins import BarlowTwins as BarlowTwins
 from contrastax.methods.base import BaseMethod as BaseMethod
 from contrastax.methods.base import ContrastiveMethod as ContrastiveMethod
+from contrastax.methods.base import Evaluated as Evaluated
 from contrastax.methods.byol import BYOL as BYOL
 from contrastax.methods.clip import Clip as Clip
 from contrastax.methods.dino import DINO as DINO

@@ -7,6 +7,9 @@ from contrastax.training.mesh import make_mesh as make_mesh
 from contrastax.training.mesh import replicated as replicated
 from contrastax.training.mesh import settled as settled
 from contrastax.training.mesh import sharded as sharded
+from contrastax.training.mined import clustered as clustered
+from contrastax.training.mined import mined as mined
+from contrastax.training.refresh import Refresh as Refresh
 from contrastax.training.signals import Interrupted as Interrupted
 from contrastax.training.signals import Stop as Stop
 from contrastax.training.step import init as init

@@ -17,6 +17,7 @@ from contrastax.core import Method, Source, TrainState, UserError, check_integer
 from contrastax.training.checkpoints import Checkpoints
 from contrastax.training.log import Log, cut
 from contrastax.training.mesh import make_mesh, settled
+from contrastax.training.refresh import Refresh, Segments
 from contrastax.training.signals import Stop
 from contrastax.training.step import init, make_train_step
 
@@ -34,6 +35,7 @@ def train(
   mesh: Mesh | None = None,
   seed: int = 0,
   evaluate: Callable[[TrainState], dict[str, float]] | None = None,
+  refresh: Refresh | None = None,
   log_every: int = 10,
   eval_every: int = 1000,
   checkpoint_every: int = 1000,
@@ -56,6 +58,8 @@ def train(
     seed: an integer from 0 to 2**32 − 1.
     evaluate: maps a state to metrics, which are logged before the step's checkpoint is saved. It
       must not touch the test set.
+    refresh: what is computed from all data between segments of the run, such as hard negatives that
+      follow the encoder, `training.mined(…)`.
     log_every: the steps between two lines of metrics.
     eval_every: the steps between two evaluations.
     checkpoint_every: the steps between two checkpoints.
@@ -84,7 +88,10 @@ def train(
   workdir = pathlib.Path(workdir)
   workdir.mkdir(parents=True, exist_ok=True)
   with contextlib.closing(Checkpoints(workdir / "checkpoints")) as checkpoints:
-    state = init(method, optimizer, source.batch(0), seed=seed, mesh=mesh)
+    feed = _always(source)
+    if refresh is not None:
+      feed = Segments(refresh, method, source, workdir / "refresh", checkpoints).at
+    state = init(method, optimizer, feed(0, None).batch(0), seed=seed, mesh=mesh)
     train_step = make_train_step(method, optimizer, mesh)
     data = np.asarray(source.fingerprint, np.uint32)
     restored = checkpoints.newest_intact(tidy=True)
@@ -97,7 +104,8 @@ def train(
       state = _restore(checkpoints, restored, state, data)
     step = restored or 0
     if step < steps:
-      jax.eval_shape(train_step, state, source.batch(step))  # raises what the method refuses
+      batch = feed(step, state).batch(step)
+      jax.eval_shape(train_step, state, batch)  # raises what the method refuses
     if accepted is not None:
       accepted()
     if step == steps:
@@ -124,12 +132,19 @@ def train(
               checkpoints.save(step, {**state._asdict(), "data": data})
         if last or stopping:
           break
-        batch = settled(source.batch(step), mesh)
+        if refresh is not None and step % refresh.every == 0:
+          with log.aside():
+            feed(step, state)
+        batch = settled(feed(step, state).batch(step), mesh)
         state, metrics = settled(train_step(state, batch), mesh)
         step += 1
         log.add(step, metrics)
       checkpoints.wait()
   return state
+
+
+def _always(source):
+  return lambda step, state: source
 
 
 def _caught(stop):

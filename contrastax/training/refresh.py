@@ -14,13 +14,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from contrastax import evaluation
-from contrastax.core import (
-  Array, Method, Source, TrainState, UserError, check_integer, check_seed,
-)  # fmt: skip
-from contrastax.data import Resident
+from contrastax.core import Method, Source, TrainState, UserError, check_integer
 from contrastax.files import make_folder, read_json, remove, write_bytes, write_json
-from contrastax.negatives import mine
+from contrastax.training.checkpoints import Checkpoints
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -41,3 +37,97 @@ class Refresh:
   def apply(self, source: Source, arrays: Arrays) -> Source:
     """The source of a segment: the run's source with these arrays."""
     raise NotImplementedError
+
+
+class Segments:
+  """The source of each step of a run with a refresh.
+
+  Args:
+    refresh: what is computed between segments.
+    method: what is trained.
+    source: the run's source.
+    folder: where the arrays of each segment are kept, `STEP.npz` with a checksum in `STEP.json`.
+    checkpoints: those of the run, from which lost arrays are computed again.
+  """
+
+  def __init__(
+    self,
+    refresh: Refresh,
+    method: Method,
+    source: Source,
+    folder: pathlib.Path,
+    checkpoints: Checkpoints,
+  ):
+    if not isinstance(refresh, Refresh):
+      raise UserError(f"refresh must be a Refresh, such as training.mined(…), not {refresh!r}")
+    check_integer("every", refresh.every, 1)
+    self._refresh, self._method, self._whole = refresh, method, source
+    self._folder, self._checkpoints = folder, checkpoints
+    self._begun, self._source = 0, refresh.apply(source, refresh.begun(source))
+
+  def at(self, step: int, state: TrainState) -> Source:
+    """The source of a step; `state` is that before it."""
+    begun = step - step % self._refresh.every
+    if begun != self._begun:
+      self._source = self._refresh.apply(self._whole, self._arrays(begun, step, state))
+      self._begun = begun
+    return self._source
+
+  def _arrays(self, begun, step, state):
+    if begun == 0:
+      return self._refresh.begun(self._whole)
+    kept = self._read(begun)
+    if kept is not None:
+      return kept
+    if begun != step:
+      state = self._state_at(begun, state)
+    arrays = {
+      name: np.asarray(values)
+      for name, values in self._refresh.arrays(self._method, state, self._whole).items()
+    }
+    self._write(begun, arrays)
+    return arrays
+
+  def _state_at(self, begun, like):
+    """The state at the start of a segment whose arrays are lost."""
+    fault = f"{self._folder / str(begun)}.npz is missing or damaged"
+    if begun not in self._checkpoints.steps():
+      raise UserError(
+        f"{fault}, and checkpoint {begun}, from which it was computed, is not kept; put a copy of the "
+        "file back, or begin anew in another workdir"
+      )
+    print(f"{fault}; it is computed again from checkpoint {begun}", flush=True)
+    whole = {**like._asdict(), "data": np.uint32(0)}
+    tree = self._checkpoints.restore(begun, whole)
+    return TrainState(**{name: tree[name] for name in like._fields})
+
+  def _read(self, begun):
+    """The arrays of a segment; None where they are not kept, or damaged."""
+    path = self._folder / f"{begun}.npz"
+    try:
+      content = path.read_bytes()
+      if (
+        hashlib.sha256(content).hexdigest() != read_json(path.with_suffix(".json"), dict)["sha256"]
+      ):
+        return None
+    except (OSError, KeyError, UserError):
+      return None
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
+      return dict(file)
+
+  def _write(self, begun, arrays):
+    self._folder.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(self._folder)
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    path = self._folder / f"{begun}.npz"
+    write_bytes(path, content.getvalue())
+    write_json(
+      path.with_suffix(".json"), {"sha256": hashlib.sha256(content.getvalue()).hexdigest()}
+    )
+    oldest = min(self._checkpoints.steps(), default=0)
+    for old in self._folder.glob("*.npz"):
+      # A run that falls back to an older checkpoint needs the segment in which that lies.
+      if old.stem.isdigit() and int(old.stem) + self._refresh.every <= min(oldest, begun):
+        remove(old)
+        remove(old.with_suffix(".json"))
