@@ -23,7 +23,7 @@ from contrastax.core import (
   Term,
   UserError,
   named,
-)  # fmt: skip
+)
 from contrastax.criteria import info_nce
 from contrastax.evaluation import embedding_std
 from contrastax.negatives import in_batch
@@ -32,6 +32,9 @@ from contrastax.pairwise import Plan, cosine, unit
 from contrastax.positives import Relation, same_example
 from contrastax.temperatures import fixed
 from contrastax.terms import Contrast
+
+
+MAIN = "contrast"  # the tag of the term whose metrics are the method's own
 
 
 class Evaluated(NamedTuple):
@@ -104,9 +107,8 @@ class BaseMethod(Owner):
     self.see(net, batch)
     seen = self._seen(net, batch, jnp.int32(0))
     made = {
-      tag: term.init(key if term is main else named(key, f"term {tag}"), seen, self.examples)
-      for main in (self.main,)
-      for tag, term in all_terms(self, main).items()
+      tag: term.init(_key_of(tag, key), seen, self.examples)
+      for tag, term in all_terms(self).items()
     }
     params = {**net.params, "terms": {tag: own for tag, (own, _) in made.items()}}
     state = {**net.state, "terms": {tag: own for tag, (_, own) in made.items()}}
@@ -123,28 +125,28 @@ class BaseMethod(Owner):
   ) -> tuple[Array, tuple[State, Mapping[str, Array]]]:
     """The scalar to minimize, and (the next state, metrics).
 
-    Metrics: those of the method's own value or term, `loss` among them; of a further term its value
-    as TAG, its metrics as TAG/NAME; and `objective`, the sum, where there are further terms.
+    Metrics: those of the method's own value, or else of the term `contrast`, `loss` among them; of
+    every other term its value as TAG and its metrics as TAG/NAME; and `objective`, the sum, where there
+    are further terms.
     """
     step = state["step"]
     net = Net(self, params, state, key, step=step)
-    value, metrics = self.see(net, batch) or (None, {})
-    seen, total, moved, main = self._seen(net, batch, step), 0.0, {}, self.main
-    if value is not None:
-      total = jnp.mean(value)
-      metrics = {"loss": total, **metrics}
-    for tag, term in all_terms(self, main).items():
-      own_key = key if term is main else named(key, f"term {tag}")
+    own_value, metrics = self.see(net, batch) or (None, {})
+    total = 0.0 if own_value is None else jnp.mean(own_value)
+    metrics = {"loss": total, **metrics}
+    seen, moved = self._seen(net, batch, step), {}
+    for tag, term in all_terms(self).items():
       own = params["terms"][tag], state["terms"][tag]
-      value, moved[tag], more = term(*own, seen, own_key)
+      value, moved[tag], more = term(*own, seen, _key_of(tag, key))
       total += schedules.at(term.weight, step) * value
-      if term is main:
-        metrics = {"loss": value, **metrics, **more}
+      if tag == MAIN and own_value is None:
+        metrics |= {"loss": value, **more}
       else:
         metrics |= {tag: value, **{f"{tag}/{name}": x for name, x in more.items()}}
     if self.terms:
       metrics["objective"] = total
-    metrics = {"loss": total, **metrics}
+    if own_value is None and MAIN not in moved:
+      metrics["loss"] = total
     metrics = {name: jnp.mean(jax.lax.stop_gradient(x)) for name, x in metrics.items()}
     return total, ({**net.state, "terms": moved}, metrics)
 
@@ -190,16 +192,21 @@ class ContrastiveMethod(BaseMethod):
     return Contrast(**self.contrasted, **{name: getattr(self, name) for name in parts})
 
 
-def all_terms(method: BaseMethod, main: Term | None = None) -> dict[str, Term]:
+def all_terms(method: BaseMethod) -> dict[str, Term]:
   """The method's own term, as `contrast`, and the further ones, by their tags."""
-  main = method.main if main is None else main
-  found = {} if main is None else {"contrast": main}
+  main = method.main
+  found = {} if main is None else {MAIN: main}
   for term in method.terms:
     tag = term.tag or type(term).__name__.lower()
     if tag in found:
       raise UserError(f"two terms are called {tag!r}; give one of them another tag")
     found[tag] = term
   return found
+
+
+def _key_of(tag, key):
+  """The key of a term: the method's own for `contrast`, so that further terms do not change it."""
+  return key if tag == MAIN else named(key, f"term {tag}")
 
 
 def check_first_two(method: BaseMethod, x: Mapping[int, Any]) -> None:
