@@ -10,7 +10,17 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from contrastax.core import Compare, Group, UserError, join, named
+from contrastax.core import (
+  Compare,
+  Criterion,
+  Group,
+  Score,
+  Temperature,
+  UserError,
+  check_kind,
+  join,
+  named,
+)
 from contrastax.criteria.family import STATS, penalty
 from contrastax.evaluation import embedding_std
 from contrastax.labels import signed
@@ -62,7 +72,7 @@ def objective(method, params, state, batch, key):
   """
   anchors, keys, groups, compare, state = meeting(method, params, state, batch, key)
   tau = method.temperature.value(params["temperature"], state["temperature"], anchors.side)
-  bias = {"bias": params["temperature"]["bias"]} if _has_bias(method) else {}
+  bias = {"bias": params["temperature"]["bias"]} if method.temperature.learns_bias else {}
   value, _, stats, memory = method.loss(
     anchors, groups, compare, temperature=tau, memory=state["loss"], stats=STATS, **bias
   )
@@ -83,35 +93,34 @@ def objective(method, params, state, batch, key):
     "effective_negatives": stats["count"] * jnp.exp(spread),
     "embedding_std": embedding_std(anchors.vectors),
   }
-  if hasattr(method.temperature, "smallest"):
-    low, high = method.temperature.smallest, method.temperature.largest
+  if method.temperature.bounds is not None:
+    low, high = method.temperature.bounds
     rounding = 1e-6  # a learned one is the exponential of a logarithm
     at_bound = (taus <= low * (1 + rounding)) | (taus >= high * (1 - rounding))
     metrics["at_bound"] = at_bound.astype(taus.dtype)
   minimised = method.temperature.weigh(value, taus)
-  if hasattr(method.score, "penalised"):
+  if method.score.penalized is not None:
     metrics["penalty"] = penalty(anchors, groups, compare)
-    minimised += method.score.regulariser * metrics["penalty"]
+    minimised += method.score.regularizer * metrics["penalty"]
   metrics = {name: jax.lax.stop_gradient(values).mean() for name, values in metrics.items()}
   return minimised.mean(), (state, metrics)
 
 
 def _check(method):
-  """That loss, temperature and score fit each other."""
-  if _has_bias(method) and not method.loss.learns_bias:
+  """That loss, temperature and score are of their kinds and fit each other."""
+  check_kind("loss", method.loss, Criterion, "criteria.info_nce()")
+  check_kind("temperature", method.temperature, Temperature, "temperatures.fixed(0.2)")
+  check_kind("score", method.score, Score, "pairwise.cosine()")
+  if method.temperature.learns_bias and not method.loss.learns_bias:
     raise UserError(
       "a bias changes no softmax, so only the loss siglip learns one; leave bias out of learned, "
       "or take siglip"
     )
-  if hasattr(method.score, "penalised") and method.temperature != fixed(1.0):
+  if method.score.has_temperature and method.temperature != fixed(1.0):
     raise UserError(
       f"{type(method.score).__name__} has temperatures of its own, so the method's is fixed(1.0), "
       f"not {method.temperature}"
     )
-
-
-def _has_bias(method):
-  return getattr(method.temperature, "bias", None) is not None
 
 
 def groups_of(batch, vectors, views):
