@@ -64,7 +64,7 @@ def method_of(arm, choice):
   if arm.endswith("adaptive"):
     return simclr(
       out=heads * OUT,
-      score=adaptive_heads(heads, regulariser=choice),
+      score=adaptive_heads(heads, regularizer=choice),
       temperature=temperatures.fixed(1.0),
     )
   tau = temperatures.fixed(choice)

@@ -67,6 +67,18 @@ def check_integer(name: str, value: Any, least: int | None = None, most: int | N
   return number
 
 
+def check_kind(name: str, value: Any, kind: type, example: str) -> None:
+  """Raises UserError unless the value is an instance of the kind; `example` is one."""
+  if isinstance(value, type):
+    raise UserError(f"{value.__name__} is a class; give an instance, {value.__name__}()")
+  if not isinstance(value, kind):
+    found = " ".join(repr(value).split())
+    raise UserError(
+      f"{name} must be a {kind.__module__.removeprefix('contrastax.')}.{kind.__name__}, such as "
+      f"{example}, not {found}"
+    )
+
+
 def check_seed(value: Any) -> int:
   """The seed as a Python integer; raises UserError unless it is one, from 0 to 2**32 − 1."""
   return check_integer("seed", value, 0, 2**32 - 1)
@@ -147,6 +159,10 @@ class Score:
   `score(params, anchors [n, d], candidates [m, d]) -> [n, m]`. With candidates [n, k, d], a set
   per anchor, the result is [n, k]. `init` draws the parameters.
 
+  A score may be computed in two parts: score(params, a, c) = meet(params, once(params, a, True),
+  once(params, c, False)). `once` is what concerns one vector alone, for vectors [..., d] with any
+  leading axes. It is computed once and not in every tile. By default `meet` is the whole score.
+
   symmetric: whether score(a, b) = score(b, a). penalized: a score that returns (score, penalty) of
   each pair, or None; `regularizer` is the penalty's weight. has_temperature: whether the score
   divides by temperatures of its own, so that the contrast's temperature must be fixed(1.0).
@@ -162,6 +178,12 @@ class Score:
 
   def __call__(self, params: Params, anchors: Array, candidates: Array) -> Array:
     raise NotImplementedError
+
+  def once(self, params: Params, vectors: Array, anchor: bool) -> Any:
+    return vectors
+
+  def meet(self, params: Params, anchors: Any, candidates: Any) -> Array:
+    return self(params, anchors, candidates)
 
 
 class Compare(NamedTuple):

@@ -366,7 +366,7 @@ def test_adaptive_heads_are_their_formula(float64):
       tau = [0.1 + 1.4 / (1 + np.exp(phi(v) @ phi(w))) for v, w in heads]
       expected = sum(v @ w / t for (v, w), t in zip(heads, tau, strict=True))
       penalty = sum(2 * np.log(t) + 1 / t for t in tau)
-      found = score.penalised(params, A[i : i + 1], B[None, j : j + 1])
+      found = score.penalized(params, A[i : i + 1], B[None, j : j + 1])
       np.testing.assert_allclose([x[0, 0] for x in found], [expected, penalty], rtol=1e-9)
   np.testing.assert_allclose(
     score(params, A, B), score(params, A, np.broadcast_to(B, (12, 12, 8))), rtol=1e-12
@@ -379,7 +379,7 @@ def test_several_heads_without_their_own_temperatures_are_a_sum_of_cosines(float
 
 
 def test_the_penalty_is_minimised_beside_the_loss():
-  score = adaptive_heads(heads=2, regulariser=0.5)
+  score = adaptive_heads(heads=2, regularizer=0.5)
   method = simclr(score=score, temperature=fixed(1.0))
   source = digits()
   state = training.init(method, optax.sgd(0.1), source.batch(0))

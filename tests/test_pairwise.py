@@ -15,7 +15,7 @@ from jax.sharding import AxisType, PartitionSpec
 from jax.test_util import check_grads
 
 from contrastax import criteria
-from contrastax.core import Group, Pairs
+from contrastax.core import Group, Pairs, Score
 from contrastax.pairwise import (
   Plan,
   bilinear,
@@ -624,8 +624,14 @@ def flat(group):
   return Group(group.vectors[..., :2], group.side)
 
 
-def first_row_only(params, anchors, candidates):
-  return dot()((), anchors, candidates)[:1]
+@dataclasses.dataclass(frozen=True)
+class FirstRowOnly(Score):
+  def __call__(self, params, anchors, candidates):
+    return dot()((), anchors, candidates)[:1]
+
+
+def plain_function(params, anchors, candidates):
+  return dot()((), anchors, candidates)
 
 
 def empty(group):
@@ -675,8 +681,24 @@ MISTAKES = {
     ["side 'bias' of the anchors", "(9,)", "(4, 3)"],
   ),
   "a score of another shape": (
-    lambda a, g: (a, g, {"score": first_row_only}),
+    lambda a, g: (a, g, {"score": FirstRowOnly()}),
     ["score", "(4, 3)", "(5, 3)", "(1, 5)", "(4, 5)"],
+  ),
+  "a function as score": (
+    lambda a, g: (a, g, {"score": plain_function}),
+    ["score must be a core.Score, such as pairwise.cosine(), not <function plain_function"],
+  ),
+  "a class as score": (
+    lambda a, g: (a, g, {"score": dot}),
+    ["dot is a class; give an instance, dot()"],
+  ),
+  "a class as reduction": (
+    lambda a, g: (a, g, {"rows": {"x": reductions.top_k}}),
+    ["TopK is a class; give an instance, TopK()"],
+  ),
+  "a function as reduction": (
+    lambda a, g: (a, g, {"rows": {"x": jnp.sum}}),
+    ["the reduction of 'x' must be a pairwise.reductions.Reduction, such as pairwise.sum_"],
   ),
   "an array in the score": (
     lambda a, g: (a, g, {"score": Holding(np.ones(3))}),
@@ -686,7 +708,7 @@ MISTAKES = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Holding:
+class Holding(Score):
   """Channels, or a score, with a field of any kind."""
 
   held: object

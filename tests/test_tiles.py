@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from contrastax import criteria
-from contrastax.core import Group
+from contrastax.core import Group, Score
 from contrastax.pairwise import (
   Plan,
   bilinear,
@@ -211,17 +211,20 @@ def same(arguments, plan, same_set, **options):
   return out, [g for g in jax.tree.leaves(of_all) if g.dtype != jax.dtypes.float0]
 
 
-def skewed(params, anchors, candidates):
+@dataclasses.dataclass(frozen=True)
+class Skewed(Score):
   """A score of a user's own: not symmetric, in no two parts, and without a value at zero."""
-  a, c = anchors[:, None], candidates if candidates.ndim == 3 else candidates[None]
-  product = jnp.tanh(params * a[..., 0] * c[..., 1]) + a[..., 1] * c[..., 2] ** 2
-  return product / jnp.linalg.norm(a, axis=-1) / (1 + jnp.linalg.norm(c, axis=-1))
+
+  def __call__(self, params, anchors, candidates):
+    a, c = anchors[:, None], candidates if candidates.ndim == 3 else candidates[None]
+    product = jnp.tanh(params * a[..., 0] * c[..., 1]) + a[..., 1] * c[..., 2] ** 2
+    return product / jnp.linalg.norm(a, axis=-1) / (1 + jnp.linalg.norm(c, axis=-1))
 
 
 SCORES = {
   "symmetric": (cosine(), ()),
   "bilinear": (bilinear(), np.random.default_rng(4).normal(size=(3, 3))),
-  "a user's own": (skewed, np.float64(0.7)),
+  "a user's own": (Skewed(), np.float64(0.7)),
 }
 
 
@@ -270,7 +273,7 @@ def test_scores_in_tiles(float64, score):
 
 
 @dataclasses.dataclass(frozen=True)
-class TemperaturePerPair:
+class TemperaturePerPair(Score):
   """cosine / τ(a, c), with log τ a small network of both vectors."""
 
   def init(self, key, d):

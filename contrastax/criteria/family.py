@@ -21,8 +21,10 @@ from contrastax.core import (
   Params,
   Score,
   UserError,
+  check_kind,
 )
 from contrastax.pairwise import Plan, cosine, reduce, softmax_mean, sum_
+from contrastax.pairwise.checks import check_relation
 from contrastax.pairwise.inputs import check_positive
 
 STATS = ("positive", "count", "log_mean", "mean_logit", "divergence")
@@ -85,7 +87,7 @@ def _safe_log(weight):
 
 
 def penalty(anchors: Group, groups: tuple[Group, ...], compare: Compare) -> Array:
-  """[n], of each anchor the mean over its positives of what a score penalises: `score.penalised`.
+  """[n], of each anchor the mean over its positives of what a score penalizes: `score.penalized`.
 
   Σ_j w⁺_ij penalty_ij / Σ_j w⁺_ij,    0 without positives
   """
@@ -94,7 +96,7 @@ def penalty(anchors: Group, groups: tuple[Group, ...], compare: Compare) -> Arra
     _Penalty(compare.relation),
     anchors,
     groups,
-    compare._replace(score=compare.score.penalised),
+    compare._replace(score=compare.score.penalized),
     rows,
   )
   none = r["weight"] <= 0
@@ -167,6 +169,7 @@ def evaluate(
     plan: how all pairs are evaluated.
     more: the criterion's other arguments: `memory`, `stats`, `bias`.
   """
+  check_kind("criterion", criterion, Criterion, "criteria.info_nce()")
   compare = Compare(relation, score, score_params, same_set, plan)
   return criterion(anchors, groups, compare, temperature=temperature, **more)
 
@@ -180,6 +183,7 @@ def find(channels, anchors, groups, compare, temperature, rows, stats, shared=()
 
 
 def _reduced(channels, anchors, groups, compare, rows, shared=()):
+  check_relation(compare.relation)
   return reduce(
     channels,
     anchors,

@@ -112,7 +112,7 @@ def softmax_regression(
     Σ_i w_i CE(W h_i + b, y_i) / Σ_i w_i + ½ λ‖W‖²
 
   features: [n, d]; target: [n], int in [0, c); start: [d + 1, c]; l2: λ; weight: w
-  [n], 0 for an example left out. The intercepts are not penalised. L-BFGS with a memory of 10
+  [n], 0 for an example left out. The intercepts are not penalized. L-BFGS with a memory of 10
   and a zoom line search, until no entry of the gradient exceeds `tolerance`, or for `steps`
   steps: a fit that is cut off is still a probe. scikit-learn's C is 1/(n λ) (for two classes,
   of which it fits the difference, 2/(n λ)).

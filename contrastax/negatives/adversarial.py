@@ -8,7 +8,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from contrastax.core import Group, UserError
+from contrastax.core import Group, Score, UserError
 from contrastax.negatives.sources import NegativeSource, of_no_example
 from contrastax.pairwise import log_sum_exp, reduce, reductions, softmax_mean, unit
 from contrastax.pairwise.scores.precision import wide
@@ -160,10 +160,10 @@ def _known(source, anchors, own, moved, compare, rows):
 
 
 @dataclasses.dataclass(frozen=True)
-class _NowAndBefore:
+class _NowAndBefore(Score):
   """The score of anchors with keys that are two in a row, [n, 2d], as keys by anchors."""
 
-  score: object
+  score: Score
 
   def __call__(self, params, keys, anchors):
     return tuple(self.score(params, anchors, x).T for x in jnp.split(keys, 2, axis=-1))

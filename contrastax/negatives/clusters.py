@@ -7,8 +7,8 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from contrastax.core import UserError, per_example
-from contrastax.negatives.sources import NegativeSource, of_no_example
+from contrastax.core import UserError
+from contrastax.negatives.sources import NegativeSource, keys_of_each, of_no_example
 from contrastax.pairwise import unit
 
 NAME = "cluster"
@@ -103,8 +103,7 @@ class clusters(NegativeSource):
 
   def _first(self, key, keys, vectors):
     """`count` of the keys, drawn by example and view: not by their rows or devices."""
-    drawn = per_example(jax.random.wrap_key_data(key), keys.side["index"])
-    drawn = jax.vmap(jax.random.fold_in)(drawn, keys.side["view"])
+    drawn = keys_of_each(jax.random.wrap_key_data(key), keys.side)
     _, chosen = jax.lax.top_k(jax.vmap(jax.random.uniform)(drawn), self.count)
     return vectors[chosen]
 

@@ -7,9 +7,9 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from contrastax.core import Group, UserError, join, per_example
+from contrastax.core import Group, UserError, join
 from contrastax.negatives.selection import hardest_places
-from contrastax.negatives.sources import NegativeSource
+from contrastax.negatives.sources import NegativeSource, keys_of_each
 from contrastax.pairwise import unit
 
 
@@ -92,9 +92,7 @@ class mochi(NegativeSource):
       with_anchor = jnp.arange(all_of_them) >= mixed
       return a, b % jnp.maximum(count, 1), jnp.where(with_anchor, (1 + share) / 2, share)
 
-    # By example and view, so that no draw depends on a row's place or device.
-    keys = per_example(key, anchors.side["index"])
-    return jax.vmap(of_one)(jax.vmap(jax.random.fold_in)(keys, anchors.side["view"]), count)
+    return jax.vmap(of_one)(keys_of_each(key, anchors.side), count)
 
 
 def between(x, y, share):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from contrastax.core import Group, UserError
-from contrastax.negatives.sources import NegativeSource
+from contrastax.negatives.sources import NegativeSource, weighted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,11 +128,11 @@ class queues(NegativeSource):
 def entries(state) -> Group:
   """What a queue holds, as negatives of no view (−1) of this step's.
 
-  What is not filled yet has index −1 and weight 0.
+  Their weight is 1, or their side `weight`. What is not filled yet has index −1 and weight 0.
   """
   keys = state["keys"]
   none, no_view = jnp.zeros_like(keys.side["as_positive"]), jnp.full_like(keys.side["view"], -1)
-  filled = none + (keys.side["index"] >= 0)
+  filled = weighted(none + (keys.side["index"] >= 0), keys.side)
   return keys.attach(as_positive=none, as_negative=filled, view=no_view)
 
 

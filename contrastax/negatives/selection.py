@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from contrastax.core import UserError, check_integer
 from contrastax.negatives.sources import NegativeSource
 from contrastax.pairwise import Plan, cosine, reduce, reductions
+from contrastax.pairwise.checks import check_relation
 
 
 def hardest(
@@ -50,6 +51,7 @@ def hardest_places(
   (−∞, −1). No gradient; else as `hardest`.
   """
   check_integer("k", k, 1)
+  check_relation(relation)
   for at, group in enumerate(groups):
     if group.per_anchor:
       raise UserError(

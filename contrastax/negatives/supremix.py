@@ -9,9 +9,9 @@ import math
 import jax
 import jax.numpy as jnp
 
-from contrastax.core import UserError, per_example
+from contrastax.core import UserError
 from contrastax.negatives.mixing import between
-from contrastax.negatives.sources import NegativeSource, of_no_example
+from contrastax.negatives.sources import NegativeSource, keys_of_each, of_no_example
 from contrastax.pairwise import unit
 
 
@@ -61,8 +61,10 @@ class supremix(NegativeSource):
   def candidates(self, state, anchors, groups, key, compare):
     anchors_, keys = jax.lax.stop_gradient((anchors, groups[0]))
     y_i, y = _label(anchors_), _label(keys)
-    # Sorted by label, what may be mixed is a range; by example and view, so that no row matters.
-    order = jnp.lexsort((keys.side["view"], keys.side["index"], y))
+    # Sorted by label, what may be mixed is a range. Equal labels are sorted by what tells vectors
+    # apart, so that their order in the batch does not matter.
+    ties = [keys.side[name] for name in ("place", "view", "index") if name in keys.side]
+    order = jnp.lexsort((*ties, y))
     z, y = unit(keys.vectors[order]), y[order]
     place = functools.partial(jnp.searchsorted, y)
     first, end = place(y_i, side="left"), place(y_i, side="right")
@@ -111,9 +113,7 @@ class supremix(NegativeSource):
         place(keys[2], self.positives, below), place(keys[3], self.positives, above),
       )  # fmt: skip
 
-    # By example and view, so that no draw depends on a row's place or device.
-    keys = per_example(key, anchors.side["index"])
-    return jax.vmap(of_one)(jax.vmap(jax.random.fold_in)(keys, anchors.side["view"]), *counts)
+    return jax.vmap(of_one)(keys_of_each(key, anchors.side), *counts)
 
 
 def _label(group):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from contrastax.core import UserError
+from contrastax.core import Score, UserError, check_kind
 from contrastax.pairwise.plan import Plan
+from contrastax.pairwise.reductions import Reduction
 
 
 def check(anchors, groups, same_set, score, score_params):
@@ -59,20 +60,31 @@ def _check_sides(owner, group):
       )
 
 
-def check_parts(channels, score, plan):
-  """That these are functions or instances, that they can be compared, and that the plan is one."""
+def check_relation(relation):
+  """That a relation is a function or an instance."""
+  if isinstance(relation, type):
+    raise UserError(f"{relation.__name__} is a class; give an instance, {relation.__name__}()")
+  if not callable(relation) or isinstance(relation, Score):
+    raise UserError(
+      "relation must be a function (anchor side, candidate side, similarity) -> Pairs, such as "
+      f"positives.same_example(), not {relation!r}"
+    )
+
+
+def check_parts(channels, score, rows, plan):
+  """That these are of their kinds, and that they can be compared."""
   if not isinstance(plan, Plan):
     raise UserError(f'plan is a pairwise.Plan, such as Plan(block="dense"), not {plan!r}')
-  for part in (score, getattr(channels, "relation", None)):
-    if isinstance(part, type):
-      raise UserError(f"{part.__name__} is a class; give an instance, {part.__name__}()")
+  check_kind("score", score, Score, "pairwise.cosine()")
+  for name, reduction in rows.items():
+    check_kind(f"the reduction of {name!r}", reduction, Reduction, "pairwise.sum_")
   for part in (channels, score):
     try:
       hash(part)
     except TypeError:
       raise UserError(
-        f"{type(part).__name__} holds an array; channels and scores are functions or frozen "
-        f"dataclasses of Python values, and arrays enter by a side, score_params or shared"
+        f"{type(part).__name__} holds an array; channels are functions or frozen "
+        f"dataclasses of Python values, scores too, and arrays enter by a side, score_params or shared"
       ) from None
 
 

@@ -19,6 +19,7 @@ from contrastax.pairwise.checks import check, check_closures, check_parts
 from contrastax.pairwise.derivatives import without_forward_mode
 from contrastax.pairwise.inputs import numbers
 from contrastax.pairwise.plan import Plan, even
+from contrastax.pairwise.reductions import Reduction
 from contrastax.pairwise.scores.precision import promoted
 from contrastax.pairwise.tiles import Kind, Set, Spec, dense, tiled
 
@@ -29,7 +30,7 @@ def reduce(
   groups: Sequence[Group],
   *,
   score: Score,
-  rows: Mapping[str, Any],
+  rows: Mapping[str, Reduction],
   score_params: Any = (),
   shared: Any = (),
   both: bool = False,
@@ -49,7 +50,7 @@ def reduce(
       compiled. What is traced enters by sides, `score_params` or `shared`.
     anchors: vectors [n, d] and their sides.
     groups: candidates, each [m, d] or, a set per anchor, [n, k, d].
-    score: where vectors meet, with `score_params`.
+    score: the similarity, with `score_params`.
     rows: {channel: reduction}; channels that are not named cost nothing, and results that
       are not differentiated (`lax.stop_gradient`) cost no backward pass.
     shared: traced arrays that all pairs see.
@@ -70,7 +71,7 @@ def reduce(
     a traced value where it cannot enter, a batch that the plan's mesh does not divide, what holds
     no numbers, integers that JAX would cut to 32 bits, a mesh of Explicit axes.
   """
-  check_parts(channels, score, plan)
+  check_parts(channels, score, rows, plan)
   anchors, groups = _prepared(anchors, groups)
   found, columns = _evaluate(
     channels, score, tuple(rows.items()), both, same_set, plan, anchors, groups,
@@ -110,7 +111,7 @@ def _or_nan(rows, results, vectors):
   wide = jnp.promote_types(vectors.dtype, jnp.float32)
   nothing = jax.lax.stop_gradient((0 * vectors).astype(wide).sum(-1))  # 0, or NaN
   nothing = nothing * (1 + vectors[..., 0])  # whose gradient is 0, or NaN
-  differentiable = {name for name, reduction in rows if hasattr(reduction, "pull")}
+  differentiable = {name for name, reduction in rows if reduction.differentiable}
   return {
     name: jax.tree.map(lambda x: x + nothing.astype(x.dtype), result)
     if name in differentiable
@@ -164,8 +165,7 @@ def _here(
   """The evaluation of what lies on this device, dense or in tiles; with `ring`, of its part."""
   axis, devices, travels = ring or (None, 1, (False,) * len(groups))
   n = anchors.vectors.shape[0]
-  once, meet = getattr(score, "once", _as_they_are), getattr(score, "meet", score)
-  own = same_set and not both and block is not None and getattr(score, "symmetric", False)
+  own = same_set and not both and block is not None and score.symmetric
 
   def numbered(size, first, divided):
     """The numbers of candidates among all of all devices."""
@@ -186,11 +186,11 @@ def _here(
     first += m * (devices if divided else 1)
 
   def prepared(rows, anchor):
-    return rows._replace(vectors=once(score_params, rows.vectors, anchor))
+    return rows._replace(vectors=score.once(score_params, rows.vectors, anchor))
 
   if block is None:
     kinds = tuple(Kind(group.per_anchor, False, False, False) for group in groups)
-    spec = Spec(meet, channels, rows, both, kinds)
+    spec = Spec(score.meet, channels, rows, both, kinds)
     sets = tuple(prepared(s, False) for s in sets)
     return dense(spec, prepared(a, True), sets, score_params, shared)
 
@@ -206,15 +206,11 @@ def _here(
     varying = functools.partial(_varying, axis=axis)
     a, sets, score_params, shared = jax.tree.map(varying, (a, sets, score_params, shared))
   sets = tuple(s and prepared(s, False) for s in sets)
-  spec = Spec(meet, channels, rows, both, tuple(kinds), ring and (axis, devices))
+  spec = Spec(score.meet, channels, rows, both, tuple(kinds), ring and (axis, devices))
   given = without_forward_mode((prepared(a, True), sets, score_params, shared))
   found, columns = tiled(spec, *given)
   sizes = [group.vectors.shape[0] for group in groups]
   return _joined(found, n), [c and _joined(c, m) for c, m in zip(columns, sizes, strict=True)]
-
-
-def _as_they_are(params, vectors, anchor):
-  return vectors
 
 
 def _cut(rows: Set, number, size):

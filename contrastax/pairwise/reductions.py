@@ -12,17 +12,25 @@ compare with what only such a row has (`== 0`, `== -inf`), never with `> 0`, whi
 
 `pull(x, places, state, g, axis)` is the transpose, for an evaluation that forgets x and
 computes it again: the cotangent of x, from the final state and the result's cotangent g.
-A reduction without `pull` has no gradient.
+`differentiable` is False for a reduction without a gradient, which has no `pull`.
 """
 
 import dataclasses
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 
 
+class Reduction:
+  """The base of reductions, frozen dataclasses; see the module for their methods."""
+
+  identity: ClassVar[Any]
+  differentiable: ClassVar[bool] = True
+
+
 @dataclasses.dataclass(frozen=True)
-class Sum:
+class Sum(Reduction):
   """Σ_j x_ij."""
 
   identity = 0.0
@@ -44,10 +52,11 @@ class Sum:
 
 
 @dataclasses.dataclass(frozen=True)
-class Count:
+class Count(Reduction):
   """How many x_ij are not 0 (or True): int32, without gradient."""
 
   identity = 0
+  differentiable = False
 
   def empty(self, like):
     return jnp.zeros_like(like, dtype=jnp.int32)
@@ -63,7 +72,7 @@ class Count:
 
 
 @dataclasses.dataclass(frozen=True)
-class LogSumExp:
+class LogSumExp(Reduction):
   """log Σ_j exp x_ij; −∞, with zero gradient, for a row of no pairs."""
 
   identity = -jnp.inf
@@ -93,7 +102,7 @@ class LogSumExp:
 
 
 @dataclasses.dataclass(frozen=True)
-class SoftmaxMean:
+class SoftmaxMean(Reduction):
   """Of pairs (x, v): (log Σ_j exp x_ij, Σ_j softmax_j(x_i)·v_ij); (−∞, 0) for a row of no pairs."""
 
   identity = (-jnp.inf, 0.0)
@@ -126,7 +135,7 @@ class SoftmaxMean:
 
 
 @dataclasses.dataclass(frozen=True)
-class Extremum:
+class Extremum(Reduction):
   """max_j x_ij (sign 1) or min_j x_ij (sign −1); ∓∞, with zero gradient, for a row of no pairs.
 
   The gradient is that of the first candidate with this value. It is found by its place: a
@@ -162,7 +171,7 @@ class Extremum:
 
 
 @dataclasses.dataclass(frozen=True)
-class TopK:
+class TopK(Reduction):
   """The k largest x_ij, in falling order, and their places j, both [n, k].
 
   The place is the candidate's number in the sequence of all groups; of equal values the
@@ -172,6 +181,7 @@ class TopK:
 
   k: int
   identity = -jnp.inf
+  differentiable = False
 
   def empty(self, like):
     row = jnp.expand_dims(like, -1).repeat(self.k, -1)

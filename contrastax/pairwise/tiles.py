@@ -252,7 +252,7 @@ def _given(spec, states, cotangents):
   rows = tuple(
     (name, reduction)
     for name, reduction in spec.rows
-    if hasattr(reduction, "pull")
+    if reduction.differentiable
     and not all(isinstance(g, zero) for g in jax.tree.leaves(cotangents[name]))
   )
 

@@ -4,11 +4,11 @@ import dataclasses
 
 import jax.numpy as jnp
 
-from contrastax.core import UserError
+from contrastax.core import Temperature, UserError
 
 
 @dataclasses.dataclass(frozen=True)
-class fixed:
+class fixed(Temperature):
   """The same temperature τ > 0, in units of the similarity, for all anchors and steps."""
 
   temperature: float
@@ -19,14 +19,5 @@ class fixed:
         f"a temperature must be a number above 0, not {self.temperature!r}; 0.05 to 0.5 is usual"
       )
 
-  def init(self, size):
-    return (), ()
-
   def value(self, params, state, side):
     return jnp.asarray(self.temperature, jnp.result_type(float))
-
-  def weigh(self, value, temperature):
-    return value
-
-  def advance(self, state, side, temperature, stats):
-    return state

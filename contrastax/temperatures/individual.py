@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 import jax.numpy as jnp
 
 from contrastax import tables
-from contrastax.core import UserError
+from contrastax.core import Temperature, UserError
 from contrastax.propagate import clip
 
 
 @dataclasses.dataclass(frozen=True)
-class individual:
+class individual(Temperature):
   """iSogCLR's: each anchor's τ_i is what makes its negatives' weights as uneven as ρ allows.
 
     F = mean_i τ_i (L_i + ρ),    smallest ≤ τ_i ≤ largest
@@ -37,6 +38,8 @@ class individual:
   does not say.
   """
 
+  per_anchor: ClassVar[bool] = True
+
   temperature: float = 0.1
   rho: float = 0.3
   smallest: float = 0.05
@@ -60,6 +63,10 @@ class individual:
       )
     if self.clip is not None and not self.clip > 0:
       raise UserError(f"individual: clip is above 0, or None, not {self.clip!r}")
+
+  @property
+  def bounds(self):
+    return self.smallest, self.largest
 
   def init(self, size):
     values = {"temperature": float(self.temperature), "gradient": 0.0}

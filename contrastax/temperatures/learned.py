@@ -6,12 +6,12 @@ import math
 import jax
 import jax.numpy as jnp
 
-from contrastax.core import UserError
+from contrastax.core import Temperature, UserError
 from contrastax.propagate import clip
 
 
 @dataclasses.dataclass(frozen=True)
-class learned:
+class learned(Temperature):
   """One temperature for all anchors, learned as the logarithm of its inverse: τ = e^−s.
 
   CLIP's (Radford et al. 2021, arXiv 2103.00020, §2.5), which begins at 0.07 and keeps e^s at
@@ -40,6 +40,14 @@ class learned:
         f"{self.smallest}, {self.temperature} and {self.largest}"
       )
 
+  @property
+  def learns_bias(self):
+    return self.bias is not None
+
+  @property
+  def bounds(self):
+    return self.smallest, self.largest
+
   def init(self, size):
     begin = {"log_scale": -math.log(self.temperature)}
     begin |= {} if self.bias is None else {"bias": self.bias}
@@ -47,12 +55,6 @@ class learned:
 
   def value(self, params, state, side):
     return jnp.exp(-_within(params["log_scale"], -math.log(self.largest), -math.log(self.smallest)))
-
-  def weigh(self, value, temperature):
-    return value
-
-  def advance(self, state, side, temperature, stats):
-    return state
 
 
 @jax.custom_vjp

@@ -6,10 +6,11 @@ from collections.abc import Callable
 import jax.numpy as jnp
 
 from contrastax import schedules
+from contrastax.core import Temperature
 
 
 @dataclasses.dataclass(frozen=True)
-class scheduled:
+class scheduled(Temperature):
   """τ = schedule(step), for all anchors; `schedule` as of optax or `contrastax.schedules`, above 0.
 
   Its state is the number of steps made, so a resumed run goes on where it was.
@@ -22,9 +23,6 @@ class scheduled:
 
   def value(self, params, state, side):
     return schedules.at(self.schedule, state)
-
-  def weigh(self, value, temperature):
-    return value
 
   def advance(self, state, side, temperature, stats):
     return state + 1

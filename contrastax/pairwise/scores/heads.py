@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -39,18 +40,20 @@ class adaptive_heads(InTwoParts):
 
   Vectors [.., C·d] are those of C `heads` in a row, of d dimensions each: of a projection of C·d
   outputs. φ is a perceptron d → `hidden` → d, the same for all heads. The penalty keeps τ from 0 and
-  from growing: a method adds `regulariser` times its mean over each anchor's positives to what it
-  minimises. The score is in logits, so the method's temperature is `fixed(1.0)`.
+  from growing: a method adds `regularizer` times its mean over each anchor's positives to what it
+  minimizes. The score is in logits, so the method's temperature is `fixed(1.0)`.
 
-  Wang et al. 2024, arXiv 2310.05615, §3: C = 3, τ in [1e-5, 2], regulariser 0.1. Its published code
+  Wang et al. 2024, arXiv 2310.05615, §3: C = 3, τ in [1e-5, 2], regularizer 0.1. Its published code
   cannot be run and has no negatives; this follows the paper.
   """
+
+  has_temperature: ClassVar[bool] = True
 
   heads: int = 3
   smallest: float = 1e-5
   largest: float = 2.0
   hidden: int = 128
-  regulariser: float = 0.1
+  regularizer: float = 0.1
 
   def __post_init__(self):
     _check(self.heads)
@@ -62,8 +65,8 @@ class adaptive_heads(InTwoParts):
       raise UserError(
         f"adaptive_heads: hidden is a number of units, at least 1, not {self.hidden!r}"
       )
-    if not self.regulariser >= 0:
-      raise UserError(f"adaptive_heads: regulariser is at least 0, not {self.regulariser!r}")
+    if not self.regularizer >= 0:
+      raise UserError(f"adaptive_heads: regularizer is at least 0, not {self.regularizer!r}")
 
   def init(self, key, d):
     d = _of_one_head(d, self.heads)
@@ -88,13 +91,13 @@ class adaptive_heads(InTwoParts):
     return _of_each_head(a, c), self.smallest + (self.largest - self.smallest) * share
 
   @property
-  def penalised(self):
+  def penalized(self):
     """The score that gives (score, penalty) of each pair."""
-    return _Penalised(self)
+    return _Penalized(self)
 
 
 @dataclasses.dataclass(frozen=True)
-class _Penalised(InTwoParts):
+class _Penalized(InTwoParts):
   score: adaptive_heads
 
   def once(self, params, vectors, anchor):

@@ -2,11 +2,8 @@
 
 A score may also be a tuple of such arrays, which the channels then are given: `side_by_side`.
 
-A score may do its work in two parts, score(params, a, c) = meet(params, once(params, a, True),
-once(params, c, False)): what concerns one vector alone is done once and not in every tile, for
-vectors [..., d] with any leading axes.
-`symmetric` says that score(a, c) = score(c, a). A score of a user's own needs neither: any
-`(params, anchors, candidates) -> [n, m]` is one, if it is hashable.
+A score of a user's own is a frozen dataclass, a subclass of `core.Score` with `__call__`; or of
+`InTwoParts`, with `once` and `meet` in its place.
 """
 
 import dataclasses
@@ -14,6 +11,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from contrastax.core import Score
 from contrastax.pairwise.scores.precision import (
   direction,
   einsum,
@@ -27,14 +25,10 @@ from contrastax.pairwise.scores.precision import (
 from contrastax.propagate import minimum
 
 
-class InTwoParts:
+class InTwoParts(Score):
+  """A score of its two parts: `once` of each vector alone, `meet` of every pair."""
+
   symmetric = True
-
-  def init(self, key, d):
-    return ()
-
-  def once(self, params, vectors, anchor):
-    return vectors
 
   def __call__(self, params, anchors, candidates):
     anchors, candidates = promoted(anchors, candidates)
