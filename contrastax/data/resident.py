@@ -64,7 +64,7 @@ class Resident:
     self.size = check_fields(arrays)
     self.order = _order(order, self.size, batch_size, seed)
     self.batch_size, self._given = self.order.batch_size, dict(arrays)
-    self._related = check_related(related or {}, self._given, self.size)
+    self._related = check_related({} if related is None else related, self._given, self.size)
     everywhere, self._mesh = None, contextlib.nullcontext
     if sharding is not None:
       sharding = _automatic(sharding)
