@@ -7,11 +7,15 @@ import shutil
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
+import contrastax
+from contrastax import data, encoders, methods, training, views
 from contrastax.core import UserError
 from contrastax.training import Checkpoints
 from contrastax.training.checkpoints import SUMS, TIMES
+from contrastax.training.load import describe_encoder
 
 
 def tree(step):
@@ -231,3 +235,64 @@ def test_what_another_method_saved_is_refused_in_one_line(folder, other):
   with pytest.raises(UserError, match=message):
     checkpoints.restore(3, {**tree(0), "params": params})
   checkpoints.close()
+
+
+FOREIGN_TREES = {
+  "a renamed entry": {"weights": {"w": jnp.zeros(5000)}, "step": jnp.int32(0), "empty": ()},
+  "an array in a tree": {**tree(0), "params": {"w": {"kernel": jnp.zeros(5000)}}},
+  "a tree that was an array": {**tree(0), "params": jnp.zeros(5000)},
+  "an empty entry more": {**tree(0), "more": ()},
+  "an empty entry less": {key: value for key, value in tree(0).items() if key != "empty"},
+  "an array in an empty entry": {**tree(0), "empty": jnp.zeros(2)},
+}
+
+
+@pytest.mark.parametrize("other", FOREIGN_TREES)
+def test_a_checkpoint_of_another_structure_is_refused_in_one_line(folder, other):
+  checkpoints = Checkpoints(folder)
+  with pytest.raises(UserError) as error:
+    checkpoints.restore(3, FOREIGN_TREES[other])
+  assert str(error.value).startswith(
+    f"checkpoint 3 in {folder} was written by another version of contrastax or for another method: "
+  )
+  assert str(error.value).endswith("here; begin the run anew in another workdir")
+  assert "\n" not in str(error.value)
+  checkpoints.close()
+
+
+def test_a_dict_in_place_of_a_tuple_is_another_structure(tmp_path):
+  checkpoints = Checkpoints(tmp_path)
+  checkpoints.save(1, {"layers": (jnp.zeros(2), jnp.zeros(2))})
+  checkpoints.wait()
+  for partial in (False, True):
+    with pytest.raises(UserError, match="another version of contrastax .*; begin the run anew"):
+      checkpoints.restore(1, {"layers": {"0": jnp.zeros(2), "1": jnp.zeros(2)}}, partial=partial)
+  checkpoints.close()
+
+
+def test_a_run_and_load_refuse_a_checkpoint_of_another_version(tmp_path):
+  """One whose parameters lie elsewhere, though all its files are intact."""
+  images = np.zeros((8, 4, 4, 1), np.uint8)
+  source = data.Resident({"image": images}, batch_size=4)
+  method = methods.SimCLR(
+    encoder=encoders.mlp((8,)),
+    projection=encoders.projection((8,), out=4),
+    views=views.affine_jitter(),
+  )
+  state = training.init(method, optax.sgd(0.1), source.batch(0))
+  old = {**state._asdict(), "data": np.uint32(source.fingerprint)}
+  old["params"] = {f"old_{name}": values for name, values in state.params.items()}
+  checkpoints = Checkpoints(tmp_path / "checkpoints")
+  checkpoints.save(2, old)
+  checkpoints.wait()
+  checkpoints.close()
+  spec = {"name": "mlp", "widths": [8]}
+  describe_encoder(tmp_path, spec, (4, 4, 1))
+  words = (
+    r"checkpoint 2 in .* was written by another version of contrastax .*; begin the run anew in"
+  )
+  with pytest.raises(UserError, match=words):
+    training.train(method, optax.sgd(0.1), source, steps=4, workdir=tmp_path)
+  with pytest.raises(UserError, match=words):
+    contrastax.load(tmp_path)
+  assert not (tmp_path / "metrics.jsonl").exists()

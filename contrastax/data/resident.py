@@ -79,7 +79,7 @@ class Resident:
       self._mesh = functools.partial(jax.set_mesh, sharding.mesh)
     self._sharding, self._everywhere = sharding, everywhere
     self._arrays = jax.device_put(self._given, everywhere)
-    self._relate(related or {})
+    self._relate({} if related is None else related)
 
   @property
   def arrays(self) -> Mapping[str, Any]:

@@ -126,7 +126,7 @@ class Checkpoints:
       f"{where} was written by another version of contrastax or for another method: {{}}; begin the "
       "run anew in another workdir"
     )
-    for name in sorted({**saved, **wanted}):
+    for name in {**saved, **wanted}:
       there, here = saved.get(name, "nothing"), wanted.get(name, "nothing")
       if there == here:
         continue
