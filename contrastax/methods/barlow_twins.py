@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import ClassVar
 
 from contrastax import losses
-from contrastax.core import Encoder
+from contrastax.core import Encoder, Recipe
 from contrastax.methods import networks
 
 
@@ -27,7 +26,7 @@ class BarlowTwins:
 
   encoder: Encoder
   projection: Encoder
-  views: Callable | tuple[Callable, Callable]
+  views: Recipe | tuple[Recipe, Recipe]
   redundancy_weight: float = 0.0051
 
   trained: ClassVar = ("encoder", "projection")

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import ClassVar
 
-from contrastax.core import Encoder
+from contrastax.core import Encoder, Recipe, Schedule
 from contrastax.losses import negative_cosine
 from contrastax.methods import networks
 
@@ -30,8 +29,8 @@ class BYOL:
   encoder: Encoder
   projection: Encoder
   predictor: Encoder
-  views: Callable | tuple[Callable, Callable]
-  momentum: float | Callable = 0.996
+  views: Recipe | tuple[Recipe, Recipe]
+  momentum: float | Schedule = 0.996
 
   trained: ClassVar = ("encoder", "projection", "predictor")
   averaged: ClassVar = ("encoder", "projection")

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 
 import jax.numpy as jnp
 
-from contrastax.core import Embedded, Encoder, Negatives, Score, Temperature, UserError, named
+from contrastax.core import (
+  Criterion,
+  Embedded,
+  Encoder,
+  Negatives,
+  Recipe,
+  Score,
+  Temperature,
+  UserError,
+  named,
+)
 from contrastax.losses.groups import info_nce
 from contrastax.methods import contrast, networks
 from contrastax.negatives import in_batch
@@ -44,10 +53,10 @@ class Clip:
   other_encoder: Encoder
   other_projection: Encoder
   inputs: tuple[str, str] = ("image", "text")
-  views: Callable
-  other_views: Callable = unchanged
+  views: Recipe
+  other_views: Recipe = unchanged
   temperature: Temperature = learned(0.07)
-  loss: Callable = info_nce
+  loss: Criterion = info_nce
   negatives: Negatives = in_batch()
   relation: Relation = same_example() & other_view()
   score: Score = cosine()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import ClassVar
 
 import jax.numpy as jnp
 
 from contrastax import schedules
-from contrastax.core import Encoder
+from contrastax.core import Encoder, Recipe, Schedule
 from contrastax.losses import self_distillation
 from contrastax.methods import networks
 
@@ -37,10 +36,10 @@ class DINO:
   encoder: Encoder
   projection: Encoder
   prototypes: Encoder
-  views: Callable | tuple[Callable, ...]
-  momentum: float | Callable = 0.996
+  views: Recipe | tuple[Recipe, ...]
+  momentum: float | Schedule = 0.996
   student_temperature: float = 0.1
-  teacher_temperature: float | Callable = 0.04
+  teacher_temperature: float | Schedule = 0.04
   center_momentum: float = 0.9
   frozen_steps: int = 0
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import ClassVar
 
 import jax.numpy as jnp
 
-from contrastax.core import Embedded, Encoder, Negatives, Score, Temperature
+from contrastax.core import Criterion, Embedded, Encoder, Negatives, Recipe, Score, Temperature
 from contrastax.losses.groups import info_nce
 from contrastax.methods import contrast, networks
 from contrastax.negatives import in_batch
@@ -35,10 +34,10 @@ class IMix:
 
   encoder: Encoder
   projection: Encoder
-  views: Callable | tuple[Callable, Callable]
-  mix: Callable = mixup()
+  views: Recipe | tuple[Recipe, Recipe]
+  mix: Recipe = mixup()
   temperature: Temperature = fixed(0.2)
-  loss: Callable = info_nce
+  loss: Criterion = info_nce
   negatives: Negatives = in_batch()
   relation: Relation = virtual_labels()
   score: Score = cosine()

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import ClassVar
 
-from contrastax.core import Embedded, Encoder, Negatives, Score, Temperature
+from contrastax.core import (
+  Criterion,
+  Embedded,
+  Encoder,
+  Negatives,
+  Recipe,
+  Schedule,
+  Score,
+  Temperature,
+)
 from contrastax.losses.groups import info_nce
 from contrastax.methods import contrast, networks
 from contrastax.negatives import queue
@@ -35,10 +43,10 @@ class MoCo:
 
   encoder: Encoder
   projection: Encoder
-  views: Callable | tuple[Callable, Callable]
-  momentum: float | Callable = 0.999
+  views: Recipe | tuple[Recipe, Recipe]
+  momentum: float | Schedule = 0.999
   temperature: Temperature = fixed(0.2)
-  loss: Callable = info_nce
+  loss: Criterion = info_nce
   negatives: Negatives = queue(65536)
   relation: Relation = same_example()
   score: Score = cosine()

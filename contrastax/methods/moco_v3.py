@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import ClassVar
 
-from contrastax.core import Embedded, Encoder, Negatives, Score, Temperature
+from contrastax.core import (
+  Criterion,
+  Embedded,
+  Encoder,
+  Negatives,
+  Recipe,
+  Schedule,
+  Score,
+  Temperature,
+)
 from contrastax.losses.groups import info_nce
 from contrastax.methods import contrast, networks
 from contrastax.negatives import in_batch
@@ -33,10 +41,10 @@ class MoCoV3:
   encoder: Encoder
   projection: Encoder
   predictor: Encoder
-  views: Callable | tuple[Callable, Callable]
-  momentum: float | Callable = 0.99
+  views: Recipe | tuple[Recipe, Recipe]
+  momentum: float | Schedule = 0.99
   temperature: Temperature = fixed(0.2)
-  loss: Callable = info_nce
+  loss: Criterion = info_nce
   negatives: Negatives = in_batch()
   relation: Relation = same_example() & other_view()
   score: Score = cosine()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable
 from types import ModuleType
 from typing import ClassVar
 
 import jax.numpy as jnp
 
-from contrastax.core import Encoder, Temperature, UserError
+from contrastax.core import ArrayLoss, Encoder, Recipe, Temperature, UserError
 from contrastax.losses import multiview
 from contrastax.methods import networks
 from contrastax.pairwise import Plan
@@ -36,9 +35,9 @@ class Multiview:
 
   encoder: Encoder
   projection: Encoder
-  views: Callable | tuple[Callable, ...]
+  views: Recipe | tuple[Recipe, ...]
   temperature: Temperature = fixed(0.2)
-  loss: Callable = multiview.mv_dhel
+  loss: ArrayLoss = multiview.mv_dhel
   examples: int = 0
   plan: Plan = Plan()
 

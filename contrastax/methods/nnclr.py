@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
-from contrastax.core import Embedded, Encoder, Group, Negatives, Score, Temperature
+from contrastax.core import (
+  Criterion,
+  Embedded,
+  Encoder,
+  Group,
+  Negatives,
+  Recipe,
+  Score,
+  Temperature,
+)
 from contrastax.losses.groups import info_nce
 from contrastax.methods import contrast, networks
 from contrastax.negatives import entries, hardest, in_batch, queue
@@ -37,10 +45,10 @@ class NNCLR:
   encoder: Encoder
   projection: Encoder
   predictor: Encoder
-  views: Callable | tuple[Callable, Callable]
+  views: Recipe | tuple[Recipe, Recipe]
   support: int = 98304
   temperature: Temperature = fixed(0.1)
-  loss: Callable = info_nce
+  loss: Criterion = info_nce
   negatives: Negatives = in_batch()
   relation: Relation = same_example() & other_view()
   score: Score = cosine()

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import ClassVar
 
-from contrastax.core import Embedded, Encoder, Negatives, Score, Temperature
+from contrastax.core import Criterion, Embedded, Encoder, Negatives, Recipe, Score, Temperature
 from contrastax.losses.groups import info_nce
 from contrastax.methods import contrast, networks
 from contrastax.negatives import in_batch
@@ -36,9 +35,9 @@ class SimCLR:
 
   encoder: Encoder
   projection: Encoder
-  views: Callable | tuple[Callable, ...]
+  views: Recipe | tuple[Recipe, ...]
   temperature: Temperature = fixed(0.5)
-  loss: Callable = info_nce
+  loss: Criterion = info_nce
   negatives: Negatives = in_batch()
   relation: Relation = same_example()
   score: Score = cosine()

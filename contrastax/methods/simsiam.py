@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import ClassVar
 
-from contrastax.core import Encoder
+from contrastax.core import Encoder, Recipe
 from contrastax.losses import negative_cosine
 from contrastax.methods import networks
 
@@ -28,7 +27,7 @@ class SimSiam:
   encoder: Encoder
   projection: Encoder
   predictor: Encoder
-  views: Callable | tuple[Callable, Callable]
+  views: Recipe | tuple[Recipe, Recipe]
 
   trained: ClassVar = ("encoder", "projection", "predictor")
   averaged: ClassVar = ()

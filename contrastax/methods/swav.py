@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
-from contrastax.core import Encoder, UserError
+from contrastax.core import Encoder, Recipe, UserError
 from contrastax.losses import sinkhorn, swapped_prediction
 from contrastax.methods import networks
 from contrastax.pairwise import unit
@@ -37,7 +36,7 @@ class SwAV:
   encoder: Encoder
   projection: Encoder
   prototypes: Encoder
-  views: Callable | tuple[Callable, ...]
+  views: Recipe | tuple[Recipe, ...]
   epsilon: float = 0.05
   iterations: int = 3
   softmax_temperature: float = 0.1

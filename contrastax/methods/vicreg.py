@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import ClassVar
 
 from contrastax import losses
-from contrastax.core import Encoder
+from contrastax.core import Encoder, Recipe
 from contrastax.methods import networks
 
 
@@ -27,7 +26,7 @@ class VICReg:
 
   encoder: Encoder
   projection: Encoder
-  views: Callable | tuple[Callable, Callable]
+  views: Recipe | tuple[Recipe, Recipe]
   invariance_weight: float = 25.0
   variance_weight: float = 25.0
   covariance_weight: float = 1.0

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable
 from typing import ClassVar
 
 import jax
 
 from contrastax import losses
-from contrastax.core import Encoder, named
+from contrastax.core import Encoder, Recipe, named
 from contrastax.methods import networks
 from contrastax.views import draw_views
 
@@ -32,7 +31,7 @@ class WMSE:
 
   encoder: Encoder
   projection: Encoder
-  views: Callable | tuple[Callable, ...]
+  views: Recipe | tuple[Recipe, ...]
   slices: int = 1
   draws: int = 1
   shrinkage: float = 0.0
