@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from contrastax.core import Encoder, UserError
-from contrastax.parts import nearest
+from contrastax.nouns import nearest
 
 
-def from_nnx(build) -> Encoder:
+def from_nnx(build: Callable) -> Encoder:
   """The encoder whose network is `build(x, rngs)`, an `nnx.Module` called with x.
 
   `x` carries the shape and dtype of one input (without the batch axis), for layers that

@@ -14,6 +14,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from contrastax.core import Score
 from contrastax.pairwise.scores.precision import (
   direction,
   einsum,
@@ -124,8 +125,8 @@ class side_by_side(InTwoParts):
   For losses that weigh a pair by another similarity than they train. Without parameters.
   """
 
-  first: InTwoParts
-  second: InTwoParts
+  first: Score
+  second: Score
   d: int
 
   @property
