@@ -17,21 +17,16 @@ def get_config(arg: str = "") -> ConfigDict:
   config = ConfigDict()
 
   config.data = "made:32x32x3" if runlocal else "tfds:cifar100"
-  config.validation = 0
   config.batch_size = 16 if runlocal else 512
   config.steps = 4 if runlocal else 19532
-  config.seed = 0
 
-  config.method = {"name": "SimCLR"}
-  config.encoder = {"name": "resnet", "depth": 18, "stem": "cifar"}
-  config.projection = {"name": "projection", "widths": (512,), "out": 128}
-  config.views = {"name": "simclr", "size": 32, "strength": 0.5, "blur": 0.0}
-  config.loss = {"name": "info_nce"}
-  config.temperature = {"name": "fixed", "temperature": 0.5}
-  config.score = {"name": "cosine"}
-  config.negatives = ({"name": "in_batch"},)
-  config.relation = ({"name": "same_example"},)
-
+  config.method = {
+    "name": "SimCLR",
+    "encoder": {"name": "resnet", "depth": 18, "stem": "cifar"},
+    "projection": {"name": "projection", "widths": (512,), "out": 128},
+    "views": {"name": "simclr", "size": 32, "strength": 0.5, "blur": 0.0},
+    "temperature": {"name": "fixed", "temperature": 0.5},
+  }
   config.optimizer = {
     "name": "sgd",
     "learning_rate": 0.12,
@@ -39,7 +34,7 @@ def get_config(arg: str = "") -> ConfigDict:
     "weight_decay": 5e-4,
   }
 
-  config.online_probe = True  # a linear probe beside the encoder, to watch the run by
+  config.online_probe = True
   config.stop_on_collapse = True
   config.log_every = 2 if runlocal else 20
   config.eval_every = 4 if runlocal else 1954

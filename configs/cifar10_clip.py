@@ -23,23 +23,19 @@ def get_config(arg: str = "") -> ConfigDict:
   config = ConfigDict()
 
   config.data = "words:made:32x32x3" if runlocal else "words:tfds:cifar10"
-  config.validation = 0
   config.batch_size = 16 if runlocal else 256
   config.steps = 4 if runlocal else 782
-  config.seed = 0
 
-  config.method = {"name": "Clip", "inputs": ("image", "text")}
-  config.encoder = {"name": "convnet", "widths": (32, 64, 128)}
-  config.projection = {"name": "projection", "widths": (), "out": 64}
-  config.views = {"name": "simclr", "size": 32, "strength": 0.5, "blur": 0.0}
-  config.other_encoder = {"name": "text", "width": 64, "depth": 2, "heads": 4}
-  config.other_projection = {"name": "projection", "widths": (), "out": 64}
-  config.loss = {"name": "info_nce"}
-  config.temperature = {"name": "learned", "temperature": 0.07, "smallest": 0.01}
-  config.score = {"name": "cosine"}
-  config.negatives = ({"name": "in_batch"},)
-  config.relation = ({"name": "same_label"}, {"name": "other_view"})
-
+  config.method = {
+    "name": "Clip",
+    "encoder": {"name": "convnet", "widths": (32, 64, 128)},
+    "projection": {"name": "projection", "widths": (), "out": 64},
+    "other_encoder": {"name": "text", "width": 64, "depth": 2},
+    "other_projection": {"name": "projection", "widths": (), "out": 64},
+    "views": {"name": "simclr", "size": 32, "strength": 0.5, "blur": 0.0},
+    "temperature": {"name": "learned", "temperature": 0.07},
+    "relation": ({"name": "same_label"}, {"name": "other_view"}),
+  }
   config.optimizer = {
     "name": "adamw",
     "learning_rate": 2e-3,
@@ -47,7 +43,7 @@ def get_config(arg: str = "") -> ConfigDict:
     "weight_decay": 1e-4,
   }
 
-  config.online_probe = True  # a linear probe beside the encoder, to watch the run by
+  config.online_probe = True
   config.stop_on_collapse = True
   config.log_every = 2 if runlocal else 20
   config.eval_every = 4 if runlocal else 391

@@ -18,21 +18,16 @@ def get_config(arg: str = "") -> ConfigDict:
   config = ConfigDict()
 
   config.data = "made:32x32x3" if runlocal else "tfds:cifar10"
-  config.validation = 0
   config.batch_size = 16 if runlocal else 256
   config.steps = 4 if runlocal else 782
-  config.seed = 0
 
-  config.method = {"name": "SimCLR"}
-  config.encoder = {"name": "convnet", "widths": (32, 64, 128)}
-  config.projection = {"name": "projection", "widths": (128,), "out": 64}
-  config.views = {"name": "simclr", "size": 32, "strength": 0.5, "blur": 0.0}
-  config.loss = {"name": "info_nce"}
-  config.temperature = {"name": "fixed", "temperature": 0.5}
-  config.score = {"name": "cosine"}
-  config.negatives = ({"name": "in_batch"},)
-  config.relation = ({"name": "same_example"},)
-
+  config.method = {
+    "name": "SimCLR",
+    "encoder": {"name": "convnet", "widths": (32, 64, 128)},
+    "projection": {"name": "projection", "widths": (128,), "out": 64},
+    "views": {"name": "simclr", "size": 32, "strength": 0.5, "blur": 0.0},
+    "temperature": {"name": "fixed", "temperature": 0.5},
+  }
   config.optimizer = {
     "name": "adamw",
     "learning_rate": 2e-3,
@@ -40,7 +35,7 @@ def get_config(arg: str = "") -> ConfigDict:
     "weight_decay": 1e-4,
   }
 
-  config.online_probe = True  # a linear probe beside the encoder, to watch the run by
+  config.online_probe = True
   config.stop_on_collapse = True
   config.log_every = 2 if runlocal else 20
   config.eval_every = 4 if runlocal else 391

@@ -22,36 +22,25 @@ def get_config(arg: str = "") -> ConfigDict:
   config = ConfigDict()
 
   config.data = "digits"
-  config.validation = 0  # so many training images held out, to judge on instead of the test images
   config.batch_size = 256
   config.steps = 20 if runlocal else 600
-  config.seed = 0
 
-  config.method = {"name": "SimSiam"}
-  config.encoder = {"name": "convnet", "widths": (32, 64, 128)}
-  config.projection = {"name": "projection", "widths": (128, 128), "out": 128, "norm_out": True}
-  config.predictor = {"name": "projection", "widths": (32,), "out": 128}
-  config.views = {
-    "name": "affine_jitter",
-    "shift": 0.1,
-    "scale": 0.15,
-    "rotation": 10.0,
-    "intensity": 0.3,
-    "noise": 0.1,
-    "mirror": 0.0,
+  config.method = {
+    "name": "SimSiam",
+    "encoder": {"name": "convnet", "widths": (32, 64, 128)},
+    "projection": {"name": "projection", "widths": (128, 128), "out": 128, "norm_out": True},
+    "predictor": {"name": "projection", "widths": (32,), "out": 128},
+    "views": {"name": "affine_jitter"},
   }
-
   config.optimizer = {
     "name": "sgd",
     "learning_rate": 0.1,
     "warmup": 2 if runlocal else 50,
     "weight_decay": 1e-4,
-    "constant": "^predictor/",  # whose rate stays as it is
+    "constant": "^predictor/",
   }
 
-  config.online_probe = False  # a linear probe beside the encoder, to watch the run by
   config.stop_on_collapse = True
-  config.log_every = 5 if runlocal else 20
-  config.eval_every = 10 if runlocal else 100
-  config.checkpoint_every = 10 if runlocal else 100
+  if runlocal:
+    config.log_every, config.eval_every, config.checkpoint_every = 5, 10, 10
   return config

@@ -21,29 +21,16 @@ def get_config(arg: str = "") -> ConfigDict:
   config = ConfigDict()
 
   config.data = "digits"
-  config.validation = 0  # so many training images held out, to judge on instead of the test images
   config.batch_size = 256
   config.steps = 20 if runlocal else 600
-  config.seed = 0
 
-  config.method = {"name": "SupCon"}
-  config.encoder = {"name": "convnet", "widths": (32, 64, 128)}
-  config.projection = {"name": "projection", "widths": (128,), "out": 64}
-  config.views = {
-    "name": "affine_jitter",
-    "shift": 0.1,
-    "scale": 0.15,
-    "rotation": 10.0,
-    "intensity": 0.3,
-    "noise": 0.1,
-    "mirror": 0.0,
+  config.method = {
+    "name": "SupCon",
+    "encoder": {"name": "convnet", "widths": (32, 64, 128)},
+    "projection": {"name": "projection", "widths": (128,), "out": 64},
+    "views": {"name": "affine_jitter"},
+    "temperature": {"name": "fixed", "temperature": 0.1},
   }
-  config.loss = {"name": "info_nce"}
-  config.temperature = {"name": "fixed", "temperature": 0.1}
-  config.score = {"name": "cosine"}
-  config.negatives = ({"name": "in_batch"},)  # joined by +
-  config.relation = ({"name": "same_label"},)  # joined by &
-
   config.optimizer = {
     "name": "adamw",
     "learning_rate": 4e-3,
@@ -51,9 +38,6 @@ def get_config(arg: str = "") -> ConfigDict:
     "weight_decay": 1e-4,
   }
 
-  config.online_probe = False  # a linear probe beside the encoder, to watch the run by
-  config.stop_on_collapse = False
-  config.log_every = 5 if runlocal else 20
-  config.eval_every = 10 if runlocal else 100
-  config.checkpoint_every = 10 if runlocal else 100
+  if runlocal:
+    config.log_every, config.eval_every, config.checkpoint_every = 5, 10, 10
   return config

@@ -18,29 +18,22 @@ def get_config(arg: str = "") -> ConfigDict:
   config = ConfigDict()
 
   config.data = "made:28x28x1" if runlocal else "tfds:fashion_mnist"
-  config.validation = 0
   config.batch_size = 128
   config.steps = 20 if runlocal else 1400
-  config.seed = 0
 
-  config.method = {"name": "SimCLR"}
-  config.encoder = {"name": "convnet", "widths": (32, 64, 128, 256)}
-  config.projection = {"name": "projection", "widths": (128,), "out": 64}
-  config.views = {
-    "name": "affine_jitter",
-    "shift": 0.15,
-    "scale": 0.6,
-    "rotation": 10.0,
-    "intensity": 0.8,
-    "noise": 0.1,
-    "mirror": 0.5,
+  config.method = {
+    "name": "SimCLR",
+    "encoder": {"name": "convnet", "widths": (32, 64, 128, 256)},
+    "projection": {"name": "projection", "widths": (128,), "out": 64},
+    "views": {
+      "name": "affine_jitter",
+      "shift": 0.15,
+      "scale": 0.6,
+      "intensity": 0.8,
+      "mirror": 0.5,
+    },
+    "temperature": {"name": "fixed", "temperature": 0.5},
   }
-  config.loss = {"name": "info_nce"}
-  config.temperature = {"name": "fixed", "temperature": 0.5}
-  config.score = {"name": "cosine"}
-  config.negatives = ({"name": "in_batch"},)
-  config.relation = ({"name": "same_example"},)
-
   config.optimizer = {
     "name": "adamw",
     "learning_rate": 3e-3,
@@ -48,8 +41,6 @@ def get_config(arg: str = "") -> ConfigDict:
     "weight_decay": 1e-4,
   }
 
-  config.online_probe = False  # a linear probe beside the encoder, to watch the run by
-  config.stop_on_collapse = False
   config.log_every = 5 if runlocal else 50
   config.eval_every = 10 if runlocal else 700
   config.checkpoint_every = 10 if runlocal else 350

@@ -18,21 +18,16 @@ def get_config(arg: str = "") -> ConfigDict:
   config = ConfigDict()
 
   config.data = "made:64x64x3" if runlocal else "tfds:imagenet100"
-  config.validation = 0
   config.batch_size = 16 if runlocal else 256
   config.steps = 4 if runlocal else 98800
-  config.seed = 0
 
-  config.method = {"name": "SimCLR"}
-  config.encoder = {"name": "resnet", "depth": 8 if runlocal else 50, "dtype": "bfloat16"}
-  config.projection = {"name": "projection", "widths": (2048,), "out": 128}
-  config.views = {"name": "simclr", "size": 64 if runlocal else 224}
-  config.loss = {"name": "info_nce"}
-  config.temperature = {"name": "fixed", "temperature": 0.1}
-  config.score = {"name": "cosine"}
-  config.negatives = ({"name": "in_batch"},)
-  config.relation = ({"name": "same_example"},)
-
+  config.method = {
+    "name": "SimCLR",
+    "encoder": {"name": "resnet", "depth": 8 if runlocal else 50, "dtype": "bfloat16"},
+    "projection": {"name": "projection", "widths": (2048,), "out": 128},
+    "views": {"name": "simclr", "size": 64 if runlocal else 224},
+    "temperature": {"name": "fixed", "temperature": 0.1},
+  }
   config.optimizer = {
     "name": "lars",
     "learning_rate": 0.3,
@@ -40,7 +35,7 @@ def get_config(arg: str = "") -> ConfigDict:
     "weight_decay": 1e-6,
   }
 
-  config.online_probe = True  # a linear probe beside the encoder, to watch the run by
+  config.online_probe = True
   config.stop_on_collapse = True
   config.log_every = 2 if runlocal else 100
   config.eval_every = 4 if runlocal else 5000

@@ -18,21 +18,16 @@ def get_config(arg: str = "") -> ConfigDict:
   config = ConfigDict()
 
   config.data = "made:96x96x3" if runlocal else "tfds:stl10"
-  config.validation = 0
   config.batch_size = 16 if runlocal else 256
   config.steps = 4 if runlocal else 4000
-  config.seed = 0
 
-  config.method = {"name": "SimCLR"}
-  config.encoder = {"name": "resnet", "depth": 8 if runlocal else 18}
-  config.projection = {"name": "projection", "widths": (512,), "out": 128}
-  config.views = {"name": "simclr", "size": 96}
-  config.loss = {"name": "info_nce"}
-  config.temperature = {"name": "fixed", "temperature": 0.5}
-  config.score = {"name": "cosine"}
-  config.negatives = ({"name": "in_batch"},)
-  config.relation = ({"name": "same_example"},)
-
+  config.method = {
+    "name": "SimCLR",
+    "encoder": {"name": "resnet", "depth": 8 if runlocal else 18},
+    "projection": {"name": "projection", "widths": (512,), "out": 128},
+    "views": {"name": "simclr", "size": 96},
+    "temperature": {"name": "fixed", "temperature": 0.5},
+  }
   config.optimizer = {
     "name": "sgd",
     "learning_rate": 0.06,
@@ -40,7 +35,7 @@ def get_config(arg: str = "") -> ConfigDict:
     "weight_decay": 5e-4,
   }
 
-  config.online_probe = True  # a linear probe beside the encoder, to watch the run by
+  config.online_probe = True
   config.stop_on_collapse = True
   config.log_every = 2 if runlocal else 20
   config.eval_every = 4 if runlocal else 1000

@@ -37,7 +37,7 @@ from contrastax.core import (
   embedding_of,
   named,
 )  # fmt: skip
-from contrastax.parts import nearest
+from contrastax.nouns import nearest
 
 Views = Mapping[int, Any]
 """Arrays or trees of arrays by the number of the view."""

@@ -8,10 +8,10 @@ from __future__ import annotations
 import jax.numpy as jnp
 import optax
 
-from contrastax.core import UserError
+from contrastax.core import Array, Schedule, UserError
 
 
-def cosine(*, start: float, end: float, steps: int) -> optax.Schedule:
+def cosine(*, start: float, end: float, steps: int) -> Schedule:
   """From `start` to `end` along half a cosine over `steps` steps, then `end`.
 
   BYOL's momentum (Grill et al. 2020, arXiv 2006.07733, §3.2) is that from 0.996 to 1.
@@ -21,7 +21,7 @@ def cosine(*, start: float, end: float, steps: int) -> optax.Schedule:
   return lambda step: end + (start - end) * fall(step)
 
 
-def linear(*, start: float, end: float, steps: int, over: float = 1.0) -> optax.Schedule:
+def linear(*, start: float, end: float, steps: int, over: float = 1.0) -> Schedule:
   """From `start` to `end` in a straight line over the first `over` of `steps` steps, then `end`.
 
   DINO's teacher temperature (Caron et al. 2021, arXiv 2104.14294, §3.1) is that from 0.04 to 0.07.
@@ -32,7 +32,7 @@ def linear(*, start: float, end: float, steps: int, over: float = 1.0) -> optax.
   return optax.linear_schedule(start, end, max(1, round(over * steps)))
 
 
-def cycle(*, high: float, low: float, period: int) -> optax.Schedule:
+def cycle(*, high: float, low: float, period: int) -> Schedule:
   """low + (high − low)(1 + cos(2π step / period)) / 2: from `high` to `low` and back every `period` steps.
 
   A temperature for long-tailed data (Kukleva et al. 2023, arXiv 2303.13664, eq. 5): from 1 to 0.1 and
@@ -43,7 +43,7 @@ def cycle(*, high: float, low: float, period: int) -> optax.Schedule:
   return lambda step: low + (high - low) * (1 + jnp.cos(2 * jnp.pi * (step % period) / period)) / 2
 
 
-def at(schedule, step):
+def at(schedule: float | Schedule, step: Array) -> Array:
   """The value of a schedule, or of a number, at a step."""
   return jnp.asarray(schedule(step) if callable(schedule) else schedule, jnp.result_type(float))
 

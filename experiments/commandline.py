@@ -6,15 +6,19 @@ import difflib
 import errno
 import pathlib
 import re
+import runpy
 import shlex
 import sys
+import traceback
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from absl import flags, logging
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
 from contrastax.core import UserError
+from experiments.overrides import overridden
+from experiments.schema import flat
 
 # What Python, XLA and the system's threads say of memory that does not suffice.
 OUT_OF_MEMORY = (
@@ -63,49 +67,47 @@ def _refused(text):
 
 def parse(argv: list[str], help_text: str) -> Options | None:
   """The options, or None after printing help; UserError for what is wrong with them."""
-  place = _config_place(argv)
   wants_help = any(argument in ("--help", "-help", "-h", "help") for argument in argv[1:])
+  place, overrides, others = _split([a for a in argv if a.lstrip("-") not in ("help", "h")])
   if wants_help:
     print(help_text.strip())
     if place is None:
       print("\nWith --config=… as well, --help lists that config's keys.")
       return None
-    argv = [argument for argument in argv if argument.lstrip("-") not in ("help", "h")]
   if place is None:
     raise UserError("no config; give one: --config=configs/digits_simclr.py")
-  path, _, preset = place.partition(":")
-  if not pathlib.Path(path).is_file():
-    raise UserError(f"no such config: {path}{_close_file(path)}")
-
   values = flags.FlagValues()
-  config_flags.DEFINE_config_file(
-    "config", None, "the experiment", flag_values=values, sys_argv=argv
-  )
   flags.DEFINE_string("workdir", None, "where the run lives", flag_values=values)
   flags.DEFINE_bool("dry_run", False, "train nothing, show sizes", flag_values=values)
   try:
-    rest = values(argv)[1:]
+    rest = values(others)[1:]
   except flags.Error as error:
-    text = str(error).strip()
-    if "Traceback" in text:  # what get_config raised comes as a whole traceback in the message
-      raise UserError(f"config {place}: {text.splitlines()[-1]}") from None
-    for said, meant in {"int()": "an integer", "to float": "a number"}.items():
-      text = re.sub(rf": .*{re.escape(said)}.*", f": the value must be {meant}", text)
-    raise UserError(_line(text)) from None
-  except AttributeError as error:
-    found = re.search(r'mean "(.+)" instead of "(.+)"', str(error))
-    if found:
-      raise UserError(f"{place} has no key {found[2]!r}; did you mean {found[1]!r}?") from None
-    raise UserError(f"{place} has no key {error.args[0]}; --help lists its keys") from None
+    raise UserError(_line(error)) from None
   if rest:
     raise UserError(f"cannot use {rest[0]!r}; overrides are written --config.KEY=VALUE")
+  config = overridden(get_config(place), overrides)
   if wants_help:
     print(f"\nKeys of {place}, each set by --config.KEY=VALUE:\n")
-    print("\n".join(f"  {key} = {value!r}" for key, value in flat(values.config).items()))
+    print("\n".join(f"  {key} = {value!r}" for key, value in flat(config).items()))
     return None
+  path, _, preset = place.partition(":")
   name = pathlib.Path(path).stem + (f"_{preset}" if preset else "")
   workdir = pathlib.Path(values.workdir or pathlib.Path("runs") / name)
-  return Options(values.config, workdir, values.dry_run)
+  return Options(ConfigDict(config), workdir, values.dry_run)
+
+
+def get_config(place: str) -> dict[str, Any]:
+  """What `get_config` of a file returns; `place` is the file's path, or path:preset."""
+  path, colon, preset = place.partition(":")
+  if not pathlib.Path(path).is_file():
+    raise UserError(f"no such config: {path}{_close_file(path)}")
+  try:
+    made = runpy.run_path(path)["get_config"](*([preset] if colon else []))
+    return made.to_dict() if isinstance(made, ConfigDict) else dict(made)
+  except Exception as error:
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == path]
+    line = f":{lines[-1]}" if lines else ""
+    raise UserError(f"config {path}{line}: {type(error).__name__}: {error}") from error
 
 
 def again(argv: list[str]) -> str:
@@ -113,21 +115,23 @@ def again(argv: list[str]) -> str:
   return shlex.join(["python", "-m", "experiments.run", *argv[1:]])
 
 
-def flat(config, prefix: str = "") -> dict:
-  """{"optimizer.name": "adamw", …}"""
-  out = {}
-  for key, value in config.items():
-    nested = isinstance(value, ConfigDict | dict)
-    out.update(flat(value, f"{prefix}{key}.") if nested else {prefix + key: value})
-  return out
-
-
-def _config_place(argv):
-  for argument, following in zip(argv, [*argv[1:], None], strict=True):
-    flag, equals, value = argument.partition("=")
-    if flag in ("--config", "-config"):
-      return value if equals else following
-  return None
+def _split(argv):
+  """(Place of the config, {key: text} of the overrides, the other arguments)."""
+  place, overrides, others, rest = None, {}, argv[:1], list(argv[1:])
+  while rest:
+    flag, equals, text = rest.pop(0).partition("=")
+    name = re.sub("^--?", "", flag) if flag.startswith("-") else ""
+    if name != "config" and not name.startswith("config."):
+      others.append(flag + equals + text)
+      continue
+    if not equals and not rest:
+      raise UserError(f"{flag} needs a value: {flag}=…")
+    text = text if equals else rest.pop(0)
+    if name == "config":
+      place = text
+    else:
+      overrides[name.removeprefix("config.")] = text
+  return place, overrides, others
 
 
 def _close_file(path):

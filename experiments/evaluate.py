@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import pathlib
 import sys
+from collections.abc import Collection
 
 import jax
 from absl import flags
@@ -24,6 +25,7 @@ HELP = """Judges a run in full, at its last checkpoint: frozen features, probes,
   python -m experiments.evaluate --workdir=… --finetune                 1 % and 10 % of the labels
   python -m experiments.evaluate --workdir=… --data=tfds:fashion_mnist  transfer to another set
   python -m experiments.evaluate --workdir=… --against=runs/other       CKA with another run
+  python -m experiments.evaluate --workdir=… --allow=mymodule           a run with parts of your own
 
 Flags may be combined. Data, seed and what is held out are those of the run's config.json. What
 is printed is written to evaluation.json in the workdir, in place of what a call before wrote
@@ -49,7 +51,7 @@ def _main(argv):
   options = parse(argv)
   if options:
     workdir = pathlib.Path(options.workdir)
-    found = evaluate(workdir, options.data, options.against, options.finetune)
+    found = evaluate(workdir, options.data, options.against, options.finetune, options.allow)
     write_json(workdir / "evaluation.json", found)
     print(f"\nsee {workdir}/evaluation.json; docs/evaluation.md defines each figure")
 
@@ -63,6 +65,7 @@ def parse(argv: list[str]) -> flags.FlagValues | None:
   flags.DEFINE_string("workdir", None, "the run to judge", flag_values=values)
   flags.DEFINE_bool("finetune", False, "fine-tune with few labels", flag_values=values)
   flags.DEFINE_string("data", None, "another data set, to transfer to", flag_values=values)
+  flags.DEFINE_list("allow", [], "modules of your own to import", flag_values=values)
   flags.DEFINE_string("against", None, "another run, to compare with", flag_values=values)
   try:
     rest = values(argv)[1:]
@@ -75,19 +78,25 @@ def parse(argv: list[str]) -> flags.FlagValues | None:
   return values
 
 
-def evaluate(workdir: pathlib.Path, other: str | None, against: str | None, finetune: bool) -> dict:
+def evaluate(
+  workdir: pathlib.Path,
+  other: str | None,
+  against: str | None,
+  finetune: bool,
+  allow: Collection[str] = (),
+) -> dict:
   """All figures of a run, by protocol, row and column; prints them as tables."""
-  config, run = config_of(workdir), load(workdir)
+  config, run = config_of(workdir), load(workdir, allow=allow)
   mesh = training.make_mesh(jax.devices()[:1])
   try:
-    parts = build(config, mesh)
+    parts = build(config, mesh, allow=allow)
   except UserError as error:
     raise UserError(f"{workdir}/config.json: {error}") from error
   train, test = parts.dataset.train, parts.dataset.test
   if finetune and "label" not in train:
     raise UserError(f"fine-tuning needs labels; {config.data} has none")
   target = other and protocols.splits(other, config.validation, run.image_shape)
-  peer = against and of_shape(run.image_shape, against)
+  peer = against and of_shape(run.image_shape, against, allow)
 
   found = {
     "step": run.step,
@@ -132,9 +141,9 @@ def evaluate(workdir: pathlib.Path, other: str | None, against: str | None, fine
   return found
 
 
-def of_shape(shape, workdir: str):
+def of_shape(shape, workdir: str, allow: Collection[str] = ()):
   """The encoder of another run, of the same images; raises UserError for one of other images."""
-  peer = load(workdir)
+  peer = load(workdir, allow=allow)
   if peer.image_shape != shape:
     raise UserError(f"{workdir} takes images {peer.image_shape}, not this run's {shape}")
   return peer

@@ -24,7 +24,7 @@ HELP = """Trains, evaluates, resumes and explains one experiment.
   python -m experiments.run --config=configs/digits_simclr.py --config.batch_size=128 --workdir=runs/small
 
 --workdir (default runs/<config>) gets checkpoints/, metrics.jsonl, tensorboard/, figures/,
-config.json, run.json (versions, devices, commit), encoder.json and, at the end,
+config.json (with all defaults), run.json (versions, devices, commit), encoder.json and, at the end,
 summary.json. The same command resumes a run that was stopped. Then only steps, log_every,
 eval_every and checkpoint_every may differ. `contrastax.load(workdir)` gives the encoder.
 
@@ -67,7 +67,7 @@ def run(config, parts, mesh, held: Workdir, stop: Stop) -> None:
 
   def accepted():
     held.accept()
-    describe_encoder(workdir, config.encoder.to_dict(), shape)
+    describe_encoder(workdir, config.method.encoder.to_dict(), shape)
 
   start = time.perf_counter()
   method = parts.method

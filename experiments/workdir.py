@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import importlib.metadata
 import json
+import math
 import os
 import pathlib
 import platform
@@ -16,7 +17,8 @@ from ml_collections import ConfigDict
 
 from contrastax.core import UserError
 from contrastax.files import read_json, replace_damaged, unfinished_of, write_json
-from experiments.commandline import again, flat
+from experiments.commandline import again
+from experiments.schema import flat, is_flat
 
 MAY_CHANGE = {"steps", "log_every", "eval_every", "checkpoint_every"}
 COPY = "put a copy back, such as the one that the same command writes into another --workdir"
@@ -36,11 +38,7 @@ class Workdir:
 
   def __init__(self, path: pathlib.Path, config: ConfigDict, argv: list[str]):
     self.path, self._argv = path, argv
-    try:
-      text = config.to_json()
-    except TypeError as error:
-      raise UserError(f"the config cannot be written as JSON: {error}") from None
-    self._config = json.loads(text, parse_constant=lambda name: None)  # as write_json
+    self._config = json.loads(json.dumps(_finite(config.to_dict())))
 
   def __enter__(self) -> Workdir:
     config = self.path / "config.json"
@@ -108,7 +106,21 @@ def _config_json(workdir):
     raise UserError(f"{error}; {COPY}") from None
   if not found:
     raise UserError(f"{path} is damaged: it is empty; {COPY}")
+  if is_flat(found):
+    raise UserError(
+      f"{path} is of an older version of contrastax, whose checkpoints this version cannot read; "
+      "train again in another --workdir"
+    )
   return found
+
+
+def _finite(value):
+  """The value with infinite numbers as strings, which JSON can hold."""
+  if isinstance(value, dict):
+    return {key: _finite(each) for key, each in value.items()}
+  if isinstance(value, list | tuple):
+    return [_finite(each) for each in value]
+  return str(value) if isinstance(value, float) and math.isinf(value) else value
 
 
 def _compare(before, now, path):

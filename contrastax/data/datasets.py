@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from contrastax.core import UserError
-from contrastax.parts import nearest
+from contrastax.nouns import nearest
 from contrastax.views.images import check_images
 
 MOST_MADE = 2**24  # values of a made image; 240 of them are 4 GB

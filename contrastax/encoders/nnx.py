@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from contrastax.core import Encoder, UserError
-from contrastax.parts import nearest
+from contrastax.nouns import nearest
 
 
 def from_nnx(build: Callable[..., nnx.Module], *, together: bool = True) -> Encoder:

@@ -1,12 +1,11 @@
 """A temperature that follows a schedule of the step."""
 
 import dataclasses
-from collections.abc import Callable
 
 import jax.numpy as jnp
 
 from contrastax import schedules
-from contrastax.core import Temperature
+from contrastax.core import Schedule, Temperature
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,7 +15,7 @@ class scheduled(Temperature):
   Its state is the number of steps made, so a resumed run goes on where it was.
   """
 
-  schedule: Callable
+  schedule: Schedule
 
   def init(self, size):
     return (), jnp.int32(0)

@@ -6,16 +6,16 @@ import contextlib
 import dataclasses
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import jax
 import numpy as np
 
-from contrastax import encoders
+from contrastax.annotations import NotAllowed
 from contrastax.core import Encoder, Params, State, UserError
 from contrastax.evaluation import embed
 from contrastax.files import read_json, write_json
-from contrastax.parts import build
+from contrastax.parts import assemble
 from contrastax.training.checkpoints import Checkpoints
 
 REWRITTEN = "the command that started the run writes the file again"
@@ -64,20 +64,23 @@ def describe_encoder(workdir: str | os.PathLike, spec: Mapping, image_shape: Seq
   write_json(pathlib.Path(workdir) / "encoder.json", described)
 
 
-def load(workdir: str | os.PathLike) -> FrozenEncoder:
+def load(workdir: str | os.PathLike, *, allow: Collection[str] = ()) -> FrozenEncoder:
   """Loads the encoder of a run from its newest intact checkpoint.
 
   Args:
     workdir: the folder of the run, such as `runs/digits_simclr`.
+    allow: your own modules that the run's encoder may name, as `"package.module:function"`. No other
+      module is imported.
 
   Returns:
     The encoder, a function of images.
 
   Raises:
-    UserError: `workdir` holds no run or no checkpoint, or its files are damaged.
+    UserError: `workdir` holds no run or no checkpoint, its files are damaged, or its encoder is of a
+      module that `allow` does not list.
   """
   workdir = pathlib.Path(workdir)
-  encoder, shape, params, state = _described(workdir / "encoder.json")
+  encoder, shape, params, state = _described(workdir / "encoder.json", allow)
   with contextlib.closing(Checkpoints(workdir / "checkpoints")) as checkpoints:
     step = checkpoints.newest_intact()
     if step is None:
@@ -91,7 +94,7 @@ def load(workdir: str | os.PathLike) -> FrozenEncoder:
   return FrozenEncoder(encoder, tree["params"]["encoder"], tree["state"]["encoder"], shape, step)
 
 
-def _described(path):
+def _described(path, allow):
   """The encoder that an encoder.json describes, its image shape, and its params and state abstractly."""
   try:
     found = read_json(path, dict)
@@ -104,8 +107,10 @@ def _described(path):
     raise UserError(f"{path}: image_shape must be positive integers, not {shape!r}; {REWRITTEN}")
   image = jax.ShapeDtypeStruct((1, *shape), np.float32)
   try:
-    encoder = build(encoders, found.get("encoder"))
+    encoder = assemble(Encoder, found.get("encoder"), "encoder", allow=allow)
     params, state = jax.eval_shape(encoder.init, jax.random.key(0), image)
+  except NotAllowed as error:
+    raise UserError(f"{path}: {error}") from None
   except Exception as error:  # a damaged description reaches any encoder with any arguments
     fault = " ".join(str(error).split()) or type(error).__name__
     raise UserError(f"{path} describes no encoder of this library: {fault}; {REWRITTEN}") from error

@@ -15,6 +15,8 @@ import optax
 
 from contrastax.core import UserError
 
+Rules = tuple[tuple[str, str], ...]
+
 RULES = (
   (r"(^|/)kernel$", "decay"),
   (r"(^|/)(bias|scale|log_scale|cls_token|pos_embed|tokens)$", "no decay"),
@@ -23,7 +25,7 @@ RULES = (
 
 def sgd(
   *, steps: int, learning_rate: float, warmup: int = 0, momentum: float = 0.9,
-  weight_decay: float = 0.0, rules=RULES, constant: str = "",
+  weight_decay: float = 0.0, rules: Rules = RULES, constant: str = "",
 ) -> optax.GradientTransformation:  # fmt: skip
   """SGD with momentum; weight decay is added to the gradient (as PyTorch's SGD).
 
@@ -39,7 +41,12 @@ def sgd(
 
 
 def adamw(
-  *, steps: int, learning_rate: float, warmup: int = 0, weight_decay: float = 0.0, rules=RULES
+  *,
+  steps: int,
+  learning_rate: float,
+  warmup: int = 0,
+  weight_decay: float = 0.0,
+  rules: Rules = RULES,
 ) -> optax.GradientTransformation:
   """AdamW (β 0.9 and 0.999, ε 1e-8); decay is decoupled and scaled by the learning rate."""
   schedule = _schedule(steps, learning_rate, warmup)
@@ -48,7 +55,7 @@ def adamw(
 
 def lars(
   *, steps: int, learning_rate: float, warmup: int = 0, momentum: float = 0.9,
-  weight_decay: float = 0.0, trust_coefficient: float = 1e-3, rules=RULES,
+  weight_decay: float = 0.0, trust_coefficient: float = 1e-3, rules: Rules = RULES,
 ) -> optax.GradientTransformation:  # fmt: skip
   """LARS (You et al. 2017, arXiv 1708.03888): SGD with momentum and a learning rate per layer.
 

@@ -118,8 +118,8 @@ class side_by_side(InTwoParts):
   For losses that weigh a pair by another similarity than they train. Without parameters.
   """
 
-  first: InTwoParts
-  second: InTwoParts
+  first: Score
+  second: Score
   d: int
 
   @property

@@ -1,0 +1,165 @@
+"""What values an annotation takes in a config, and how a default is written there."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+import inspect
+import re
+import types
+import typing
+from collections.abc import Collection
+from typing import Any, Literal
+
+from contrastax import core
+from contrastax.core import UserError
+from contrastax.nouns import hints_of, nearest, noun_of, options, parts_of
+
+MISSING = inspect.Parameter.empty
+PLACE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+INFINITE = ("inf", "-inf")  # as JSON and the command line write them
+ONE = {int: "an integer", float: "a number", bool: "True or False", str: "a string"}
+SEVERAL = {int: "integers", float: "numbers", bool: "truth values", str: "strings"}
+SHOWN = 60  # characters of a wrong value in a message
+
+
+class NotAllowed(UserError):
+  """A spec names a module that the caller does not allow to import."""
+
+
+def fits(hint: Any, value: Any) -> bool:
+  """Whether a value that is no part, mapping or tuple is of an annotation without alternatives."""
+  if hint in (MISSING, Any):
+    return True
+  if typing.get_origin(hint) is Literal:
+    return any(value == each and type(value) is type(each) for each in typing.get_args(hint))
+  if isinstance(value, bool):
+    return hint is bool
+  if hint is float:
+    return isinstance(value, int | float) or value in INFINITE
+  return hint in (int, str, types.NoneType) and isinstance(value, hint)
+
+
+def wrong(hint: Any, value: Any, where: str) -> UserError:
+  """The error of a value that the annotation does not take."""
+  shown = repr(value)
+  shown = shown if len(shown) <= SHOWN else shown[:SHOWN] + "…"
+  texts = dict.fromkeys(_expected(option) for option in options(hint))
+  return UserError(f"{where} must be {' or '.join(texts)}, not {shown}")
+
+
+def imported(place: str, where: str, allow: Collection[str] | None) -> Any:
+  """The object at `package.module:name`.
+
+  Args:
+    place: the module and the name.
+    where: the config's key, for messages.
+    allow: the modules that may be imported, their submodules included; None: all of them.
+
+  Raises:
+    NotAllowed: the module is not allowed.
+    UserError: the module cannot be imported, or has no such name.
+  """
+  module, _, name = place.partition(":")
+  if allow is not None and not any(f"{module}.".startswith(f"{each}.") for each in allow):
+    raise NotAllowed(
+      f"{where} is {place!r}, and the module {module} is imported only where you allow it: "
+      f"pass allow=({module!r},), or --allow={module} on the command line"
+    )
+  try:
+    found = importlib.import_module(module)
+  except ModuleNotFoundError as error:
+    raise UserError(
+      f"{where}: there is no module {error.name!r}; start in the folder that holds it, or install it"
+    ) from error
+  except Exception as error:
+    fault = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    raise UserError(f"{where}: {module} cannot be imported: {fault}") from error
+  try:
+    return functools.reduce(getattr, name.split("."), found)
+  except AttributeError:
+    public = [each for each in vars(found) if not each.startswith("_")]
+    raise UserError(f"{where}: {module} has no {name!r}{nearest(name, public)}") from None
+
+
+def check_kind(hint: Any, found: Any, place: str, where: str) -> None:
+  """Raises UserError where an object from a user's module is not what the annotation names."""
+  if not any(_is_a(option, found) for option in options(hint)):
+    expected = " or ".join(str(getattr(each, "__name__", each)) for each in options(hint))
+    raise UserError(f"{where}: {place} gives {type(found).__name__}, not {expected}")
+
+
+def spec_of(hint: Any, value: Any) -> Any:
+  """How a config writes the default of an argument; MISSING where it cannot."""
+  if value is None or isinstance(value, bool | int | float | str):
+    return value
+  if type(value) is tuple:
+    inner = [each for option in options(hint) for each in typing.get_args(option)]
+    specs = [spec_of(inner[0] if inner else MISSING, each) for each in value]
+    return MISSING if MISSING in specs else tuple(specs)
+  parts = [noun for noun in map(noun_of, options(hint)) if noun]
+  if not dataclasses.is_dataclass(value):
+    named = value.func if isinstance(value, functools.partial) else value
+    arguments = value.keywords if isinstance(value, functools.partial) else {}
+    for noun in parts:
+      for name, part in parts_of(noun).items():
+        if part is named:
+          return {"name": name, **arguments}
+    return MISSING
+  for noun in parts:
+    specs = _fields(value, noun.given)
+    if MISSING in specs.values():
+      return MISSING
+    if parts_of(noun).get(type(value).__name__) is type(value):
+      return {"name": type(value).__name__, **specs}
+    if noun.join:  # what `a & b` makes, by its parts
+      return tuple(
+        part for spec in specs.values() for part in (spec if type(spec) is tuple else (spec,))
+      )
+  return _fields(value, ()) if type(value) in options(hint) else MISSING
+
+
+def _fields(part, given):
+  hints = hints_of(type(part))
+  return {
+    field.name: spec_of(hints[field.name], getattr(part, field.name))
+    for field in dataclasses.fields(part)
+    if field.init and field.name not in given
+  }
+
+
+def _expected(hint):
+  noun = noun_of(hint)
+  if noun and noun.join:
+    return f"a part, {{'name': …}}, or a tuple of parts, such as ({noun.example},)"
+  if noun:
+    return f"a part, {{'name': …}}, such as {noun.example}"
+  if hint in ONE:
+    return ONE[hint]
+  if hint is types.NoneType:
+    return "None"
+  if typing.get_origin(hint) is Literal:
+    return " or ".join(map(repr, typing.get_args(hint)))
+  if hint is tuple or typing.get_origin(hint) is tuple:
+    return _tuple_of(typing.get_args(hint))
+  if dataclasses.is_dataclass(hint):
+    return f"the arguments of {hint.__name__} by name"
+  return "'package.module:name'"
+
+
+def _tuple_of(inner):
+  if inner and noun_of(inner[0]):
+    return "a tuple of parts"
+  count = "" if not inner or inner[-1] is Ellipsis else f"{len(inner)} "
+  kinds = {SEVERAL.get(each, "values") for each in inner if each is not Ellipsis}
+  return f"a tuple of {count}{kinds.pop() if len(kinds) == 1 else 'values'}"
+
+
+def _is_a(hint, found):
+  if hint in (MISSING, Any):
+    return True
+  if hint is core.Method:  # a protocol
+    return dataclasses.is_dataclass(found) and not isinstance(found, type)
+  kind = typing.get_origin(hint) or hint
+  return isinstance(found, kind) if isinstance(kind, type) else False

@@ -1,0 +1,162 @@
+"""The nouns that annotations name, and the parts that each of them has.
+
+The annotation of a field or a parameter names a noun (`encoder: Encoder`). The noun names the
+package whose public parts a config may use there (`contrastax.encoders`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import importlib
+import inspect
+import operator
+import types
+import typing
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import optax
+
+from contrastax import core
+from contrastax.core import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Noun:
+  """One kind of part.
+
+  package: the module whose public parts are of this kind. example: a spec, for messages. join: the
+  operation that makes one part of several, or None. given: arguments that the caller of
+  `parts.assemble` supplies. called: whether the parts are functions that their owner calls, so that
+  a config binds keyword arguments and does not call them. base: the class that all dataclasses of
+  this kind have as a base, where the package has others too.
+  """
+
+  package: str
+  example: str
+  join: Callable | None = None
+  given: tuple[str, ...] = ("plan", "examples")
+  called: bool = False
+  base: type = object
+
+
+NOUNS = {
+  "Encoder": Noun("contrastax.encoders", "{'name': 'mlp', 'widths': (64,)}"),
+  "Recipe": Noun("contrastax.views", "{'name': 'affine_jitter'}"),
+  "Criterion": Noun("contrastax.losses.groups", "{'name': 'info_nce'}", called=True),
+  "ArrayLoss": Noun("contrastax.losses", "{'name': 'info_nce'}", called=True),
+  "Score": Noun("contrastax.pairwise.scores", "{'name': 'cosine'}"),
+  "Relation": Noun("contrastax.positives", "{'name': 'same_example'}", join=operator.and_),
+  "Negatives": Noun("contrastax.negatives", "{'name': 'in_batch'}", join=operator.add),
+  "Temperature": Noun("contrastax.temperatures", "{'name': 'fixed', 'temperature': 0.1}"),
+  "Term": Noun("contrastax.terms", "{'name': 'Contrast'}", base=core.Term),
+  "Method": Noun("contrastax.methods", "{'name': 'SimCLR', …}"),
+  "Schedule": Noun(
+    "contrastax.schedules", "{'name': 'cosine', 'start': 0.99, 'end': 1.0}", given=("steps",)
+  ),
+  "Optimizer": Noun(
+    "contrastax.training.optimizers",
+    "{'name': 'adamw', 'learning_rate': 1e-3}",
+    given=("steps",),
+  ),
+}
+# Nouns that are not classes of this library.
+ALIASES = {
+  core.Recipe: "Recipe",
+  core.ArrayLoss: "ArrayLoss",
+  core.Schedule: "Schedule",
+  optax.GradientTransformation: "Optimizer",
+}
+
+
+def options(hint: Any) -> list[Any]:
+  """The alternatives of an annotation: those of a union, or the annotation itself."""
+  if typing.get_origin(hint) in (typing.Union, types.UnionType):
+    return [option for each in typing.get_args(hint) for option in options(each)]
+  return [hint]
+
+
+def noun_of(hint: Any) -> Noun | None:
+  """The noun that an annotation without alternatives names, if it names one."""
+  if isinstance(hint, type) and hint not in ALIASES:
+    return NOUNS.get(hint.__name__) if hint.__module__.startswith("contrastax.") else None
+  try:
+    return NOUNS.get(ALIASES.get(hint, ""))
+  except TypeError:  # an annotation that cannot be hashed, such as Literal[[]]
+    return None
+
+
+@functools.cache
+def parts_of(noun: Noun) -> Mapping[str, Callable]:
+  """The parts of a noun by their public names.
+
+  These are the package's frozen dataclasses and the functions that are annotated to return the noun
+  or such a dataclass; where the parts are functions that their owner calls, all functions.
+  """
+  package = importlib.import_module(noun.package)
+  public = {
+    name: value
+    for name, value in vars(package).items()
+    if not name.startswith("_") and getattr(value, "__module__", "").startswith(noun.package)
+  }
+  classes = {
+    name: value
+    for name, value in public.items()
+    if isinstance(value, type) and dataclasses.is_dataclass(value) and issubclass(value, noun.base)
+  }
+  functions = {
+    name: value
+    for name, value in public.items()
+    if inspect.isfunction(value) and (noun.called or _returns(value, noun, classes.values()))
+  }
+  return classes | functions
+
+
+def parameters_of(make: Callable, called: bool) -> dict[str, tuple[Any, Any]]:
+  """{name: (annotation, default)} of what a config can state of a part.
+
+  `inspect.Parameter.empty` stands for no annotation and for no default. called: only keyword
+  arguments count, for the others are given by the part's owner.
+  """
+  kinds = {inspect.Parameter.KEYWORD_ONLY}
+  if not called:
+    kinds.add(inspect.Parameter.POSITIONAL_OR_KEYWORD)
+  hints = hints_of(make)
+  return {
+    name: (hints.get(name, parameter.empty), parameter.default)
+    for name, parameter in inspect.signature(make).parameters.items()
+    if parameter.kind in kinds
+  }
+
+
+def hints_of(make: Callable) -> dict[str, Any]:
+  """The annotations of a part's arguments, resolved.
+
+  Raises:
+    UserError: an annotation names what its module does not import.
+  """
+  plain_class = isinstance(make, type) and not dataclasses.is_dataclass(make)
+  try:
+    return typing.get_type_hints(make.__init__ if plain_class else make)
+  except NameError as error:
+    raise UserError(
+      f"an annotation of {make.__qualname__} cannot be read: {error}; import the name when the "
+      "module runs"
+    ) from None
+
+
+def nearest(name: str, known: Collection[str]) -> str:
+  """`; did you mean 'x'?`, or the list of what there is."""
+  close = difflib.get_close_matches(str(name), known, 1)
+  if close:
+    return f"; did you mean {close[0]!r}?"
+  return f"; there are: {', '.join(sorted(known))}" if known else "; there are none"
+
+
+def _returns(function, noun, classes):
+  result = typing.get_type_hints(function).get("return")
+  if typing.get_origin(result) is tuple:
+    result = typing.get_args(result)[0]
+  return any(noun_of(option) is noun or option in classes for option in options(result))
