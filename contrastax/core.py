@@ -11,7 +11,7 @@ import functools
 import operator
 import zlib
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -251,15 +251,6 @@ class Temperature:
     return state
 
 
-class Embedded(NamedTuple):
-  """What a contrastive method states: who the anchors and who their keys are."""
-
-  anchors: Group
-  keys: Group
-  state: State
-  same_set: bool
-
-
 class Outcome(NamedTuple):
   """What a criterion returns.
 
@@ -327,6 +318,7 @@ class Term:
     return state
 
 
+@runtime_checkable
 class Method(Protocol):
   """A frozen dataclass of its parts, trained by one gradient step at a time.
 

@@ -45,14 +45,15 @@ class Noun:
 NOUNS = {
   "Encoder": Noun("contrastax.encoders", "{'name': 'mlp', 'widths': (64,)}"),
   "Recipe": Noun("contrastax.views", "{'name': 'affine_jitter'}"),
-  "Criterion": Noun("contrastax.losses.groups", "{'name': 'info_nce'}", called=True),
+  "Criterion": Noun("contrastax.criteria", "{'name': 'info_nce'}", base=core.Criterion),
   "ArrayLoss": Noun("contrastax.losses", "{'name': 'info_nce'}", called=True),
   "Score": Noun("contrastax.pairwise.scores", "{'name': 'cosine'}"),
   "Relation": Noun("contrastax.positives", "{'name': 'same_example'}", join=operator.and_),
   "Negatives": Noun("contrastax.negatives", "{'name': 'in_batch'}", join=operator.add),
   "Temperature": Noun("contrastax.temperatures", "{'name': 'fixed', 'temperature': 0.1}"),
   "Term": Noun("contrastax.terms", "{'name': 'Contrast'}", base=core.Term),
-  "Method": Noun("contrastax.methods", "{'name': 'SimCLR', …}"),
+  "Method": Noun("contrastax.methods", "{'name': 'SimCLR', …}", base=core.Method),
+  "Refresh": Noun("contrastax.training", "{'name': 'mined', 'every': 500, 'k': 4}"),
   "Schedule": Noun(
     "contrastax.schedules", "{'name': 'cosine', 'start': 0.99, 'end': 1.0}", given=("steps",)
   ),

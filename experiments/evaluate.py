@@ -12,11 +12,12 @@ from absl import flags
 
 from contrastax import evaluation, load, training
 from contrastax.core import UserError
+from contrastax.evaluation.embed import count_rows
 from contrastax.evaluation.probes import DRAWS
 from contrastax.files import write_json
 from contrastax.reporting import table
 from experiments import commandline, protocols
-from experiments.build import build
+from experiments.build import build, inputs_of
 from experiments.workdir import config_of
 
 HELP = """Judges a run in full, at its last checkpoint: frozen features, probes, retrieval, geometry.
@@ -36,8 +37,8 @@ Exit status: 0 finished; 2 something to mend, said in one line.
 
 TITLES = {
   "probes": f"kNN and linear probes, accuracy (± 95 % over {DRAWS} draws of labels)",
-  "retrieval": "retrieval among the test images",
-  "geometry": "geometry of the test images' space",
+  "retrieval": "retrieval among the test examples",
+  "geometry": "geometry of the test examples' space",
   "fine_tune": f"fine-tuning, accuracy by share of labels (± 95 % over {protocols.SEEDS} seeds)",
 }
 
@@ -92,11 +93,11 @@ def evaluate(
     parts = build(config, mesh, allow=allow)
   except UserError as error:
     raise UserError(f"{workdir}/config.json: {error}") from error
-  train, test = parts.dataset.train, parts.dataset.test
+  train, test = ({**split, "inputs": inputs_of(parts.method, split)} for split in parts.dataset[:2])
   if finetune and "label" not in train:
     raise UserError(f"fine-tuning needs labels; {config.data} has none")
-  target = other and protocols.splits(other, config.validation, run.image_shape)
-  peer = against and of_shape(run.image_shape, against, allow)
+  target = other and protocols.splits(other, config.validation, image_shape(run, workdir))
+  peer = against and of_inputs(run.inputs, against, allow)
 
   found = {
     "step": run.step,
@@ -107,13 +108,14 @@ def evaluate(
   }
   print(
     f"{workdir}: step {run.step} of {config.steps}, the last checkpoint; "
-    f"judged on the {found['judged_on']} split, {len(test['image']):,} images"
+    f"judged on the {found['judged_on']} split, {count_rows(test['inputs']):,} examples"
   )
   fresh = training.init(
-    parts.method, parts.optimizer, parts.source.batch(0), seed=config.seed, mesh=mesh
+    parts.method, parts.optimizer, parts.first_batch(), seed=config.seed, mesh=mesh
   )
+  network, _, recipes = parts.method.evaluated
   networks = {
-    "untrained": (run.encoder, fresh.params["encoder"], fresh.state["encoder"]),
+    "untrained": (run.encoder, fresh.params[network], fresh.state[network]),
     "trained": (run.encoder, run.params, run.state),
   }
   encoders = {row: functools.partial(evaluation.embed, *of) for row, of in networks.items()}
@@ -122,9 +124,7 @@ def evaluate(
     show(found)
   else:
     print(f"{config.data} has no labels: no probes, no retrieval")
-  found["geometry"] = protocols.geometry(
-    encoders, parts.method.views, test["image"], test.get("label")
-  )
+  found["geometry"] = protocols.geometry(encoders, recipes, test["inputs"], test.get("label"))
   show({"geometry": found["geometry"]})
   if finetune:
     found["fine_tune"] = protocols.fine_tuned(networks, train, test)
@@ -134,19 +134,34 @@ def evaluate(
     print(f"\ntransfer to {other}:")
     show(found["transfer"])
   if peer:
-    ours, theirs = run(test["image"]), peer(test["image"])
+    ours, theirs = run(test["inputs"]), peer(test["inputs"])
     values = [evaluation.cka(ours, theirs, unbiased=unbiased) for unbiased in (False, True)]
     found["cka"] = {"against": against, "step": peer.step, "cka": values[0], "unbiased": values[1]}
     print(f"\nCKA with {against}, step {peer.step}: {values[0]:.3f}, unbiased {values[1]:.3f}")
   return found
 
 
-def of_shape(shape, workdir: str, allow: Collection[str] = ()):
-  """The encoder of another run, of the same images; raises UserError for one of other images."""
+def image_shape(run, workdir) -> tuple[int, ...]:
+  """The shape of the images that an encoder takes; raises UserError for one of other inputs."""
+  if not (isinstance(run.inputs, jax.ShapeDtypeStruct) and len(run.inputs.shape) == 3):
+    raise UserError(f"{workdir} takes no images, so it cannot be transferred to another data set")
+  return run.inputs.shape
+
+
+def of_inputs(inputs, workdir: str, allow: Collection[str] = ()):
+  """The encoder of another run, of the same inputs; raises UserError for one of others."""
   peer = load(workdir, allow=allow)
-  if peer.image_shape != shape:
-    raise UserError(f"{workdir} takes images {peer.image_shape}, not this run's {shape}")
+  if peer.inputs != inputs:
+    raise UserError(f"{workdir} takes {shown(peer.inputs)}, not this run's {shown(inputs)}")
   return peer
+
+
+def shown(inputs) -> str:
+  """Shapes and types of one example."""
+  leaves = jax.tree_util.tree_leaves_with_path(inputs)
+  names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
+  texts = [f"{list(leaf.shape)} {leaf.dtype}" for _, leaf in leaves]
+  return ", ".join(f"{name} {text}".strip() for name, text in zip(names, texts, strict=True))
 
 
 def show(found) -> None:

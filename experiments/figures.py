@@ -7,6 +7,8 @@ import pathlib
 import warnings
 from collections.abc import Iterator
 
+import numpy as np
+
 
 @contextlib.contextmanager
 def figure(path: pathlib.Path) -> Iterator[pathlib.Path]:
@@ -24,3 +26,8 @@ def figure(path: pathlib.Path) -> Iterator[pathlib.Path]:
     print(f"warning: figure {path.name} could not be drawn: {fault}", flush=True)
     with contextlib.suppress(OSError):
       path.unlink(missing_ok=True)
+
+
+def is_images(inputs) -> bool:
+  """Whether inputs are images [n, h, w, c], which figures can show."""
+  return isinstance(inputs, np.ndarray) and inputs.ndim == 4

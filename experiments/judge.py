@@ -6,19 +6,31 @@ arguments are those of `evaluation.embed`.
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import numpy as np
 
 from contrastax import evaluation, views
-from contrastax.core import key_for
+from contrastax.core import View, key_for
+from contrastax.evaluation.embed import count_rows
 
-WATCHED = 2000  # images whose geometry is measured: of the training set, in the end of the test set
+WATCHED = (
+  2000  # examples whose geometry is measured: of the training set, in the end of the test set
+)
 
 
 def spaces(encoders, train, test) -> dict:
-  """{row: (features of the images `train`, of `test`)}: of pixels, `raw`, and of each encoder."""
-  pixels = {"raw": lambda x: np.asarray(views.to_float(x), np.float32).reshape(len(x), -1)}
-  return {row: (encode(train), encode(test)) for row, encode in (pixels | encoders).items()}
+  """{row: (features of the inputs `train`, of `test`)}, of each encoder.
+
+  `raw`, the inputs themselves, is the first row, where they are images or vectors.
+  """
+  array = isinstance(train, np.ndarray)
+  plain = array and (train.dtype.kind == "f" or (train.dtype == np.uint8 and train.ndim == 4))
+  raw = {"raw": lambda x: np.asarray(views.to_float(x) if x.ndim == 4 else x, np.float32)}
+  spaces = (raw if plain else {}) | encoders
+  found = {row: (encode(train), encode(test)) for row, encode in spaces.items()}
+  return {row: tuple(x.reshape(len(x), -1) for x in pair) for row, pair in found.items()}
 
 
 def few_labels(features, label, test_features, test_label) -> dict:
@@ -33,25 +45,31 @@ def over(values) -> dict:
   return {"mean": mean, "half_interval": half, "values": [float(value) for value in values]}
 
 
-def geometry(encode, recipes, images, label, features) -> dict[str, float]:
-  """Of `features`, the images'; alignment: of the features of two random views of each.
+def geometry(encode, recipes, inputs, label, features) -> dict[str, float]:
+  """Of `features`, the inputs'; alignment: of the features of two random views of each.
 
-  recipes: a method's views; of one recipe per view the first is taken. label: [n] or None.
+  recipes: a method's views, of which the first is taken; () where it has none. label: [n] or None.
   """
-  x, y = (encode(view, bounded=False) for view in draw(recipes, images, "alignment", 2))
+  views = [encode(view, bounded=False) for view in draw(recipes, inputs, "alignment", 2)]
+  x, y = views or (features, features)
   measured = _measure(x, y, features, label)
   return {name: float(measured[name]) for name in measured}
 
 
-def draw(recipes, images, purpose: str, count: int):
-  """`count` random views of the images, one at a time; for each purpose other ones."""
+def draw(recipes, inputs, purpose: str, count: int):
+  """`count` random views of the inputs, one at a time; for each purpose other ones."""
+  if not callable(recipes) and not recipes:
+    return
   recipe = recipes if callable(recipes) else recipes[0]
-  index = np.arange(len(images), dtype=np.int32)
+  index = np.arange(count_rows(inputs), dtype=np.int32)
   for key in jax.random.split(key_for(0, purpose), count):
-    yield np.asarray(_view(recipe, key, images, index))
+    yield jax.tree.map(np.asarray, _view(recipe, key, inputs, index))
 
 
-_view = jax.jit(lambda recipe, key, images, index: recipe(key, images, index), static_argnums=0)
+@functools.partial(jax.jit, static_argnums=0)
+def _view(recipe, key, inputs, index):
+  view = recipe(key, inputs, index)
+  return view.x if isinstance(view, View) else view
 
 
 @jax.jit

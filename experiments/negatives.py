@@ -10,8 +10,9 @@ import numpy as np
 
 from contrastax import evaluation, reporting
 from contrastax.core import key_for
-from contrastax.methods import contrast
-from experiments.figures import figure
+from contrastax.methods.base import MAIN, all_terms
+from experiments.build import inputs_of
+from experiments.figures import figure, is_images
 
 ANCHORS = 1024  # batches are drawn until there are so many
 PAIRS = 2**24  # fewer anchors, where that many would be more pairs than this
@@ -19,12 +20,12 @@ PICTURED = 8
 
 
 def report(parts, state, figures: pathlib.Path) -> dict:
-  """Draws the figures, of a method that has negatives; returns the summary's entry."""
-  ranked, metrics = look(parts.method, parts.source, state)
+  """Draws the figures, of a method that has a contrast; returns the summary's entry."""
+  ranked, metrics = look(parts.method, parts.source_at(state), state)
   with figure(figures / "negatives.png") as path:
     reporting.hardness(ranked, path)
-  images, label = (parts.dataset.train.get(name) for name in ("image", "label"))
-  if images.ndim == 4:
+  images, label = inputs_of(parts.method, parts.dataset.train), parts.dataset.train.get("label")
+  if is_images(images):
     with figure(figures / "nearest_negatives.png") as path:
       by = ranked.anchor if label is None else label[ranked.anchor]
       spread = np.linspace(0, len(by) - 1, PICTURED).round().astype(int)
@@ -35,6 +36,7 @@ def report(parts, state, figures: pathlib.Path) -> dict:
 
 def look(method, source, state):
   """(`evaluation.RankedNegatives`, the method's own metrics of them), the state being as it is."""
+  contrast = all_terms(method)[MAIN]
   found, metrics, drawn, wanted = [], [], 0, 1
   while drawn < wanted:
     step = state.step + len(found)
@@ -46,9 +48,9 @@ def look(method, source, state):
     ranked = evaluation.ranked_negatives(
       _thinned(anchors, every),
       [_thinned(group, every) if group.per_anchor else group for group in groups],
-      relation=method.relation,
-      score=method.score,
-      score_params=state.params["score"],
+      relation=contrast.relation,
+      score=contrast.score,
+      score_params=state.params["terms"][MAIN]["score"],
     )
     found.append(ranked)
     metrics.append(measured)
@@ -65,6 +67,10 @@ def _thinned(group, every):
 @functools.partial(jax.jit, static_argnums=0)
 def _meet(method, params, state, batch, key):
   """What the method's loss is given, and the metrics of the negatives."""
-  anchors, _, groups, *_ = contrast.meeting(method, params, state, batch, key)
+  seen, (own, kept) = (
+    method.seen(params, state, batch, key),
+    (x["terms"][MAIN] for x in (params, state)),
+  )
+  anchors, _, groups, _ = all_terms(method)[MAIN].candidates(own, kept, seen, key)
   _, (_, metrics) = method.objective(params, state, batch, key)
   return anchors, groups, {name: metrics[name] for name in ("negatives", "effective_negatives")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import numpy as np
 
 from contrastax import data, evaluation
@@ -12,7 +13,7 @@ from experiments import judge
 
 NEIGHBOURS = (20, 200)
 RECALLS = (1, 5, 10)
-LIDAR_IMAGES, LIDAR_VIEWS = 1000, 50
+LIDAR_INPUTS, LIDAR_VIEWS = 1000, 50
 EPOCHS = {0.01: 60, 0.1: 30}  # of fine-tuning, by the share of the labels
 SEEDS = 5  # of fine-tuning: other labels, another order
 
@@ -20,13 +21,14 @@ SEEDS = 5  # of fine-tuning: other labels, another order
 def frozen(encoders, train, test) -> dict:
   """`probes` and `retrieval`: what labels read off frozen features.
 
-  train, test: {"image", "label"}. `probes` has a row `trained - raw`, draw by draw.
+  train, test: {"inputs", "label"}. `probes` has a row `trained - raw`, draw by draw, where the inputs
+  are a space themselves.
   """
   label, theirs = train["label"], test["label"]
   nearest = possible("knn_", NEIGHBOURS, len(label), "training")
   depths = possible("recall@", RECALLS, len(theirs) - 1, "other test")
   probes, retrieval = {}, {}
-  for row, features in judge.spaces(encoders, train["image"], test["image"]).items():
+  for row, features in judge.spaces(encoders, train["inputs"], test["inputs"]).items():
     split = features[0], label, features[1], theirs
     probes[row] = {
       **{f"knn_{k}": evaluation.knn(*split, k=k) for k in nearest},
@@ -34,29 +36,37 @@ def frozen(encoders, train, test) -> dict:
       "linear": evaluation.linear(*split),
     }
     retrieval[row] = evaluation.retrieval(features[1], theirs, ks=depths)
-  probes["trained - raw"] = lead(probes["trained"], probes["raw"])
+  if "raw" in probes:
+    probes["trained - raw"] = lead(probes["trained"], probes["raw"])
   return {"probes": probes, "retrieval": retrieval}
 
 
-def geometry(encoders, recipes, images, label) -> dict:
-  """The geometry of the images' space, and LiDAR."""
-  images, label = images[: judge.WATCHED], None if label is None else label[: judge.WATCHED]
+def geometry(encoders, recipes, inputs, label) -> dict:
+  """The geometry of the inputs' space, and LiDAR where there are views."""
+  inputs, label = head(inputs, judge.WATCHED), None if label is None else label[: judge.WATCHED]
   rows = {}
   for row, encode in encoders.items():
-    views = judge.draw(recipes, images[:LIDAR_IMAGES], "lidar", LIDAR_VIEWS)
-    of_views = np.stack([encode(view, bounded=False) for view in views], 1)
-    rows[row] = {
-      **judge.geometry(encode, recipes, images, label, encode(images)),
-      "lidar": float(evaluation.lidar(of_views)),
-    }
+    rows[row] = judge.geometry(encode, recipes, inputs, label, encode(inputs))
+    views = judge.draw(recipes, head(inputs, LIDAR_INPUTS), "lidar", LIDAR_VIEWS)
+    of_views = [encode(view, bounded=False) for view in views]
+    if of_views:
+      rows[row]["lidar"] = float(evaluation.lidar(np.stack(of_views, 1)))
   return rows
+
+
+def head(inputs, count: int):
+  """The first `count` examples."""
+  return jax.tree.map(lambda rows: rows[:count], inputs)
 
 
 def fine_tuned(networks, train, test) -> dict:
   """Accuracies with 1 % and 10 % of the labels; the row of differences is seed by seed.
 
-  networks: {row: (encoder, params, state)}.
+  networks: {row: (encoder, params, state)}. train, test: {"inputs", "label"}.
   """
+  if not isinstance(train["inputs"], np.ndarray):
+    raise UserError("fine-tuning takes inputs of one array, not a mapping of several")
+  train, test = ({"image": split["inputs"], "label": split["label"]} for split in (train, test))
   rows = {row: {} for row in networks}
   for fraction, epochs in EPOCHS.items():
     count = len(labelled(train["label"], fraction))
@@ -83,7 +93,7 @@ def splits(name: str, validation: int, shape) -> list[dict]:
   if have != shape:
     print(f"{name}: images {have} are made {shape}")
   return [
-    {"image": fitted(split["image"], shape), "label": split["label"]}
+    {"inputs": fitted(split["image"], shape), "label": split["label"]}
     for split in (dataset.train, dataset.test)
   ]
 

@@ -10,9 +10,13 @@ import numpy as np
 
 from contrastax import evaluation, reporting, training
 from contrastax.core import UserError
+from contrastax.evaluation.embed import count_rows
 from contrastax.files import make_folder, read_json, replace_damaged, write_json
+from contrastax.methods.base import MAIN, all_terms
+from contrastax.terms import Contrast
 from contrastax.training.health import check_collapse
 from experiments import negatives, temperatures
+from experiments.build import inputs_of
 from experiments.figures import figure
 from experiments.judge import WATCHED, few_labels, geometry, spaces
 
@@ -21,14 +25,15 @@ MAPPED = 1000  # test images in the map
 
 def dry_run(config, parts, mesh) -> None:
   """Shapes, parameter counts, memory of the compiled step and the mesh; trains nothing."""
-  batch = parts.source.batch(0)
+  batch = parts.first_batch()
   state = training.init(parts.method, parts.optimizer, batch, seed=config.seed, mesh=mesh)
   step = training.make_train_step(parts.method, parts.optimizer, mesh)
   memory = step.lower(state, batch).compile().memory_analysis()
   print(f"mesh: {dict(mesh.shape)}, batch {config.batch_size // mesh.size} on each device")
-  sizes = {split: len(getattr(parts.dataset, split)["image"]) for split in ("train", "test")}
-  print(f"data: {config.data}, {sizes['train']:,} training and {sizes['test']:,} test images")
-  for name, values in batch.items():
+  train, test = (count_rows(split) for split in parts.dataset[:2])
+  print(f"data: {config.data}, {train:,} training and {test:,} test examples")
+  for path, values in jax.tree_util.tree_leaves_with_path(batch):
+    name = jax.tree_util.keystr(path, simple=True, separator="/")
     print(f"batch {name}: {list(values.shape)} {values.dtype}")
   for name, params in state.params.items():
     if jax.tree.leaves(params):
@@ -43,14 +48,14 @@ def dry_run(config, parts, mesh) -> None:
 
 
 def progress(config, parts, state) -> dict[str, float]:
-  """Metrics of the training images alone; the test images are not touched.
+  """Metrics of the training examples alone; the test examples are not touched.
 
   With `stop_on_collapse` a space that has collapsed ends the run.
   """
-  images, labels = _head(parts.dataset.train, WATCHED)
+  inputs, labels = _head(parts.method, parts.dataset.train, WATCHED)
   encode = _encoder(parts.method, state)
-  features = encode(images)
-  measured = geometry(encode, parts.method.views, images, labels, features)
+  features = encode(inputs)
+  measured = geometry(encode, parts.method.evaluated.views, inputs, labels, features)
   measured |= temperatures.measure(parts.method, state)
   metrics = {f"eval/{name}": value for name, value in measured.items()}
   if config.stop_on_collapse:
@@ -64,18 +69,20 @@ def finish(config, parts, mesh, workdir: pathlib.Path, state, seconds: float) ->
   """Judges the run on the test images: prints the table, writes summary.json and figures."""
   train, test = parts.dataset.train, parts.dataset.test
   fresh = training.init(
-    parts.method, parts.optimizer, parts.source.batch(0), seed=config.seed, mesh=mesh
+    parts.method, parts.optimizer, parts.first_batch(), seed=config.seed, mesh=mesh
   )
   encoders = {
     row: _encoder(parts.method, at) for row, at in {"untrained": fresh, "trained": state}.items()
   }
-  features = spaces(encoders, train["image"], test["image"])
-  images, labels = _head(test, WATCHED)
+  features = spaces(encoders, *(inputs_of(parts.method, split) for split in (train, test)))
+  inputs, labels = _head(parts.method, test, WATCHED)
   summary = {
     "table": {},
     "half_intervals": {},
     "geometry": {
-      row: geometry(encode, parts.method.views, images, labels, features[row][1][:WATCHED])
+      row: geometry(
+        encode, parts.method.evaluated.views, inputs, labels, features[row][1][:WATCHED]
+      )
       for row, encode in encoders.items()
     },
     "judged_on": "validation" if config.validation else "test",
@@ -100,18 +107,19 @@ def finish(config, parts, mesh, workdir: pathlib.Path, state, seconds: float) ->
     print("the data have no labels: no probes; the geometry of the space is in summary.json")
   figures, path = workdir / "figures", workdir / "summary.json"
   make_folder(figures)
-  if hasattr(parts.method, "negatives") and hasattr(parts.method, "relation"):
+  if isinstance(all_terms(parts.method).get(MAIN), Contrast):
     summary["negatives"] = negatives.report(parts, state, figures)
-  if hasattr(parts.method, "temperature"):
-    summary["temperatures"] = temperatures.report(parts, state, workdir, figures)
+  found = temperatures.report(parts, state, workdir, figures)
+  if found is not None:
+    summary["temperatures"] = found
   write_json(path, summary)  # before the map: t-SNE is compiled code, which can end the process
   with figure(figures / "learning_curves.png") as place:
     reporting.learning_curves(workdir / "metrics.jsonl", place)
   with figure(figures / "map.png") as place:
     reporting.space_map(
-      {row: features[row][1][:MAPPED] for row in ("raw", "trained")},
-      np.zeros(len(images), int)[:MAPPED] if labels is None else labels[:MAPPED],
-      ("images",) if labels is None else parts.dataset.classes,
+      {row: features[row][1][:MAPPED] for row in ("raw", "trained") if row in features},
+      np.zeros(count_rows(inputs), int)[:MAPPED] if labels is None else labels[:MAPPED],
+      ("examples",) if labels is None else parts.dataset.classes,
       place,
     )
   summary["figures"] = sorted(drawn.name for drawn in figures.glob("*.png"))
@@ -136,12 +144,14 @@ def stands(workdir: pathlib.Path, steps: int) -> bool:
 
 
 def _encoder(method, state):
-  params, own = state.params["encoder"], state.state["encoder"]
-  return functools.partial(evaluation.embed, method.encoder, params, own)
+  network = method.evaluated.network
+  own = state.params[network], state.state[network]
+  return functools.partial(evaluation.embed, method.network(network), *own)
 
 
-def _head(arrays, count):
-  return arrays["image"][:count], arrays["label"][:count] if "label" in arrays else None
+def _head(method, arrays, count):
+  inputs = jax.tree.map(lambda rows: rows[:count], inputs_of(method, arrays))
+  return inputs, arrays["label"][:count] if "label" in arrays else None
 
 
 def _count(params):

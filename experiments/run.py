@@ -13,7 +13,7 @@ from contrastax.training import Interrupted, Stop, make_mesh, train
 from contrastax.training.load import describe_encoder
 from contrastax.training.mesh import describe, idle_gpu
 from experiments import commandline, report
-from experiments.build import build
+from experiments.build import build, encoder_spec, inputs_of
 from experiments.workdir import Workdir
 
 HELP = """Trains, evaluates, resumes and explains one experiment.
@@ -63,11 +63,11 @@ def _main(argv):
 def run(config, parts, mesh, held: Workdir, stop: Stop) -> None:
   """Trains to the end, or goes on from where a run before it stopped; then judges."""
   workdir = held.path
-  shape = parts.dataset.train["image"].shape[1:]
+  network, inputs = parts.method.evaluated.network, inputs_of(parts.method, parts.dataset.train)
 
   def accepted():
     held.accept()
-    describe_encoder(workdir, config.method.encoder.to_dict(), shape)
+    describe_encoder(workdir, encoder_spec(config, network), network, inputs)
 
   start = time.perf_counter()
   method = parts.method
@@ -83,6 +83,7 @@ def run(config, parts, mesh, held: Workdir, stop: Stop) -> None:
     mesh=mesh,
     stop=stop,
     evaluate=functools.partial(report.progress, config, parts),
+    refresh=parts.refresh,
     log_every=config.log_every,
     eval_every=config.eval_every,
     checkpoint_every=config.checkpoint_every,

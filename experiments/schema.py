@@ -8,7 +8,7 @@ from typing import Any
 
 import optax
 
-from contrastax import core
+from contrastax import core, training
 from contrastax.core import UserError
 from contrastax.nouns import nearest
 from contrastax.parts import UnknownKey, complete
@@ -32,6 +32,7 @@ class Experiment:
   validation: how many training examples are held out, to judge on instead of the test examples.
   seed: of everything random.
   order: which examples make a batch, {"name": …, **arguments}; None: shuffled, each once an epoch.
+  refresh: what is mined or clustered between segments of the run, {"name": …, "every": …}; or None.
   online_probe: whether a linear probe is trained beside the encoder, to watch the run by.
   stop_on_collapse: whether a run whose space has collapsed stops.
   log_every, eval_every, checkpoint_every: after so many steps metrics are logged, the training
@@ -46,6 +47,7 @@ class Experiment:
   validation: int = dataclasses.field(default=0, metadata={"least": 0})
   seed: int = dataclasses.field(default=0, metadata={"least": 0, "most": 2**32 - 1})
   order: Mapping[str, Any] | None = None
+  refresh: training.Refresh | None = None
   online_probe: bool = False
   stop_on_collapse: bool = False
   log_every: int = dataclasses.field(default=20, metadata={"least": 1})

@@ -7,8 +7,12 @@ import pathlib
 import numpy as np
 
 from contrastax import reporting
+from contrastax.methods import Clip, Multiview
+from contrastax.methods.base import MAIN, all_terms
 from contrastax.reporting.temperatures import QUANTILES
-from experiments.figures import figure
+from contrastax.terms import Contrast
+from experiments.build import inputs_of
+from experiments.figures import figure, is_images
 
 
 def measure(method, state) -> dict[str, float]:
@@ -16,37 +20,43 @@ def measure(method, state) -> dict[str, float]:
   each = np.concatenate([*_each(method, state).values(), []])
   if not len(each):
     return {}
-  low, high = _bounds(method)
+  low, high = _temperature(method).bounds
   metrics = {f"temperature_{name}": float(np.quantile(each, q)) for name, q in QUANTILES.items()}
   return {**metrics, "at_bound": float(((each <= low) | (each >= high)).mean())}
 
 
-def report(parts, state, workdir: pathlib.Path, figures: pathlib.Path) -> dict:
-  """Draws the figures, of a method that has a temperature; returns the summary's entry."""
-  each, bounds = _each(parts.method, state), _bounds(parts.method)
+def report(parts, state, workdir: pathlib.Path, figures: pathlib.Path) -> dict | None:
+  """Draws the figures; returns the summary's entry, None for a method without a temperature."""
+  temperature = _temperature(parts.method)
+  if temperature is None:
+    return None
+  each = _each(parts.method, state)
   with figure(figures / "temperatures.png") as path:
-    reporting.temperatures(workdir / "metrics.jsonl", each, bounds, path)
+    reporting.temperatures(workdir / "metrics.jsonl", each, temperature.bounds, path)
   arrays = parts.dataset.train
-  first = next(iter(each.values()), None)
-  if first is not None and arrays["image"].ndim == 4:
+  images, first = inputs_of(parts.method, arrays), next(iter(each.values()), None)
+  if first is not None and is_images(images):
     with figure(figures / "extreme_temperatures.png") as path:
       names = None
       if "label" in arrays:
         names = [str(parts.dataset.classes[label]) for label in arrays["label"]]
-      reporting.extreme_temperatures(arrays["image"], first, path, names=names)
+      reporting.extreme_temperatures(images, first, path, names=names)
   return measure(parts.method, state)
+
+
+def _temperature(method):
+  contrast = all_terms(method).get(MAIN)
+  if isinstance(contrast, Contrast):
+    return contrast.temperature
+  return method.temperature if isinstance(method, Multiview) else None
 
 
 def _each(method, state):
   """{whose: [n]}: {} where all examples have one temperature."""
-  if not hasattr(getattr(method, "temperature", None), "each"):
+  contrast = all_terms(method).get(MAIN)
+  if not (isinstance(contrast, Contrast) and contrast.temperature.per_anchor):
     return {}
-  values = np.asarray(method.temperature.each(state.state["temperature"]))
-  names = getattr(method, "inputs", ("examples",))  # of Clip, each of its two inputs
+  values = np.asarray(contrast.temperature.each(state.state["terms"][MAIN]["temperature"]))
+  names = method.inputs if isinstance(method, Clip) else tuple(map(str, range(contrast.rows)))
+  names = ("examples",) if contrast.rows == 1 else names
   return dict(zip(names, np.split(values, len(names)), strict=True))
-
-
-def _bounds(method):
-  found = (getattr(method.temperature, name, None) for name in ("smallest", "largest"))
-  low, high = found
-  return None if low is None else (low, high)

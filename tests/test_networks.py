@@ -107,9 +107,7 @@ def test_initialization_leaves_the_state_as_begun(name):
   method = all_methods.parts()[name]
   found = data.load("digits").train
   source = data.Resident(all_methods.seen_by(name, found), batch_size=128)
-  one, other = (
-    jax.jit(method.init)(jax.random.key(0), source.batch(step))[1] for step in (0, 1)
-  )
+  one, other = (jax.jit(method.init)(jax.random.key(0), source.batch(step))[1] for step in (0, 1))
   chex.assert_trees_all_equal(one, other)
   after = jax.jit(method.objective)(
     *jax.jit(method.init)(jax.random.key(0), source.batch(0)), source.batch(0), jax.random.key(1)

@@ -20,7 +20,7 @@ def transfer(encoder: Any, train: Mapping, test: Mapping) -> dict[str, float]:
   """A row of the table, as `probes` gives it, of a data set that the encoder was not trained on.
 
   Args:
-    encoder: the result of `contrastax.load(workdir)`: a function of images [n, *image_shape] that
+    encoder: the result of `contrastax.load(workdir)`: a function of images [n, h, w, c] that
       returns features [n, d]. It is not trained.
     train, test: {"image": …, "label": …} of the other data set. The probes learn from its training
       labels, and images are `fitted`.
@@ -33,7 +33,7 @@ def transfer(encoder: Any, train: Mapping, test: Mapping) -> dict[str, float]:
       raise UserError(
         f"transfer needs image and label; the data set has {', '.join(sorted(split))}"
       )
-  features = [encoder(fitted(split["image"], encoder.image_shape)) for split in (train, test)]
+  features = [encoder(fitted(split["image"], encoder.inputs.shape)) for split in (train, test)]
   return probes(features[0], train["label"], features[1], test["label"])
 
 

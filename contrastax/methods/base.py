@@ -33,7 +33,6 @@ from contrastax.positives import Relation, same_example
 from contrastax.temperatures import fixed
 from contrastax.terms import Contrast
 
-
 MAIN = "contrast"  # the tag of the term whose metrics are the method's own
 
 

@@ -26,9 +26,7 @@ class Relational(Measured):
     z = list(embedding(seen["encoder"]).values())
     pairs = list(itertools.combinations(z, 2))
     same = [jnp.concatenate([a, b], -1) for a, b in pairs]
-    other = [
-      jnp.concatenate([a, jnp.roll(b, 1 + i, 0)], -1) for i, (a, b) in enumerate(pairs)
-    ]
+    other = [jnp.concatenate([a, jnp.roll(b, 1 + i, 0)], -1) for i, (a, b) in enumerate(pairs)]
     logits = net("head", {0: jnp.concatenate(same), 1: jnp.concatenate(other)})
     hits = jnp.concatenate([logits[0] > 0, logits[1] < 0]).astype(logits[0].dtype)
     loss = jax.nn.softplus(-logits[0]).mean() + jax.nn.softplus(logits[1]).mean()
