@@ -1292,6 +1292,15 @@ def test_parameters_out_of_their_range_are_refused(module):
     refused(lambda wrong=wrong: dclw(sigma=wrong), "sigma", str(wrong))
 
 
+def test_what_is_no_criterion_is_refused():
+  anchors, groups, tau = weighted_problem()
+  call = functools.partial(
+    criteria.evaluate, anchors=anchors, groups=groups, relation=graded(), temperature=tau
+  )
+  refused(lambda: call(criteria.dcl), "dcl is a class; give an instance, dcl()")
+  refused(lambda: call(losses.dcl), "criterion must be a core.Criterion", "criteria.info_nce()")
+
+
 def test_sogclr_refuses_numbers_out_of_range_when_made_and_a_call_without_memory():
   for wrong in (0.0, 1.5, np.nan):
     refused(lambda wrong=wrong: criteria.sogclr(gamma=wrong), "gamma", str(wrong))

@@ -10,13 +10,16 @@ import pytest
 from contrastax import criteria, losses
 from contrastax.core import Compare, Group, UserError
 from contrastax.negatives import (
+  bank,
   hardest,
   hardest_only,
   hardest_share,
   in_batch,
+  keys_of_each,
   mochi,
   on_arrays,
   queue,
+  queues,
   shuffles,
 )
 from contrastax.pairwise import Plan, cosine
@@ -187,6 +190,86 @@ def test_a_mix_is_drawn_by_its_example_and_not_by_its_row(float64):
   np.testing.assert_allclose(moved.vectors, mixes.vectors[order], rtol=1e-12)
   _, (*_, other) = with_queue(source, key=1)
   assert not np.allclose(other.vectors, mixes.vectors)
+
+
+def test_several_vectors_of_an_example_and_view_draw_apart_by_their_place(float64):
+  """Of two equal anchors the mixes are equal, and with different places they are not."""
+  held = group(12, index=np.full(12, -1), place=np.full(12, -1))
+  one = Group(rng.normal(size=(1, 5)), {name: side[:1] for name, side in held.side.items()})
+  twice = jax.tree.map(lambda x: jnp.repeat(x, 2, 0), one).attach(index=jnp.array([7, 7]))
+
+  def mixes(*place):
+    anchors = twice.attach(place=jnp.array(place))
+    source = mochi(hard=8, mixed=4, with_anchor=4)
+    _, (*_, made) = source.candidates(
+      {"step": 0}, anchors, (anchors, held), jax.random.key(0), compared()
+    )
+    return made.vectors
+
+  first, second = mixes(3, 3)
+  np.testing.assert_array_equal(first, second)
+  same, other = mixes(3, 4)
+  np.testing.assert_array_equal(same, first)
+  assert (np.abs(other - first).max(-1) > 1e-3).all()
+
+
+def test_keys_are_folded_from_example_view_and_place():
+  key, side = jax.random.key(0), {"index": jnp.array([5, 5, 2]), "view": jnp.array([0, 1, 0])}
+
+  def folded(*numbers):
+    return jax.random.key_data(functools.reduce(jax.random.fold_in, numbers, key))
+
+  found = jax.random.key_data(keys_of_each(key, side))
+  np.testing.assert_array_equal(found, [folded(5, 0), folded(5, 1), folded(2, 0)])
+  found = jax.random.key_data(keys_of_each(key, side | {"place": jnp.array([4, 0, 1])}))
+  np.testing.assert_array_equal(found, [folded(5, 0, 4), folded(5, 1, 0), folded(2, 0, 1)])
+
+
+def test_keys_of_the_batch_are_negatives_of_their_own_weight(float64):
+  """The sum of negatives counts each key as often as its weight is."""
+  weight = np.array([1.0, 0.5, 0.0, 2.0])
+  anchors, keys = group(4), group(4, view=np.ones(4, int), as_negative=np.zeros(4))
+
+  def found(keys):
+    _, (found, *_) = in_batch().candidates((), anchors, (keys,), None, compared())
+    return found
+
+  np.testing.assert_array_equal(found(keys).side["as_negative"], np.ones(4))
+  weighted = found(keys.attach(weight=weight))
+  np.testing.assert_array_equal(weighted.side["as_negative"], weight)
+  value = criteria.evaluate(
+    criteria.dcl(), anchors, (weighted,), relation=same_example(), temperature=0.5
+  ).value
+  e = np.exp(cosines(anchors.vectors, keys.vectors) / 0.5)
+  total = (e * weight).sum(1) - np.diag(e) * weight
+  np.testing.assert_allclose(value, np.log(total / np.diag(e)), rtol=1e-12)
+
+
+@pytest.mark.parametrize("source", [queue(8), queues(8, "label", 1), bank()], ids=str)
+def test_what_is_kept_of_earlier_steps_has_its_own_weight(float64, source):
+  weight = jnp.array([1.0, 0.5, 0.0, 2.0])
+  keys = jax.tree.map(jnp.asarray, group(4, label=np.zeros(4, int))).attach(weight=weight)
+  state = source.advance(source.init(jax.random.key(0), keys, 8), keys)
+  _, (held,) = source.candidates(state, keys, (), jax.random.key(0), compared())
+  found = {
+    int(i): w for i, w in zip(*(held.side[n] for n in ("index", "as_negative")), strict=True)
+  }
+  assert found == {0: 1.0, 1: 0.5, 2: 0.0, 3: 2.0, -1: 0.0}
+
+
+def test_a_relation_that_is_none_is_refused():
+  anchors = group(4)
+  for call in (
+    lambda relation: hardest(anchors, (anchors,), 1, relation=relation),
+    lambda relation: criteria.evaluate(
+      criteria.dcl(), anchors, (anchors,), relation=relation, temperature=0.5
+    ),
+  ):
+    with pytest.raises(UserError, match=r"^same_example is a class; give .* same_example\(\)$"):
+      call(same_example)
+    for wrong in ("same_example", cosine()):
+      with pytest.raises(UserError, match=r"^relation must be .*positives.same_example\(\), not"):
+        call(wrong)
 
 
 def test_mixes_have_no_gradient(float64):

@@ -86,6 +86,8 @@ def test_only_a_score_that_is_symmetric_says_so(float64, score):
     there, back = score(params, anchors, shared), score(params, shared, anchors)
     np.testing.assert_allclose(there, back.T, rtol=1e-12)
   assert score.symmetric == (score not in (bilinear(), multilinear(2)))
+  assert isinstance(score, Score)
+  assert not score.has_temperature and score.penalized is None and score.regularizer == 0
 
 
 def test_what_scores_begin_with():

@@ -7,8 +7,8 @@ import optax
 import pytest
 
 from contrastax import schedules
-from contrastax.core import UserError
-from contrastax.temperatures import learned, scheduled
+from contrastax.core import Temperature, UserError
+from contrastax.temperatures import fixed, individual, learned, scheduled
 
 
 def test_a_cosine_goes_from_start_to_end_and_stays():
@@ -89,6 +89,20 @@ def test_its_value_outside_the_bounds_is_the_bound():
 def test_bounds_that_contradict_are_refused(bounds):
   with pytest.raises(UserError, match="0 < smallest <= temperature <= largest"):
     learned(bounds[0], smallest=bounds[1], largest=bounds[2])
+
+
+def test_temperatures_declare_what_they_are():
+  declared = {
+    fixed(0.2): (False, False, None),
+    scheduled(schedules.cosine(start=0.5, end=0.1, steps=9)): (False, False, None),
+    learned(0.2, smallest=0.1, largest=0.5): (False, False, (0.1, 0.5)),
+    learned(0.2, bias=-10.0): (True, False, (0.01, np.inf)),
+    individual(0.2, smallest=0.1, largest=0.5): (False, True, (0.1, 0.5)),
+  }
+  for temperature, expected in declared.items():
+    assert isinstance(temperature, Temperature)
+    assert (temperature.learns_bias, temperature.per_anchor, temperature.bounds) == expected
+    assert ("bias" in temperature.init(3)[0]) == temperature.learns_bias
 
 
 @pytest.mark.parametrize(

@@ -20,4 +20,5 @@ from contrastax.negatives.selection import hardest_share as hardest_share
 from contrastax.negatives.shuffles import shuffles as shuffles
 from contrastax.negatives.sources import NegativeSource as NegativeSource
 from contrastax.negatives.sources import in_batch as in_batch
+from contrastax.negatives.sources import keys_of_each as keys_of_each
 from contrastax.negatives.supremix import supremix as supremix
