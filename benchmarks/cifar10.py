@@ -48,7 +48,7 @@ THIRD_PARTY = (0.627, 0.632, 0.835, 0.885, 0.898)
 def views_of(arm: str):
   """The config's own views, or those of a rung: all operations up to it."""
   if arm == "learns":
-    return get_config().views.to_dict()
+    return get_config().method.views.to_dict()
   found = dict(CROP)
   for more in STEPS_UP[: RUNGS.index(arm) + 1]:
     found |= more
@@ -57,7 +57,7 @@ def views_of(arm: str):
 
 def measure(arm: str, seed: int, steps: int | None = None) -> dict:
   config, mesh = get_config(), training.make_mesh()
-  config.seed, config.views = seed, views_of(arm)
+  config.seed, config.method.views = seed, views_of(arm)
   config.steps = steps or config.steps
   config.optimizer.warmup = min(config.optimizer.warmup, config.steps // 10)
   parts = build(config, mesh)

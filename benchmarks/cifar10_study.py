@@ -47,9 +47,11 @@ get_config = runpy.run_path(str(CONFIG))["get_config"]
 data.load = functools.cache(data.load)  # read once for all runs
 
 
-def base(pairs: int, batch: int, *, optimizer=(), **changes) -> ConfigDict:
-  """The common config, of `pairs` pairs in batches of `batch`, with `changes`."""
-  config = get_config().to_dict() | {"batch_size": batch, "steps": pairs // batch} | changes
+def base(pairs: int, batch: int, *, optimizer=(), validation: int = 0, **method) -> ConfigDict:
+  """The common config, of `pairs` pairs in batches of `batch`, with changes of the method."""
+  config = get_config().to_dict()
+  config |= {"batch_size": batch, "steps": pairs // batch, "validation": validation}
+  config["method"] |= method
   config["optimizer"] |= {"warmup": config["steps"] // 10, **dict(optimizer)}
   return ConfigDict(config)
 

@@ -138,7 +138,7 @@ def method_of(kind, **parts):
 def multiview(parts) -> str:
   """Why `Multiview`, which has a loss of its own, refuses a temperature, or nothing."""
   if "score" in parts:
-    return "Multiview takes no 'score'; leave it out of the config"
+    return "Multiview takes no 'score'"
   projection, jitter = encoders.projection((8,), 8), views.affine_jitter()
   networks = {"encoder": encoders.mlp((8,)), "projection": projection, "views": jitter}
   try:

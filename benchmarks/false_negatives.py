@@ -29,6 +29,7 @@ above `none` by more than two standard errors: else false negatives do no harm h
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import pathlib
 import sys
@@ -36,15 +37,15 @@ import types
 
 import jax.numpy as jnp
 import numpy as np
+import optax
 from cifar10_study import base, embed, in_training, lead, mean_error, meeting, read
 from symile_xor import fill
 
-from contrastax import data, encoders, evaluation, methods, temperatures, training, views
+from contrastax import core, data, evaluation, temperatures, training
 from contrastax.core import key_for
 from contrastax.negatives import clusters, in_batch
-from contrastax.parts import build
+from contrastax.parts import assemble
 from contrastax.positives import guide_below, negatives_differ, same_example, similarity_within
-from contrastax.training import optimizers
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "false_negatives.jsonl"
 ARMS, SEEDS, GUIDE_SEED, LOOKS = (
@@ -65,10 +66,8 @@ def parts_of(arm, seed):
     "clusters": relation & negatives_differ("cluster"),
     "oracle": relation & negatives_differ("label"),
   }.get(arm, relation)
-  method = methods.SimCLR(
-    encoder=build(encoders, config.encoder.to_dict()),
-    projection=build(encoders, config.projection.to_dict()),
-    views=build(views, config.views.to_dict()),
+  method = dataclasses.replace(
+    assemble(core.Method, config.method.to_dict(), "config.method"),
     temperature=temperatures.fixed(0.2),
     negatives=in_batch() + clusters(32) if arm == "clusters" else in_batch(),
     relation=relation,
@@ -77,7 +76,12 @@ def parts_of(arm, seed):
     method=method,
     dataset=types.SimpleNamespace(train=train, test=images.test),
     source=data.Resident(train, batch_size=config.batch_size, seed=seed),
-    optimizer=build(optimizers, config.optimizer.to_dict(), steps=config.steps),
+    optimizer=assemble(
+      optax.GradientTransformation,
+      config.optimizer.to_dict(),
+      "config.optimizer",
+      given={"steps": config.steps},
+    ),
     steps=config.steps,
   )
 

@@ -22,12 +22,12 @@ import time
 
 import jax
 import numpy as np
+import optax
 from cifar10_study import get_config
 
-from contrastax import criteria, encoders, methods, temperatures, training, views
-from contrastax.parts import build
+from contrastax import core, criteria, methods, temperatures, training
+from contrastax.parts import assemble
 from contrastax.tables import Table
-from contrastax.training import optimizers
 from contrastax.training.checkpoints import Checkpoints
 from experiments.workdir import circumstances, write_json
 
@@ -36,10 +36,11 @@ EXAMPLES, BATCH, ROUNDS, STEPS, SAVES = 1_300_000, 256, 15, 20, 5
 BOUND = 1.05
 
 config = get_config()
+base = assemble(core.Method, config.method.to_dict(), "config.method")
 COMMON = {
-  "encoder": build(encoders, config.encoder.to_dict()),
-  "projection": build(encoders, config.projection.to_dict()),
-  "views": build(views, config.views.to_dict()),
+  "encoder": base.encoder,
+  "projection": base.projection,
+  "views": base.views,
   "examples": EXAMPLES,
 }
 ARMS = {
@@ -86,7 +87,12 @@ def saving(state):
 
 
 def main():
-  optimizer = build(optimizers, config.optimizer.to_dict(), steps=config.steps)
+  optimizer = assemble(
+    optax.GradientTransformation,
+    config.optimizer.to_dict(),
+    "config.optimizer",
+    given={"steps": config.steps},
+  )
   drawn, steps, states = batches(), {}, {}
   for arm, method in ARMS.items():
     states[arm] = training.init(method, optimizer, drawn[0])

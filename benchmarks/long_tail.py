@@ -33,6 +33,7 @@ iSogCLR counts as a test only if the median |τ_i − τ| is at least 0.2 τ: el
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import pathlib
@@ -41,21 +42,12 @@ import sys
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
+import optax
 from cifar10_study import get_config, lead, mean_error, read
 from scipy import stats
 
-from contrastax import (
-  criteria,
-  data,
-  encoders,
-  evaluation,
-  methods,
-  temperatures,
-  training,
-  views,
-)
-from contrastax.parts import build
-from contrastax.training import optimizers
+from contrastax import core, criteria, data, evaluation, temperatures, training
+from contrastax.parts import assemble
 from experiments.workdir import circumstances
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "long_tail.jsonl"
@@ -84,11 +76,9 @@ def tail():
 
 
 def method_of(arm, tau, examples):
-  config, (loss, temperature) = get_config().to_dict(), ARMS[arm]
-  return methods.SimCLR(
-    encoder=build(encoders, config["encoder"]),
-    projection=build(encoders, config["projection"]),
-    views=build(views, config["views"]),
+  (loss, temperature), common = ARMS[arm], get_config().method.to_dict()
+  return dataclasses.replace(
+    assemble(core.Method, common, "config.method"),
     loss=loss,
     temperature=temperature(tau),
     examples=examples,
@@ -101,7 +91,9 @@ def measure(arm, tau, seed):
   source = data.Resident(train, batch_size=BATCH, seed=seed)
   method, steps = method_of(arm, tau, source.size), EPOCHS * (source.size // BATCH)
   own = get_config().optimizer.to_dict() | {"warmup": steps // 10}
-  optimizer = build(optimizers, own, steps=steps)
+  optimizer = assemble(
+    optax.GradientTransformation, own, "config.optimizer", given={"steps": steps}
+  )
   state = training.init(method, optimizer, source.batch(0), seed=seed)
   step = training.make_train_step(method, optimizer)
   for t in range(steps):

@@ -149,13 +149,14 @@ class Supervised:
 
 def config_of(name: str, rate: float, steps: int, seed: int, validation: int) -> ConfigDict:
   config = get_config().to_dict()
-  for key in ("loss", "temperature", "score", "negatives", "relation"):
-    del config[key]
-  config |= {"method": {"name": name}, **{**METHODS, **MORE}.get(name, {"projection": HEAD})}
+  stated = dict({**METHODS, **MORE}.get(name, {"projection": HEAD}))
+  own = stated.pop("method", {"name": name})
+  common = {key: config["method"][key] for key in ("encoder", "views")}
+  config["method"] = {**common, **own, **stated}
   config |= {"steps": steps, "seed": seed, "validation": validation}
   config["optimizer"] |= {"learning_rate": rate, "warmup": steps // 10}
   if name == "Supervised":
-    config["method"] = {"name": "SimCLR"}  # what is built is only its parts
+    config["method"]["name"] = "SimCLR"  # what is built is only its parts
   return ConfigDict(config)
 
 

@@ -50,7 +50,7 @@ ARMS = {
 def config_of(arm):
   negatives, relation = ARMS[arm]
   return base(
-    200_000, 256, method={"name": "MoCo", "momentum": 0.99}, negatives=negatives, relation=relation,
+    200_000, 256, name="MoCo", momentum=0.99, negatives=negatives, relation=relation,
     temperature={"name": "fixed", "temperature": 0.2}, optimizer={"learning_rate": 2e-3},
   )  # fmt: skip
 

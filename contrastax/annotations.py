@@ -149,10 +149,12 @@ def _expected(hint):
 
 
 def _tuple_of(inner):
-  if inner and noun_of(inner[0]):
-    return "a tuple of parts"
   count = "" if not inner or inner[-1] is Ellipsis else f"{len(inner)} "
-  kinds = {SEVERAL.get(each, "values") for each in inner if each is not Ellipsis}
+  kinds = {
+    "parts" if noun_of(each) else SEVERAL.get(each, "values")
+    for each in inner
+    if each is not Ellipsis
+  }
   return f"a tuple of {count}{kinds.pop() if len(kinds) == 1 else 'values'}"
 
 

@@ -1,7 +1,7 @@
 """From `{"name": …, **arguments}` to the part of that name, checked at every depth.
 
 A config names its parts by the public names of a package, and gives their arguments: there is no
-second vocabulary and no registry. The annotation of each argument tells what it takes. Parts nest,
+second vocabulary and no registry. The annotation of each argument decides what it takes. Parts nest,
 and `"package.module:function"` names a user's own. A mistake is one line with the path of the key
 and the nearest valid name.
 

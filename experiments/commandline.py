@@ -124,7 +124,7 @@ def _split(argv):
     if name != "config" and not name.startswith("config."):
       others.append(flag + equals + text)
       continue
-    if not equals and not rest:
+    if not equals and (not rest or rest[0].startswith("--")):
       raise UserError(f"{flag} needs a value: {flag}=…")
     text = text if equals else rest.pop(0)
     if name == "config":

@@ -50,7 +50,7 @@ def overridden(values: Mapping[str, Any], overrides: Mapping[str, str]) -> dict[
       completed(values)
     except UnknownKey as error:
       if error.path.replace("[", ".").replace("]", "") == f"config.{key}":
-        raise _unknown(path, defaults) from None
+        raise _unknown(path, defaults, str(error)) from None
     except UserError:
       pass
   return completed(values)
@@ -91,8 +91,11 @@ def _check_part(key, value, defaults):
     raise UserError(f"config.{key} is a part; write --config.{inner[0]}={value}")
 
 
-def _unknown(path, defaults):
-  """The error of a key that does not exist, with the full path of the key that may be meant."""
+def _unknown(path, defaults, otherwise=None):
+  """The error of a key that does not exist, with the full path of the key that may be meant.
+
+  otherwise: the message where no other key is like it.
+  """
   leaves, meant = flat(defaults), MEANT.get(path[-1], path[-1])
   found = [leaf for leaf in leaves if leaf.split(".")[-1] == meant]
   shared = max((_shared(path, leaf) for leaf in found), default=0)
@@ -100,8 +103,11 @@ def _unknown(path, defaults):
   if not found:
     parent = ".".join(path[:-1])
     beside = {leaf.split(".")[-1]: leaf for leaf in leaves if leaf.rpartition(".")[0] == parent}
-    for known in (beside, {leaf.split(".")[-1]: leaf for leaf in leaves}):
-      found = found or [known[each] for each in difflib.get_close_matches(meant, known, 1)]
+    anywhere = {leaf.split(".")[-1]: leaf for leaf in leaves}
+    found = [beside[each] for each in difflib.get_close_matches(meant, beside, 1)]
+    found = found or [anywhere[each] for each in difflib.get_close_matches(meant, anywhere, 1, 0.8)]
+  if not found and otherwise:
+    return UserError(otherwise)
   names = " or ".join(f"config.{leaf}" for leaf in found[:SUGGESTED])
   advice = f"did you mean {names}?" if names else "--help lists the keys"
   return UserError(f"config.{'.'.join(path)}: there is no such key; {advice}")

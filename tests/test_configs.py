@@ -11,22 +11,32 @@ from contrastax import data, methods
 from contrastax.training import make_mesh
 from experiments.build import build
 from experiments.run import main
+from experiments.schema import completed
 
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem != "__init__")
 QUICK = ("cifar10_clip", "digits_isogclr", "digits_moco", "digits_swav")
 
 
+def config(name, arg=""):
+  return importlib.import_module(f"configs.{name}").get_config(arg)
+
+
 def preset(name):
-  return importlib.import_module(f"configs.{name}").get_config("runlocal")
+  return config(name, "runlocal")
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_its_preset_builds_and_has_the_keys_of_the_whole(name):
+def test_its_preset_builds(name):
   parts = build(preset(name), make_mesh())
   assert parts.source.batch(0)["image"].shape[0] == preset(name).batch_size
-  whole = importlib.import_module(f"configs.{name}").get_config()
-  assert set(whole.to_dict()) == set(preset(name).to_dict())
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_completed_config_is_complete(name):
+  whole = completed(config(name).to_dict())
+  assert completed(whole) == whole
+  assert whole.keys() == completed(preset(name).to_dict()).keys()
 
 
 def test_every_method_has_a_config():
@@ -42,11 +52,12 @@ def test_its_preset_runs_to_the_end(name, tmp_path):
   assert main(["run", f"--config={path}:runlocal", f"--workdir={tmp_path}/run"]) == 0
   summary = json.loads((tmp_path / "run" / "summary.json").read_text())
   assert set(summary["table"]) == {"raw", "untrained", "trained"}
-  has_negatives = "negatives" in preset(name)
+  method = completed(preset(name).to_dict())["method"]
+  has_negatives = "negatives" in method
   assert ("negatives" in summary) == has_negatives
   for figure in ("negatives", "nearest_negatives"):
     assert (tmp_path / "run" / "figures" / f"{figure}.png").exists() == has_negatives
-  temperature = preset(name).get("temperature", {}).get("name")
+  temperature = method.get("temperature", {}).get("name")
   for figure, drawn in (
     ("temperatures", temperature is not None),
     ("extreme_temperatures", temperature == "individual"),

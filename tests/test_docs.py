@@ -59,6 +59,7 @@ def run_the_code_of(page):
   [
     "choosing.md",
     "coming_from.md",
+    "config.md",
     "evaluation.md",
     "family.md",
     "methods.md",

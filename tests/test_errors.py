@@ -19,17 +19,17 @@ WRONG = {
     f"no such config: {ROOT}/configs/digit_simclr.py; did you mean {ROOT}/configs/digits_simclr.py?",
   ),
   "no such preset": ([DIGITS + ":fast"], "no preset 'fast'; there is: runlocal"),
-  "key": ([DIGITS, "--config.batch_siz=8"], "has no key 'batch_siz'; did you mean 'batch_size'?"),
+  "key": ([DIGITS, "--config.batch_siz=8"], "no such key; did you mean config.batch_size?"),
   "nested key": (
     [DIGITS, "--config.optimizer.learning_rte=1"],
-    "has no key 'learning_rte'; did you mean 'learning_rate'?",
+    "no such key; did you mean config.optimizer.learning_rate?",
   ),
   "flag": (["--wrkdir=x", DIGITS], "Unknown command line flag 'wrkdir'. Did you mean: workdir"),
   "loose word": ([DIGITS, "steps=3"], "overrides are written --config.KEY=VALUE"),
-  "integer": ([DIGITS, "--config.batch_size=big"], "batch_size=big: the value must be an integer"),
+  "integer": ([DIGITS, "--config.batch_size=big"], "config.batch_size must be an integer, not 'big'"),
   "number": (
     [DIGITS, "--config.optimizer.learning_rate=big"],
-    "learning_rate=big: the value must be a number",
+    "config.optimizer.learning_rate must be a number, not 'big'",
   ),
   "data": (
     [DIGITS, "--config.data=digit"],
@@ -45,10 +45,44 @@ WRONG = {
     "log_every must be at least 1, not 0",
   ),
   "warmup": ([DIGITS, "--config.optimizer.warmup=9999"], "warmup must be at least 0 and below"),
-  "part": ([DIGITS, "--config.encoder.name=convnt"], "encoders: no 'convnt'; did you mean 'convnet'?"),
-  "widths": ([DIGITS, "--config.encoder.widths=wide"], "widths must be positive integers"),
-  "temperature": ([DIGITS, "--config.temperature.temperature=0"], "must be a number above 0"),
-  "list of parts": ([DIGITS, "--config.negatives=3"], "a part is {'name': …, **arguments}, not 3"),
+  "part": (
+    [DIGITS, "--config.method.encoder.name=convnt"],
+    "config.method.encoder.name: no 'convnt' in encoders; did you mean 'convnet'?",
+  ),
+  "widths": ([DIGITS, "--config.method.encoder.widths=wide"], "widths must be a tuple of integers"),
+  "width": ([DIGITS, "--config.method.encoder.widths=(0,)"], "widths must be positive integers"),
+  "temperature": ([DIGITS, "--config.method.temperature.temperature=0"], "must be a number above 0"),
+  "list of parts": (
+    [DIGITS, "--config.method.negatives=3"],
+    "config.method.negatives must be a part, {'name': …}, or a tuple of parts, such as",
+  ),
+  "short name": (
+    [DIGITS, "--config.lr=1e-3"],
+    "config.lr: there is no such key; did you mean config.optimizer.learning_rate?",
+  ),
+  "number for a part": (
+    [DIGITS, "--config.method.temperature=0.1"],
+    "is a part; write --config.method.temperature.temperature=0.1",
+  ),
+  "key of a part": (
+    [DIGITS, "--config.temperature=0.1"],
+    "no such key; did you mean config.method.temperature.temperature?",
+  ),
+  "former key": (
+    [DIGITS, "--config.encoder.name=mlp"],
+    "no such key; did you mean config.method.encoder.name?",
+  ),
+  "name for a part": ([DIGITS, "--config.method=MoCo"], "write --config.method.name=MoCo"),
+  "name for a tuple": (
+    [DIGITS, "--config.method.negatives=queue"],
+    "write --config.method.negatives.0.name=queue",
+  ),
+  "argument of another part": (
+    [DIGITS, "--config.method.temperature.smallest=0.1"],
+    "fixed takes no 'smallest'; there are: temperature",
+  ),
+  "index": ([DIGITS, "--config.method.negatives.1.size=8"], "there is no such key"),
+  "no value": ([DIGITS, "--config.steps"], "--config.steps needs a value"),
   "hold out": ([DIGITS, "--config.validation=1297"], "cannot hold out 1297 of 1297 training images"),
   "file as workdir": ([DIGITS, f"--workdir={ROOT}/README.md"], "README.md is a file"),
   "below a file": ([DIGITS, f"--workdir={ROOT}/README.md/x"], "is a file; choose another --workdir"),
@@ -61,7 +95,7 @@ WRONG = {
     [MOCO, "--config.batch_size=1100"],
     "a queue of 1,024 keys is shorter than the 1,100 of a step; take 1,100",
   ),
-  "momentum": ([MOCO, "--config.method.momentm=1"], "has no key 'momentm'; did you mean 'momentum'?"),
+  "momentum": ([MOCO, "--config.method.momentm=1"], "did you mean config.method.momentum?"),
   "foreign workdir": ([DIGITS, f"--workdir={ROOT}/tests"], "is no run's"),
 }  # fmt: skip
 
@@ -88,33 +122,35 @@ WRONG_PARTS = {
   ),
   "two views and more": (
     "digits_moco",
-    {**MINE, "views": {"name": "multi_crop", "sizes": (8, 6)}},
+    {**MINE, "method.views": {"name": "multi_crop", "sizes": (8, 6)}},
     "MoCo contrasts two views, not 8; give views one recipe or two",
   ),
   "crops in the wrong order": (
     "digits_dino",
-    {**MINE, "views": {"name": "multi_crop", "sizes": (6, 8), "counts": (1, 2)}},
+    {**MINE, "method.views": {"name": "multi_crop", "sizes": (6, 8), "counts": (1, 2)}},
     "DINO makes targets of its first two views, which are to be of one size, not 6×6, 8×8",
   ),
   "a part of other methods": (
-    "digits_byol", {"negatives": ({"name": "in_batch"},)}, "BYOL takes no 'negatives'; leave it out",
+    "digits_byol", {"method.negatives": {"name": "in_batch"}}, "BYOL takes no 'negatives'",
   ),
-  "a part that is missing": ("digits_byol", {"predictor": None}, "methods: BYOL needs 'predictor'"),
+  "a part that is missing": (
+    "digits_byol", {"method.predictor": None}, "config.method: BYOL needs 'predictor'",
+  ),
   "mixing with no queue": (
-    "digits_simclr", {"negatives": ({"name": "in_batch"}, MIXES)}, "write queue(…) before it",
+    "digits_simclr", {"method.negatives": ({"name": "in_batch"}, MIXES)}, "write queue(…) before it",
   ),
   "a hard set longer than the queue": (
-    "digits_moco", {"negatives": ({"name": "queue", "size": 512}, MIXES)},
+    "digits_moco", {"method.negatives": ({"name": "queue", "size": 512}, MIXES)},
     "mochi takes the 1,024 hardest of 512 candidates; take a longer queue, or a smaller hard set",
   ),
   "a filter that leaves nothing": (
     "digits_simclr",
-    {"relation": ({"name": "same_example"}, {"name": "similarity_within", "most": -0.9999})},
+    {"method.relation": ({"name": "same_example"}, {"name": "similarity_within", "most": -0.9999})},
     "step 10: no anchor has had a negative for 10 steps",
   ),
   "a filter by what the data have not": (
     "digits_simclr",
-    {"relation": ({"name": "same_example"}, {"name": "negatives_differ", "by": "cluster"})},
+    {"method.relation": ({"name": "same_example"}, {"name": "negatives_differ", "by": "cluster"})},
     "negatives_differ needs the side 'cluster', and the anchors have as_negative, as_positive, index, label",
   ),
 }  # fmt: skip
@@ -129,10 +165,15 @@ def test_a_method_says_what_it_cannot_be_given(mistake, capsys, tmp_path, monkey
   (tmp_path / "mine.py").write_text(
     f"from configs.{name} import get_config as theirs\n\n"
     "def get_config(arg=''):\n"
-    "  config = theirs('runlocal').to_dict()\n"
-    f"  config.update({changes!r})\n"
-    "  from ml_collections import ConfigDict\n"
-    "  return ConfigDict({k: v for k, v in config.items() if v is not None})\n"
+    "  config = theirs('runlocal')\n"
+    f"  for key, value in {changes!r}.items():\n"
+    "    part, _, key = key.rpartition('.')\n"
+    "    place = config[part] if part else config\n"
+    "    if value is None:\n"
+    "      del place[key]\n"
+    "    else:\n"
+    "      place[key] = value\n"
+    "  return config\n"
   )
   assert main(["run", "--config=mine.py", f"--workdir={tmp_path}/run"]) == 2
   printed = capsys.readouterr()

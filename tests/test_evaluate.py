@@ -32,7 +32,8 @@ def runs(tmp_path_factory, unlabelled):
   a, b = (tmp_path_factory.mktemp("runs") / name for name in "ab")
   options = (
     "data=made:8x8x1", "validation=40", "steps=4", "batch_size=16", "eval_every=4",
-    "checkpoint_every=2", "encoder.name=mlp", "encoder.widths=(12,)",
+    "checkpoint_every=2", "method.encoder.name=mlp",
+    "method.encoder.widths=(12,)",
   )  # fmt: skip
   arguments = [f"--config.{option}" for option in options]
   assert run.main(["run", f"--config={CONFIG}:runlocal", *arguments, f"--workdir={a}"]) == 0
@@ -249,4 +250,4 @@ def test_a_table_of_intervals_and_gaps():
 def test_help_helps(capsys):
   assert main(["evaluate", "--help"]) == 0
   flags = re.findall(r"--(\w+)", capsys.readouterr().out)
-  assert {"workdir", "finetune", "data", "against"} <= set(flags)
+  assert {"workdir", "finetune", "data", "against", "allow"} <= set(flags)

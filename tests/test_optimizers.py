@@ -6,7 +6,10 @@ import numpy as np
 import optax
 import pytest
 
+from contrastax import core, encoders
 from contrastax.core import UserError
+from contrastax.nouns import NOUNS, parts_of
+from contrastax.parts import assemble
 from contrastax.training.optimizers import adamw, lars, sgd
 
 PARAMS = {
@@ -175,6 +178,62 @@ def test_a_parameter_that_no_rule_matches_is_named_with_a_rule_for_it(make):
   )
   rules = (("(^|/)(kernel|bias|scale)$", "decay"), ("(^|/)gain$", "decay"))
   make(steps=10, learning_rate=0.1, rules=rules).init(params)
+
+
+ENCODERS = {
+  "convnet": {"widths": (4, 8)}, "mlp": {"widths": (4,)}, "projection": {"norm_out": True},
+  "prototypes": {"count": 3}, "resnet": {"depth": 8, "width": 4},
+  "vit": {"width": 8, "depth": 1, "heads": 2, "patch": 4, "positions": "learned"},
+}  # fmt: skip
+OTHER_ENCODERS = {"text", "chunked", "pretrained", "from_linen", "from_nnx"}  # text: below
+SCORES = {
+  "multi_head": {"heads": 2}, "adaptive_heads": {"heads": 2}, "multilinear": {"parts": 1},
+  "side_by_side": {"first": {"name": "dot"}, "second": {"name": "cosine"}, "d": 4},
+}  # fmt: skip
+TEMPERATURES = {
+  "fixed": {"temperature": 0.1}, "learned": {"bias": -10.0},
+  "scheduled": {"schedule": {"name": "cycle", "high": 1.0, "low": 0.1, "period": 9}},
+}  # fmt: skip
+
+
+def parameters_of_all_parts():
+  """The parameters of every encoder, score and temperature, where a method has them."""
+  assert parts_of(NOUNS["Encoder"]).keys() == ENCODERS.keys() | OTHER_ENCODERS
+  key, params = jax.random.key(0), {}
+  for name, arguments in ENCODERS.items():
+    encoder = assemble(core.Encoder, {"name": name, **arguments}, "encoder")
+    x = jnp.zeros((2, 4)) if name in ("prototypes", "projection") else jnp.zeros((2, 8, 8, 3))
+    params[name] = encoder.init(key, x)[0]
+  params["text"] = encoders.text(8, 1, 2).init(key, jnp.zeros((2, 5), jnp.uint8))[0]
+  terms = {}
+  for name in parts_of(NOUNS["Score"]):
+    score = assemble(core.Score, {"name": name, **SCORES.get(name, {})}, "score")
+    terms[name] = {"score": score.init(key, 8)}
+  for name in parts_of(NOUNS["Temperature"]):
+    spec = {"name": name, **TEMPERATURES.get(name, {})}
+    temperature = assemble(core.Temperature, spec, "temperature")
+    terms[name] = {"temperature": temperature.init(3)[0]}
+  decoder = {"embedding": {"embedding": jnp.ones((3, 2))}, "mask_token": jnp.ones(2)}
+  return params | {
+    "terms": terms | {"mlm": {"decoder": decoder}},
+    "score": terms["bilinear"]["score"],
+  }
+
+
+@pytest.mark.parametrize("make", [sgd, adamw, lars])
+def test_the_rules_cover_every_parameter_that_a_part_can_have(make):
+  params = parameters_of_all_parts()
+  optimizer = make(steps=1000, learning_rate=0.1, weight_decay=0.5)
+  optimizer.init(params)
+  if make is lars:
+    return
+  nothing = jax.tree.map(np.zeros_like, params)
+  ones = jax.tree.map(np.ones_like, params)
+  (after,) = trained(optimizer, ones, [nothing])
+  decayed = {name.split("/")[-1] for name, value in after.items() if (value != 1).all()}
+  kept = {name.split("/")[-1] for name, value in after.items() if (value == 1).all()}
+  assert decayed == {"kernel", "score", "first", "second"}
+  assert {"bias", "scale", "log_scale", "tokens", "pos_embed", "embedding", "mask_token"} <= kept
 
 
 @pytest.mark.parametrize("make", [sgd, adamw, lars])

@@ -1,5 +1,6 @@
 """A command that is refused says so in one line, and leaves the run's folder as it was."""
 
+import json
 import pathlib
 import shutil
 import subprocess
@@ -41,9 +42,12 @@ OTHER_RUNS = {
   "fewer steps": (["--config.steps=2"], "already at step 4, beyond steps = 2"),
   "another seed": (["--config.seed=1"], "seed: 0 → 1"),
   "seed out of range": (["--config.seed=-1"], "seed must be at least 0, not -1"),
-  "another part": (["--config.encoder.name=convnet"], "encoder.name: 'mlp' → 'convnet'"),
+  "another part": (
+    ["--config.method.encoder.name=convnet"],
+    "method.encoder.name: 'mlp' → 'convnet'",
+  ),
   "batch": (["--config.batch_size=64"], "batch_size must be between 1 and the data's 32, not 64"),
-  "no such key": (["--config.seeed=1"], "has no key 'seeed'"),
+  "no such key": (["--config.seeed=1"], "no such key; did you mean config.seed?"),
 }
 
 
@@ -73,7 +77,7 @@ def test_other_data_change_nothing(finished, tmp_path, capsys):
 
 def test_what_the_method_refuses_does_not_claim_the_folder(tmp_path, capsys):
   """The relation needs labels, which only the first trace of the train step finds out."""
-  arguments = tiny.written(tmp_path, relation=({"name": "same_label"},))
+  arguments = tiny.written(tmp_path, method={**tiny.METHOD, "relation": {"name": "same_label"}})
   assert run.main(arguments) == 2
   one_line(capsys, "same_label needs labels")
   assert [p.name for p in (tmp_path / "run").iterdir()] == [".lock"]
@@ -92,9 +96,10 @@ VALUES = {
   "online_probe": [1, "yes"],
   "stop_on_collapse": [0, "no"],
   "data": [3, ("digits",)],
-  "encoder": [3, {"name": "mlp", "widths": "x"}],
-  "method": ["SimCLR"],
-  "views": [3, {"name": "affine_jitter", "shift": "a", "scale": 1.0}],
+  "method": ["SimCLR", 3, {}, {"name": "SimCLR"}],
+  "method.encoder": [3, {"name": "mlp", "widths": "x"}],
+  "method.views": [3, {"name": "affine_jitter", "shift": "a", "scale": 1.0}],
+  "order": [3, {"name": "shufled"}],
 }
 
 ARGUMENTS = {"warmup", "widths", "shift"}
@@ -104,20 +109,48 @@ ARGUMENTS = {"warmup", "widths", "shift"}
   ("key", "value"), [(key, value) for key, values in VALUES.items() for value in values]
 )
 def test_a_value_of_a_config_file_out_of_range_is_one_line(tmp_path, capsys, key, value):
-  arguments = tiny.written(tmp_path, **{key: value})
+  part = key.removeprefix("method.")
+  changes = {key: value} if part == key else {"method": {**tiny.METHOD, part: value}}
+  arguments = tiny.written(tmp_path, **changes)
   assert run.main(arguments) == 2
   named = [name for name in (value if isinstance(value, dict) else ()) if name in ARGUMENTS]
   one_line(capsys, *(named or [key]))
   assert not (tmp_path / "run" / "config.json").exists()
 
 
-DEFAULTS = {"loss", "temperature", "score", "negatives", "relation"}  # a method has its own
-
-
-@pytest.mark.parametrize("key", sorted(tiny.CONFIG.keys() - DEFAULTS))
+@pytest.mark.parametrize("key", ["data", "batch_size", "steps", "method", "optimizer"])
 def test_a_config_that_lacks_a_key_is_one_line(tmp_path, capsys, key):
   assert run.main(tiny.written(tmp_path, **{key: None})) == 2
-  one_line(capsys, key)
+  one_line(capsys, f"the config has no {key!r}; every config needs it")
+
+
+def test_a_former_flat_config_is_told_where_its_keys_go(tmp_path, capsys):
+  assert run.main(tiny.written(tmp_path, encoder={"name": "mlp", "widths": (8,)})) == 2
+  one_line(capsys, "move the key to config.method.encoder")
+
+
+def test_a_former_run_is_one_line(finished, tmp_path, capsys):
+  arguments, folder = finished
+  shutil.copytree(folder, tmp_path / "run")
+  path = tmp_path / "run" / "config.json"
+  former = json.loads(path.read_text())
+  former |= {"encoder": former["method"].pop("encoder")}
+  path.write_text(json.dumps(former))
+  for command in (
+    lambda: run.main([*arguments[:-1], f"--workdir={tmp_path}/run"]),
+    lambda: evaluate.main(["evaluate", f"--workdir={tmp_path}/run"]),
+  ):
+    assert command() == 2
+    one_line(capsys, "is of an older version of contrastax", "train again in another --workdir")
+
+
+def test_a_run_stores_the_defaults_of_all_its_parts(finished):
+  _, folder = finished
+  stored = json.loads((folder / "config.json").read_text())
+  assert stored["seed"] == 0 and stored["online_probe"] is False
+  assert stored["method"]["temperature"] == {"name": "fixed", "temperature": 0.5}
+  assert stored["method"]["relation"] == [{"name": "same_example"}]
+  assert stored["optimizer"]["weight_decay"] == 0.0
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32, 2**40, 0.5, "0", True, None])

@@ -13,7 +13,7 @@ import processes
 import pytest
 from jax.extend.core import jaxprs_in_params
 
-from contrastax import encoders, parts, training
+from contrastax import core, parts, training
 from contrastax.core import Encoder, UserError
 from contrastax.encoders import from_nnx, resnet, vit
 from contrastax.encoders.batch_norm import BatchNorm, in_groups
@@ -177,7 +177,7 @@ def test_every_parameter_has_a_gradient_and_every_statistic_moves(float64):
 
 def test_a_config_names_it():
   spec = {"name": "resnet", "depth": 8, "stem": "cifar", "width": 4, "hidden": ["stage1"]}
-  encoder = parts.build(encoders, spec)
+  encoder = parts.assemble(core.Encoder, spec, "encoder")
   assert shapes(encoder, 8, 8, 3)[0]["conv1"]["kernel"].shape == (3, 3, 3, 4)
 
 

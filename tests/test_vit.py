@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from contrastax import encoders, parts
+from contrastax import core, parts
 from contrastax.core import UserError
 from contrastax.encoders import vit
 from contrastax.encoders.vit import sincos
@@ -215,7 +215,8 @@ def test_remat_saves_what_a_block_computed_and_changes_no_embedding():
 
 
 def test_a_config_names_it():
-  encoder = parts.build(encoders, {"name": "vit", **SMALL, "positions": "learned"})
+  spec = {"name": "vit", **SMALL, "positions": "learned"}
+  encoder = parts.assemble(core.Encoder, spec, "encoder")
   params, _ = jax.eval_shape(encoder.init, KEY, jax.ShapeDtypeStruct((1, 8, 8, 1), jnp.float32))
   assert params["pos_embed"].shape == (1, 5, 16)
 

@@ -18,8 +18,9 @@ from contrastax.core import UserError
 Rules = tuple[tuple[str, str], ...]
 
 RULES = (
-  (r"(^|/)kernel$", "decay"),
-  (r"(^|/)(bias|scale|log_scale|cls_token|pos_embed|tokens)$", "no decay"),
+  (r"(^|/)(kernel|score|score/first|score/second)$", "decay"),
+  (r"(^|/)(bias|scale|log_scale)$", "no decay"),
+  (r"(^|/)(cls_token|mask_token|pos_embed|tokens|embedding)$", "no decay"),
 )
 
 
