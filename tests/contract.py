@@ -101,14 +101,22 @@ def moved(before, after):
   """{entry: whether anything in it moved}, of the parameters' and the state's entries with arrays."""
   found = {}
   for kind in ("params", "state", "opt_state"):
-    old, new = getattr(before, kind), getattr(after, kind)
-    entries = old if kind != "opt_state" else {"": old}
-    for entry in entries:
-      pair = [jax.tree.leaves(x[entry] if entry else x) for x in (old, new)]
+    old, new = (entries(kind, getattr(state, kind)) for state in (before, after))
+    for entry in old:
+      pair = [jax.tree.leaves(x[entry]) for x in (old, new)]
       if pair[0]:
         changed = any((a != b).any() for a, b in zip(*pair, strict=True))
         found[f"{kind} {entry}".strip()] = changed
   return found
+
+
+def entries(kind, tree):
+  """The entries of parameters or state, of a term each of its own."""
+  if kind == "opt_state":
+    return {"": tree}
+  terms = tree["terms"]
+  own = {f"{tag} {name}": x for tag, of in terms.items() if of for name, x in of.items()}
+  return {**{name: x for name, x in tree.items() if name != "terms"}, **own}
 
 
 def main(which, part, of, steps, *devices):

@@ -170,17 +170,24 @@ def test_what_is_no_such_json_is_one_line(tmp_path, text):
     read_json(path, list)
 
 
+REST = {"network": "encoder", "inputs": {"shape": [6, 6, 1], "dtype": "uint8"}}
+MLP = {"encoder": {"name": "mlp", "widths": [8]}, "network": "encoder"}
+VECTOR = {"shape": [], "dtype": "float32"}
 ENCODERS = {
-  "no encoder": {"encoder": None, "image_shape": [6, 6, 1]},
-  "another": {"encoder": {"name": "mlpp"}, "image_shape": [6, 6, 1]},
-  "argument": {"encoder": {"name": "mlp", "widths": "x"}, "image_shape": [6, 6, 1]},
-  "a function of code": {"encoder": {"name": "from_linen", "module": 3}, "image_shape": [6, 6, 1]},
-  "of nothing": {"encoder": {"name": "chunked", "encoder": 3, "n": 2}, "image_shape": [6, 6, 1]},
-  "a file": {"encoder": {"name": "pretrained", "encoder": 3, "path": 4}, "image_shape": [6, 6, 1]},
-  "no shape": {"encoder": {"name": "mlp", "widths": [8]}},
-  "shape of text": {"encoder": {"name": "mlp", "widths": [8]}, "image_shape": ["a"]},
-  "shape of another rank": {"encoder": {"name": "convnet", "widths": [8]}, "image_shape": []},
-  "other widths": {"encoder": {"name": "mlp", "widths": [9]}, "image_shape": [6, 6, 1]},
+  "no encoder": {"encoder": None, **REST},
+  "another": {"encoder": {"name": "mlpp"}, **REST},
+  "argument": {"encoder": {"name": "mlp", "widths": "x"}, **REST},
+  "a function of code": {"encoder": {"name": "from_linen", "module": 3}, **REST},
+  "of nothing": {"encoder": {"name": "chunked", "encoder": 3, "n": 2}, **REST},
+  "a file": {"encoder": {"name": "pretrained", "encoder": 3, "path": 4}, **REST},
+  "no inputs": {"encoder": {"name": "mlp", "widths": [8]}, "network": "encoder"},
+  "no network": {"encoder": {"name": "mlp", "widths": [8]}, "inputs": REST["inputs"]},
+  "another network": {"encoder": {"name": "mlp", "widths": [8]}, **REST, "network": "projection"},
+  "shape of text": {**MLP, "inputs": {"shape": ["a"], "dtype": "uint8"}},
+  "no type": {**MLP, "inputs": {"shape": [6, 6, 1], "dtype": "uint9"}},
+  "shape of another rank": {**MLP, "encoder": {"name": "convnet", "widths": [8]}, "inputs": VECTOR},
+  "before 0.2": {"encoder": {"name": "mlp", "widths": [8]}, "image_shape": [6, 6, 1]},
+  "other widths": {"encoder": {"name": "mlp", "widths": [9]}, **REST},
 }
 
 

@@ -44,7 +44,7 @@ def transferred(x, y, x2, y2):
   def encoder(images):
     return x if len(images) == N else x2
 
-  encoder.image_shape = (1, 1, 1)
+  encoder.inputs = jax.ShapeDtypeStruct((1, 1, 1), np.uint8)
   train, test = (np.zeros((size, 1, 1, 1), np.uint8) for size in (N, M))
   return evaluation.transfer(encoder, {"image": train, "label": y}, {"image": test, "label": y2})
 

@@ -295,9 +295,9 @@ def test_of_two_modalities_each_has_its_own_rows():
   step = training.make_train_step(clip, optax.adamw(1e-3))
   for t in range(4):
     state, metrics = step(state, source.batch(t))
-  tau = state.state["temperature"]["temperature"].read(jnp.arange(512))
+  tau = state.state["terms"]["contrast"]["temperature"]["temperature"].read(jnp.arange(512))
   assert (tau != 0.2).all() and (tau[:256] != tau[256:]).all()
-  assert state.state["loss"]["visited"].read(jnp.arange(512)).all()
+  assert state.state["terms"]["contrast"]["loss"]["visited"].read(jnp.arange(512)).all()
   assert np.isfinite(metrics["loss"])
 
 
@@ -311,7 +311,7 @@ def test_the_sigmoid_loss_learns_its_bias():
   source = data.Resident(seen, batch_size=128)
   state = training.init(clip, optax.adamw(1e-2), source.batch(0))
   state, _ = training.make_train_step(clip, optax.adamw(1e-2))(state, source.batch(0))
-  assert float(state.params["temperature"]["bias"]) != -10.0
+  assert float(state.params["terms"]["contrast"]["temperature"]["bias"]) != -10.0
 
 
 def test_a_bias_beside_a_softmax_is_refused():
@@ -337,10 +337,11 @@ def test_the_gradient_of_a_learned_temperature_is_a_difference_quotient(way, flo
 
   @jax.jit
   def objective(log_scale):
-    moved = {**params, "temperature": {"log_scale": log_scale}}
+    contrast = {**params["terms"]["contrast"], "temperature": {"log_scale": log_scale}}
+    moved = {**params, "terms": {"contrast": contrast}}
     return method.objective(moved, state, batch, key)[0]
 
-  s, h = params["temperature"]["log_scale"], 1e-5
+  s, h = params["terms"]["contrast"]["temperature"]["log_scale"], 1e-5
   expected = (objective(s + h) - objective(s - h)) / (2 * h)
   assert jax.grad(objective)(s) == pytest.approx(float(expected), rel=1e-8)
 

@@ -10,6 +10,7 @@ import pytest
 from contrastax import encoders, losses, methods, schedules, temperatures, views
 from contrastax.core import Encoder, UserError
 from contrastax.negatives import in_batch, noise, queue
+from contrastax.networks import Net
 from contrastax.pairwise import unit
 
 N, D, TAU = 6, 5, 0.3
@@ -301,7 +302,7 @@ def test_the_average_follows_what_is_trained(float64):
     expected = m * expected + (1 - m) * kernel
   assert state["target"]["params"]["encoder"]["kernel"] == pytest.approx(expected)
   _, state, _ = objective(method, batch, params, state)
-  held = state["negatives"]["keys"].vectors
+  held = state["terms"]["contrast"]["negatives"]["keys"].vectors
   np.testing.assert_allclose(held, expected * 0.5 * batch["image"][:, 1], rtol=1e-12)
 
 
@@ -313,7 +314,7 @@ def test_a_method_of_two_views_refuses_more(name):
     given["predictor"] = scaling(1.0)
   if name == "MoCo":
     given["negatives"] = queue(N)
-  with pytest.raises(UserError, match=f"{name} contrasts two views, not 3"):
+  with pytest.raises(UserError, match=f"{name} takes 2 views, not 3; give one recipe or 2"):
     objective(method(**given), batch_of(3))
 
 
@@ -345,6 +346,7 @@ def test_views_of_several_sizes_pass_in_their_order(float64):
   images = jnp.asarray(rng.random((N, 20, 20, 3)), jnp.float32)
   drawn = views.draw_views(sizes, KEY, images, jnp.arange(N))
   params, state = method.init(KEY, {"image": images, "index": jnp.arange(N)})
-  found, _ = methods.networks.forward(method, ("encoder",), params, state, drawn, KEY)
-  for x, z in zip(drawn, found, strict=True):
+  net = Net(method, params, state, KEY)
+  found = net("encoder", dict(enumerate(drawn)))
+  for x, z in zip(drawn, found.values(), strict=True):
     np.testing.assert_allclose(z, x.mean((1, 2)), rtol=1e-6)

@@ -517,7 +517,7 @@ def test_simclr_trains_with_a_bank():
   objective = jax.jit(simclr.objective)
   _, (state, metrics) = objective(params, state, batch, jax.random.key(1))
   assert metrics["negatives"] == 14  # nothing was visited before
-  kept = state["negatives"][1]["keys"]
+  kept = state["terms"]["contrast"]["negatives"][1]["keys"]
   visited = np.flatnonzero(kept.side["index"] >= 0)
   np.testing.assert_array_equal(visited, np.sort(batch["index"]))
   np.testing.assert_allclose(np.linalg.norm(kept.vectors[visited], axis=1), 1, rtol=1e-5)
