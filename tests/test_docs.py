@@ -2,6 +2,7 @@
 
 import collections
 import importlib
+import os
 import pathlib
 import re
 import subprocess
@@ -70,6 +71,32 @@ def run_the_code_of(page):
 )
 def test_the_code_of_the_pages_runs(page):
   run_the_code_of(page)
+
+
+@pytest.mark.full
+def test_the_page_of_own_parts_runs(tmp_path, monkeypatch):
+  """A block that begins with the name of a file is that file; a bash block is run beside it."""
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.syspath_prepend(tmp_path)
+  (tmp_path / "docs").symlink_to(ROOT / "docs")
+  environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+  text = (ROOT / "docs" / "your_own.md").read_text(encoding="utf-8")
+  names, commands = {}, 0
+  for language, block in re.findall(r"```(python|bash)\n(.*?)```", text, re.DOTALL):
+    file = re.match(r"# (\w+\.py)\n", block)
+    if language == "bash":
+      for command in block.splitlines():
+        command = [sys.executable, *command.split()[1:]]
+        subprocess.run(command, cwd=tmp_path, env=environment, check=True)
+        commands += 1
+    elif file:
+      (tmp_path / file[1]).write_text(block, encoding="utf-8")
+    else:
+      assert block.count("\n") <= 30
+      exec(compile(block, "your_own.md", "exec"), names)
+  assert commands == 2
+  examples = {path.name for path in ROOT.glob("docs/examples/*.py")} - {"parts.py"}
+  assert set(re.findall(r"^\| `(\w+\.py)` \|", text, re.M)) == examples
 
 
 def test_the_code_of_the_engine_page_runs():
