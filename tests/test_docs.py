@@ -69,7 +69,8 @@ def run_the_code_of(page):
     "temperatures.md",
   ],
 )
-def test_the_code_of_the_pages_runs(page):
+def test_the_code_of_the_pages_runs(page, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
   run_the_code_of(page)
 
 
