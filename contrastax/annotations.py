@@ -12,6 +12,8 @@ import typing
 from collections.abc import Collection
 from typing import Any, Literal
 
+import numpy as np
+
 from contrastax import core
 from contrastax.core import UserError
 from contrastax.nouns import hints_of, nearest, noun_of, options, parts_of
@@ -139,6 +141,8 @@ def _expected(hint):
     return ONE[hint]
   if hint is types.NoneType:
     return "None"
+  if hint is np.ndarray:
+    return "the name of an array of the data"
   if typing.get_origin(hint) is Literal:
     return " or ".join(map(repr, typing.get_args(hint)))
   if hint is tuple or typing.get_origin(hint) is tuple:

@@ -31,7 +31,7 @@ class Noun:
   operation that makes one part of several, or None. given: arguments that the caller of
   `parts.assemble` supplies. called: whether the parts are functions that their owner calls, so that
   a config binds keyword arguments and does not call them. base: the class that all dataclasses of
-  this kind have as a base, where the package has others too.
+  this kind have as a base, where the package has others too; or its name in the package.
   """
 
   package: str
@@ -39,7 +39,7 @@ class Noun:
   join: Callable | None = None
   given: tuple[str, ...] = ("plan", "examples")
   called: bool = False
-  base: type = object
+  base: type | str = object
 
 
 NOUNS = {
@@ -53,7 +53,15 @@ NOUNS = {
   "Temperature": Noun("contrastax.temperatures", "{'name': 'fixed', 'temperature': 0.1}"),
   "Term": Noun("contrastax.terms", "{'name': 'Contrast'}", base=core.Term),
   "Method": Noun("contrastax.methods", "{'name': 'SimCLR', …}", base=core.Method),
-  "Refresh": Noun("contrastax.training", "{'name': 'mined', 'every': 500, 'k': 4}"),
+  "Order": Noun(
+    "contrastax.data",
+    "{'name': 'balanced', 'by': 'label', 'classes': 8, 'per_class': 4}",
+    given=("size", "batch_size", "seed"),
+    base="Order",
+  ),
+  "Refresh": Noun(
+    "contrastax.training", "{'name': 'mined', 'every': 500, 'k': 4}", given=(), base="Refresh"
+  ),
   "Schedule": Noun(
     "contrastax.schedules", "{'name': 'cosine', 'start': 0.99, 'end': 1.0}", given=("steps",)
   ),
@@ -102,10 +110,11 @@ def parts_of(noun: Noun) -> Mapping[str, Callable]:
     for name, value in vars(package).items()
     if not name.startswith("_") and getattr(value, "__module__", "").startswith(noun.package)
   }
+  base = vars(package)[noun.base] if isinstance(noun.base, str) else noun.base
   classes = {
     name: value
     for name, value in public.items()
-    if isinstance(value, type) and dataclasses.is_dataclass(value) and issubclass(value, noun.base)
+    if isinstance(value, type) and dataclasses.is_dataclass(value) and issubclass(value, base)
   }
   functions = {
     name: value

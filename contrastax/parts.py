@@ -18,6 +18,8 @@ import typing
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import numpy as np
+
 from contrastax.annotations import MISSING, PLACE, check_kind, fits, imported, spec_of, wrong
 from contrastax.core import UserError
 from contrastax.nouns import Noun, nearest, noun_of, options, parameters_of, parts_of
@@ -47,8 +49,9 @@ def assemble(
     noun: an annotation: a noun such as `core.Encoder`, a frozen dataclass, or any other type.
     spec: {"name": …, **arguments} for a noun, {**arguments} for a dataclass; else a value.
     where: the spec's path in the config, for messages.
-    given: values of `plan`, `examples` and `steps`, for the parts that take these arguments and
-      whose spec does not state them.
+    given: values of `plan`, `examples`, `steps` and others, for the parts that take these arguments
+      and whose spec does not state them; and `arrays`, the data's by name, of which a spec names one
+      where an argument is an array.
     allow: modules of the user that the spec may name; None: all.
 
   Raises:
@@ -79,6 +82,8 @@ class _Reader:
   def read(self, hint, value, where, owner=()):
     """`owner`: the arguments of the part that the value belongs to."""
     choices = options(hint)
+    if np.ndarray in choices and isinstance(value, str):
+      return value, self._array(value, where)
     if isinstance(value, Mapping):
       return self._mapping(hint, value, where, owner)
     if isinstance(value, list | tuple):
@@ -92,6 +97,15 @@ class _Reader:
         plain = float(value) if choice is float else value
         return plain, plain
     raise wrong(hint, value, where)
+
+  def _array(self, name, where):
+    """The array of the data that a config names where an argument is an array."""
+    if self.given is None:
+      return None
+    arrays = self.given.get("arrays", {})
+    if name not in arrays:
+      raise UserError(f"{where}: the data have no array {name!r}{nearest(name, arrays)}")
+    return arrays[name]
 
   def _mapping(self, hint, spec, where, owner):
     if any(map(noun_of, options(hint))):

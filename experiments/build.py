@@ -10,7 +10,10 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from contrastax import core, data, pairwise, training
+from contrastax.annotations import PLACE, imported
+from contrastax.evaluation.embed import count_rows
 from contrastax.networks import fields
+from contrastax.nouns import nearest
 from contrastax.parts import assemble
 from experiments.schema import completed
 
@@ -48,12 +51,12 @@ def build(config: ConfigDict, mesh: Mesh, *, allow: Collection[str] | None = Non
     UserError: the config is wrong, or a part cannot take its arguments.
   """
   values = completed(config.to_dict(), allow=allow)
-  found = data.load(values["data"])
+  found = _dataset(values["data"], allow)
   if values["validation"]:
     found = data.hold_out(found, values["validation"])
-  if len(count := next(iter(found.test.values()))) < 4:
-    raise core.UserError(f"{len(count)} test examples are too few to judge a space by")
-  source = _source(values, found.train, mesh)
+  if count_rows(found.test) < 4:
+    raise core.UserError(f"{count_rows(found.test)} test examples are too few to judge a space by")
+  source = _source(values, found.train, mesh, allow)
   given = {
     "plan": pairwise.Plan(mesh=mesh),
     "examples": source.size,
@@ -89,7 +92,36 @@ def encoder_spec(config: ConfigDict, network: str) -> Any:
   return method[field]
 
 
-def _source(values, train, mesh):
-  """The training examples in batches. `values["order"]` is None or shuffled."""
+def _dataset(name, allow):
+  """The data set of a name, or what a function of the user returns."""
+  kind = name.partition(":")[0]
+  if kind in data.KINDS or not PLACE.fullmatch(name):
+    return data.load(name)
+  make = imported(name, "config.data", allow)
+  found = make() if callable(make) else make
+  if not isinstance(found, data.Dataset):
+    raise core.UserError(f"config.data: {name} gives {type(found).__name__}, not a data.Dataset")
+  return found
+
+
+def _source(values, train, mesh, allow):
+  """The training examples in batches."""
   size, seed, layout = values["batch_size"], values["seed"], training.sharded(mesh)
-  return data.Resident(train, batch_size=size, seed=seed, sharding=layout)
+  related = {name: _array(train, field, name) for name, field in (values["related"] or {}).items()}
+  if values["order"] is None:
+    return data.Resident(train, batch_size=size, seed=seed, related=related, sharding=layout)
+  given = {"size": count_rows(train), "batch_size": size, "seed": seed, "arrays": train}
+  order = assemble(data.Order, values["order"], "config.order", given=given, allow=allow)
+  if order.batch_size != size:
+    raise core.UserError(
+      f"config.order makes batches of {order.batch_size}, and batch_size is {size}; give them one size"
+    )
+  return data.Resident(train, order=order, related=related, sharding=layout)
+
+
+def _array(arrays, field, name):
+  if field not in arrays:
+    raise core.UserError(
+      f"config.related.{name}: the data have no array {field!r}{nearest(field, arrays)}"
+    )
+  return arrays[field]

@@ -8,7 +8,7 @@ from typing import Any
 
 import optax
 
-from contrastax import core, training
+from contrastax import core, data, training
 from contrastax.core import UserError
 from contrastax.nouns import nearest
 from contrastax.parts import UnknownKey, complete
@@ -24,7 +24,8 @@ MOVED = (
 class Experiment:
   """One experiment: data, a method with its parts, an optimizer, and how the run is watched.
 
-  data: digits, npz:PATH, tfds:NAME or made:HxWxC (see `contrastax.data.load`).
+  data: digits, npz:PATH, tfds:NAME or made:HxWxC (see `contrastax.data.load`), or the
+    "package.module:function" of your own, which returns a `data.Dataset`.
   batch_size: examples of one step, on all devices together.
   steps: how many steps the run has.
   method: the method, {"name": …, **fields}, with all its parts.
@@ -32,6 +33,9 @@ class Experiment:
   validation: how many training examples are held out, to judge on instead of the test examples.
   seed: of everything random.
   order: which examples make a batch, {"name": …, **arguments}; None: shuffled, each once an epoch.
+    Its arrays, such as `by`, are names of arrays of the data.
+  related: {name: array of the data} with the places of further examples, [size] or [size, k]; each
+    batch then has their fields, as `name_image`.
   refresh: what is mined or clustered between segments of the run, {"name": …, "every": …}; or None.
   online_probe: whether a linear probe is trained beside the encoder, to watch the run by.
   stop_on_collapse: whether a run whose space has collapsed stops.
@@ -46,7 +50,8 @@ class Experiment:
   optimizer: optax.GradientTransformation
   validation: int = dataclasses.field(default=0, metadata={"least": 0})
   seed: int = dataclasses.field(default=0, metadata={"least": 0, "most": 2**32 - 1})
-  order: Mapping[str, Any] | None = None
+  order: data.Order | None = None
+  related: Mapping[str, str] | None = None
   refresh: training.Refresh | None = None
   online_probe: bool = False
   stop_on_collapse: bool = False
@@ -84,8 +89,6 @@ def completed(values: Mapping[str, Any], *, allow: Collection[str] | None = None
   for key, field in FIELDS.items():
     if field.metadata:
       core.check_integer(f"config.{key}", found[key], **field.metadata)
-  if found["order"] not in (None, {"name": "shuffled"}):
-    raise UserError(f"config.order must be {{'name': 'shuffled'}}, not {found['order']!r}")
   return found
 
 

@@ -285,8 +285,7 @@ def public(module):
     name
     for name, part in vars(module).items()
     if callable(part) and not name.startswith("_") and not inspect.ismodule(part)
-    and part.__module__.startswith(losses.__name__)
-    and (module is losses or part.__module__.startswith(module.__name__))
+    and part.__module__.startswith(module.__name__) and part is not criteria.evaluate
   )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ import importlib
 import json
 import pathlib
 
+import jax
 import numpy as np
 import pytest
 
@@ -29,7 +30,10 @@ def preset(name):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_its_preset_builds(name):
   parts = build(preset(name), make_mesh())
-  assert parts.source.batch(0)["image"].shape[0] == preset(name).batch_size
+  batch = parts.source.batch(0)
+  assert batch["image"].shape[0] == preset(name).batch_size
+  params, _ = jax.eval_shape(parts.method.init, jax.random.key(0), batch)
+  jax.eval_shape(parts.optimizer.init, params)  # every parameter has a rule
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -123,12 +123,12 @@ WRONG_PARTS = {
   "two views and more": (
     "digits_moco",
     {**MINE, "method.views": {"name": "multi_crop", "sizes": (8, 6)}},
-    "MoCo contrasts two views, not 8; give views one recipe or two",
+    "MoCo takes 2 views, not 8; give one recipe or 2",
   ),
   "crops in the wrong order": (
     "digits_dino",
     {**MINE, "method.views": {"name": "multi_crop", "sizes": (6, 8), "counts": (1, 2)}},
-    "DINO makes targets of its first two views, which are to be of one size, not 6×6, 8×8",
+    "DINO makes targets of its first two views, which must be of one size, not 6×6, 8×8",
   ),
   "a part of other methods": (
     "digits_byol", {"method.negatives": {"name": "in_batch"}}, "BYOL takes no 'negatives'",

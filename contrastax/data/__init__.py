@@ -2,6 +2,7 @@
 
 from contrastax.data.by_value import balanced as balanced
 from contrastax.data.by_value import grouped as grouped
+from contrastax.data.datasets import KINDS as KINDS
 from contrastax.data.datasets import Dataset as Dataset
 from contrastax.data.datasets import hold_out as hold_out
 from contrastax.data.datasets import load as load

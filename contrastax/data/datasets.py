@@ -8,14 +8,16 @@ import re
 import struct
 import zipfile
 import zlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from contrastax.core import UserError
 from contrastax.nouns import nearest
 from contrastax.views.images import check_images
 
+KINDS = ("npz", "tfds", "made", "words")  # of names KIND:PLACE
 MOST_MADE = 2**24  # values of a made image; 240 of them are 4 GB
 # What zipfile and NumPy raise besides for a file that is damaged or encrypted.
 DAMAGED = (
@@ -27,12 +29,13 @@ PREPARED_BY_US = ("cifar10", "fashion_mnist")
 class Dataset(NamedTuple):
   """Arrays in memory, by split.
 
-  `train` and `test`: {"image": [n, h, w, c] uint8, or float in [0, 1]; "label": [n] int32,
-  where the set has labels}. `classes`: the labels' names.
+  `train` and `test`: arrays, or trees of arrays, by name: "image" [n, h, w, c], uint8 or float in
+  [0, 1], or any other fields; "label" [n] int32, where the set has labels. `classes`: the labels'
+  names, () without labels.
   """
 
-  train: dict[str, np.ndarray]
-  test: dict[str, np.ndarray]
+  train: dict[str, Any]
+  test: dict[str, Any]
   classes: tuple[str, ...]
 
 
@@ -63,19 +66,21 @@ def load(name: str) -> Dataset:
 
 
 def hold_out(dataset: Dataset, count: int) -> Dataset:
-  """The same training images for another purpose: `count` of them, fixed, as the test images."""
-  size = len(dataset.train["image"])
+  """The training examples alone: `count` of them, fixed, become the test examples."""
+  size = _size(dataset.train)
   if not (isinstance(count, int | np.integer) and 0 < count < size):
-    raise UserError(f"cannot hold out {count} of {size} training images")
+    raise UserError(f"cannot hold out {count} of {size} training examples")
   return _split(dataset.train, count, dataset.classes)
 
 
 def _split(arrays, count, classes):
-  order = np.random.default_rng(0).permutation(len(arrays["image"]))
-  train, test = np.sort(order[count:]), np.sort(order[:count])
-  return Dataset(
-    {k: v[train] for k, v in arrays.items()}, {k: v[test] for k, v in arrays.items()}, classes
-  )
+  order = np.random.default_rng(0).permutation(_size(arrays))
+  parts = np.sort(order[count:]), np.sort(order[:count])
+  return Dataset(*(jax.tree.map(lambda x, rows=rows: x[rows], arrays) for rows in parts), classes)
+
+
+def _size(arrays):
+  return len(jax.tree.leaves(arrays)[0])
 
 
 def _digits():

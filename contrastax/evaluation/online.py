@@ -131,6 +131,22 @@ class watched:
   method: Any
   probe: online_probe
 
+  @property
+  def evaluated(self):
+    return self.method.evaluated
+
+  @property
+  def examples(self):
+    return self.method.examples
+
+  @property
+  def step(self):
+    """The method's own train step, or None."""
+    return getattr(self.method, "step", None)
+
+  def network(self, name):
+    return self.method.network(name)
+
   def init(self, key, batch):
     if "label" not in batch:
       raise UserError(f"an online probe needs labels; the batch has {', '.join(sorted(batch))}")

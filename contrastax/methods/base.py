@@ -14,6 +14,7 @@ from contrastax.core import (
   Array,
   Batch,
   Criterion,
+  Encoder,
   Negatives,
   Params,
   Recipe,
@@ -22,6 +23,7 @@ from contrastax.core import (
   Temperature,
   Term,
   UserError,
+  check_kind,
   named,
 )
 from contrastax.criteria import info_nce
@@ -33,6 +35,7 @@ from contrastax.positives import Relation, same_example
 from contrastax.temperatures import fixed
 from contrastax.terms import Contrast
 
+NETWORKS = (Encoder, Encoder | None, "Encoder", "Encoder | None")  # annotations of networks
 MAIN = "contrast"  # the tag of the term whose metrics are the method's own
 
 
@@ -75,6 +78,10 @@ class BaseMethod(Owner):
   def __post_init__(self):
     if not (isinstance(self.terms, tuple) and all(isinstance(t, Term) for t in self.terms)):
       raise UserError(f"terms must be a tuple of terms, such as (Apply(…),), not {self.terms!r}")
+    for field in dataclasses.fields(self):
+      network = getattr(self, field.name)
+      if field.type in NETWORKS and network is not None:
+        check_kind(field.name, network, Encoder, "encoders.mlp((64,))")
     all_terms(self)
 
   @property

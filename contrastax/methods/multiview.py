@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import jax.numpy as jnp
 
-from contrastax.core import ArrayLoss, Criterion, Encoder, Recipe, Temperature, UserError
-from contrastax.losses import mv_dhel
+from contrastax import losses
+from contrastax.core import (
+  ArrayLoss,
+  Criterion,
+  Encoder,
+  Recipe,
+  Temperature,
+  UserError,
+  check_kind,
+)
+from contrastax.losses import mv_dhel, mv_info_nce, poly_view
 from contrastax.methods.base import BaseMethod, summary
 from contrastax.networks import embedding
 from contrastax.pairwise import Plan
 from contrastax.temperatures import fixed
+
+OF_VIEWS = (mv_dhel, mv_info_nce, poly_view)
+LOSSES = tuple(loss for loss in vars(losses).values() if callable(loss))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,14 +52,15 @@ class Multiview(BaseMethod):
 
   def __post_init__(self):
     super().__post_init__()
-    if isinstance(self.loss, Criterion) or not callable(self.loss):
+    loss = self.loss.func if isinstance(self.loss, functools.partial) else self.loss
+    if (
+      not callable(loss) or isinstance(loss, Criterion) or (loss in LOSSES and loss not in OF_VIEWS)
+    ):
       raise UserError(
-        f"Multiview takes a loss of all views at a temperature, such as losses.mv_dhel, not {self.loss!r}"
+        "Multiview takes a loss of all views at a temperature, such as losses.mv_dhel, not "
+        f"{getattr(loss, '__name__', loss)}"
       )
-    if not isinstance(self.temperature, Temperature):
-      raise UserError(
-        f"temperature must be a Temperature, such as temperatures.fixed(0.2), not {self.temperature!r}"
-      )
+    check_kind("temperature", self.temperature, Temperature, "temperatures.fixed(0.2)")
     if self.temperature.learns_bias:
       raise UserError("a bias changes no softmax; leave it out of Multiview's temperature")
     if self.temperature.per_anchor:

@@ -23,6 +23,7 @@ from contrastax.core import (
   Temperature,
   Term,
   UserError,
+  check_kind,
   join,
   named,
 )  # fmt: skip
@@ -32,6 +33,7 @@ from contrastax.evaluation import embedding_std
 from contrastax.negatives import in_batch
 from contrastax.networks import pick
 from contrastax.pairwise import Plan, cosine
+from contrastax.pairwise.checks import check_relation
 from contrastax.positives import Relation, same_example
 from contrastax.temperatures import fixed
 from contrastax.terms.groups import Given, of_examples, of_given
@@ -187,17 +189,12 @@ def check_parts(contrast: Contrast) -> None:
     name = loss.__name__
     known = f"take criteria.{name}(…)" if name in vars(criteria) else "criteria.info_nce() is one"
     raise UserError(f"loss must be a criterion, and {name} is not an instance of one; {known}")
-  kinds = {
-    "loss": (loss, Criterion, "criteria.info_nce()"),
-    "temperature": (temperature, Temperature, "temperatures.fixed(0.1)"),
-    "score": (score, Score, "cosine()"),
-    "negatives": (contrast.negatives, Negatives, "negatives.in_batch()"),
-    "relation": (contrast.relation, Relation, "same_example()"),
-    "plan": (contrast.plan, Plan, "Plan()"),
-  }
-  for name, (part, kind, example) in kinds.items():
-    if not isinstance(part, kind):
-      raise UserError(f"{name} must be a {kind.__name__}, such as {example}, not {part!r}")
+  check_kind("loss", loss, Criterion, "criteria.info_nce()")
+  check_kind("temperature", temperature, Temperature, "temperatures.fixed(0.1)")
+  check_kind("score", score, Score, "pairwise.cosine()")
+  check_kind("negatives", contrast.negatives, Negatives, "negatives.in_batch()")
+  check_kind("plan", contrast.plan, Plan, "pairwise.Plan()")
+  check_relation(contrast.relation)
   if temperature.learns_bias and not loss.learns_bias:
     raise UserError(
       "a bias changes no softmax, so only the loss siglip learns one; leave bias out of learned, "

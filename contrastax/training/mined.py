@@ -27,7 +27,7 @@ class mined(Refresh):
     at_most: the largest similarity of a negative, or None.
     corpus: (network, field) in which negatives are searched, such as the other tower and its input;
       None: the evaluated network and its input, which is that of the queries.
-    name: the prefix of the fields.
+    prefix: of the names of the related fields.
     seed: of the first segment's draw.
   """
 
@@ -36,7 +36,7 @@ class mined(Refresh):
   skip: int = 0
   at_most: float | None = None
   corpus: tuple[str, str] | None = None
-  name: str = "hard"
+  prefix: str = "hard"
   seed: int = 0
 
   def __post_init__(self):
@@ -52,7 +52,7 @@ class mined(Refresh):
     # At k successive distances of 1 … size − 1, so never the example itself and none twice.
     first = np.random.default_rng(self.seed).integers(0, size - 1, (size, 1))
     steps = (first + np.arange(self.k)) % (size - 1) + 1
-    return {self.name: ((np.arange(size)[:, None] + steps) % size).astype(np.int32)}
+    return {self.prefix: ((np.arange(size)[:, None] + steps) % size).astype(np.int32)}
 
   def arrays(self, method, state, source):
     arrays, size = _arrays(source)
@@ -62,10 +62,10 @@ class mined(Refresh):
     own = np.arange(size, dtype=np.int32)[:, None]
     bound = {} if self.at_most is None else {"at_most": self.at_most}
     _, places = mine(queries, corpus, own, k=self.k, skip=self.skip, **bound)
-    return {self.name: np.asarray(places)}
+    return {self.prefix: np.asarray(places)}
 
   def apply(self, source, arrays):
-    return source.replace(related={self.name: arrays[self.name]})
+    return source.replace(related={self.prefix: arrays[self.prefix]})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
