@@ -43,6 +43,23 @@ def test_names_import_and_paths_exist(document):
     assert (ROOT / path).exists(), path
 
 
+def anchors(page):
+  """The anchors of a page's headings, as they are linked to."""
+  text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+  headings = re.findall(r"^#+ (.*)$", text, re.M)
+  return {re.sub(r"[^\w\- ]", "", each.strip().lower()).replace(" ", "-") for each in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document):
+  text = re.sub(r"```.*?```", "", document.read_text(encoding="utf-8"), flags=re.DOTALL)
+  for target in re.findall(r"\]\((?!http)([^)]+)\)", text):
+    file, _, anchor = target.partition("#")
+    page = document.parent / file if file else document
+    assert page.exists(), target
+    assert not anchor or anchor in anchors(page), target
+
+
 def run_the_code_of(page):
   """The names that the page's blocks, one after another, leave behind."""
   names = {}
