@@ -13,12 +13,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import pathlib
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
 from contrastax import criteria, encoders, methods, schedules, temperatures, views
-from contrastax.core import UserError
+from contrastax.core import Method, UserError
 from contrastax.negatives import (
   adversarial_negatives,
   adversarial_positives,
@@ -143,22 +144,23 @@ def multiview(parts) -> str:
     return "Multiview takes no 'score'"
   projection, jitter = encoders.projection((8,), 8), views.affine_jitter()
   networks = {"encoder": encoders.mlp((8,)), "projection": projection, "views": jitter}
-  return refusal(functools.partial(methods.Multiview, **networks, **parts, examples=EXAMPLES))
+  return refusal(lambda: methods.Multiview(**networks, **parts, examples=EXAMPLES))
 
 
 def without_a_temperature() -> list[str]:
-  """The methods that compare no pairs at a temperature, without bases and those that are made of terms."""
-  others = ("BaseMethod", "Siamese", "Towers")
-  fields = {
-    name: {field.name for field in dataclasses.fields(kind)}
-    for name, kind in vars(methods).items()
-    if isinstance(kind, type) and issubclass(kind, methods.BaseMethod) and name not in others
-  }
-  return sorted(name for name, has in fields.items() if "temperature" not in has)
+  """The methods with a class of their own, and no temperature among its fields."""
+  kinds = [kind for kind in vars(methods).values() if isinstance(kind, type)]
+  return sorted(
+    kind.__name__
+    for kind in kinds
+    if issubclass(kind, methods.BaseMethod)
+    and kind not in (methods.BaseMethod, methods.Siamese, methods.Towers)
+    and "temperature" not in {field.name for field in dataclasses.fields(kind)}
+  )
 
 
-def refusal(make) -> str:
-  """Why the library refuses the method that `make` makes, or nothing."""
+def refusal(build: Callable[[], Method]) -> str:
+  """Why the library refuses to build or to trace a method, or nothing."""
   batch = {
     "image": jnp.zeros((N, 8, 8, 1), jnp.uint8),
     "index": jnp.arange(N),
@@ -168,7 +170,7 @@ def refusal(make) -> str:
   }
   key = jax.random.key(0)
   try:
-    method = make()
+    method = build()
     params, state = jax.eval_shape(lambda: method.init(key, batch))
     jax.eval_shape(lambda p, s: method.objective(p, s, batch, key), params, state)
   except UserError as error:
@@ -197,12 +199,12 @@ def page() -> str:
   def of_sources(row, kind):
     negatives, also = NEGATIVES[row]
     relation = RELATIONS[kind] if also is None else RELATIONS[kind] & also
-    return refusal(functools.partial(method_of, kind, negatives=negatives, relation=relation))
+    return refusal(lambda: method_of(kind, negatives=negatives, relation=relation))
 
   def of_losses(row, column):
     loss, temperature = LOSSES[row.strip("`")], TEMPERATURES[column]
     found = {
-      refusal(functools.partial(method_of, kind, negatives=both, loss=loss, **temperature))
+      refusal(lambda kind=kind: method_of(kind, negatives=both, loss=loss, **temperature))
       for kind in RELATIONS
     }
     return "; ".join(sorted(found - {""}))
