@@ -13,12 +13,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import pathlib
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
 from contrastax import criteria, encoders, methods, schedules, temperatures, views
-from contrastax.core import UserError
+from contrastax.core import Method, UserError
 from contrastax.negatives import (
   adversarial_negatives,
   adversarial_positives,
@@ -95,7 +96,7 @@ NEGATIVES = {
 RELATIONS = {
   "SimCLR": same_example(), "MoCo": same_example(), "MoCoV3": same_example() & other_view(),
   "NNCLR": same_example() & other_view(), "SupCon": same_label(), "IMix": virtual_labels(),
-  "Clip": same_example() & other_view(),
+  "Clip": same_example() & other_view(), "Pairs": same_example(),
 }  # fmt: skip
 TEMPERATURES = {
   "fixed": {"temperature": temperatures.fixed(0.2)},
@@ -132,6 +133,8 @@ def method_of(kind, **parts):
       "inputs": ("image", "image"), "other_encoder": encoders.mlp((8,)), "other_views": jitter,
       "other_projection": projection,
     }  # fmt: skip
+  if kind == "Pairs":
+    networks |= {"inputs": ("image", "image"), "other_views": jitter}
   return getattr(methods, kind)(**networks, examples=EXAMPLES, **parts)
 
 
@@ -141,22 +144,23 @@ def multiview(parts) -> str:
     return "Multiview takes no 'score'"
   projection, jitter = encoders.projection((8,), 8), views.affine_jitter()
   networks = {"encoder": encoders.mlp((8,)), "projection": projection, "views": jitter}
-  try:
-    return refusal(methods.Multiview(**networks, **parts, examples=EXAMPLES))
-  except UserError as error:
-    return str(error)
+  return refusal(lambda: methods.Multiview(**networks, **parts, examples=EXAMPLES))
 
 
 def without_a_temperature() -> list[str]:
-  kinds = {name: kind for name, kind in vars(methods).items() if name[0].isupper()}
-  fields = {
-    name: {field.name for field in dataclasses.fields(kind)} for name, kind in kinds.items()
-  }
-  return sorted(name for name, has in fields.items() if "temperature" not in has)
+  """The methods with a class of their own, and no temperature among its fields."""
+  kinds = [kind for kind in vars(methods).values() if isinstance(kind, type)]
+  return sorted(
+    kind.__name__
+    for kind in kinds
+    if issubclass(kind, methods.BaseMethod)
+    and kind not in (methods.BaseMethod, methods.Siamese, methods.Towers)
+    and "temperature" not in {field.name for field in dataclasses.fields(kind)}
+  )
 
 
-def refusal(method) -> str:
-  """Why the library refuses it, or nothing."""
+def refusal(build: Callable[[], Method]) -> str:
+  """Why the library refuses to build or to trace a method, or nothing."""
   batch = {
     "image": jnp.zeros((N, 8, 8, 1), jnp.uint8),
     "index": jnp.arange(N),
@@ -166,6 +170,7 @@ def refusal(method) -> str:
   }
   key = jax.random.key(0)
   try:
+    method = build()
     params, state = jax.eval_shape(lambda: method.init(key, batch))
     jax.eval_shape(lambda p, s: method.objective(p, s, batch, key), params, state)
   except UserError as error:
@@ -194,12 +199,13 @@ def page() -> str:
   def of_sources(row, kind):
     negatives, also = NEGATIVES[row]
     relation = RELATIONS[kind] if also is None else RELATIONS[kind] & also
-    return refusal(method_of(kind, negatives=negatives, relation=relation))
+    return refusal(lambda: method_of(kind, negatives=negatives, relation=relation))
 
   def of_losses(row, column):
     loss, temperature = LOSSES[row.strip("`")], TEMPERATURES[column]
     found = {
-      refusal(method_of(kind, negatives=both, loss=loss, **temperature)) for kind in RELATIONS
+      refusal(lambda kind=kind: method_of(kind, negatives=both, loss=loss, **temperature))
+      for kind in RELATIONS
     }
     return "; ".join(sorted(found - {""}))
 
@@ -213,15 +219,16 @@ def page() -> str:
   return "\n".join([
     "# What goes together", "",
     "Written by `benchmarks/combinations.py`, which builds each cell: ✓ is taken, a number refused with the "
-    "reason below. [negatives.md](negatives.md) says what each part is.", "",
+    "reason below. [negatives.md](negatives.md) describes each part.", "",
     "## Negatives and methods", "", *sources, "",
     *[f"({at}) {reason}  " for at, reason in enumerate(reasons, 1)], "",
     "## Losses and temperatures", "",
     f"With `in_batch() + queue(n)`, the same of {', '.join(f'`{kind}`' for kind in RELATIONS)}:", "", *others, *rest, "",
     *[f"({at}) {reason}  " for at, reason in enumerate(of_temperatures, 1)], "",
     f"`Multiview` with a loss of its own. {', '.join(f'`{name}`' for name in without_a_temperature())} compare no "
-    "pairs at a common temperature, and take none.", "",
-    "Both tables multiply: a source or filter does not know the loss, nor a loss the temperature. "
+    "pairs at a common temperature, and take none. In `Siamese`, in `Towers` and in `terms=` of any method, each "
+    "`Contrast` has all of these parts of its own.", "",
+    "Both tables multiply: sources and filters do not depend on the loss, nor losses on the temperature. "
     "`tests/cells.py` trains the cube of three methods, six sets of negatives, three temperatures and four "
     "losses on digits: every cell learns, and gives the same on one and eight devices.", "",
   ])  # fmt: skip

@@ -1,6 +1,6 @@
 """contrastax: exact, composable contrastive representation learning in JAX.
 
-Each part is a subpackage: `methods`, `losses`, `criteria`, `encoders`, `views`,
+Each part is a subpackage: `methods`, `terms`, `losses`, `criteria`, `encoders`, `views`,
 `negatives`, `positives`, `temperatures`, `data`, `training`, `evaluation`, `reporting`, `pairwise`.
 """
 

@@ -2,6 +2,7 @@
 
 import collections
 import importlib
+import os
 import pathlib
 import re
 import subprocess
@@ -42,6 +43,23 @@ def test_names_import_and_paths_exist(document):
     assert (ROOT / path).exists(), path
 
 
+def anchors(page):
+  """The anchors of a page's headings, as they are linked to."""
+  text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+  headings = re.findall(r"^#+ (.*)$", text, re.M)
+  return {re.sub(r"[^\w\- ]", "", each.strip().lower()).replace(" ", "-") for each in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document):
+  text = re.sub(r"```.*?```", "", document.read_text(encoding="utf-8"), flags=re.DOTALL)
+  for target in re.findall(r"\]\((?!http)([^)]+)\)", text):
+    file, _, anchor = target.partition("#")
+    page = document.parent / file if file else document
+    assert page.exists(), target
+    assert not anchor or anchor in anchors(page), target
+
+
 def run_the_code_of(page):
   """The names that the page's blocks, one after another, leave behind."""
   names = {}
@@ -68,8 +86,35 @@ def run_the_code_of(page):
     "temperatures.md",
   ],
 )
-def test_the_code_of_the_pages_runs(page):
+def test_the_code_of_the_pages_runs(page, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
   run_the_code_of(page)
+
+
+@pytest.mark.full
+def test_the_page_of_own_parts_runs(tmp_path, monkeypatch):
+  """A block that begins with the name of a file is that file; a bash block is run beside it."""
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.syspath_prepend(tmp_path)
+  (tmp_path / "docs").symlink_to(ROOT / "docs")
+  environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+  text = (ROOT / "docs" / "your_own.md").read_text(encoding="utf-8")
+  names, commands = {}, 0
+  for language, block in re.findall(r"```(python|bash)\n(.*?)```", text, re.DOTALL):
+    file = re.match(r"# (\w+\.py)\n", block)
+    if language == "bash":
+      for command in block.splitlines():
+        command = [sys.executable, *command.split()[1:]]
+        subprocess.run(command, cwd=tmp_path, env=environment, check=True)
+        commands += 1
+    elif file:
+      (tmp_path / file[1]).write_text(block, encoding="utf-8")
+    else:
+      assert block.count("\n") <= 30
+      exec(compile(block, "your_own.md", "exec"), names)
+  assert commands == 2
+  examples = {path.name for path in ROOT.glob("docs/examples/*.py")} - {"parts.py"}
+  assert set(re.findall(r"^\| `(\w+\.py)` \|", text, re.M)) == examples
 
 
 def test_the_code_of_the_engine_page_runs():
@@ -82,8 +127,13 @@ def test_the_code_of_the_engine_page_runs():
 
 def test_every_method_has_its_row():
   page = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
-  assert set(re.findall(r"^\| `([A-Z]\w+)` \|.*`configs/", page, re.M)) == {
-    name for name in vars(methods) if name[0].isupper()
+  rows = re.findall(r"^\| `([A-Z]\w+)` \|.*`configs/", page, re.M)
+  assembled = re.findall(r"`(Siamese|Towers|Pairs)` \(", page)
+  bases = {methods.BaseMethod, methods.ContrastiveMethod}
+  assert {*rows, *assembled} == {
+    name
+    for name, found in vars(methods).items()
+    if isinstance(found, type) and issubclass(found, methods.BaseMethod) and found not in bases
   }
 
 

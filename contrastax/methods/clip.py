@@ -15,7 +15,18 @@ from contrastax.views import unchanged
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Clip(ContrastiveMethod):
-  """The inputs as evaluation gives them to an encoder: images in [0, 1], others as they are."""
+  """CLIP (Radford et al. 2021, arXiv 2103.00020, figure 3), of any two kinds of input.
+
+    a = g(f(t(x))),  b = g'(f'(t'(y)))          x, y: two inputs of each example
+    L = ½ InfoNCE(a → b) + ½ InfoNCE(b → a),    negatives: the other examples' inputs of that kind
+
+  The paper's: x an image, y its text, linear projections, τ learned from 0.07 and at least
+  0.01, batch 32,768, AdamW. The encoders have nothing in common but the last dimension.
+
+  Fields: `inputs`, the names of x and y in the batch; `encoder` f and `projection` g of x, what
+  evaluation sees; `other_encoder` f' and `other_projection` g' of y; `views` t and `other_views`
+  t', `(key, inputs, index) -> inputs`; for the others see `SimCLR`.
+  """
 
   encoder: Encoder
   projection: Encoder

@@ -23,7 +23,7 @@ class SimCLR(ContrastiveMethod):
   Fields: `encoder` f, what remains after training; `projection` g; `views`, a recipe
   `(key, images, index) -> images`, or a tuple of recipes, one per view; `examples`, the size of
   the data set, for parts that keep a state per example; `loss`, any of
-  `contrastax.losses.groups`; `plan`, how its pairs are evaluated: on several devices
+  `contrastax.criteria`; `plan`, how its pairs are evaluated: on several devices
   `Plan(mesh=mesh)`.
   """
 

@@ -1,6 +1,6 @@
 """Plain-language warnings about a contrastive run that is going wrong.
 
-Each reads the metrics of a step (`contrastax.methods.contrast` names them), says what is
+Each reads the metrics of a step (`contrastax.terms.Contrast` names them), says what is
 seen, what it means and what to try, and is given once. A method without one of these
 metrics is not judged by it. Two stop the run: `Health.check`, and `check_collapse` if asked for.
 """
