@@ -148,11 +148,15 @@ def multiview(parts) -> str:
 
 
 def without_a_temperature() -> list[str]:
-  kinds = {name: kind for name, kind in vars(methods).items() if name[0].isupper()}
-  fields = {
-    name: {field.name for field in dataclasses.fields(kind)} for name, kind in kinds.items()
-  }
-  return sorted(name for name, has in fields.items() if "temperature" not in has)
+  """The methods with a class of their own, and no temperature among its fields."""
+  kinds = [kind for kind in vars(methods).values() if isinstance(kind, type)]
+  return sorted(
+    kind.__name__
+    for kind in kinds
+    if issubclass(kind, methods.BaseMethod)
+    and kind not in (methods.BaseMethod, methods.Siamese, methods.Towers)
+    and "temperature" not in {field.name for field in dataclasses.fields(kind)}
+  )
 
 
 def refusal(method) -> str:
