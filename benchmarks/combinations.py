@@ -13,12 +13,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import pathlib
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
 from contrastax import criteria, encoders, methods, schedules, temperatures, views
-from contrastax.core import UserError
+from contrastax.core import Method, UserError
 from contrastax.negatives import (
   adversarial_negatives,
   adversarial_positives,
@@ -141,10 +142,7 @@ def multiview(parts) -> str:
     return "Multiview takes no 'score'"
   projection, jitter = encoders.projection((8,), 8), views.affine_jitter()
   networks = {"encoder": encoders.mlp((8,)), "projection": projection, "views": jitter}
-  try:
-    return refusal(methods.Multiview(**networks, **parts, examples=EXAMPLES))
-  except UserError as error:
-    return str(error)
+  return refusal(lambda: methods.Multiview(**networks, **parts, examples=EXAMPLES))
 
 
 def without_a_temperature() -> list[str]:
@@ -159,8 +157,8 @@ def without_a_temperature() -> list[str]:
   )
 
 
-def refusal(method) -> str:
-  """Why the library refuses it, or nothing."""
+def refusal(build: Callable[[], Method]) -> str:
+  """Why the library refuses to build or to trace a method, or nothing."""
   batch = {
     "image": jnp.zeros((N, 8, 8, 1), jnp.uint8),
     "index": jnp.arange(N),
@@ -170,6 +168,7 @@ def refusal(method) -> str:
   }
   key = jax.random.key(0)
   try:
+    method = build()
     params, state = jax.eval_shape(lambda: method.init(key, batch))
     jax.eval_shape(lambda p, s: method.objective(p, s, batch, key), params, state)
   except UserError as error:
@@ -198,12 +197,13 @@ def page() -> str:
   def of_sources(row, kind):
     negatives, also = NEGATIVES[row]
     relation = RELATIONS[kind] if also is None else RELATIONS[kind] & also
-    return refusal(method_of(kind, negatives=negatives, relation=relation))
+    return refusal(lambda: method_of(kind, negatives=negatives, relation=relation))
 
   def of_losses(row, column):
     loss, temperature = LOSSES[row.strip("`")], TEMPERATURES[column]
     found = {
-      refusal(method_of(kind, negatives=both, loss=loss, **temperature)) for kind in RELATIONS
+      refusal(lambda kind=kind: method_of(kind, negatives=both, loss=loss, **temperature))
+      for kind in RELATIONS
     }
     return "; ".join(sorted(found - {""}))
 

@@ -201,7 +201,7 @@ def main() -> int:
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--old", type=pathlib.Path, help="the folder of the one checkout")
   parser.add_argument("--new", type=pathlib.Path, help="the folder of the other")
-  parser.add_argument("--pairs", type=int, default=21, help="pairs of blocks of steps; at least 2")
+  parser.add_argument("--pairs", type=int, default=41, help="pairs of blocks of steps; at least 2")
   parser.add_argument("--steps", type=int, default=10, help="steps in a block")
   parser.add_argument("--compiles", type=int, default=7, help="pairs of compilations; at least 2")
   parser.add_argument("--out", type=pathlib.Path, default=RESULTS)
