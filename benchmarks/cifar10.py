@@ -56,20 +56,20 @@ def views_of(arm: str):
 
 
 def measure(arm: str, seed: int, steps: int | None = None) -> dict:
-  config, mesh = get_config(), training.make_mesh()
+  config = get_config()
   config.seed, config.method.views = seed, views_of(arm)
   config.steps = steps or config.steps
   config.optimizer.warmup = min(config.optimizer.warmup, config.steps // 10)
-  parts = build(config, mesh)
-  fresh = training.init(parts.method, parts.optimizer, parts.source.batch(0), seed=seed, mesh=mesh)
+  parts = build(config, training.make_mesh())
+  fresh = training.init(parts.method, parts.optimizer, parts.source.batch(0), seed=seed)
   record = {"arm": arm, "seed": seed, "untrained": knn(parts, fresh)}
   if arm == "learns" and seed == 0:
     record["raw"] = judged(parts, lambda x: np.float32(views.to_float(x)).reshape(len(x), -1))
   start = time.perf_counter()
-  with tempfile.TemporaryDirectory() as folder, training.Stop() as stop:
+  with tempfile.TemporaryDirectory() as folder:
     state = training.train(
       parts.method, parts.optimizer, parts.source, steps=config.steps, seed=seed, workdir=folder,
-      mesh=mesh, stop=stop, log_every=50, checkpoint_every=config.steps,
+      log_every=50, checkpoint_every=config.steps,
     )  # fmt: skip
   record["train_seconds"] = time.perf_counter() - start
   return {**record, "trained": knn(parts, state), "steps": config.steps}

@@ -33,7 +33,6 @@ from ml_collections import ConfigDict
 
 from contrastax import data, evaluation, training
 from contrastax.core import key_for
-from contrastax.methods import contrast
 from experiments.build import build
 from experiments.workdir import circumstances
 
@@ -57,18 +56,18 @@ def base(pairs: int, batch: int, *, optimizer=(), validation: int = 0, **method)
 
 
 def measure(config, seed: int) -> dict:
-  config.seed, mesh = seed, training.make_mesh()
-  parts, curve = build(config, mesh), []
+  config.seed = seed
+  parts, curve = build(config, training.make_mesh()), []
 
   def evaluate(state):
     curve.append({"step": int(state.step), **in_training(parts, state)})
     return {}
 
-  with tempfile.TemporaryDirectory() as folder, training.Stop() as stop:
+  with tempfile.TemporaryDirectory() as folder:
     state = training.train(
       parts.method, parts.optimizer, parts.source, steps=config.steps, seed=seed, workdir=folder,
-      mesh=mesh, stop=stop, evaluate=evaluate, log_every=min(50, config.steps),
-      eval_every=-(-config.steps // EVERY), checkpoint_every=config.steps,
+      evaluate=evaluate, log_every=min(50, config.steps), eval_every=-(-config.steps // EVERY),
+      checkpoint_every=config.steps,
     )  # fmt: skip
     lines = (pathlib.Path(folder) / "metrics.jsonl").read_text().splitlines()
   losses = [value["loss"] for value in map(json.loads, lines) if "loss" in value]
@@ -98,7 +97,7 @@ def in_training(parts, state) -> dict:
   train = parts.dataset.train
   features = embed(parts, state, train["image"][:CURVE])
   batch, key = parts.source.batch(0), key_for(0, "curve")
-  anchors, groups = meeting(parts.method, state.params, state.state, batch, key)
+  anchors, groups = candidates(parts.method, state.params, state.state, batch, key)
   how = {"relation": parts.method.relation, "score": parts.method.score}
   examples = [group for group in groups if not group.per_anchor]
   of = evaluation.ranked_negatives(anchors, examples, **how)
@@ -109,8 +108,8 @@ def in_training(parts, state) -> dict:
     "uniformity": float(evaluation.uniformity(anchors.vectors)),
     "tolerance": float(evaluation.tolerance(anchors.vectors, anchors.side["label"])),
     "proxy": float(np.mean(positive > np.nan_to_num(everything, nan=-np.inf))),
-    "temperature": float(parts.method.temperature.value(state.params["temperature"], state.state["temperature"], anchors.side)),
-  }  # fmt: skip
+    "temperature": temperature(parts.method, state, anchors.side),
+  }
   if np.isnan(of.negative).all():  # before a queue has its first keys
     return found
   mixes = [group for group in groups if group.per_anchor]
@@ -139,9 +138,16 @@ def in_training(parts, state) -> dict:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def meeting(method, params, state, batch, key):
-  anchors, _, groups, *_ = contrast.meeting(method, params, state, batch, key)
+def candidates(method, params, state, batch, key):
+  """(anchors, groups of candidates) of the method's contrast."""
+  own = params["terms"]["contrast"], state["terms"]["contrast"]
+  anchors, _, groups, _ = method.main.candidates(*own, method.seen(params, state, batch, key), key)
   return anchors, groups
+
+
+def temperature(method, state, side) -> float:
+  own, kept = (x["terms"]["contrast"]["temperature"] for x in (state.params, state.state))
+  return float(method.temperature.value(own, kept, side))
 
 
 def read(results: pathlib.Path) -> list[dict]:

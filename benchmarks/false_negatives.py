@@ -38,7 +38,7 @@ import types
 import jax.numpy as jnp
 import numpy as np
 import optax
-from cifar10_study import base, embed, in_training, lead, mean_error, meeting, read
+from cifar10_study import base, candidates, embed, in_training, lead, mean_error, read
 from symile_xor import fill
 
 from contrastax import core, data, evaluation, temperatures, training
@@ -134,7 +134,7 @@ def dropped(parts, state) -> dict:
   """Of the batch's negatives that the method's relation leaves out: their share of all, their
   precision and their recall."""
   method = parts.method
-  anchors, groups = meeting(
+  anchors, groups = candidates(
     method, state.params, state.state, parts.source.batch(0), key_for(0, "curve")
   )
   (every, false), (kept, kept_false) = (

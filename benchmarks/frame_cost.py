@@ -72,15 +72,13 @@ def seconds() -> list[tuple[float, float]]:
     began = time.perf_counter()
     return {}
 
-  with tempfile.TemporaryDirectory() as folder, training.Stop() as stop:
+  with tempfile.TemporaryDirectory() as folder:
     training.train(
       parts.method,
       parts.optimizer,
       parts.source,
       steps=STEPS * (ROUNDS + 1),
       workdir=folder,
-      mesh=mesh,
-      stop=stop,
       evaluate=between,
       log_every=config.log_every,
       eval_every=STEPS,

@@ -44,7 +44,6 @@ from symile_xor import cell, fill, heading, mean_error, read, values
 
 from contrastax import data, temperatures
 from contrastax.core import key_for
-from contrastax.methods import contrast
 from contrastax.pairwise import adaptive_heads, cosine, multi_head
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "heads_digits.jsonl"
@@ -87,9 +86,8 @@ def size(method) -> int:
     name: values[:2] for name, values in {**data.load("digits").train, "index": np.arange(2)}.items()
   }  # fmt: skip
   params, _ = jax.eval_shape(method.init, jax.random.key(0), batch)
-  return sum(
-    leaf.size for name in ("projection", "score") for leaf in jax.tree.leaves(params[name])
-  )
+  counted = params["projection"], params["terms"]["contrast"]["score"]
+  return sum(leaf.size for leaf in jax.tree.leaves(counted))
 
 
 def measure(job) -> dict:
@@ -108,9 +106,10 @@ def of_pairs(method, state, digits) -> dict:
   batch = {
     **{name: values[:256] for name, values in digits.train.items()}, "index": np.arange(256)
   }  # fmt: skip
-  anchors, _, groups, compare, _ = contrast.meeting(
-    method, state.params, state.state, batch, key_for(0, "look")
-  )
+  key = key_for(0, "look")
+  own = state.params["terms"]["contrast"], state.state["terms"]["contrast"]
+  seen = method.seen(state.params, state.state, batch, key)
+  anchors, _, _, compare = method.main.candidates(*own, seen, key)
   once = [method.score.once(compare.score_params, anchors.vectors, side) for side in (True, False)]
   tau = np.asarray(method.score.temperatures(*once)[1]).mean(0)
   index, view = (np.asarray(anchors.side[name]) for name in ("index", "view"))

@@ -43,7 +43,6 @@ from cifar10_study import mean_error, read
 
 from contrastax import criteria, data, encoders, methods, temperatures, training, views
 from contrastax.core import key_for
-from contrastax.methods import contrast
 from experiments.workdir import circumstances
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "individual_digits.jsonl"
@@ -73,8 +72,10 @@ def method_of(gamma):
 @functools.partial(jax.jit, static_argnums=0)
 def averages(method, state, batch, key):
   """(log of each anchor's average over this batch, divergence of its weights), of two views' first."""
-  anchors, _, groups, compare, _ = contrast.meeting(method, state.params, state.state, batch, key)
-  tau = method.temperature.value((), state.state["temperature"], anchors.side)
+  own, kept = (x["terms"]["contrast"] for x in (state.params, state.state))
+  seen = method.seen(state.params, state.state, batch, key)
+  anchors, _, groups, compare = method.main.candidates(own, kept, seen, key)
+  tau = method.temperature.value(own["temperature"], kept["temperature"], anchors.side)
   stats = criteria.evaluate(
     criteria.dcl(),
     anchors,
@@ -91,7 +92,7 @@ def look(method, state, source, everything):
   key = key_for(0, "look")
   truth, divergence, tau = averages(method, state, everything, key)
   row = everything["index"]
-  moving = state.state["loss"]["log_mean"].read(row)
+  moving = state.state["terms"]["contrast"]["loss"]["log_mean"].read(row)
   draws = [
     averages(method, state, everything, key_for(0, "look", v))[0] for v in range(1, 1 + VIEWS)
   ]

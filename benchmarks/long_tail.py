@@ -113,8 +113,8 @@ def measure(arm, tau, seed):
     "head": float(right[~first & (label < 3)].mean()),
     "tail": float(right[~first & (label > 6)].mean()),
   }
-  if hasattr(method.temperature, "each"):
-    each = np.asarray(method.temperature.each(state.state["temperature"]))
+  if method.temperature.per_anchor:
+    each = np.asarray(method.temperature.each(state.state["terms"]["contrast"]["temperature"]))
     count = np.bincount(train["label"])[train["label"]]
     found |= {
       "moved": float(np.median(np.abs(each - tau)) / tau),

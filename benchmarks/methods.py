@@ -41,7 +41,6 @@ import statistics
 import sys
 import tempfile
 import time
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -51,8 +50,8 @@ from cifar10_study import get_config
 from ml_collections import ConfigDict
 from scipy import stats
 
-from contrastax import data, encoders, evaluation, training, views
-from contrastax.methods import networks
+from contrastax import data, encoders, evaluation, methods, training, views
+from contrastax.core import Encoder, Recipe
 from experiments.build import build
 from experiments.workdir import circumstances
 
@@ -73,52 +72,53 @@ SOFTMAX = {
   "score": {"name": "cosine"},
 }
 METHODS = {
-  "SimCLR": {"projection": HEAD, **SOFTMAX},
+  "SimCLR": {"name": "SimCLR", "projection": HEAD, **SOFTMAX},
   "MoCo v2": {
-    "method": {"name": "MoCo", "momentum": 0.99},
+    "name": "MoCo",
+    "momentum": 0.99,
     "projection": HEAD,
     "negatives": ({"name": "queue", "size": 4096},),
     **SOFTMAX,
   },
   "MoCo v3": {
-    "method": {"name": "MoCoV3", "momentum": TO_ONE},
+    "name": "MoCoV3",
+    "momentum": TO_ONE,
     "projection": NORMED,
     "predictor": {**PREDICTOR, "norm_out": True},
     **SOFTMAX,
   },
-  "SupCon": {"projection": HEAD, **SOFTMAX},
+  "SupCon": {"name": "SupCon", "projection": HEAD, **SOFTMAX},
   "BYOL": {
-    "method": {"name": "BYOL", "momentum": TO_ONE},
+    "name": "BYOL",
+    "momentum": TO_ONE,
     "projection": {**NORMED, "norm_out": False},
     "predictor": PREDICTOR,
   },
-  "Barlow Twins": {"method": {"name": "BarlowTwins"}, "projection": WIDE},
-  "VICReg": {"method": {"name": "VICReg"}, "projection": WIDE},
-  "SwAV": {"projection": HEAD, "prototypes": {"name": "prototypes", "count": 200}},
-}
+  "Barlow Twins": {"name": "BarlowTwins", "projection": WIDE},
+  "VICReg": {"name": "VICReg", "projection": WIDE},
+  "SwAV": {
+    "name": "SwAV", "projection": HEAD, "prototypes": {"name": "prototypes", "count": 200}
+  },
+}  # fmt: skip
 MORE = {
   "NNCLR": {
-    "method": {"name": "NNCLR", "support": 4096},
-    "projection": NORMED,
-    "predictor": PREDICTOR,
-    **SOFTMAX,
+    "name": "NNCLR", "support": 4096, "projection": NORMED, "predictor": PREDICTOR, **SOFTMAX
   },
   "SimSiam": {
+    "name": "SimSiam",
     "projection": {**NORMED, "widths": (256, 256)},
     "predictor": {**PREDICTOR, "widths": (64,)},
   },
-  "W-MSE": {"method": {"name": "WMSE", "slices": 2}, "projection": HEAD},
+  "W-MSE": {"name": "WMSE", "slices": 2, "projection": HEAD},
   "DINO": {
-    "method": {
-      "name": "DINO",
-      "momentum": {**TO_ONE, "start": 0.996},
-      "teacher_temperature": {"name": "linear", "start": 0.04, "end": 0.07, "over": 0.3},
-    },
+    "name": "DINO",
+    "momentum": {**TO_ONE, "start": 0.996},
+    "teacher_temperature": {"name": "linear", "start": 0.04, "end": 0.07, "over": 0.3},
     "projection": HEAD,
     "prototypes": {"name": "prototypes", "count": 1024},
   },
-  "i-Mix": {"method": {"name": "IMix"}, "projection": HEAD, **SOFTMAX},
-}
+  "i-Mix": {"name": "IMix", "projection": HEAD, **SOFTMAX},
+}  # fmt: skip
 # solo-learn's README: CIFAR-10, ResNet-18, 1,000 epochs, online linear accuracy.
 PUBLISHED = {
   "SimCLR": 90.74, "MoCo v2": 92.94, "MoCo v3": 93.10, "BYOL": 92.58, "Barlow Twins": 92.10,
@@ -126,37 +126,27 @@ PUBLISHED = {
 }  # fmt: skip
 
 
-@dataclasses.dataclass(frozen=True)
-class Supervised:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Supervised(methods.BaseMethod):
   """Cross-entropy of a linear classifier of two views of each image."""
 
-  encoder: Any
-  projection: Any
-  views: Any
+  encoder: Encoder
+  projection: Encoder
+  views: Recipe
 
-  trained = ("encoder", "projection")
-  averaged = ()
-  init = networks.init
-  advance = networks.stay
-
-  def objective(self, params, state, batch, key):
-    x = networks.two_views(self, batch, key)
-    logits, state = networks.forward(self, self.trained, params, state, x, key)
+  def see(self, net, batch):
+    x = net.views(self.views, batch, self.input, count=2)
+    logits = jnp.concatenate([*net("projection", net("encoder", x)).values()])
     labels = jnp.concatenate([batch["label"]] * 2)
-    of_each = optax.softmax_cross_entropy_with_integer_labels(jnp.concatenate(logits), labels)
-    return of_each.mean(), (state, {"loss": of_each.mean()})
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), {}
 
 
 def config_of(name: str, rate: float, steps: int, seed: int, validation: int) -> ConfigDict:
   config = get_config().to_dict()
-  stated = dict({**METHODS, **MORE}.get(name, {"projection": HEAD}))
-  own = stated.pop("method", {"name": name})
-  common = {key: config["method"][key] for key in ("encoder", "views")}
-  config["method"] = {**common, **own, **stated}
+  stated = {**METHODS, **MORE, "Supervised": METHODS["SimCLR"]}[name]  # of which it takes parts
+  config["method"] = {key: config["method"][key] for key in ("encoder", "views")} | stated
   config |= {"steps": steps, "seed": seed, "validation": validation}
   config["optimizer"] |= {"learning_rate": rate, "warmup": steps // 10}
-  if name == "Supervised":
-    config["method"]["name"] = "SimCLR"  # what is built is only its parts
   return ConfigDict(config)
 
 
@@ -165,16 +155,16 @@ def parts_of(name: str, rate: float, *, steps: int, seed: int, validation: int =
   if name != "Supervised":
     return parts
   classes = encoders.projection((), len(parts.dataset.classes))
-  method = Supervised(parts.method.encoder, classes, parts.method.views)
+  own = parts.method
+  method = Supervised(encoder=own.encoder, projection=classes, views=own.views)
   return parts._replace(method=method)
 
 
 def fit(parts, steps: int, seed: int, evaluate=None):
-  with tempfile.TemporaryDirectory() as folder, training.Stop() as stop:
+  with tempfile.TemporaryDirectory() as folder:
     state = training.train(
       parts.method, parts.optimizer, parts.source, steps=steps, seed=seed, workdir=folder,
-      mesh=training.make_mesh(), stop=stop, evaluate=evaluate, log_every=50, eval_every=100,
-      checkpoint_every=steps,
+      evaluate=evaluate, log_every=50, eval_every=100, checkpoint_every=steps,
     )  # fmt: skip
     lines = (pathlib.Path(folder) / "metrics.jsonl").read_text().splitlines()
   return state, [json.loads(line) for line in lines]
@@ -233,9 +223,7 @@ def judged(parts, state) -> dict:
 def rows() -> list[dict]:
   """Raw pixels and the untrained encoder of seed 0."""
   parts = parts_of("SimCLR", RATES[1], steps=782, seed=0)
-  fresh = training.init(
-    parts.method, parts.optimizer, parts.source.batch(0), mesh=training.make_mesh()
-  )
+  fresh = training.init(parts.method, parts.optimizer, parts.source.batch(0))
   found = {"raw": judged(parts, None), "untrained": judged(parts, fresh)}
   return [{"kind": "run", "method": name, "seed": 0, **row} for name, row in found.items()]
 
@@ -292,9 +280,8 @@ def cost(rounds: int = 5, steps: int = 10) -> None:
   ready = {}
   for name in (*METHODS, "Supervised", *MORE):
     parts = parts_of(name, RATES[1], steps=782, seed=0)
-    mesh = training.make_mesh()
-    state = training.init(parts.method, parts.optimizer, parts.source.batch(0), mesh=mesh)
-    step = training.make_train_step(parts.method, parts.optimizer, mesh)
+    state = training.init(parts.method, parts.optimizer, parts.source.batch(0))
+    step = training.make_train_step(parts.method, parts.optimizer)
     ready[name] = [step, step(state, parts.source.batch(0))[0], parts.source]
   found = {name: [] for name in ready}
   for _ in range(rounds):

@@ -54,7 +54,6 @@ import itertools
 import math
 import pathlib
 import sys
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -63,11 +62,9 @@ import optax
 from symile_xor import cell, fill, heading, mean_error, read, values
 
 from contrastax import data, encoders, evaluation, methods, temperatures, training
-from contrastax.core import per_example
-from contrastax.methods import networks
+from contrastax.core import Encoder, Recipe, per_example
 from contrastax.negatives import in_batch, supremix
 from contrastax.positives import label_distance, same_label
-from contrastax.views import draw_views
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "supremix.jsonl"
 SEEDS, TRAIN, VALIDATION, PATIENTS, STEPS = range(5), 262, 90, 131, (40, 80, 160, 320)
@@ -128,24 +125,17 @@ class disturbed:
     return jax.vmap(one)(per_example(key, index), numbers)
 
 
-@dataclasses.dataclass(frozen=True)
-class L1:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class L1(methods.BaseMethod):
   """A method that predicts the label: the mean absolute error over two views."""
 
-  encoder: object = ENCODER
-  head: object = encoders.projection((), out=1)
-  views: object = disturbed()
+  encoder: Encoder = ENCODER
+  head: Encoder = encoders.projection((), out=1)
+  views: Recipe = disturbed()
 
-  trained: ClassVar = ("encoder", "head")
-  averaged: ClassVar = ()
-  init = networks.init
-  advance = networks.stay
-
-  def objective(self, params, state, batch, key):
-    views = draw_views(self.views, key, batch["image"], batch["index"])
-    predicted, state = networks.forward(self, self.trained, params, state, views, key)
-    loss = jnp.abs(jnp.stack(predicted)[..., 0] - batch["label"]).mean()
-    return loss, (state, {"loss": loss})
+  def see(self, net, batch):
+    predicted = net("head", net("encoder", net.views(self.views, batch, self.input)))
+    return jnp.abs(jnp.stack([*predicted.values()])[..., 0] - batch["label"]).mean(), {}
 
 
 # Rates are part of its state, so that what differs in them alone is compiled once.

@@ -34,7 +34,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import dataclasses
 import importlib.metadata
 import json
 import os
@@ -83,11 +82,12 @@ def contrastax(steps, wait, reply):
 
   from contrastax import data, training, views
 
-  mesh, optimizer = training.make_mesh(), our_optimizer()
+  optimizer = our_optimizer()
   method = our_method(views.simclr(SIZE, strength=0.5, blur=0.0))
   arrays = {"image": made_images()}
-  source = data.Resident(arrays, batch_size=BATCH, sharding=training.sharded(mesh))
-  parts = Parts(method, optimizer, source.batch(0), mesh)
+  layout = training.sharded(training.make_mesh())
+  source = data.Resident(arrays, batch_size=BATCH, sharding=layout)
+  parts = Parts(method, optimizer, source.batch(0))
   began = None
 
   def between(state):
@@ -100,15 +100,13 @@ def contrastax(steps, wait, reply):
     began = time.perf_counter()
     return {}
 
-  with tempfile.TemporaryDirectory() as folder, training.Stop() as stop:
+  with tempfile.TemporaryDirectory() as folder:
     training.train(
       method,
       optimizer,
       source,
       steps=10**9,
       workdir=folder,
-      mesh=mesh,
-      stop=stop,
       evaluate=between,
       log_every=20,
       eval_every=steps,
@@ -119,49 +117,46 @@ def contrastax(steps, wait, reply):
 class Parts:
   """The programs that a step is made of, each compiled apart, and the bare step itself."""
 
-  def __init__(self, method, optimizer, batch, mesh):
+  def __init__(self, method, optimizer, batch):
     import jax
     import optax
 
     from contrastax import training
-    from contrastax.core import Encoder, key_for
-    from contrastax.methods import networks
-    from contrastax.views import draw_views
+    from contrastax.core import key_for
+    from contrastax.networks import Net
 
-    self._step = training.make_train_step(method, optimizer, mesh)
-    self._state = training.init(method, optimizer, batch, mesh=mesh)
-    own = training.init(method, optimizer, batch, mesh=mesh)  # not consumed by a step
+    self._step = training.make_train_step(method, optimizer)
+    self._state = training.init(method, optimizer, batch)
+    own = training.init(method, optimizer, batch)  # not consumed by a step
     key = key_for(0, "parts")
     self._batch = batch
 
     def drawn(batch):
-      return draw_views(method.views, key, batch["image"], batch["index"])
+      return Net(method, {}, {}, key).views(method.views, batch, method.input)
+
+    def forward(name, params, xs):
+      net = Net(method, {name: params}, own.state, key)
+      return net(name, xs), net.state[name]
 
     def encode(params, xs):
-      return networks.forward(method, ("encoder",), {"encoder": params}, own.state, xs, key)
+      return forward("encoder", params, xs)
 
     def encode_both(params, xs, cotangents):
       out, back, state = jax.vjp(lambda params: encode(params, xs), params, has_aux=True)
       return out, back(cotangents), state
 
     def project(params, hs):
-      return networks.forward(method, ("projection",), {"projection": params}, own.state, hs, key)
+      return forward("projection", params, hs)
 
     def project_both(params, hs, cotangents):
       out, back, state = jax.vjp(project, params, hs, has_aux=True)
       return out, back(cotangents), state
 
-    nothing = Encoder(lambda key, x: ({}, {}), lambda params, state, x, *, key, train: (x, state))
-    of_loss = dataclasses.replace(
-      method,
-      encoder=nothing,
-      projection=nothing,
-      views=(lambda key, z, index: z[:, 0], lambda key, z, index: z[:, 1]),
-    )
-
-    def loss(z):
-      batch = {"image": z, "index": self._batch["index"]}
-      return of_loss.objective(own.params, own.state, batch, key)
+    def loss(zs):
+      of_term = own.params["terms"]["contrast"], own.state["terms"]["contrast"]
+      seen = {"projection": zs, "batch": {"index": batch["index"]}, "examples": 0}
+      value, *more = method.main(*of_term, seen, key)
+      return value, more
 
     def update(grads, opt_state, params):
       updates, opt_state = optimizer.update(grads, opt_state, params)
@@ -171,13 +166,12 @@ class Parts:
     xs = jax.jit(drawn)(batch)
     hs, _ = jax.jit(encode)(encoder, xs)
     zs, _ = jax.jit(project)(projection, hs)
-    z = jax.numpy.stack(zs, 1)
     programs = {
       "views": (drawn, (batch,)),
       "encoder forward": (encode, (encoder, xs)),
       "encoder both": (encode_both, (encoder, xs, hs)),  # any cotangents do
       "projection both": (project_both, (projection, hs, zs)),
-      "loss both": (jax.value_and_grad(loss, has_aux=True), (z,)),
+      "loss both": (jax.value_and_grad(loss, has_aux=True), (zs,)),
       "optimiser": (update, (own.params, own.opt_state, own.params)),
     }
     self._programs = {name: (jax.jit(call), given) for name, (call, given) in programs.items()}
@@ -211,12 +205,12 @@ def contrastax_no_views(steps, wait, reply):
 
   # Two recipes that make nothing: the images come as pairs.
   recipes = (lambda key, x, index: x[:, 0], lambda key, x, index: x[:, 1])
-  method, optimizer, mesh = our_method(recipes), our_optimizer(), training.make_mesh()
+  method, optimizer = our_method(recipes), our_optimizer()
   pairs = made_images()[: 2 * BATCH].reshape(BATCH, 2, SIZE, SIZE, 3).astype(np.float32) / 255
   batch = {"image": pairs, "index": np.arange(BATCH)}
-  batch = jax.device_put(batch, training.sharded(mesh))
-  step = training.make_train_step(method, optimizer, mesh)
-  state = training.init(method, optimizer, batch, mesh=mesh)
+  batch = jax.device_put(batch, training.sharded(training.make_mesh()))
+  step = training.make_train_step(method, optimizer)
+  state = training.init(method, optimizer, batch)
   state, _ = step(state, batch)
   while wait():
     jax.block_until_ready(state)

@@ -140,7 +140,10 @@ def test_every_method_has_its_row():
 def test_the_benchmarks_find_what_they_import(tmp_path):
   """Begun as their docstrings say, with nothing but what is installed."""
   scripts = ROOT / "benchmarks"
-  names = "cifar10", "dcl", "hcl", "heads_digits", "individual_scale", "long_tail", "methods"
+  names = (
+    "cifar10", "combinations", "dcl", "false_negatives", "hcl", "heads_digits", "individual_digits",
+    "individual_scale", "long_tail", "methods", "mochi", "plumbing", "supremix",
+  )  # fmt: skip
   code = f"import sys; sys.path.insert(0, {str(scripts)!r}); import {', '.join(names)}"
   subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
 

@@ -13,9 +13,8 @@ import numpy as np
 import optax
 import pytest
 
-from contrastax import methods, temperatures, training
+from contrastax import methods, networks, temperatures, training
 from contrastax.core import Encoder, Group
-from contrastax.methods import networks
 from contrastax.negatives import queue
 
 GOLDEN = dict(np.load(pathlib.Path(__file__).parent / "golden" / "methods_lightly.npz"))
@@ -108,8 +107,10 @@ def steps_of(name, method):
   optimizer = optax.sgd(PARAMS[name]["rate"] / factor, META["optimizer"]["momentum"])
   now = training.init(method, optimizer, batch_of(0))
   if name == "moco":
-    filled = with_bank(now.state["negatives"], GOLDEN["moco.bank"])
-    now = now._replace(state={**now.state, "negatives": filled})
+    contrast = now.state["terms"]["contrast"]
+    filled = with_bank(contrast["negatives"], GOLDEN["moco.bank"])
+    terms = {"contrast": {**contrast, "negatives": filled}}
+    now = now._replace(state={**now.state, "terms": terms})
   step = training.make_train_step(method, optimizer)
   for t in range(len(GOLDEN["views"])):
     now, metrics = step(now, batch_of(t))
@@ -146,11 +147,12 @@ def test_five_steps_are_lightlys(float64, name):
 class FollowsTooEarly(methods.BYOL):
   """Its targets follow the parameters of before the optimiser's step."""
 
-  advance = networks.stay
-
   def objective(self, params, state, batch, key):
     loss, (state, metrics) = super().objective(params, state, batch, key)
-    return loss, (networks.follow(self, params, state, 0), metrics)
+    return loss, (networks.advance(self, params, state, state["step"]), metrics)
+
+  def advance(self, params, state, step):
+    return {**state, "step": step + 1}
 
 
 def changed(**changes):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from contrastax.core import Array, Group, UserError
 from contrastax.labels import signed
@@ -50,7 +51,7 @@ def of_examples(
     # Of fields that are trees nothing is carried.
     if name == "label" and jnp.shape(values) == (len(index), 1):
       side[name] = signed(values[:, 0])
-    elif isinstance(values, Array) and (values.ndim == 1 or name == "guide"):
+    elif isinstance(values, Array | np.ndarray) and (values.ndim == 1 or name == "guide"):
       side[name] = signed(values)
   own = seen.get("side", {}).get(view, {})
   for name in sides:
