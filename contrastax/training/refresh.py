@@ -97,7 +97,7 @@ class Segments:
         "file back, or begin anew in another workdir"
       )
     print(f"{fault}; it is computed again from checkpoint {begun}", flush=True)
-    whole = {**like._asdict(), "data": np.uint32(0)}
+    whole = {**like._asdict(), "data": np.asarray(0, np.uint32)}
     tree = self._checkpoints.restore(begun, whole)
     return TrainState(**{name: tree[name] for name in like._fields})
 
