@@ -34,10 +34,9 @@ from contrastax.core import (
   State,
   UserError,
   View,
-  embedding_of,
   named,
 )  # fmt: skip
-from contrastax.nouns import nearest
+from contrastax.paths import by_view, fields, read_only
 
 Views = Mapping[int, Any]
 """Arrays or trees of arrays by the number of the view."""
@@ -89,7 +88,7 @@ class Net:
   @property
   def seen(self) -> Mapping[str, Any]:
     """What the networks returned, by name and view, read-only; `record` adds to it."""
-    return frozen(self._seen)
+    return read_only(self._seen)
 
   def __call__(self, name: str, xs: Any) -> Any:
     """Applies a network.
@@ -102,7 +101,7 @@ class Net:
     Returns:
       {view: y}, or one y.
     """
-    network, (views, one) = self._network(name), _by_view(xs)
+    network, (views, one) = self._network(name), by_view(xs)
     if self.starting and name not in self._params:
       first = next(iter(views.values()))
       self._params[name], self._state[name] = network.init(named(self.key, name), first)
@@ -117,7 +116,7 @@ class Net:
     It begins as a copy of the network, which must have been applied before; the outputs are kept
     under `target`.
     """
-    views, one = _by_view(xs)
+    views, one = by_view(xs)
     if self.starting:
       self._begin_target(name)
     target = self._state["target"]
@@ -267,82 +266,3 @@ def shape_of(x: Any) -> Any:
   if len(leaves) == 1 and leaves[0] is x:
     return jnp.shape(x)
   return str(tree), tuple(map(jnp.shape, leaves))
-
-
-def fields(batch: Batch, names: str | tuple[str, ...], owner: str) -> Any:
-  """A field of the batch, or a mapping of several; raises UserError for one that is missing."""
-  for name in (names,) if isinstance(names, str) else names:
-    if name not in batch:
-      raise UserError(
-        f"{owner}: the batch has no field {name!r}{nearest(name, sorted(batch))}; input=… names the "
-        "fields that are encoded"
-      )
-  return batch[names] if isinstance(names, str) else {name: batch[name] for name in names}
-
-
-def embedding(outputs: Any) -> Any:
-  """The embedding of each view, where an encoder returns several outputs: what heads read."""
-  return part(outputs, "embedding")
-
-
-def part(outputs: Any, name: str) -> Any:
-  """One output of an encoder, of each view; an array stands for its own `embedding`."""
-
-  def of(y):
-    if isinstance(y, Mapping):
-      if name not in y:
-        raise UserError(f"the encoder returns no {name!r}{nearest(name, sorted(y))}")
-      return y[name]
-    if name != "embedding":
-      raise UserError(f"the encoder returns an array, not a mapping with {name!r}")
-    return embedding_of(y)
-
-  views, one = _by_view(outputs)
-  found = {view: of(y) for view, y in views.items()}
-  return found[0] if one else found
-
-
-def pick(seen: Mapping[str, Any], path: str) -> dict[int | None, Any]:
-  """What a path names in `seen`: {view: value}, or {None: value} of what belongs to no view.
-
-  Steps of a path are names, and numbers of views; without a number all views are meant:
-  `projection`, `projection.1`, `encoder.tokens`, `target.projection`, `side.0.box`, `batch.label`.
-  """
-  found: dict[int | None, Any] = {None: seen}
-  for step in path.split("."):
-    following = {}
-    for view, node in found.items():
-      if _has_views(node) and not step.isdigit():
-        following |= {v: _entry(inner, step, path) for v, inner in node.items()}
-      else:
-        number = _has_views(node)
-        key = int(step) if number else step
-        following[key if number else view] = _entry(node, key, path)
-    found = following
-  for view, node in list(found.items()):
-    if _has_views(node):
-      del found[view]
-      found |= node
-  return found
-
-
-def frozen(seen: Mapping[str, Any]) -> Mapping[str, Any]:
-  """The mapping, and the mappings by view in it, read-only."""
-  return MappingProxyType(
-    {name: frozen(x) if _has_views(x) or name == "target" else x for name, x in seen.items()}
-  )
-
-
-def _entry(node, step, path):
-  known = sorted(map(str, node)) if isinstance(node, Mapping) else []
-  if not isinstance(node, Mapping) or step not in node:
-    raise UserError(f"nothing is seen at {path!r}: no {step!r}{nearest(str(step), known)}")
-  return node[step]
-
-
-def _has_views(node):
-  return isinstance(node, Mapping) and bool(node) and all(isinstance(v, int) for v in node)
-
-
-def _by_view(xs):
-  return (xs, False) if _has_views(xs) else ({0: xs}, True)

@@ -12,9 +12,9 @@ from ml_collections import ConfigDict
 from contrastax import core, data, pairwise, training
 from contrastax.annotations import PLACE, imported
 from contrastax.evaluation.embed import count_rows
-from contrastax.networks import fields
 from contrastax.nouns import nearest
 from contrastax.parts import assemble
+from contrastax.paths import fields
 from experiments.schema import completed
 
 

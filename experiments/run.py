@@ -10,10 +10,9 @@ from contextlib import suppress
 
 from contrastax.evaluation import online_probe, watched
 from contrastax.training import Interrupted, Stop, make_mesh, train
-from contrastax.training.load import describe_encoder
 from contrastax.training.mesh import describe, idle_gpu
 from experiments import commandline, report
-from experiments.build import build, encoder_spec, inputs_of
+from experiments.build import build, encoder_spec
 from experiments.workdir import Workdir
 
 HELP = """Trains, evaluates, resumes and explains one experiment.
@@ -63,12 +62,6 @@ def _main(argv):
 def run(config, parts, mesh, held: Workdir, stop: Stop) -> None:
   """Trains to the end, or goes on from where a run before it stopped; then judges."""
   workdir = held.path
-  network, inputs = parts.method.evaluated.network, inputs_of(parts.method, parts.dataset.train)
-
-  def accepted():
-    held.accept()
-    describe_encoder(workdir, encoder_spec(config, network), network, inputs)
-
   start = time.perf_counter()
   method = parts.method
   if config.online_probe:
@@ -87,7 +80,8 @@ def run(config, parts, mesh, held: Workdir, stop: Stop) -> None:
     log_every=config.log_every,
     eval_every=config.eval_every,
     checkpoint_every=config.checkpoint_every,
-    accepted=accepted,
+    accepted=held.accept,
+    encoder=encoder_spec(config, parts.method.evaluated.network),
   )
   if not report.stands(workdir, config.steps):
     report.finish(config, parts, mesh, workdir, state, time.perf_counter() - start)

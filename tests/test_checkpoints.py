@@ -287,7 +287,7 @@ def test_a_run_and_load_refuse_a_checkpoint_of_another_version(tmp_path):
   checkpoints.wait()
   checkpoints.close()
   spec = {"name": "mlp", "widths": [8]}
-  describe_encoder(tmp_path, spec, (4, 4, 1))
+  describe_encoder(tmp_path, spec, "encoder", images)
   words = (
     r"checkpoint 2 in .* was written by another version of contrastax .*; begin the run anew in"
   )

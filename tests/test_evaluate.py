@@ -212,7 +212,7 @@ WRONG = {
   "no peer": (["--workdir={a}", "--against={here}"], "holds no run: it has no encoder.json"),
   "peer of another shape": (
     ["--workdir={a}", "--against={here}/other"],
-    "other takes images (4, 16, 1), not this run's (8, 8, 1)",
+    "other takes [4, 16, 1] uint8, not this run's [8, 8, 1] uint8",
   ),
 }
 
@@ -222,7 +222,8 @@ def test_one_line_and_exit_code_2(mistake, runs, unlabelled, tmp_path, capsys):
   arguments, expected = WRONG[mistake]
   if mistake == "peer of another shape":
     shutil.copytree(runs[1], tmp_path / "other")
-    describe_encoder(tmp_path / "other", {"name": "mlp", "widths": (12,)}, (4, 16, 1))
+    images = np.zeros((1, 4, 16, 1), np.uint8)
+    describe_encoder(tmp_path / "other", {"name": "mlp", "widths": (12,)}, "encoder", images)
   names = {"here": tmp_path, "config": CONFIG, "unlabelled": unlabelled}
   names |= {"a": runs[0], "b": runs[1]}
   assert main(["evaluate", *(argument.format(**names) for argument in arguments)]) == 2

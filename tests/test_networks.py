@@ -11,7 +11,8 @@ import pytest
 
 from contrastax import data, encoders, methods, networks, training, views
 from contrastax.core import Encoder, UserError, View, embedding_of
-from contrastax.networks import Net, Owner, embedding, part, pick
+from contrastax.networks import Net, Owner
+from contrastax.paths import embedding, part, pick
 
 X = jax.random.normal(jax.random.key(0), (8, 5))
 BATCH = {"index": jnp.arange(8), "x": X}

@@ -7,7 +7,7 @@ import dataclasses
 from contrastax.core import Encoder, Recipe, Schedule
 from contrastax.losses import negative_cosine
 from contrastax.methods.base import BaseMethod, summary
-from contrastax.networks import embedding
+from contrastax.paths import embedding
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,8 @@ from contrastax import schedules
 from contrastax.core import Encoder, Recipe, Schedule
 from contrastax.losses import self_distillation
 from contrastax.methods.base import BaseMethod, check_first_two, summary
-from contrastax.networks import ema, embedding
+from contrastax.networks import ema
+from contrastax.paths import embedding
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

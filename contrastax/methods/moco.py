@@ -8,7 +8,7 @@ from typing import ClassVar
 from contrastax.core import Encoder, Negatives, Recipe, Schedule, Temperature
 from contrastax.methods.base import ContrastiveMethod
 from contrastax.negatives import queue
-from contrastax.networks import embedding
+from contrastax.paths import embedding
 from contrastax.temperatures import fixed
 
 

@@ -19,8 +19,8 @@ from contrastax.core import (
 )
 from contrastax.losses import mv_dhel, mv_info_nce, poly_view
 from contrastax.methods.base import BaseMethod, summary
-from contrastax.networks import embedding
 from contrastax.pairwise import Plan
+from contrastax.paths import embedding
 from contrastax.temperatures import fixed
 
 OF_VIEWS = (mv_dhel, mv_info_nce, poly_view)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from contrastax.core import Encoder, Recipe, Temperature, join
 from contrastax.methods.base import ContrastiveMethod
 from contrastax.negatives import entries, hardest, queue
-from contrastax.networks import embedding
+from contrastax.paths import embedding
 from contrastax.positives import Relation, other_view, same_example
 from contrastax.temperatures import fixed
 from contrastax.terms.groups import of_examples

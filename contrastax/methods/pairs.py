@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from contrastax.core import Encoder, Recipe, UserError
 from contrastax.methods.base import ContrastiveMethod, Evaluated
-from contrastax.networks import embedding, fields
+from contrastax.paths import embedding, fields
 from contrastax.terms import Contrast, Given
 from contrastax.views import unchanged
 

@@ -6,7 +6,7 @@ import dataclasses
 
 from contrastax.core import Encoder, Recipe, Schedule, UserError
 from contrastax.methods.base import BaseMethod
-from contrastax.networks import part
+from contrastax.paths import part
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

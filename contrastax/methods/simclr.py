@@ -6,7 +6,7 @@ import dataclasses
 
 from contrastax.core import Encoder, Recipe
 from contrastax.methods.base import ContrastiveMethod
-from contrastax.networks import embedding
+from contrastax.paths import embedding
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

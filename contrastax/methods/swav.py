@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from contrastax.core import Encoder, Recipe, UserError
 from contrastax.losses import sinkhorn, swapped_prediction
 from contrastax.methods.base import BaseMethod, check_first_two, summary
-from contrastax.networks import embedding
 from contrastax.pairwise import unit
+from contrastax.paths import embedding
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ import dataclasses
 
 from contrastax.core import Encoder, Recipe, UserError
 from contrastax.methods.base import BaseMethod, Evaluated
-from contrastax.networks import embedding
+from contrastax.paths import embedding
 from contrastax.views import unchanged
 
 

@@ -10,7 +10,7 @@ import jax
 from contrastax import losses
 from contrastax.core import Encoder, Recipe, named
 from contrastax.methods.base import BaseMethod, summary
-from contrastax.networks import embedding
+from contrastax.paths import embedding
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

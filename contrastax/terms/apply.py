@@ -8,7 +8,7 @@ from typing import Literal
 import jax.numpy as jnp
 
 from contrastax.core import ArrayLoss, Criterion, Schedule, Term, UserError
-from contrastax.networks import pick
+from contrastax.paths import pick
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

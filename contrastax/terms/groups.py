@@ -12,7 +12,7 @@ import numpy as np
 from contrastax.core import Array, Group, UserError
 from contrastax.labels import signed
 from contrastax.negatives.sources import of_no_example
-from contrastax.networks import pick
+from contrastax.paths import pick
 
 
 @dataclasses.dataclass(frozen=True)

@@ -62,7 +62,7 @@ def describe_encoder(workdir: str | os.PathLike, spec: Any, network: str, inputs
 
   Args:
     workdir: the folder of the run.
-    spec: the encoder as a config states it.
+    spec: the encoder as a config states it; None: no config does.
     network: the name of the encoder among the run's parameters.
     inputs: what it encodes: an array, or a tree of arrays, with an axis of examples.
   """
@@ -70,11 +70,15 @@ def describe_encoder(workdir: str | os.PathLike, spec: Any, network: str, inputs
   write_json(pathlib.Path(workdir) / "encoder.json", described)
 
 
-def load(workdir: str | os.PathLike, *, allow: Collection[str] = ()) -> FrozenEncoder:
+def load(
+  workdir: str | os.PathLike, *, encoder: Encoder | None = None, allow: Collection[str] = ()
+) -> FrozenEncoder:
   """Loads the encoder of a run from its newest intact checkpoint.
 
   Args:
     workdir: the folder of the run, such as `runs/digits_simclr`.
+    encoder: the encoder of a run that was trained from code, as the method had it; None: the run's
+      config states it.
     allow: your own modules that the run's encoder may name, as `"package.module:function"`. No other
       module is imported.
 
@@ -86,7 +90,7 @@ def load(workdir: str | os.PathLike, *, allow: Collection[str] = ()) -> FrozenEn
       module that `allow` does not list.
   """
   workdir = pathlib.Path(workdir)
-  encoder, network, inputs, params, state = _described(workdir / "encoder.json", allow)
+  encoder, network, inputs, params, state = _described(workdir / "encoder.json", encoder, allow)
   with contextlib.closing(Checkpoints(workdir / "checkpoints")) as checkpoints:
     step = checkpoints.newest_intact()
     if step is None:
@@ -100,7 +104,7 @@ def load(workdir: str | os.PathLike, *, allow: Collection[str] = ()) -> FrozenEn
   return FrozenEncoder(encoder, tree["params"][network], tree["state"][network], inputs, step)
 
 
-def _described(path, allow):
+def _described(path, encoder, allow):
   """What an encoder.json describes: the encoder, its name in checkpoints, what it encodes, and its
   parameters and state abstractly."""
   try:
@@ -114,12 +118,18 @@ def _described(path, allow):
       f"{path.parent} is a run of a version of contrastax before 0.2, which this one cannot read; "
       "train it again in another folder"
     )
+  if encoder is None and "encoder" in found and found["encoder"] is None:
+    raise UserError(
+      f"{path.parent} was trained from code; give load the encoder that the method had: "
+      "load(workdir, encoder=…)"
+    )
   try:
     inputs = _read_inputs(found.get("inputs"))
     network = found.get("network")
     if not isinstance(network, str):
       raise UserError(f"network must be a name, not {network!r}")
-    encoder = assemble(Encoder, found.get("encoder"), "encoder", allow=allow)
+    if encoder is None:
+      encoder = assemble(Encoder, found.get("encoder"), "encoder", allow=allow)
     batch = jax.tree.map(_one_example, inputs)
     params, state = jax.eval_shape(encoder.init, jax.random.key(0), batch)
   except NotAllowed as error:

@@ -7,6 +7,7 @@ import os
 import pathlib
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -14,7 +15,9 @@ import optax
 from jax.sharding import Mesh
 
 from contrastax.core import Method, Source, TrainState, UserError, check_integer, check_seed
+from contrastax.data import Resident
 from contrastax.training.checkpoints import Checkpoints
+from contrastax.training.load import describe_encoder
 from contrastax.training.log import Log, cut
 from contrastax.training.mesh import make_mesh, settled
 from contrastax.training.refresh import Refresh, Segments
@@ -40,6 +43,7 @@ def train(
   eval_every: int = 1000,
   checkpoint_every: int = 1000,
   accepted: Callable[[], None] | None = None,
+  encoder: Any = None,
 ) -> TrainState:
   """Trains for `steps` steps, from the newest intact checkpoint of `workdir` if there is one.
 
@@ -65,6 +69,8 @@ def train(
     checkpoint_every: the steps between two checkpoints.
     accepted: called once it is certain that the run can start or go on, before any file in
       `workdir` is written.
+    encoder: the evaluated encoder as a config states it, for `contrastax.load(workdir)`. Where it is
+      None the encoder itself is given: `contrastax.load(workdir, encoder=…)`.
 
   Returns:
     The state after the last step.
@@ -108,6 +114,7 @@ def train(
       jax.eval_shape(train_step, state, batch)  # raises what the method refuses
     if accepted is not None:
       accepted()
+    _describe(workdir, method, source, encoder)
     if step == steps:
       cut(workdir / "metrics.jsonl", step)
       print(f"finished: checkpoint {step} is the last and intact", flush=True)
@@ -141,6 +148,21 @@ def train(
         log.add(step, metrics)
       checkpoints.wait()
   return state
+
+
+def _describe(workdir, method, source, encoder):
+  """Writes encoder.json, for a method with the optional `evaluated`."""
+  evaluated = getattr(method, "evaluated", None)
+  if evaluated is None:
+    return
+  arrays = source.arrays if isinstance(source, Resident) else source.batch(0)
+  network, names, _ = evaluated
+  if isinstance(names, str):
+    inputs = arrays.get(names)
+  else:
+    inputs = {name: arrays[name] for name in names} if {*names} <= {*arrays} else None
+  if inputs is not None:  # else the method makes what it encodes of other fields
+    describe_encoder(workdir, encoder, network, inputs)
 
 
 def _always(source):

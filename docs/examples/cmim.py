@@ -8,7 +8,7 @@ from parts import digits
 
 from contrastax import data, encoders, methods, temperatures, views
 from contrastax.core import Encoder, Recipe, named, per_example
-from contrastax.networks import embedding
+from contrastax.paths import embedding
 from contrastax.terms import Contrast, Measured
 
 

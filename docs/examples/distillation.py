@@ -13,8 +13,8 @@ from parts import digits
 
 from contrastax import data, encoders, methods, temperatures, views
 from contrastax.core import Encoder
-from contrastax.networks import embedding
 from contrastax.pairwise import unit
+from contrastax.paths import embedding
 from contrastax.terms import Contrast, Measured
 
 

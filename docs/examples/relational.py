@@ -10,7 +10,7 @@ from parts import digits
 
 from contrastax import data, encoders, methods, views
 from contrastax.core import Encoder
-from contrastax.networks import embedding
+from contrastax.paths import embedding
 from contrastax.terms import Measured
 
 

@@ -12,8 +12,8 @@ from parts import digits
 
 from contrastax import data, encoders, methods, temperatures
 from contrastax.core import join
-from contrastax.networks import pick
 from contrastax.pairwise import multilinear, unit
+from contrastax.paths import pick
 from contrastax.positives import negatives_share, same_example
 from contrastax.terms import Contrast
 from contrastax.terms.groups import of_examples

@@ -11,8 +11,8 @@ import numpy as np
 from contrastax import data, encoders, methods, temperatures
 from contrastax.core import Encoder
 from contrastax.methods import Evaluated
-from contrastax.networks import embedding
 from contrastax.pairwise import bilinear
+from contrastax.paths import embedding
 from contrastax.terms import Contrast
 
 
