@@ -6,6 +6,7 @@ import contextlib
 import os
 import pathlib
 import threading
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -99,7 +100,7 @@ def train(
       feed = Segments(refresh, method, source, workdir / "refresh", checkpoints).at
     state = init(method, optimizer, feed(0, None).batch(0), seed=seed, mesh=mesh)
     train_step = make_train_step(method, optimizer, mesh)
-    data = np.asarray(source.fingerprint, np.uint32)
+    data = np.asarray(_fingerprint(source, refresh), np.uint32)
     restored = checkpoints.newest_intact(tidy=True)
     if restored is not None:
       if restored > steps:
@@ -150,6 +151,13 @@ def train(
   return state
 
 
+def _fingerprint(source, refresh):
+  """The source's, and of a refresh its kind and numbers."""
+  if refresh is None:
+    return source.fingerprint
+  return zlib.crc32(repr(refresh).encode(), source.fingerprint)
+
+
 def _describe(workdir, method, source, encoder):
   """Writes encoder.json, for a method with the optional `evaluated`."""
   evaluated = getattr(method, "evaluated", None)
@@ -182,7 +190,7 @@ def _restore(checkpoints, step, state, data):
   tree = checkpoints.restore(step, {**state._asdict(), "data": data})
   if tree.pop("data") != data:
     raise UserError(
-      f"the data are not those that checkpoint {step} was trained on: their examples, or their order, "
-      "have changed; go on with those, or begin anew in another workdir"
+      f"the data are not those that checkpoint {step} was trained on: their examples, their order, or "
+      "the refresh have changed; go on with those, or begin anew in another workdir"
     )
   return TrainState(**tree)
