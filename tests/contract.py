@@ -120,8 +120,10 @@ def entries(kind, tree):
 
 
 def main(which, part, of, steps, *devices):
-  left_out = all_methods.LONG if which == "quick" else ()
-  names = [name for name in cases(training.make_mesh()) if name not in left_out]
+  left_out = all_methods.LONG
+  left_out += tuple(f"example {name}" for name in examples.NAMES if name not in examples.QUICK)
+  names = list(cases(training.make_mesh()))
+  names = [name for name in names if which == "all" or name not in left_out]
   found = {}
   for case in names[part::of]:
     before, *one = run(case, devices[0], steps)

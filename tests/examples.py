@@ -13,6 +13,11 @@ from contrastax.pairwise import Plan
 
 FOLDER = pathlib.Path(__file__).parents[1] / "docs" / "examples"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "parts")
+QUICK = (
+  "dense",
+  "symile_missing",
+  "taco",
+)  # others are stopped, and compared on devices, under `-m full`
 LATE = {"own_criterion": 6}  # steps until a queue is full, while the loss rises
 
 

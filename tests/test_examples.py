@@ -10,9 +10,13 @@ import pytest
 
 from contrastax import training
 
-pytestmark = pytest.mark.parametrize("name", examples.NAMES)
+LONG = [
+  name if name in examples.QUICK else pytest.param(name, marks=pytest.mark.full)
+  for name in examples.NAMES
+]
 
 
+@pytest.mark.parametrize("name", examples.NAMES)
 def test_its_loss_falls(name):
   example = examples.module(name)
   source, optimizer = example.source(), optax.adam(3e-3)
@@ -30,6 +34,7 @@ def test_its_loss_falls(name):
   assert late < early - 0.02 * abs(early), (early, late)
 
 
+@pytest.mark.parametrize("name", LONG)
 def test_a_stopped_run_ends_where_an_uninterrupted_one_does(name, tmp_path):
   example = examples.module(name)
   go = functools.partial(
