@@ -2,6 +2,7 @@
 
 import functools
 
+import chex
 import examples
 import jax
 import numpy as np
@@ -21,6 +22,9 @@ def test_its_loss_falls(name):
   example = examples.module(name)
   source, optimizer = example.source(), optax.adam(3e-3)
   state = training.init(example.method, optimizer, source.batch(0))
+  # A state that had taken in a batch at initialization would differ between two batches.
+  other = training.init(example.method, optimizer, source.batch(1))
+  chex.assert_trees_all_equal(other.state, state.state)
   step = training.make_train_step(example.method, optimizer)
   total = "objective" if example.method.terms else "loss"
   found = []
