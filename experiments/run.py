@@ -87,8 +87,9 @@ def run(config, parts, mesh, held: Workdir, stop: Stop) -> None:
     report.finish(config, parts, mesh, workdir, state, time.perf_counter() - start)
   print(
     f"see {workdir}/summary.json and {workdir}/figures/; "
-    f"contrastax.load('{workdir}') is the encoder;\n"
-    f"python -m experiments.evaluate --workdir={shlex.quote(str(workdir))} judges it in full"
+    f"contrastax.load('{workdir}') returns the encoder;\n"
+    f"all measurements: python -m experiments.evaluate --workdir={shlex.quote(str(workdir))}\n"
+    "where the config names modules of yours, allow them: load(…, allow=('mymodule',)), --allow=mymodule"
   )
 
 

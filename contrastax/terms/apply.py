@@ -67,4 +67,12 @@ class Apply(Term):
     if self.how == "joined":
       more = [jnp.concatenate([x] * len(arrays)) for x in more]
       arrays = [jnp.concatenate(arrays)]
-    return jnp.mean(self.loss(*arrays, *more)), state, {}
+    try:
+      return jnp.mean(self.loss(*arrays, *more)), state, {}
+    except TypeError as error:
+      count = len(arrays) + len(more)
+      error.add_note(
+        f"Apply {self.tag!r} calls its loss with {count} arrays (how={self.how!r}); "
+        "how='each' calls it once for each array"
+      )
+      raise
