@@ -11,13 +11,14 @@ from contrastax.core import Method, TrainState, UserError, check_integer, check_
 from contrastax.evaluation import embed
 from contrastax.negatives import mine
 from contrastax.nouns import nearest
-from contrastax.paths import fields
 from contrastax.training.refresh import Refresh
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class mined(Refresh):
-  """The hardest negatives of every example by the encoder as it is: `negatives.mine`, all examples.
+  """The hardest negatives of every example among all examples, by the encoder as it is then.
+
+  The search is that of `negatives.mine`.
 
   The batch gets them as related examples: `hard_image` [n, k, …] for the field `image`, and
   `hard_index` [n, k]. Until the first refresh they are drawn at random.
@@ -117,7 +118,10 @@ def features(method: Method, state: TrainState, network: str, field, arrays) -> 
   """Embeddings [size, d] of a field, or of several, by a network of the method."""
   if network not in state.params:
     raise UserError(f"the method has no network {network!r}{nearest(network, state.params)}")
-  inputs = fields(arrays, field, "the data")
+  for name in (field,) if isinstance(field, str) else field:
+    if name not in arrays:
+      raise UserError(f"the data have no field {name!r}{nearest(name, arrays)}")
+  inputs = arrays[field] if isinstance(field, str) else {name: arrays[name] for name in field}
   own = state.params[network], state.state[network]
   return embed(method.network(network), *own, inputs)
 
