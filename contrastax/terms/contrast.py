@@ -50,7 +50,7 @@ class Contrast(Term):
     anchors: the path, or paths, of the anchors' vectors, such as "projection" (all views) or
       "projection.0" (view 0).
     keys: the path, or paths, of the keys, which contain the positives; None: the anchors themselves.
-    given: `terms.Given`, further negatives that come with the data.
+    given: a tuple of `terms.Given`, further negatives that come with the data.
     sides: names of what a relation reads of each vector besides the batch's arrays [n]: an entry of
       the view's `side`, or of the batch.
     attached: paths of arrays [n] that only the anchors carry.
