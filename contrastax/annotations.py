@@ -47,6 +47,9 @@ def wrong(hint: Any, value: Any, where: str) -> UserError:
   """The error of a value that the annotation does not take."""
   shown = repr(value)
   shown = shown if len(shown) <= SHOWN else shown[:SHOWN] + "…"
+  nouns = [noun for noun in map(noun_of, options(hint)) if noun]
+  if isinstance(value, str) and any(value in parts_of(noun) for noun in nouns):
+    return UserError(f"{where} must be a part; write {{'name': {value!r}}} in place of {shown}")
   texts = dict.fromkeys(_expected(option) for option in options(hint))
   return UserError(f"{where} must be {' or '.join(texts)}, not {shown}")
 
@@ -87,6 +90,10 @@ def imported(place: str, where: str, allow: Collection[str] | None) -> Any:
 
 def check_kind(hint: Any, found: Any, place: str, where: str) -> None:
   """Raises UserError where an object from a user's module is not what the annotation names."""
+  if (
+    any(map(noun_of, options(hint))) and dataclasses.is_dataclass(found) and isinstance(found, type)
+  ):
+    raise UserError(f"{where}: {place} is a class; write {{'name': {place!r}}} with its arguments")
   if not any(_is_a(option, found) for option in options(hint)):
     expected = " or ".join(str(getattr(each, "__name__", each)) for each in options(hint))
     raise UserError(f"{where}: {place} gives {type(found).__name__}, not {expected}")

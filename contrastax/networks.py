@@ -56,15 +56,17 @@ class Owner:
 
 
 class Net:
-  """One run of an owner's networks.
+  """Applies the networks of a method or a term by name, and keeps what they return.
+
+  `see` and `measure` get a `Net` as their first argument; nobody else needs to make one.
 
   Args:
     owner: the method or the term.
     params, state: its entries; at initialization both are empty.
     key: the key of this step.
     step: the number of the step.
-    starting: whether this run is the initialization. Parameters are then drawn, and every state
-      stays as it begins.
+    starting: whether this is the initialization. Then parameters are drawn, and every state keeps
+      its initial value.
   """
 
   def __init__(

@@ -159,7 +159,9 @@ def hints_of(make: Callable) -> dict[str, Any]:
 
 def nearest(name: str, known: Collection[str]) -> str:
   """`; did you mean 'x'?`, or the list of what there is."""
+  lower = {each.lower(): each for each in known}
   close = difflib.get_close_matches(str(name), known, 1)
+  close = close or [lower[each] for each in difflib.get_close_matches(str(name).lower(), lower, 1)]
   if close:
     return f"; did you mean {close[0]!r}?"
   return f"; there are: {', '.join(sorted(known))}" if known else "; there are none"

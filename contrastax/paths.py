@@ -19,8 +19,8 @@ def fields(batch: Batch, names: str | tuple[str, ...], owner: str) -> Any:
   for name in (names,) if isinstance(names, str) else names:
     if name not in batch:
       raise UserError(
-        f"{owner}: the batch has no field {name!r}{nearest(name, sorted(batch))}; input=… names the "
-        "fields that are encoded"
+        f"{owner}: there is no field {name!r}{nearest(name, sorted(batch))}; name a field of the data "
+        "in the method, or add the field to the data"
       )
   return batch[names] if isinstance(names, str) else {name: batch[name] for name in names}
 

@@ -51,6 +51,11 @@ def build(config: ConfigDict, mesh: Mesh, *, allow: Collection[str] | None = Non
     UserError: the config is wrong, or a part cannot take its arguments.
   """
   values = completed(config.to_dict(), allow=allow)
+  if values["validation"] and values["related"]:
+    raise core.UserError(
+      "config.validation renumbers the training examples, and config.related holds their numbers; "
+      "set validation to 0"
+    )
   found = _dataset(values["data"], allow)
   if values["validation"]:
     found = data.hold_out(found, values["validation"])
@@ -101,6 +106,10 @@ def _dataset(name, allow):
   found = make() if callable(make) else make
   if not isinstance(found, data.Dataset):
     raise core.UserError(f"config.data: {name} gives {type(found).__name__}, not a data.Dataset")
+  if "label" in found.train and not found.classes:
+    raise core.UserError(
+      f"config.data: {name} has labels, but no names of them; give classes=('a', 'b', …)"
+    )
   return found
 
 
@@ -114,7 +123,8 @@ def _source(values, train, mesh, allow):
   order = assemble(data.Order, values["order"], "config.order", given=given, allow=allow)
   if order.batch_size != size:
     raise core.UserError(
-      f"config.order makes batches of {order.batch_size}, and batch_size is {size}; give them one size"
+      f"config.order makes batches of {order.batch_size}, and batch_size is {size}; "
+      f"set config.batch_size to {order.batch_size}"
     )
   return data.Resident(train, order=order, related=related, sharding=layout)
 

@@ -32,7 +32,7 @@ Flags may be combined. Data, seed and what is held out are those of the run's co
 is printed is written to evaluation.json in the workdir, in place of what a call before wrote
 there, with the values of all draws. docs/evaluation.md defines each figure.
 
-Exit status: 0 finished; 2 something to mend, said in one line.
+Exit status: 0 finished; 2 a mistake, explained in one line.
 """
 
 TITLES = {

@@ -17,6 +17,8 @@ MEANT = {
   "dataset": "data",
   "epochs": "steps",
   "lr": "learning_rate",
+  "queue": "negatives",
+  "queue_size": "negatives",
   "tau": "temperature",
   "wd": "weight_decay",
 }
@@ -61,7 +63,13 @@ def _set(values, defaults, path, value):
   node, whole = values, defaults
   for i, key in enumerate(path):
     if isinstance(node, list):
-      if not (key.isdigit() and int(key) < len(node)):
+      if key.isdigit() and int(key) >= len(node):
+        outer = f"config.{'.'.join(path[:i])}"
+        raise UserError(
+          f"{outer} has {len(node)} part(s), so there is no {outer}.{key}; state all parts in one value: "
+          f"--{outer}=\"({{'name': …}}, {{'name': …}})\""
+        )
+      if not key.isdigit():
         raise _unknown(path, defaults)
       key, whole = int(key), whole[int(key)]
     elif not isinstance(node, dict) or (node is values and key not in FIELDS):
@@ -69,6 +77,10 @@ def _set(values, defaults, path, value):
     else:
       whole = whole.get(key) if isinstance(whole, Mapping) else None
       if i + 1 < len(path):
+        if node is values and whole is None and key not in node:
+          raise UserError(
+            f"config.{key} is None; state the whole part: --config.{key}=\"{{'name': …}}\""
+          )
         if key not in node and not isinstance(whole, Mapping | tuple):
           raise _unknown(path, defaults)
         if key not in node:
@@ -98,6 +110,8 @@ def _unknown(path, defaults, otherwise=None):
   """
   leaves, meant = flat(defaults), MEANT.get(path[-1], path[-1])
   found = [leaf for leaf in leaves if leaf.split(".")[-1] == meant]
+  parts = {f".{meant}.name", f".{meant}.0.name"}
+  found = found or [leaf for leaf in leaves if any(f".{leaf}".endswith(part) for part in parts)]
   shared = max((_shared(path, leaf) for leaf in found), default=0)
   found = [leaf for leaf in found if _shared(path, leaf) == shared]
   if not found:

@@ -8,11 +8,14 @@ import sys
 import time
 from contextlib import suppress
 
+from contrastax import data
+from contrastax.annotations import PLACE
 from contrastax.evaluation import online_probe, watched
 from contrastax.training import Interrupted, Stop, make_mesh, train
 from contrastax.training.mesh import describe, idle_gpu
 from experiments import commandline, report
 from experiments.build import build, encoder_spec
+from experiments.schema import flat
 from experiments.workdir import Workdir
 
 HELP = """Trains, evaluates, resumes and explains one experiment.
@@ -27,7 +30,7 @@ config.json (with all defaults), run.json (versions, devices, commit), encoder.j
 summary.json. The same command resumes a run that was stopped. Then only steps, log_every,
 eval_every and checkpoint_every may differ. `contrastax.load(workdir)` gives the encoder.
 
-Exit status: 0 finished; 2 something to mend, said in one line; 129, 130 or 143 stopped by
+Exit status: 0 finished; 2 a mistake, explained in one line; 129, 130 or 143 stopped by
 SIGHUP (the terminal was closed), SIGINT or SIGTERM, after saving.
 """
 
@@ -85,10 +88,14 @@ def run(config, parts, mesh, held: Workdir, stop: Stop) -> None:
   )
   if not report.stands(workdir, config.steps):
     report.finish(config, parts, mesh, workdir, state, time.perf_counter() - start)
+  texts = [each for each in flat(config.to_dict()).values() if isinstance(each, str)]
+  modules = {each.partition(":")[0] for each in texts if PLACE.fullmatch(each)} - {*data.KINDS}
+  allow = f", allow={tuple(sorted(modules))}" if modules else ""
+  flag = f" --allow={','.join(sorted(modules))}" if modules else ""
   print(
     f"see {workdir}/summary.json and {workdir}/figures/; "
-    f"contrastax.load('{workdir}') is the encoder;\n"
-    f"python -m experiments.evaluate --workdir={shlex.quote(str(workdir))} judges it in full"
+    f"contrastax.load('{workdir}'{allow}) returns the encoder;\n"
+    f"all measurements: python -m experiments.evaluate --workdir={shlex.quote(str(workdir))}{flag}"
   )
 
 

@@ -146,9 +146,7 @@ def test_clip_says_what_the_batch_lacks():
   method = methods.Clip(
     **COMMON | {"views": stored(0)}, other_encoder=scaling(1.0), other_projection=scaling(1.0)
   )
-  with pytest.raises(
-    UserError, match="Clip: the batch has no field 'text'; there are: image, index"
-  ):
+  with pytest.raises(UserError, match="Clip: there is no field 'text'; there are: image, index"):
     method.init(KEY, batch_of(1))
 
 

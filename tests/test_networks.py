@@ -224,7 +224,7 @@ def test_the_embedding_of_an_encoder_with_several_outputs():
   ("changed", "message"),
   [
     ({"encoder": 3}, r"encoder must be a core.Encoder, such as encoders.mlp\(\(64,\)\), not 3"),
-    ({"input": "imag"}, "SimCLR: the batch has no field 'imag'; did you mean 'image'?"),
+    ({"input": "imag"}, "SimCLR: there is no field 'imag'; did you mean 'image'?"),
     ({"views": "flip"}, "SimCLR: views must be a recipe, or a tuple of one per view, not 'flip'"),
   ],
 )

@@ -47,6 +47,60 @@ def test_evaluate_imports_what_is_allowed(finished, capsys):
   assert evaluate.main(["evaluate", f"--workdir={finished}", "--allow=own_encoder"]) == 0
 
 
+VECTORS = """
+import numpy as np
+from contrastax import data
+
+x = np.random.default_rng(0).normal(size=(60, 5)).astype(np.float32)
+label = np.arange(60) % 2
+plain = {"train": {"x": x[:40]}, "test": {"x": x[40:]}}
+known = {
+  "train": {"x": x[:40], "label": label[:40]}, "test": {"x": x[40:], "label": label[40:]}
+}
+
+def move(key, x, index):
+  return x
+
+def unlabelled():
+  return data.Dataset(**plain)
+
+def labelled():
+  return data.Dataset(**known, classes=("even", "odd"))
+
+def nameless():
+  return data.Dataset(**known)
+
+def mapping():
+  return plain
+"""
+
+
+@pytest.mark.parametrize(
+  ("made", "message"),
+  [
+    ("unlabelled", None),
+    ("labelled", None),
+    ("nameless", "has labels, but no names of them; give classes=('a', 'b', …)"),
+    ("mapping", "own_data:mapping gives dict, not a data.Dataset"),
+  ],
+)
+def test_data_of_ones_own(made, message, tmp_path, monkeypatch, capsys):
+  (tmp_path / "own_data.py").write_text(VECTORS)
+  monkeypatch.syspath_prepend(tmp_path)
+  monkeypatch.delitem(sys.modules, "own_data", raising=False)
+  method = {
+    "name": "SimCLR",
+    "input": "x",
+    "encoder": {"name": "mlp", "widths": (4,)},
+    "projection": {"name": "projection", "widths": (4,), "out": 4},
+    "views": "own_data:move",
+  }
+  argv = tiny.written(tmp_path, method=method, data=f"own_data:{made}")
+  assert run.main([*argv, "--dry_run"]) == (2 if message else 0)
+  sys.modules.pop("own_data", None)
+  assert message is None or message in capsys.readouterr().err
+
+
 GAIN = """
 from flax import nnx
 from contrastax import encoders

@@ -179,11 +179,16 @@ def test_a_missing_argument_is_named():
   assert refused(core.Method, METHOD | {"name": "BYOL"}) == "config: BYOL needs 'predictor'"
 
 
-@pytest.mark.parametrize("spec", ["mlp", ["mlp"], None, 3], ids=repr)
+@pytest.mark.parametrize("spec", ["map", ["mlp"], None, 3], ids=repr)
 def test_what_is_no_part_is_refused_in_words(spec):
   assert refused(Encoder, spec) == (
     f"config must be a part, {{'name': …}}, such as {{'name': 'mlp', 'widths': (64,)}}, not {spec!r}"
   )
+
+
+def test_the_bare_name_of_a_part_is_answered_with_the_part():
+  said = refused(Encoder, "mlp")
+  assert said == "config must be a part; write {'name': 'mlp'} in place of 'mlp'"
 
 
 def test_an_error_of_the_part_itself_has_its_path():
@@ -301,6 +306,10 @@ OWN = {
     {"name": "mine_parts:free", "inner": {"name": "mlp"}},
     "config.inner is a part, but the argument has no annotation; annotate it",
   ),
+  "class": (
+    "mine_parts:Mine",
+    "config: mine_parts:Mine is a class; write {'name': 'mine_parts:Mine'} with its arguments",
+  ),
   "plain": ("mine_parts:NUMBER", "mine_parts:NUMBER gives int, not Encoder"),
 }  # fmt: skip
 
@@ -322,4 +331,5 @@ def test_a_module_is_imported_only_where_it_is_allowed(mine):
 
 def test_nearest_is_a_suggestion_or_the_whole_list():
   assert nearest("sdg", ["sgd", "adamw"]) == "; did you mean 'sgd'?"
+  assert nearest("DCL", ["dcl", "info_nce"]) == "; did you mean 'dcl'?"
   assert nearest("qqq", ["sgd", "adamw"]) == "; there are: adamw, sgd"

@@ -128,6 +128,10 @@ def test_old_segments_are_removed(tmp_path):
   assert kept[0] <= 16 < kept[0] + 3 + 3 and kept[-1] == 18
 
 
+def mined_in(*corpus):
+  return training.mined(every=1, k=1, corpus=corpus)
+
+
 @pytest.mark.parametrize(
   ("refresh", "message"),
   [
@@ -135,6 +139,12 @@ def test_old_segments_are_removed(tmp_path):
     (lambda: training.mined(every=2, k=0), "mined: k must be at least 1, not 0"),
     (lambda: training.clustered(every=2, count=0), "clustered: count must be at least 1"),
     (lambda: training.mined(every=2, k=128), "mined: 128 negatives of 128 examples are too many"),
+    (
+      lambda: training.mined(every=2, k=1, corpus="image"),
+      "corpus must be .network, field., such as",
+    ),
+    (lambda: mined_in("encodr", "image"), "no network 'encodr'; did you mean 'encoder'"),
+    (lambda: mined_in("encoder", "imag"), "no field 'imag'; did you mean 'image'"),
     (lambda: "mined", "refresh must be a Refresh, such as training.mined"),
   ],
 )

@@ -29,14 +29,17 @@ PREPARED_BY_US = ("cifar10", "fashion_mnist")
 class Dataset(NamedTuple):
   """Arrays in memory, by split.
 
-  `train` and `test`: arrays, or trees of arrays, by name: "image" [n, h, w, c], uint8 or float in
-  [0, 1], or any other fields; "label" [n] int32, where the set has labels. `classes`: the labels'
-  names, () without labels.
+  `train` and `test` map names to arrays, or to trees of arrays, with one example per row. "image"
+  [n, h, w, c] is uint8, or float in [0, 1]. "label" [n] holds integers; −1 is no label. Other names
+  are free. Both splits have the same names. `classes`: the name of each label, () without labels.
+
+  Example:
+    data.Dataset(train={"x": x[:800]}, test={"x": x[800:]})
   """
 
   train: dict[str, Any]
   test: dict[str, Any]
-  classes: tuple[str, ...]
+  classes: tuple[str, ...] = ()
 
 
 def load(name: str) -> Dataset:

@@ -39,8 +39,8 @@ class Resident:
     order: in place of `batch_size` and `seed`, such as `data.balanced(labels, 8, 4, seed=0)`.
     related: places of further examples, integers [size] or [size, k], or `data.Related`, by name.
       For a name `hard` the batch also has `hard_index`, the places of its examples, and `hard_image`
-      of the field `image`, and so on, [b, …] or [b, k, …]. Where a place is −1, none, the fields
-      are those of the first example: a consumer leaves them out by `hard_index`.
+      of the field `image`, and so on, [b, …] or [b, k, …]. A place of −1 is none: its fields
+      are those of example 0, and `hard_index` is −1, by which they are left out.
     sharding: how a batch is laid out on several devices, `training.sharded(mesh)`; all examples lie
       on each of them. A mesh of explicit axes is taken as one of automatic axes.
 

@@ -66,9 +66,11 @@ class BaseMethod(Owner):
         return losses.negative_cosine(z[0], z[1]), {}
 
   Args:
-    input: the field of the batch that is encoded, or a tuple of fields, encoded as a mapping.
-    terms: further summands of the objective, each with a weight and a tag of its own.
-    examples: the size of the data set, for parts that keep something of each example.
+    input: the field of the batch that is encoded, "image" by default. A tuple of fields is encoded as
+      a mapping {field: array}.
+    terms: further summands of the objective, each with its own weight and tag.
+    examples: the size of the data set. Only parts with a table of all examples need it, such as
+      `temperatures.individual`.
   """
 
   input: str | tuple[str, ...] = "image"
@@ -90,11 +92,16 @@ class BaseMethod(Owner):
     return None
 
   def see(self, net: Net, batch: Batch) -> tuple[Array, Mapping[str, Array]] | None:
-    """Applies the networks.
+    """Applies the networks. It runs once at initialization and once per step.
+
+    Args:
+      net: applies the fields by name: `net("encoder", {0: x0, 1: x1})` returns {0: y0, 1: y1}, and
+        `net.views(self.views, batch, self.input)` returns the views {0: x0, 1: x1}.
+      batch: {field: array [n, …]}, with `index` [n], the numbers of the examples.
 
     Returns:
-      (value, metrics) to minimize; the value is a scalar or one per example, of which the mean is
-      taken. None where the method's terms hold all that is minimized.
+      (value, metrics). The value is minimized. It is a scalar, or one value per example [n], which
+      is averaged. A method whose terms are its whole objective returns None.
     """
     raise NotImplementedError
 

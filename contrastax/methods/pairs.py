@@ -30,11 +30,16 @@ class Pairs(ContrastiveMethod):
     other_encoder, other_projection: f' and g' of positives and negatives; None: f and g.
     inputs: the fields of anchors and of positives; each a name, or a tuple of names.
     negative: the field of given negatives [n, k, …], or None.
-    negative_index: the field of their example numbers [n, k], by which an anchor's own positive is
-      recognized among the negatives; None: they are no examples.
+    negative_index: the field with the example numbers of the negatives [n, k]. A given negative with
+      the anchor's own number is left out. None: the negatives are not examples of the data set.
     per_anchor: whether an anchor is compared with its own given negatives alone.
     positives: 0: one positive per anchor. K: the positives' field is [n, K, …].
-    views, other_views: recipes of anchors, and of positives and negatives.
+    views: the recipe of anchors. other_views: the recipe of positives and negatives.
+
+  Example, with `related={"hard": places}` of `data.Resident`, or with `training.mined`:
+    Pairs(
+      encoder=…, inputs=("question", "passage"), negative="hard_passage", negative_index="hard_index"
+    )
   """
 
   encoder: Encoder

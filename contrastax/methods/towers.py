@@ -32,7 +32,10 @@ class Tower:
 class Towers(BaseMethod):
   """Several inputs of each example, each through networks of its own; terms state what is minimized.
 
-    z_t = g_t(f_t(x_t))         seen by the tag of the tower, and all of them as "z", tower t as view t
+    z_t = g_t(f_t(x_t))
+
+  Terms read z_t by the tag of the tower, such as "image". The path "z" names all towers together, and
+  "z.0" the first one.
 
   Example, CLIP's loss with terms that spread each modality over the sphere:
 

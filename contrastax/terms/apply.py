@@ -18,6 +18,7 @@ class Apply(Term):
     loss(x_1, x_2, …)                                 how="together": one argument per view and path
     loss(x_1) + loss(x_2) + …, divided by their number      how="each": one after another
     loss([x_1, x_2, …])                               how="stacked": one array [v, n, d]
+    loss(all rows)                                    how="joined": one array [v·n, d]
 
   Example:
     Apply(loss=losses.barlow_twins, of=("projection",), weight=0.1)      of two views
@@ -27,7 +28,8 @@ class Apply(Term):
     loss: a loss of `contrastax.losses`, or a function of arrays; `functools.partial` binds its
       other arguments.
     of: paths of what it is applied to, in order; a path without a view number names all views.
-    how: how the arrays become arguments. "joined": all rows of all views as one array [v·n, d].
+    how: how the arrays become arguments. A loss of one array, such as `losses.uniformity`, needs
+      "each" or "joined"; a loss of two views takes "together".
     labels: the path of a further argument with one entry per example, such as "batch.label". With
       "joined" it is repeated for each view.
     weight: the term's weight, a number or a schedule.
@@ -67,4 +69,12 @@ class Apply(Term):
     if self.how == "joined":
       more = [jnp.concatenate([x] * len(arrays)) for x in more]
       arrays = [jnp.concatenate(arrays)]
-    return jnp.mean(self.loss(*arrays, *more)), state, {}
+    try:
+      return jnp.mean(self.loss(*arrays, *more)), state, {}
+    except TypeError as error:
+      count = len(arrays) + len(more)
+      error.add_note(
+        f"Apply {self.tag!r} calls its loss with {count} arrays (how={self.how!r}); "
+        "how='each' calls it once for each array"
+      )
+      raise

@@ -47,15 +47,17 @@ class Contrast(Term):
   is an anchor or a key of its own, with the side `place`.
 
   Args:
-    anchors: path, or paths, of the anchors' vectors.
-    keys: of the keys' vectors, among which the positives are; None: the anchors are the keys.
-    given: further negatives that come with the data.
-    sides: names of what each vector carries besides the batch's arrays [n]: an entry of its view's
-      side, or of the batch.
+    anchors: the path, or paths, of the anchors' vectors, such as "projection" (all views) or
+      "projection.0" (view 0).
+    keys: the path, or paths, of the keys, which contain the positives; None: the anchors themselves.
+    given: a tuple of `terms.Given`, further negatives that come with the data.
+    sides: names of what a relation reads of each vector besides the batch's arrays [n]: an entry of
+      the view's `side`, or of the batch.
     attached: paths of arrays [n] that only the anchors carry.
     mask: the path of [n, T], which of T vectors exist.
-    rows: anchors per example of which tables keep something each. With T vectors per example it is
-      T, with two towers 2; at 1 all anchors of an example share a row.
+    rows: the number of table rows per example, for temperatures and criteria that keep something of
+      each anchor: T with T vectors per example, 2 with two towers. At 1 all anchors of an example
+      share a row.
     average: "all": the mean over all anchors, where one without a positive counts as 0. "with
       positives": the mean over the anchors with a positive, each weighted by its side `weight`.
     temperature, loss, negatives, relation, score: the parts; the loss is one of

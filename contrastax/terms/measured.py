@@ -13,9 +13,9 @@ from contrastax.networks import Net, Owner
 
 
 class Measured(Owner, Term):
-  """The base of terms that are written as one body, from which `init` and `__call__` follow.
+  """The base of terms with networks of their own. A subclass writes one body, `measure`.
 
-  The body applies the term's fields by name, as a method does:
+  `measure` applies the term's fields by name, as `see` of a method does:
 
     @dataclasses.dataclass(frozen=True, kw_only=True)
     class Reconstruction(Measured):
@@ -27,7 +27,9 @@ class Measured(Owner, Term):
         x = seen["view"][0]
         return ((net("decoder", seen["encoder"][0]) - x.reshape(len(x), -1)) ** 2).sum(1), {}
 
-  A term that calls `net.target` has a field `momentum`.
+  `seen` holds what the method's networks returned, by name and view: `seen["encoder"][0]` is the
+  embedding of view 0, `seen["view"][0]` the view itself, `seen["batch"]` the batch. The gradient of
+  the term reaches the method's networks too. A term that calls `net.target` has a field `momentum`.
   """
 
   def measure(self, net: Net, seen: Mapping[str, Any]) -> tuple[Array, Mapping[str, Array]]:

@@ -48,17 +48,17 @@ def train(
 ) -> TrainState:
   """Trains for `steps` steps, from the newest intact checkpoint of `workdir` if there is one.
 
-  Saves every `checkpoint_every` steps, at the end, and at SIGTERM, SIGINT (Ctrl-C) and SIGHUP: then
-  `training.Interrupted` is raised once the checkpoint is safe. The same call goes on from there.
+  It saves a checkpoint every `checkpoint_every` steps and at the end. At SIGINT (Ctrl-C), SIGTERM and
+  SIGHUP it saves one and then raises `training.Interrupted`. The same call resumes from there.
 
   Args:
     method: what is trained.
-    optimizer: the optimizer; its schedule is to span `steps`.
+    optimizer: an optax optimizer. If it has a schedule, let it span `steps`.
     source: the batches.
-    steps: the last step, from 1 to 2**31 − 1.
+    steps: the total number of steps, those before a resume included, 1 to 2**31 − 1.
     workdir: the folder for checkpoints and logs; made if it does not exist.
-    stop: the context that catches signals. By default one of this call, which begins with the first
-      step. Only the main thread can catch signals; in another one the default catches none.
+    stop: a `training.Stop` that is already entered. By default `train` enters one before its first
+      step. Only the main thread can catch signals; in another thread the default catches none.
     mesh: the devices; all of them by default.
     seed: an integer from 0 to 2**32 − 1.
     evaluate: maps a state to metrics, which are logged before the step's checkpoint is saved. It
@@ -70,8 +70,9 @@ def train(
     checkpoint_every: the steps between two checkpoints.
     accepted: called once it is certain that the run can start or go on, before any file in
       `workdir` is written.
-    encoder: the evaluated encoder as a config states it, for `contrastax.load(workdir)`. Where it is
-      None the encoder itself is given: `contrastax.load(workdir, encoder=…)`.
+    encoder: the evaluated encoder as a config states it, {"name": …}. Then `contrastax.load(workdir)`
+      needs no more than the folder. Without it call `contrastax.load(workdir, encoder=…)` with the
+      encoder of the method.
 
   Returns:
     The state after the last step.

@@ -10,12 +10,15 @@ from contrastax import data
 from contrastax.core import Method, TrainState, UserError, check_integer, check_seed
 from contrastax.evaluation import embed
 from contrastax.negatives import mine
+from contrastax.nouns import nearest
 from contrastax.training.refresh import Refresh
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class mined(Refresh):
-  """The hardest negatives of every example by the encoder as it is: `negatives.mine`, all examples.
+  """The hardest negatives of every example among all examples, by the encoder as it is then.
+
+  The search is that of `negatives.mine`.
 
   The batch gets them as related examples: `hard_image` [n, k, …] for the field `image`, and
   `hard_index` [n, k]. Until the first refresh they are drawn at random.
@@ -25,10 +28,11 @@ class mined(Refresh):
     k: negatives of each example.
     skip: how many of the very hardest are left out, since they may be false negatives.
     at_most: the largest similarity of a negative, or None.
-    corpus: (network, field) in which negatives are searched, such as the other tower and its input;
-      None: the evaluated network and its input, which is that of the queries.
-    prefix: of the names of the related fields.
-    seed: of the first segment's draw.
+    corpus: (network, field) in which negatives are searched; None: the evaluated network and its
+      input, so the hardest negative is the most similar other *query*. For questions and passages
+      it is ("encoder", "passage"), or ("other_encoder", "passage") with two encoders.
+    prefix: of the names of the related fields: "hard" gives `hard_image`, `hard_index`.
+    seed: the seed of the random draw for the first segment.
   """
 
   every: int
@@ -44,6 +48,10 @@ class mined(Refresh):
     check_integer("mined: k", self.k, 1)
     check_integer("mined: skip", self.skip, 0)
     check_seed(self.seed)
+    if self.corpus is not None and (isinstance(self.corpus, str) or len(self.corpus) != 2):
+      raise UserError(
+        f"mined: corpus must be (network, field), such as ('encoder', 'image'), not {self.corpus!r}"
+      )
 
   def begun(self, source):
     size = _arrays(source)[1]
@@ -108,6 +116,11 @@ class clustered(Refresh):
 
 def features(method: Method, state: TrainState, network: str, field, arrays) -> np.ndarray:
   """Embeddings [size, d] of a field, or of several, by a network of the method."""
+  if network not in state.params:
+    raise UserError(f"the method has no network {network!r}{nearest(network, state.params)}")
+  for name in (field,) if isinstance(field, str) else field:
+    if name not in arrays:
+      raise UserError(f"the data have no field {name!r}{nearest(name, arrays)}")
   inputs = arrays[field] if isinstance(field, str) else {name: arrays[name] for name in field}
   own = state.params[network], state.state[network]
   return embed(method.network(network), *own, inputs)

@@ -8,7 +8,10 @@ from typing import Any
 
 
 class Interrupted(BaseException):
-  """The process was asked to stop. `code` is the exit status that says so."""
+  """The process was asked to stop by a signal. `code` is the exit status, 128 plus its number.
+
+  `training.train` raises it after the checkpoint is saved. The same call resumes the run.
+  """
 
   def __init__(self, signum: int):
     super().__init__(signal.Signals(signum).name)
