@@ -23,6 +23,8 @@ class mined(Refresh):
   The batch gets them as related examples: `hard_image` [n, k, …] for the field `image`, and
   `hard_index` [n, k]. Until the first refresh they are drawn at random.
 
+  Vectors are embeddings of the encoders themselves, before any projection.
+
   Args:
     every: steps between two refreshes.
     k: negatives of each example.
