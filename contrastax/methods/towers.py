@@ -28,6 +28,10 @@ class Tower:
   views: Recipe = unchanged()
 
 
+RESERVED = ("batch", "examples", "side", "step", "target", "terms", "view", "z")
+"""What terms see besides towers, or what the state has."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Towers(BaseMethod):
   """Several inputs of each example, each through networks of its own; terms state what is minimized.
@@ -54,6 +58,11 @@ class Towers(BaseMethod):
     tags = [tower.tag for tower in self.towers]
     if not tags or len({*tags}) < len(tags):
       raise UserError(f"Towers needs towers with tags of their own, not {tags}")
+    for tag in tags:
+      if not tag.isidentifier() or tag in RESERVED:
+        raise UserError(
+          f"Towers: a tag must be a name, and not one of {', '.join(RESERVED)}; found {tag!r}"
+        )
     if not self.terms:
       raise UserError("Towers minimizes its terms, and has none; give terms=(Contrast(…),)")
 

@@ -84,6 +84,8 @@ class Contrast(Term):
 
   def __post_init__(self):
     check_parts(self)
+    if not self.anchors or self.keys == ():
+      raise UserError('Contrast: anchors and keys need a path, such as "projection"')
     if self.average not in ("all", "with positives"):
       raise UserError(f"average must be 'all' or 'with positives', not {self.average!r}")
 
@@ -175,11 +177,17 @@ class Contrast(Term):
   def _group(self, seen, paths):
     masks = pick(seen, self.mask) if self.mask else {}
     groups = [
-      of_examples(seen, z, view or 0, self.sides, masks.get(view))
+      of_examples(seen, z, view or 0, self.sides, self._mask(masks, view))
       for path in ((paths,) if isinstance(paths, str) else paths)
       for view, z in pick(seen, path).items()
     ]
     return join(*groups)
+
+  def _mask(self, masks, view):
+    """The mask of a view: its own, or one that belongs to no view, such as a field of the batch."""
+    if masks and view not in masks and None not in masks:
+      raise UserError(f"mask: there is none of view {view} at {self.mask!r}")
+    return masks.get(view, masks.get(None))
 
 
 def check_parts(contrast: Contrast) -> None:

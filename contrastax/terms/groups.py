@@ -66,6 +66,10 @@ def of_examples(
     side["place"] = jnp.tile(jnp.arange(t, dtype=index.dtype), n)
   one = jnp.ones(len(vectors), vectors.dtype)
   if mask is not None:
+    if mask.size != len(vectors):
+      raise UserError(
+        f"mask: {list(mask.shape)} is not one entry for each of the {len(vectors)} vectors; give [n, T]"
+      )
     side["weight"] = mask.reshape(-1).astype(vectors.dtype)
   positive = one * side["weight"] if "weight" in side else one
   return Group(vectors, {**side, "as_positive": positive, "as_negative": 0 * one})

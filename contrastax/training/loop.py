@@ -99,7 +99,8 @@ def train(
       feed = Segments(refresh, method, source, workdir / "refresh", checkpoints).at
     state = init(method, optimizer, feed(0, None).batch(0), seed=seed, mesh=mesh)
     train_step = make_train_step(method, optimizer, mesh)
-    data = np.asarray(source.fingerprint, np.uint32)
+    fingerprint = source.fingerprint ^ (0 if refresh is None else refresh.fingerprint)
+    data = np.asarray(fingerprint, np.uint32)
     restored = checkpoints.newest_intact(tidy=True)
     if restored is not None:
       if restored > steps:
@@ -178,11 +179,11 @@ def _caught(stop):
 
 
 def _restore(checkpoints, step, state, data):
-  """The state saved at `step`, of a run on data of the same fingerprint."""
+  """The state saved at `step`, of a run on data of the same fingerprint, refreshed in the same way."""
   tree = checkpoints.restore(step, {**state._asdict(), "data": data})
   if tree.pop("data") != data:
     raise UserError(
-      f"the data are not those that checkpoint {step} was trained on: their examples, or their order, "
-      "have changed; go on with those, or begin anew in another workdir"
+      f"the data are not those that checkpoint {step} was trained on: their examples, their order or their "
+      "refresh have changed; go on with those, or begin anew in another workdir"
     )
   return TrainState(**tree)

@@ -10,6 +10,7 @@ from contrastax import data
 from contrastax.core import Method, TrainState, UserError, check_integer, check_seed
 from contrastax.evaluation import embed
 from contrastax.negatives import mine
+from contrastax.nouns import nearest
 from contrastax.training.refresh import Refresh
 
 
@@ -46,7 +47,13 @@ class mined(Refresh):
     check_seed(self.seed)
 
   def begun(self, source):
-    size = _arrays(source)[1]
+    arrays, size = _arrays(source)
+    if self.corpus is not None and self.corpus[1] not in arrays:
+      raise UserError(
+        f"mined: corpus: the data have no field {self.corpus[1]!r}{nearest(self.corpus[1], arrays)}"
+      )
+    if self.prefix in ("file", "allow_pickle"):
+      raise UserError(f"mined: prefix must not be {self.prefix!r}, an argument of np.savez")
     if size <= self.k + self.skip:
       raise UserError(f"mined: {self.k + self.skip} negatives of {size} examples are too many")
     # At k successive distances of 1 … size − 1, so never the example itself and none twice.
@@ -90,7 +97,15 @@ class clustered(Refresh):
     check_seed(self.seed)
 
   def begun(self, source):
-    return {"cluster": np.zeros(_arrays(source)[1], np.int32)}
+    size = _arrays(source)[1]
+    if self.count > size:
+      raise UserError(f"clustered: {self.count} clusters of {size} examples are too many")
+    if not isinstance(source.order, data.shuffled):
+      raise UserError(
+        f"clustered: its batches replace those of the order {type(source.order).__name__}; leave the "
+        "order out"
+      )
+    return {"cluster": np.zeros(size, np.int32)}
 
   def arrays(self, method, state, source):
     from sklearn.cluster import KMeans
@@ -108,6 +123,8 @@ class clustered(Refresh):
 
 def features(method: Method, state: TrainState, network: str, field, arrays) -> np.ndarray:
   """Embeddings [size, d] of a field, or of several, by a network of the method."""
+  if network not in state.params:
+    raise UserError(f"the method has no network {network!r}{nearest(network, state.params)}")
   inputs = arrays[field] if isinstance(field, str) else {name: arrays[name] for name in field}
   own = state.params[network], state.state[network]
   return embed(method.network(network), *own, inputs)
