@@ -217,7 +217,7 @@ class Net:
 
   def _forward(self, network, name, params, state, views, target=False):
     outputs, begun, key = {}, state, named(self.key, "target") if target else self.key
-    for shape, of_shape in itertools.groupby(views.items(), key=lambda item: shape_of(item[1])):
+    for (shape, _), of_shape in itertools.groupby(views.items(), key=_kind):
       of_shape = list(of_shape)
       for bunch in [of_shape] if network.together else [[item] for item in of_shape]:
         x = jax.tree.map(lambda *rows: jnp.concatenate(rows), *(x for _, x in bunch))
@@ -232,6 +232,11 @@ class Net:
     count = self._calls.get((call, target), 0)
     self._calls[call, target] = count + 1
     return jax.random.fold_in(named(key, call), count) if count else named(key, call)
+
+
+def _kind(item):
+  """The shape and the types of a view: views of one kind are concatenated."""
+  return shape_of(item[1]), [jnp.result_type(leaf) for leaf in jax.tree.leaves(item[1])]
 
 
 def _rows(i, count, rows):

@@ -91,10 +91,11 @@ def inputs_of(method: core.Method, arrays: Mapping[str, Any]) -> Any:
 def encoder_spec(config: ConfigDict, network: str) -> Any:
   """What a config states of a network of its method, by the network's name."""
   method = config.to_dict()["method"]
-  tag, _, field = network.rpartition(".")
-  if tag:
-    (method,) = (tower for tower in method["towers"] if tower["tag"] == tag)
-  return method[field]
+  if "towers" not in method:
+    return method[network]
+  tag, _, field = network.rpartition("_")
+  (tower,) = (tower for tower in method["towers"] if tower["tag"] == tag)
+  return tower[field]
 
 
 def _dataset(name, allow):
@@ -103,7 +104,11 @@ def _dataset(name, allow):
   if kind in data.KINDS or not PLACE.fullmatch(name):
     return data.load(name)
   make = imported(name, "config.data", allow)
-  found = make() if callable(make) else make
+  try:
+    found = make() if callable(make) else make
+  except Exception as error:
+    fault = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    raise core.UserError(f"config.data: {name} raises {fault}") from error
   if not isinstance(found, data.Dataset):
     raise core.UserError(f"config.data: {name} gives {type(found).__name__}, not a data.Dataset")
   if "label" in found.train and not found.classes:

@@ -234,6 +234,19 @@ WRONG = {
     lambda: stepping(lambda ts, batch, plain: (ts._replace(state={}), {"loss": 0.0})),
     "must return a TrainState of the structure that it was given",
   ),
+  "another shape": (
+    lambda: stepping(
+      lambda ts, batch, plain: (
+        ts._replace(params=jax.tree.map(lambda x: x[..., None], ts.params)),
+        {"loss": 0.0},
+      )
+    ),
+    r"method.step turned params/w, float32 \[3\], into float32 \[3, 1\]",
+  ),
+  "a metric that is no scalar": (
+    lambda: stepping(lambda ts, batch, plain: (ts, {"loss": jnp.zeros(3)})),
+    "the metric 'loss' of method.step must be a scalar, not float32",
+  ),
 }
 
 

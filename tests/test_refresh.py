@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import all_methods
 import jax
@@ -174,3 +175,70 @@ def test_a_refresh_of_ones_own():
     assert state.step == 5
     kept = np.load(f"{folder}/refresh/4.npz")
     assert kept["step"] == 4
+
+
+@pytest.mark.parametrize(
+  "other",
+  [training.mined(every=3, k=2), training.mined(every=4, k=2, skip=1), CLUSTERED, None],
+)
+def test_a_run_goes_on_with_its_own_refresh_only(other, tmp_path):
+  go(tmp_path, 4)
+  given = {} if isinstance(other, training.mined) else {"method": all_methods.parts()["SimCLR"]}
+  with pytest.raises(UserError):
+    go(tmp_path, 8, refresh=other, **given)
+  if not given:
+    with pytest.raises(UserError, match="their order or their refresh have changed"):
+      go(tmp_path, 8, refresh=other)
+
+
+def test_arrays_of_a_run_before_are_not_used(tmp_path):
+  """The folder of checkpoints was removed, to begin the run again with another method."""
+  expected = go(tmp_path / "new", 5)
+  go(tmp_path / "old", 5, method=dataclasses.replace(METHOD, temperature=temperatures.fixed(1.0)))
+  shutil.rmtree(tmp_path / "old" / "checkpoints")
+  jax.tree.map(np.testing.assert_array_equal, expected, go(tmp_path / "old", 5))
+
+
+def test_a_refresh_keeps_other_related_examples_and_refuses_another_order():
+  source = data.Resident(DIGITS, batch_size=32, related={"own": np.arange(128)})
+  batch = MINED.apply(source, MINED.begun(source)).batch(0)
+  np.testing.assert_array_equal(batch["own_index"], batch["index"])
+  assert "hard_index" in batch
+  source = data.Resident(DIGITS, order=data.in_order(128, 32))
+  with pytest.raises(UserError, match="replace those of the order in_order; leave the order out"):
+    CLUSTERED.begun(source)
+
+
+@pytest.mark.parametrize(
+  ("refresh", "message"),
+  [
+    (training.clustered(every=2, count=129), "129 clusters of 128 examples are too many"),
+    (training.mined(every=2, k=1, corpus=("encoder", "imge")), "no field 'imge'; did you mean"),
+    (training.mined(every=2, k=1, corpus=("encodr", "image")), "no network 'encodr'; did you mean"),
+    (training.mined(every=2, k=1, prefix="file"), "prefix must not be 'file'"),
+  ],
+)
+def test_a_refresh_that_does_not_fit_is_one_line(refresh, message, tmp_path):
+  with pytest.raises(UserError, match=message):
+    go(tmp_path, 3, refresh=refresh)
+
+
+@pytest.mark.parametrize(
+  ("made", "message"), [([1], "arrays by name, not list"), ({"x": np.array([None])}, "of objects")]
+)
+def test_wrong_arrays_of_a_refresh_of_ones_own_are_one_line(made, message, tmp_path):
+  @dataclasses.dataclass(frozen=True)
+  class Wrong(training.Refresh):
+    every: int = 2
+
+    def begun(self, source):
+      return {}
+
+    def arrays(self, method, state, source):
+      return made
+
+    def apply(self, source, arrays):
+      return source
+
+  with pytest.raises(UserError, match=message):
+    go(tmp_path, 3, refresh=Wrong(), method=all_methods.parts()["SimCLR"])

@@ -249,7 +249,8 @@ def test_the_mean_may_leave_out_anchors_without_a_positive():
   assert of("with positives") == pytest.approx(3 * of("all"), rel=1e-5)
 
 
-def test_masked_vectors_take_no_part():
+@pytest.mark.parametrize("average", ["all", "with positives"])
+def test_masked_vectors_take_no_part(average):
   """As if they were not there: the value does not depend on them."""
 
   def method(scale):
@@ -261,7 +262,7 @@ def test_masked_vectors_take_no_part():
       tokens = jnp.where(mask[:, None], y["tokens"], scale * y["tokens"][..., ::-1] + scale)
       return {**y, "tokens": tokens, "mask": jnp.broadcast_to(mask, (len(x), 3))}, state
 
-    term = dataclasses.replace(dense().terms[0], mask="encoder.mask", average="with positives")
+    term = dataclasses.replace(dense().terms[0], mask="encoder.mask", average=average)
     return dataclasses.replace(dense(), encoder=Encoder(inner.init, apply), terms=(term,))
 
   assert ran(method(1.0))[0] == pytest.approx(ran(method(-3.0))[0], rel=1e-6)

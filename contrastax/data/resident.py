@@ -92,7 +92,10 @@ class Resident:
     order: Order | None = None,
     related: Mapping[str, Array | np.ndarray | Related] | None = None,
   ) -> Resident:
-    """The source with another order, or with other related examples; the data stay on the device."""
+    """The source with another order, or with further related examples; the data stay on the device.
+
+    Related examples of a name that the source has already take the place of those.
+    """
     new = copy.copy(self)
     new.__dict__.pop("fingerprint", None)
     if order is not None:
@@ -100,7 +103,7 @@ class Resident:
       if order.batch_size != self.batch_size:
         raise UserError(f"the order's batch size is {order.batch_size}, and was {self.batch_size}")
     if related is not None:
-      new._relate(related)
+      new._relate({**self._related, **related})
     return new
 
   def _relate(self, related):

@@ -149,6 +149,8 @@ class BaseMethod(Owner):
     metrics = {"loss": total, **metrics}
     seen, moved = self._seen(net, batch, step), {}
     for tag, term in all_terms(self).items():
+      if tag in {*metrics, "objective"}:
+        raise UserError(f"a term is called {tag!r}, as a metric is; give it another tag")
       own = params["terms"][tag], state["terms"][tag]
       value, moved[tag], more = term(*own, seen, _key_of(tag, key))
       total += schedules.at(term.weight, step) * value

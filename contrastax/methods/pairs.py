@@ -75,6 +75,12 @@ class Pairs(ContrastiveMethod):
     many, index = fields(batch, self.inputs[1], "Pairs"), batch["index"]
     keys = {1: many}
     if self.positives:
+      for x in jax.tree.leaves(many):
+        if x.ndim < 2 or x.shape[1] != self.positives:
+          raise UserError(
+            f"Pairs: with positives={self.positives} the field {self.inputs[1]!r} must be "
+            f"[n, {self.positives}, …], not {list(x.shape)}"
+          )
       keys = {k + 1: jax.tree.map(lambda x, k=k: x[:, k], many) for k in range(self.positives)}
     keys = {view: self._draw(net, x, index, view)[view] for view, x in keys.items()}
     other = ("encoder", "projection") if self.other_encoder is None else OTHER

@@ -81,8 +81,8 @@ class SwAV(BaseMethod):
       return alone()
 
     def with_queue():
-      own = net.params["prototypes"]
-      more = [self.prototypes.apply(own, (), z, train=True)[0] for z in older]
+      own = net.params["prototypes"], net.state["prototypes"]
+      more = [self.prototypes.apply(*own, z, key=net.key, train=True)[0] for z in older]
       return jnp.stack([among(*pair) for pair in zip(scores, more, strict=True)])
 
     kept = jax.lax.stop_gradient(jnp.stack([unit(z) for z in zs]))

@@ -28,6 +28,10 @@ class Tower:
   views: Recipe = unchanged()
 
 
+RESERVED = ("batch", "examples", "side", "step", "target", "terms", "view", "z")
+"""What terms see besides towers, or what the state has."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Towers(BaseMethod):
   """Several inputs of each example, each through networks of its own; terms state what is minimized.
@@ -57,24 +61,29 @@ class Towers(BaseMethod):
     tags = [tower.tag for tower in self.towers]
     if not tags or len({*tags}) < len(tags):
       raise UserError(f"Towers needs towers with tags of their own, not {tags}")
+    for tag in tags:
+      if not tag.isidentifier() or tag in RESERVED:
+        raise UserError(
+          f"Towers: a tag must be a name, and not one of {', '.join(RESERVED)}; found {tag!r}"
+        )
     if not self.terms:
       raise UserError("Towers minimizes its terms, and has none; give terms=(Contrast(…),)")
 
   @property
   def evaluated(self):
     first = self.towers[0]
-    return Evaluated(f"{first.tag}.encoder", first.input, first.views)
+    return Evaluated(f"{first.tag}_encoder", first.input, first.views)
 
   def network(self, name: str) -> Encoder:
-    tag, _, field = name.partition(".")
+    tag, _, field = name.rpartition("_")
     (tower,) = (tower for tower in self.towers if tower.tag == tag)
     return tower.encoder if field == "encoder" else tower.projection
 
   def see(self, net, batch):
     for view, tower in enumerate(self.towers):
       x = net.views((tower.views,), batch, tower.input, first=view)
-      z = embedding(net(f"{tower.tag}.encoder", x))
+      z = embedding(net(f"{tower.tag}_encoder", x))
       if tower.projection is not None:
-        z = net(f"{tower.tag}.projection", z)
+        z = net(f"{tower.tag}_projection", z)
       net.record(tower.tag, z)
       net.record("z", z)

@@ -49,6 +49,8 @@ class Apply(Term):
         f"Apply: loss must be a loss on arrays, such as losses.barlow_twins, not {self.loss!r}; "
         "Contrast takes criteria"
       )
+    if not self.of:
+      raise UserError('Apply: of names no path; give one, such as ("projection",)')
     if self.how not in ("together", "each", "stacked", "joined"):
       raise UserError(
         f"Apply: how must be 'together', 'each', 'stacked' or 'joined', not {self.how!r}"

@@ -59,7 +59,8 @@ class Contrast(Term):
       each anchor: T with T vectors per example, 2 with two towers. At 1 all anchors of an example
       share a row.
     average: "all": the mean over all anchors, where one without a positive counts as 0. "with
-      positives": the mean over the anchors with a positive, each weighted by its side `weight`.
+      positives": the mean over the anchors with a positive. Where anchors have a side `weight`, such
+      as 0 of a masked vector, both means are weighted by it.
     temperature, loss, negatives, relation, score: the parts; the loss is one of
       `contrastax.criteria`.
     plan: how all pairs are evaluated; on several devices `Plan(mesh=mesh)`.
@@ -86,6 +87,8 @@ class Contrast(Term):
 
   def __post_init__(self):
     check_parts(self)
+    if not self.anchors or self.keys == ():
+      raise UserError('Contrast: anchors and keys need a path, such as "projection"')
     if self.average not in ("all", "with positives"):
       raise UserError(f"average must be 'all' or 'with positives', not {self.average!r}")
 
@@ -167,9 +170,11 @@ class Contrast(Term):
       metrics["penalty"] = penalty(anchors, groups, compare)
       minimized += self.score.regularizer * metrics["penalty"]
     if self.average == "all":
-      return minimized.mean(), state, metrics
+      weight = jnp.ones_like(weight)
     if "weight" in anchors.side:
       weight = weight * anchors.side["weight"]
+    elif self.average == "all":
+      return minimized.mean(), state, metrics
     total = weight.sum()
     mean = jnp.where(weight > 0, weight * minimized, 0).sum() / jnp.where(total > 0, total, 1)
     return mean, state, metrics
@@ -177,11 +182,17 @@ class Contrast(Term):
   def _group(self, seen, paths):
     masks = pick(seen, self.mask) if self.mask else {}
     groups = [
-      of_examples(seen, z, view or 0, self.sides, masks.get(view))
+      of_examples(seen, z, view or 0, self.sides, self._mask(masks, view))
       for path in ((paths,) if isinstance(paths, str) else paths)
       for view, z in pick(seen, path).items()
     ]
     return join(*groups)
+
+  def _mask(self, masks, view):
+    """The mask of a view: its own, or one that belongs to no view, such as a field of the batch."""
+    if masks and view not in masks and None not in masks:
+      raise UserError(f"mask: there is none of view {view} at {self.mask!r}")
+    return masks.get(view, masks.get(None))
 
 
 def check_parts(contrast: Contrast) -> None:

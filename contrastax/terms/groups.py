@@ -62,10 +62,20 @@ def of_examples(
   if vectors.ndim == 3:
     n, t, d = vectors.shape
     vectors = vectors.reshape(n * t, d)
-    side = {name: jnp.repeat(values, t, axis=0) for name, values in side.items()}
+    side = {
+      # What a view or the batch has of each vector is [n, t, …]; of each example it is repeated.
+      name: values.reshape(n * t, *values.shape[2:])
+      if name in sides and values.shape[:2] == (n, t)
+      else jnp.repeat(values, t, axis=0)
+      for name, values in side.items()
+    }
     side["place"] = jnp.tile(jnp.arange(t, dtype=index.dtype), n)
   one = jnp.ones(len(vectors), vectors.dtype)
   if mask is not None:
+    if mask.size != len(vectors):
+      raise UserError(
+        f"mask: {list(mask.shape)} is not one entry for each of the {len(vectors)} vectors; give [n, T]"
+      )
     side["weight"] = mask.reshape(-1).astype(vectors.dtype)
   positive = one * side["weight"] if "weight" in side else one
   return Group(vectors, {**side, "as_positive": positive, "as_negative": 0 * one})

@@ -149,10 +149,14 @@ def _one_example(leaf):
 def _described_inputs(inputs):
   if isinstance(inputs, Mapping):
     return {name: _described_inputs(values) for name, values in inputs.items()}
+  if isinstance(inputs, tuple):
+    return [_described_inputs(values) for values in inputs]
   return {"shape": list(inputs.shape[1:]), "dtype": str(inputs.dtype)}
 
 
 def _read_inputs(found):
+  if isinstance(found, list) and found:
+    return tuple(map(_read_inputs, found))
   if not (isinstance(found, dict) and found):
     raise UserError(f"inputs must be shapes and types, not {found!r}")
   if isinstance(found.get("shape"), list):
@@ -170,6 +174,14 @@ def _like(spec, inputs, name="inputs"):
       found = sorted(inputs) if isinstance(inputs, Mapping) else type(inputs).__name__
       raise UserError(f"this encoder takes a mapping of {sorted(spec)} for {name}, not {found}")
     return {field: _like(spec[field], inputs[field], f"{name} {field!r}") for field in spec}
+  if isinstance(spec, tuple):
+    if not (isinstance(inputs, tuple) and len(inputs) == len(spec)):
+      raise UserError(
+        f"this encoder takes a tuple of {len(spec)} for {name}, not {type(inputs).__name__}"
+      )
+    return tuple(
+      _like(*pair, f"{name} {i}") for i, pair in enumerate(zip(spec, inputs, strict=True))
+    )
   inputs = np.asarray(inputs)
   if inputs.shape[1:] != spec.shape:
     what = "images" if len(spec.shape) == 3 else name

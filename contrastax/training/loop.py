@@ -6,7 +6,6 @@ import contextlib
 import os
 import pathlib
 import threading
-import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -92,6 +91,12 @@ def train(
   check_integer("log_every", log_every, 1)
   check_integer("eval_every", eval_every, 1)
   check_integer("checkpoint_every", checkpoint_every, 1)
+  examples = getattr(method, "examples", 0)  # optional, of parts that keep something of each
+  if 0 < examples < source.size:
+    raise UserError(
+      f"the data have {source.size:,} examples, and the method's examples are {examples:,}; give it "
+      "examples=…, the size of the data"
+    )
   mesh = make_mesh() if mesh is None else mesh
   workdir = pathlib.Path(workdir)
   workdir.mkdir(parents=True, exist_ok=True)
@@ -101,7 +106,8 @@ def train(
       feed = Segments(refresh, method, source, workdir / "refresh", checkpoints).at
     state = init(method, optimizer, feed(0, None).batch(0), seed=seed, mesh=mesh)
     train_step = make_train_step(method, optimizer, mesh)
-    data = np.asarray(_fingerprint(source, refresh), np.uint32)
+    fingerprint = source.fingerprint ^ (0 if refresh is None else refresh.fingerprint)
+    data = np.asarray(fingerprint, np.uint32)
     restored = checkpoints.newest_intact(tidy=True)
     if restored is not None:
       if restored > steps:
@@ -152,13 +158,6 @@ def train(
   return state
 
 
-def _fingerprint(source, refresh):
-  """The source's, and of a refresh its kind and numbers."""
-  if refresh is None:
-    return source.fingerprint
-  return zlib.crc32(repr(refresh).encode(), source.fingerprint)
-
-
 def _describe(workdir, method, source, encoder):
   """Writes encoder.json, for a method with the optional `evaluated`."""
   evaluated = getattr(method, "evaluated", None)
@@ -187,7 +186,7 @@ def _caught(stop):
 
 
 def _restore(checkpoints, step, state, data):
-  """The state saved at `step`, of a run on data of the same fingerprint."""
+  """The state saved at `step`, of a run on data of the same fingerprint, refreshed in the same way."""
   tree = checkpoints.restore(step, {**state._asdict(), "data": data})
   if tree.pop("data") != data:
     raise UserError(

@@ -56,7 +56,13 @@ class mined(Refresh):
       )
 
   def begun(self, source):
-    size = _arrays(source)[1]
+    arrays, size = _arrays(source)
+    if self.corpus is not None and self.corpus[1] not in arrays:
+      raise UserError(
+        f"mined: corpus: the data have no field {self.corpus[1]!r}{nearest(self.corpus[1], arrays)}"
+      )
+    if self.prefix in ("file", "allow_pickle"):
+      raise UserError(f"mined: prefix must not be {self.prefix!r}, an argument of np.savez")
     if size <= self.k + self.skip:
       raise UserError(f"mined: {self.k + self.skip} negatives of {size} examples are too many")
     # At k successive distances of 1 … size − 1, so never the example itself and none twice.
@@ -100,7 +106,15 @@ class clustered(Refresh):
     check_seed(self.seed)
 
   def begun(self, source):
-    return {"cluster": np.zeros(_arrays(source)[1], np.int32)}
+    size = _arrays(source)[1]
+    if self.count > size:
+      raise UserError(f"clustered: {self.count} clusters of {size} examples are too many")
+    if not isinstance(source.order, data.shuffled):
+      raise UserError(
+        f"clustered: its batches replace those of the order {type(source.order).__name__}; leave the "
+        "order out"
+      )
+    return {"cluster": np.zeros(size, np.int32)}
 
   def arrays(self, method, state, source):
     from sklearn.cluster import KMeans

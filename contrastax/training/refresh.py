@@ -2,14 +2,18 @@
 
 A run is divided into segments of `every` steps. The first uses `begun(source)`; at the start of
 each later one `arrays` computes new arrays from the state of that step. They are written to
-`refresh/STEP.npz` in the run's folder, so a killed run goes on with the same arrays.
+`refresh/STEP.npz` in the run's folder, so a run that is killed within a segment goes on with the same
+arrays. A run goes on with the same refresh only.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import hashlib
 import io
 import pathlib
+import zlib
 from collections.abc import Mapping
 
 import numpy as np
@@ -26,6 +30,13 @@ class Refresh:
 
   every: int
 
+  @functools.cached_property
+  def fingerprint(self) -> int:
+    """A 32-bit checksum of the kind of refresh and of its numbers, texts and tuples of these."""
+    values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
+    found = {name: value for name, value in values.items() if _plain(value)}
+    return zlib.crc32(f"{type(self).__name__} {found!r}".encode())
+
   def begun(self, source: Source) -> Arrays:
     """The arrays of the first segment, a pure function of the data."""
     raise NotImplementedError
@@ -37,6 +48,13 @@ class Refresh:
   def apply(self, source: Source, arrays: Arrays) -> Source:
     """The source of a segment: the run's source with these arrays."""
     raise NotImplementedError
+
+
+def _plain(value):
+  """Whether a value is written alike in every process."""
+  if isinstance(value, tuple):
+    return all(map(_plain, value))
+  return isinstance(value, bool | int | float | str | None)
 
 
 class Segments:
@@ -76,15 +94,18 @@ class Segments:
   def _arrays(self, begun, step, state):
     if begun == 0:
       return self._refresh.begun(self._whole)
-    kept = self._read(begun)
-    if kept is not None:
-      return kept
-    if begun != step:
+    if begun != step:  # at its start they are computed: a file may be of a run before this one
+      kept = self._read(begun)
+      if kept is not None:
+        return kept
       state = self._state_at(begun, state)
-    arrays = {
-      name: np.asarray(values)
-      for name, values in self._refresh.arrays(self._method, state, self._whole).items()
-    }
+    made = self._refresh.arrays(self._method, state, self._whole)
+    if not isinstance(made, Mapping):
+      raise UserError(f"a refresh's arrays must be arrays by name, not {type(made).__name__}")
+    arrays = {name: np.asarray(values) for name, values in made.items()}
+    for name, values in arrays.items():
+      if values.dtype == object:
+        raise UserError(f"a refresh's array {name!r} must be of numbers, not of objects")
     self._write(begun, arrays)
     return arrays
 

@@ -146,11 +146,24 @@ def _counted(whole):
         "the function of method.step must return (TrainState, metrics), and 'loss' among the metrics"
       )
     after, metrics = result
+    for name, value in metrics.items():
+      if isinstance(value, str) or np.ndim(value):
+        found = repr(value) if isinstance(value, str) else f"{value.dtype} {[*np.shape(value)]}"
+        raise UserError(f"the metric {name!r} of method.step must be a scalar, not {found}")
     if jax.tree.structure(after) != jax.tree.structure(ts):
       raise UserError(
         "the function of method.step must return a TrainState of the structure that it was given; "
         "its params, state or opt_state have another one"
       )
+    for (path, new), old in zip(
+      jax.tree_util.tree_leaves_with_path(after), jax.tree.leaves(ts), strict=True
+    ):
+      found, given = ((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in (new, old))
+      if found != given:
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        raise UserError(
+          f"method.step turned {name}, {given[1]} {[*given[0]]}, into {found[1]} {[*found[0]]}"
+        )
     return after._replace(step=ts.step + 1, seed=ts.seed), metrics
 
   return step
