@@ -45,7 +45,9 @@ def test_a_completed_config_is_complete(name):
 
 def test_every_method_has_a_config():
   used = {preset(name).method.name for name in CONFIGS}
-  assert used == {name for name in vars(methods) if name[0].isupper()}
+  bases = {"BaseMethod", "ContrastiveMethod", "Evaluated", "Tower"}
+  assembled = {"Siamese", "Towers", "Pairs"}  # from parts: the examples of the documents
+  assert used == {name for name in vars(methods) if name[0].isupper()} - bases - assembled
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ def test_hold_out_takes_test_images_from_the_training_images_alone(digits):
 
 @pytest.mark.parametrize("count", [0, -1, 1297, 2000])
 def test_hold_out_leaves_something_on_both_sides(digits, count):
-  with pytest.raises(UserError, match=f"cannot hold out {count} of 1297 training images"):
+  with pytest.raises(UserError, match=f"cannot hold out {count} of 1297 training examples"):
     hold_out(digits, count)
 
 
@@ -424,7 +424,7 @@ def test_a_layout_is_a_named_sharding():
 
 @pytest.mark.parametrize("count", [0, 23, 2.5, None])
 def test_a_number_of_images_is_held_out(count):
-  with pytest.raises(UserError, match=f"cannot hold out {count} of 23 training images"):
+  with pytest.raises(UserError, match=f"cannot hold out {count} of 23 training examples"):
     hold_out(Dataset(ARRAYS, ARRAYS, ()), count)
 
 

@@ -30,6 +30,10 @@ def bytes_of(channels=3, side=8):
   return np.random.default_rng(channels).integers(0, 256, (N, side, side, channels), np.uint8)
 
 
+def image_of(channels):
+  return jax.ShapeDtypeStruct((8, 8, channels), np.uint8)
+
+
 # Recipes: name -> the recipe for so many channels; of several views the last.
 
 RECIPES = {
@@ -83,7 +87,15 @@ OF_COLORS = {
   "adjust_saturation": lambda x: views.adjust_saturation(x, each(0, 2)),
   "to_grey": lambda x: views.to_grey(x),
 }
-OTHERS = {"Mixed", "draw_views", "sample_box", "sample_jitter", "sample_partner", "to_float"}
+OTHERS = {
+  "Mixed",
+  "draw_views",
+  "sample_box",
+  "sample_jitter",
+  "sample_partner",
+  "to_float",
+  "unchanged",
+}
 
 
 def test_every_public_recipe_and_operation_is_listed():
@@ -182,13 +194,13 @@ ENTRIES = {
   "embed": lambda x, _: embed(ENCODER, *OWN, x),
   "fitted": lambda x, _: fitted(x, (4, 4, 1)),
   "fitted, same shape": lambda x, _: as_input(fitted(x, (8, 8, 3))),
-  "FrozenEncoder": lambda x, _: FrozenEncoder(ENCODER, *OWN, (8, 8, 3), 0)(x),
+  "FrozenEncoder": lambda x, _: FrozenEncoder(ENCODER, *OWN, image_of(3), 0)(x),
   "fine_tune, train": lambda x, _: tuned(x, "train"),
   "fine_tune, test": lambda x, _: tuned(x, "test"),
   "to_float": lambda x, _: views.to_float(x),
   "npz": lambda x, folder: as_input(from_file(x, folder)),
   "Resident": lambda x, _: as_input(data.Resident({"image": x}, batch_size=N).batch(0)["image"]),
-  "Clip, unchanged": lambda x, _: methods.clip.unchanged(KEY, jnp.asarray(x), INDEX),
+  "unchanged": lambda x, _: views.unchanged()(KEY, jnp.asarray(x), INDEX),
   **{f"views.{name}": lambda x, _, f=f: f(3)(KEY, x, INDEX) for name, f in RECIPES.items()},
 }
 TRACED = {  # inside a compiled step: values are not known, types and shapes are
@@ -199,7 +211,7 @@ TRACED = {  # inside a compiled step: values are not known, types and shapes are
   "views.augment, jitted": lambda x, _: jax.jit(RECIPES["augment"](3))(KEY, x, INDEX),
   "views.affine_jitter, jitted": lambda x, _: jax.jit(views.affine_jitter())(KEY, x, INDEX),
 }
-UNCHECKED = ("Clip, unchanged",)  # in the step, and of any kind of input
+UNCHECKED = ("unchanged",)  # in the step, and of any kind of input
 
 
 SAME = {
@@ -302,7 +314,7 @@ def test_another_shape_is_refused(name, kind, tmp_path):
 
 
 def test_a_frozen_encoder_names_the_missing_axis():
-  encoder = FrozenEncoder(ENCODER, *OWN, (8, 8, 1), 0)
+  encoder = FrozenEncoder(ENCODER, *OWN, image_of(1), 0)
   refused(
     lambda x, _: encoder(x), bytes_of(1)[..., 0], None, r"\[6, 8, 8\]: pass images\[\.\.\., N"
   )
@@ -382,7 +394,7 @@ def test_views_are_embedded_whatever_their_range():
   found = embed(ENCODER, *OWN, view, bounded=False)
   expected = ENCODER.apply(*OWN, view, train=False)[0]
   chex.assert_trees_all_close(found, np.asarray(expected), rtol=1e-5, atol=1e-5)
-  frozen = FrozenEncoder(ENCODER, *OWN, (8, 8, 3), 0)
+  frozen = FrozenEncoder(ENCODER, *OWN, image_of(3), 0)
   chex.assert_trees_all_close(frozen(view, bounded=False), found)
   refused(lambda x, _: embed(ENCODER, *OWN, x), view, None, "embed: images must be uint8, or")
   with pytest.raises(UserError, match="found int32"):  # of any range, but of no other type

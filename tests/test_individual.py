@@ -400,6 +400,5 @@ def test_heads_that_do_not_fit_are_refused():
   ):
     with pytest.raises(UserError, match=said):
       score()
-  method = simclr(score=adaptive_heads(heads=2), temperature=fixed(0.1))
   with pytest.raises(UserError, match="has temperatures of its own"):
-    training.init(method, optax.sgd(0.1), digits().batch(0))
+    simclr(score=adaptive_heads(heads=2), temperature=fixed(0.1))

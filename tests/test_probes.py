@@ -206,5 +206,5 @@ def test_embeddings_do_not_depend_on_the_batch_size(dtype):
 
 
 def test_nothing_cannot_be_embedded():
-  with pytest.raises(UserError, match="embed: images must not be empty; found shape"):
+  with pytest.raises(UserError, match="embed: inputs must not be empty; found shape"):
     embed(projecting(), jnp.ones((12, 5)), {}, np.zeros((0, 2, 2, 3), np.uint8))

@@ -496,7 +496,7 @@ def test_one_and_eight_devices():
   """Three steps of MoCo on digits, with labels of unequal number."""
   (result,) = processes.measured(__file__).values()
   assert result["apart"] < 1e-10, result
-  assert result["moved"]["state negatives"], result
+  assert result["moved"]["state contrast negatives"], result
 
 
 def test_simclr_trains_with_a_bank():

@@ -38,10 +38,12 @@ def embed(
   Raises:
     UserError: images of another type, range or shape, no inputs, or arrays of different lengths.
   """
-  n = count_rows(inputs)
+  if isinstance(inputs, list):
+    check_inputs("embed: inputs", inputs)
   for path, leaf in jax.tree_util.tree_leaves_with_path(inputs):
     name = jax.tree_util.keystr(path, simple=True, separator="/")
     check_inputs(f"embed: inputs{f' {name!r}' if name else ''}", leaf, bounded=bounded)
+  n = count_rows(inputs)
   if not (isinstance(batch_size, int | np.integer) and batch_size >= 1):
     raise UserError(f"embed: batch_size must be an integer, 1 or more, not {batch_size!r}")
   batch_size, out = min(batch_size, n), []

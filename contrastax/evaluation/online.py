@@ -150,7 +150,7 @@ class watched:
   def init(self, key, batch):
     if "label" not in batch:
       raise UserError(f"an online probe needs labels; the batch has {', '.join(sorted(batch))}")
-    self.probe.targets(batch["label"], len(batch["index"]))
+    self.probe.targets(batch["label"], len(batch["label"]))
     params, state = self.method.init(key, batch)
     features = jax.eval_shape(lambda: self._features(params, state, batch))
     return params, {**state, "online_probe": self.probe.init(features.shape[-1])}
