@@ -186,7 +186,7 @@ def test_an_unlabelled_run_is_judged_by_its_geometry(runs, capsys, monkeypatch):
   monkeypatch.setattr(protocols, "LIDAR_VIEWS", 2)
   assert main(["evaluate", f"--workdir={runs[1]}"]) == 0
   printed = capsys.readouterr().out
-  assert "step 2 of 4, the last checkpoint; judged on the validation split, 40 images" in printed
+  assert "step 2 of 4, the last checkpoint; judged on the validation split, 40 examples" in printed
   assert "mine.npz has no labels: no probes, no retrieval" in printed
   found = json.loads((runs[1] / "evaluation.json").read_text())
   assert "probes" not in found and "tolerance" not in found["geometry"]["trained"]

@@ -396,7 +396,7 @@ def test_views_are_embedded_whatever_their_range():
   chex.assert_trees_all_close(found, np.asarray(expected), rtol=1e-5, atol=1e-5)
   frozen = FrozenEncoder(ENCODER, *OWN, image_of(3), 0)
   chex.assert_trees_all_close(frozen(view, bounded=False), found)
-  refused(lambda x, _: embed(ENCODER, *OWN, x), view, None, "embed: images must be uint8, or")
+  refused(lambda x, _: embed(ENCODER, *OWN, x), view, None, "embed: inputs must be uint8, or")
   with pytest.raises(UserError, match="found int32"):  # of any range, but of no other type
     embed(ENCODER, *OWN, bytes_of().astype(np.int32), bounded=False)
 
