@@ -113,13 +113,6 @@ def test_lost_arrays_without_their_checkpoint_are_one_line(tmp_path):
     go(tmp_path, 6, every=100)
 
 
-def test_a_run_does_not_go_on_with_another_refresh(tmp_path):
-  go(tmp_path, 2)
-  for other in (dataclasses.replace(MINED, every=4), dataclasses.replace(MINED, skip=0)):
-    with pytest.raises(UserError, match="their order, or the refresh have changed"):
-      go(tmp_path, 4, refresh=other)
-
-
 def test_old_segments_are_removed(tmp_path):
   go(tmp_path, 20, every=2)
   kept = sorted(int(p.stem) for p in (tmp_path / "refresh").glob("*.npz"))
@@ -187,7 +180,7 @@ def test_a_run_goes_on_with_its_own_refresh_only(other, tmp_path):
   with pytest.raises(UserError):
     go(tmp_path, 8, refresh=other, **given)
   if not given:
-    with pytest.raises(UserError, match="their order or their refresh have changed"):
+    with pytest.raises(UserError, match="their order, or the refresh have changed"):
       go(tmp_path, 8, refresh=other)
 
 
