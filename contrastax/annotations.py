@@ -88,7 +88,7 @@ def imported(place: str, where: str, allow: Collection[str] | None) -> Any:
     raise UserError(f"{where}: {module} has no {name!r}{nearest(name, public)}") from None
 
 
-def check_kind(hint: Any, found: Any, place: str, where: str) -> None:
+def check_imported(hint: Any, found: Any, place: str, where: str) -> None:
   """Raises UserError where an object from a user's module is not what the annotation names."""
   if (
     any(map(noun_of, options(hint))) and dataclasses.is_dataclass(found) and isinstance(found, type)

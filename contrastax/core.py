@@ -371,6 +371,13 @@ def join(*trees):
   return jax.tree.map(lambda *rows: jnp.concatenate(rows), *trees)
 
 
+def named_leaves(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> list[tuple[str, Any]]:
+  """The leaves of a tree with their paths, such as `tokens/ids`; the path of a single leaf is ""."""
+  name = functools.partial(jax.tree_util.keystr, simple=True, separator="/")
+  found = jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_leaf)
+  return [(name(path), leaf) for path, leaf in found]
+
+
 def embedding_of(outputs: Any) -> Any:
   """The embedding among an encoder's outputs: its entry `embedding`, or the array itself."""
   return outputs["embedding"] if isinstance(outputs, Mapping) else outputs

@@ -37,9 +37,7 @@ from contrastax.core import (
   named,
 )  # fmt: skip
 from contrastax.paths import by_view, fields, read_only
-
-Views = Mapping[int, Any]
-"""Arrays or trees of arrays by the number of the view."""
+from contrastax.views import draw_views
 
 
 class Owner:
@@ -160,7 +158,7 @@ class Net:
         f"{owner} takes {count} views, not {len(recipes)}; give one recipe or {count}"
       )
     x, index = fields(batch, input, owner), batch["index"]
-    drawn = {v: r(named(self.key, f"view {v}"), x, index) for v, r in enumerate(recipes, first)}
+    drawn = dict(enumerate(draw_views(recipes, self.key, x, index, first=first), first))
     drawn = {v: x if isinstance(x, View) else View(x, {}) for v, x in drawn.items()}
     self.record("side", {v: view.side for v, view in drawn.items()})
     self.record("view", {v: view.x for v, view in drawn.items()})

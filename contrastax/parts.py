@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from contrastax.annotations import MISSING, PLACE, check_kind, fits, imported, spec_of, wrong
+from contrastax.annotations import MISSING, PLACE, check_imported, fits, imported, spec_of, wrong
 from contrastax.core import UserError
 from contrastax.nouns import Noun, nearest, noun_of, options, parameters_of, parts_of
 
@@ -90,7 +90,7 @@ class _Reader:
       return self._tuple(hint, value, where, owner)
     if isinstance(value, str) and str not in choices and PLACE.fullmatch(value):
       found = imported(value, where, self.allow)
-      check_kind(hint, found, value, where)
+      check_imported(hint, found, value, where)
       return value, found
     for choice in choices:
       if fits(choice, value):
@@ -157,7 +157,7 @@ class _Reader:
     bound = noun.called and not isinstance(make, type)
     completed, made = self._arguments(make, name, rest, where, noun, owner if bound else None)
     if own and not bound and self.given is not None:
-      check_kind(hint, made, name, where)
+      check_imported(hint, made, name, where)
     completed = {"name": name, **completed}
     return ((completed,) if noun.join else completed), made
 

@@ -22,7 +22,12 @@ def fields(batch: Batch, names: str | tuple[str, ...], owner: str) -> Any:
         f"{owner}: there is no field {name!r}{nearest(name, sorted(batch))}; name a field of the data "
         "in the method, or add the field to the data"
       )
-  return batch[names] if isinstance(names, str) else {name: batch[name] for name in names}
+  return select(batch, names)
+
+
+def select(arrays: Mapping[str, Any], names: str | tuple[str, ...]) -> Any:
+  """A field, or a mapping of several."""
+  return arrays[names] if isinstance(names, str) else {name: arrays[name] for name in names}
 
 
 def embedding(outputs: Any) -> Any:

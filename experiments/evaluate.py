@@ -11,7 +11,7 @@ import jax
 from absl import flags
 
 from contrastax import evaluation, load, training
-from contrastax.core import UserError
+from contrastax.core import UserError, named_leaves
 from contrastax.evaluation.embed import count_rows
 from contrastax.evaluation.probes import DRAWS
 from contrastax.files import write_json
@@ -158,10 +158,9 @@ def of_inputs(inputs, workdir: str, allow: Collection[str] = ()):
 
 def shown(inputs) -> str:
   """Shapes and types of one example."""
-  leaves = jax.tree_util.tree_leaves_with_path(inputs)
-  names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
-  texts = [f"{list(leaf.shape)} {leaf.dtype}" for _, leaf in leaves]
-  return ", ".join(f"{name} {text}".strip() for name, text in zip(names, texts, strict=True))
+  return ", ".join(
+    f"{name} {list(leaf.shape)} {leaf.dtype}".strip() for name, leaf in named_leaves(inputs)
+  )
 
 
 def show(found) -> None:

@@ -15,9 +15,8 @@ from contrastax import evaluation, views
 from contrastax.core import View, key_for
 from contrastax.evaluation.embed import count_rows
 
-WATCHED = (
-  2000  # examples whose geometry is measured: of the training set, in the end of the test set
-)
+# Examples whose geometry is measured: of the training set, and at the end of the test set.
+WATCHED = 2000
 
 
 def spaces(encoders, train, test) -> dict:

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from contrastax import evaluation, reporting, training
-from contrastax.core import UserError
+from contrastax.core import UserError, named_leaves
 from contrastax.evaluation.embed import count_rows
 from contrastax.files import make_folder, read_json, replace_damaged, write_json
 from contrastax.methods.base import MAIN, all_terms
@@ -32,14 +32,12 @@ def dry_run(config, parts, mesh) -> None:
   print(f"mesh: {dict(mesh.shape)}, batch {config.batch_size // mesh.size} on each device")
   train, test = (count_rows(split) for split in parts.dataset[:2])
   print(f"data: {config.data}, {train:,} training and {test:,} test examples")
-  for path, values in jax.tree_util.tree_leaves_with_path(batch):
-    name = jax.tree_util.keystr(path, simple=True, separator="/")
+  for name, values in named_leaves(batch):
     print(f"batch {name}: {list(values.shape)} {values.dtype}")
   for name, params in state.params.items():
     if jax.tree.leaves(params):
       print(f"{name}: {_count(params):,} parameters")
-      for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
+      for name, leaf in named_leaves(params):
         print(f"  {name}: {list(leaf.shape)} {leaf.dtype}")
   print(
     f"train step, each device: {memory.argument_size_in_bytes / 2**20:.1f} MiB of arguments, "

@@ -1,4 +1,4 @@
-"""Orders, related examples, refreshes and data of one's own, from a config."""
+"""Orders, related examples, refreshes and user-defined data, from a config."""
 
 import sys
 

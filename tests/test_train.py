@@ -17,7 +17,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Line:
-  """A method of one's own: linear regression."""
+  """A user-defined method: linear regression."""
 
   def init(self, key, batch):
     return jnp.zeros(3), ()

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from contrastax.core import Array, UserError
+from contrastax.core import Array, UserError, named_leaves
 from contrastax.labels import NONE
 from contrastax.pairwise.inputs import check_kept
 from contrastax.views.images import check_range, check_type
@@ -30,10 +30,7 @@ class Related:
 
 def leaves(tree: Any) -> list[tuple[str, Any]]:
   """The arrays of a tree with their paths, such as `tokens/ids`; a list or None is a leaf."""
-  found = jax.tree_util.tree_leaves_with_path(
-    tree, is_leaf=lambda node: node is None or isinstance(node, list)
-  )
-  return [(jax.tree_util.keystr(path, simple=True, separator="/"), leaf) for path, leaf in found]
+  return named_leaves(tree, is_leaf=lambda node: node is None or isinstance(node, list))
 
 
 def check_fields(arrays: Any) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from contrastax.core import UserError, check_integer, check_seed
+from contrastax.core import Array, UserError, check_integer, check_seed
 from contrastax.labels import NONE
 
 MOST = 2**31 - 1  # indices are int32
@@ -53,8 +53,7 @@ class Order:
     for field in dataclasses.fields(self):  # type: ignore[arg-type]
       value = getattr(self, field.name)
       if isinstance(value, np.ndarray):
-        found = zlib.crc32(f"{field.name} {value.dtype} {value.shape}".encode(), found)
-        found = zlib.crc32(np.ascontiguousarray(value).reshape(-1).view(np.uint8), found)
+        found = checksum(f"{field.name} {value.dtype} {value.shape}", value, found)
       else:
         found = zlib.crc32(f"{field.name} {value!r}".encode(), found)
     return found
@@ -191,6 +190,12 @@ class windows(Epochs):
 
   def indices(self, step):
     return super().indices(step)[:, None] + np.arange(self.length, dtype=np.int32)
+
+
+def checksum(text: str, values: Array | np.ndarray, found: int) -> int:
+  """The 32-bit checksum `found` continued by a text and the bytes of an array."""
+  found = zlib.crc32(text.encode(), found)
+  return zlib.crc32(np.ascontiguousarray(values).reshape(-1).view(np.uint8), found)
 
 
 def store(order: Order, **fields: Any) -> None:

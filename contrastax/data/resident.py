@@ -17,7 +17,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from contrastax.core import Array, Batch, UserError
 from contrastax.data.fields import Related, check_fields, check_related, leaves
-from contrastax.data.orders import Order, shuffled
+from contrastax.data.orders import Order, checksum, shuffled
 
 
 class Resident:
@@ -77,7 +77,7 @@ class Resident:
       everywhere = NamedSharding(sharding.mesh, PartitionSpec())
       # Not a mesh that the caller gave jax.set_mesh, whose axes may be explicit.
       self._mesh = functools.partial(jax.set_mesh, sharding.mesh)
-    self._sharding, self._everywhere = sharding, everywhere
+    self._sharding, self._everywhere, self._fields = sharding, everywhere, None
     self._arrays = jax.device_put(self._given, everywhere)
     self._relate({} if related is None else related)
 
@@ -111,7 +111,9 @@ class Resident:
     places = {name: related.places for name, related in self._related.items()}
     self._places = jax.device_put(places, self._everywhere)
     fields = {name: related.fields for name, related in self._related.items()}
-    self._take = jax.jit(functools.partial(_take, fields), out_shardings=self._sharding)
+    if fields != self._fields:  # other places alone, as after a refresh, need no other program
+      self._fields = fields
+      self._take = jax.jit(functools.partial(_take, fields), out_shardings=self._sharding)
 
   @functools.cached_property
   def fingerprint(self) -> int:
@@ -121,12 +123,12 @@ class Resident:
     """
     found = 0
     for path, values in leaves(self._given):
-      found = _checksum(f"{path} {values.dtype} {values.shape}", values, found)
+      found = checksum(f"{path} {values.dtype} {values.shape}", values, found)
     if type(self.order) is not shuffled:
       found = zlib.crc32(f"order {self.order.fingerprint}".encode(), found)
     for name in sorted(self._related):
       places, fields = self._related[name].places, self._related[name].fields
-      found = _checksum(f"related {name} {fields} {places.shape}", places, found)
+      found = checksum(f"related {name} {fields} {places.shape}", places, found)
     return found
 
   def batch(self, step: int) -> Batch:
@@ -166,11 +168,6 @@ def _take(fields, arrays, places, rows):
 
 def _rows_of(arrays, rows):
   return jax.tree.map(lambda values: jnp.take(values, rows, axis=0), arrays)
-
-
-def _checksum(text, values, found):
-  found = zlib.crc32(text.encode(), found)
-  return zlib.crc32(np.ascontiguousarray(values).reshape(-1).view(np.uint8), found)
 
 
 def _automatic(sharding):

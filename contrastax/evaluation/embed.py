@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from contrastax.core import Encoder, Params, State, UserError, embedding_of
+from contrastax.core import Encoder, Params, State, UserError, embedding_of, named_leaves
 from contrastax.views.images import as_input, check_inputs
 
 
@@ -40,8 +40,7 @@ def embed(
   """
   if isinstance(inputs, list):
     check_inputs("embed: inputs", inputs)
-  for path, leaf in jax.tree_util.tree_leaves_with_path(inputs):
-    name = jax.tree_util.keystr(path, simple=True, separator="/")
+  for name, leaf in named_leaves(inputs):
     check_inputs(f"embed: inputs{f' {name!r}' if name else ''}", leaf, bounded=bounded)
   n = count_rows(inputs)
   if not (isinstance(batch_size, int | np.integer) and batch_size >= 1):

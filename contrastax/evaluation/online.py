@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 
 from contrastax.core import Array, State, UserError, check_integer, embedding_of
 from contrastax.evaluation.inputs import vectors
+from contrastax.paths import select
 from contrastax.views.images import as_input
 
 
@@ -169,9 +170,9 @@ class watched:
 
   def _features(self, params, state, batch):
     network, input, _ = self.method.evaluated
-    inputs = batch[input] if isinstance(input, str) else {name: batch[name] for name in input}
+    inputs = jax.tree.map(as_input, select(batch, input))
     outputs, _ = self.method.network(network).apply(
-      params[network], state[network], jax.tree.map(as_input, inputs), key=None, train=False
+      params[network], state[network], inputs, key=None, train=False
     )
     return embedding_of(outputs)
 

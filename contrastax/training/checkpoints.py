@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
 import hashlib
 import os
 import pathlib
@@ -20,7 +19,7 @@ import shutil
 import jax
 import orbax.checkpoint as ocp
 
-from contrastax.core import UserError
+from contrastax.core import UserError, named_leaves
 from contrastax.files import read_json, remove, set_aside, write_json
 
 SUMS = "checksums.json"
@@ -160,9 +159,8 @@ class Checkpoints:
 
 def _shapes(tree):
   """{path: shape} of the arrays and empty containers of a tree, alike before and after saving."""
-  name = functools.partial(jax.tree_util.keystr, simple=True, separator="/")
-  found = jax.tree_util.tree_leaves_with_path(tree, is_leaf=_empty)
-  return {name(path): EMPTY if _empty(leaf) else tuple(leaf.shape) for path, leaf in found}
+  found = named_leaves(tree, is_leaf=_empty)
+  return {name: EMPTY if _empty(leaf) else tuple(leaf.shape) for name, leaf in found}
 
 
 def _empty(node):

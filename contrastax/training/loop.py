@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 
 from contrastax.core import Method, Source, TrainState, UserError, check_integer, check_seed
 from contrastax.data import Resident
+from contrastax.paths import select
 from contrastax.training.checkpoints import Checkpoints
 from contrastax.training.load import describe_encoder
 from contrastax.training.log import Log, cut
@@ -165,12 +166,9 @@ def _describe(workdir, method, source, encoder):
     return
   arrays = source.arrays if isinstance(source, Resident) else source.batch(0)
   network, names, _ = evaluated
-  if isinstance(names, str):
-    inputs = arrays.get(names)
-  else:
-    inputs = {name: arrays[name] for name in names} if {*names} <= {*arrays} else None
-  if inputs is not None:  # else the method makes what it encodes of other fields
-    describe_encoder(workdir, encoder, network, inputs)
+  wanted = {names} if isinstance(names, str) else {*names}
+  if wanted <= {*arrays}:  # else the method makes what it encodes of other fields
+    describe_encoder(workdir, encoder, network, select(arrays, names))
 
 
 def _always(source):

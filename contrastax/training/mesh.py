@@ -70,7 +70,7 @@ def settled(tree, mesh: Mesh):
 
   Virtual CPU devices (`--xla_force_host_platform_device_count`) share a pool of threads. Of two programs
   with collectives that are in flight together each can hold threads that the other waits for,
-  forever (seen on a busy machine), so there one ends before the next begins. A loop of one's own
+  forever (seen on a busy machine), so there one ends before the next begins. A user's own loop
   on such devices calls this of its batch and of its step.
   """
   virtual = mesh.size > 1 and mesh.devices.flat[0].platform == "cpu"

@@ -11,6 +11,7 @@ from contrastax.core import Method, TrainState, UserError, check_integer, check_
 from contrastax.evaluation import embed
 from contrastax.negatives import mine
 from contrastax.nouns import nearest
+from contrastax.paths import select
 from contrastax.training.refresh import Refresh
 
 
@@ -137,9 +138,8 @@ def features(method: Method, state: TrainState, network: str, field, arrays) -> 
   for name in (field,) if isinstance(field, str) else field:
     if name not in arrays:
       raise UserError(f"the data have no field {name!r}{nearest(name, arrays)}")
-  inputs = arrays[field] if isinstance(field, str) else {name: arrays[name] for name in field}
   own = state.params[network], state.state[network]
-  return embed(method.network(network), *own, inputs)
+  return embed(method.network(network), *own, select(arrays, field))
 
 
 def _arrays(source):

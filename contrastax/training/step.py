@@ -16,7 +16,15 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from contrastax.core import Batch, Method, TrainState, UserError, check_seed, key_for
+from contrastax.core import (
+  Batch,
+  Method,
+  TrainState,
+  UserError,
+  check_seed,
+  key_for,
+  named_leaves,
+)
 from contrastax.pairwise.inputs import check_mesh, numbers
 from contrastax.training.mesh import automatic, layout, make_mesh, replicated, sharded
 
@@ -55,7 +63,7 @@ def init(
   _check_parts(method, optimizer)
   seed, mesh = check_seed(seed), automatic(make_mesh() if mesh is None else mesh)
   _check_index(method, batch)
-  for path, values in _leaves(batch):
+  for path, values in named_leaves(dict(batch)):
     if jnp.ndim(values) < 4:  # images have a check of their own
       numbers(f"the batch's {path!r}", values)
   _check_axes(batch)
@@ -155,12 +163,9 @@ def _counted(whole):
         "the function of method.step must return a TrainState of the structure that it was given; "
         "its params, state or opt_state have another one"
       )
-    for (path, new), old in zip(
-      jax.tree_util.tree_leaves_with_path(after), jax.tree.leaves(ts), strict=True
-    ):
+    for (name, new), old in zip(named_leaves(after), jax.tree.leaves(ts), strict=True):
       found, given = ((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in (new, old))
       if found != given:
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
         raise UserError(
           f"method.step turned {name}, {given[1]} {[*given[0]]}, into {found[1]} {[*found[0]]}"
         )
@@ -228,11 +233,5 @@ def _check_steps(opt_state):
 def _check_axes(batch):
   """Refuses explicit axes, which would reach every operation of a method."""
   check_mesh("the step, by jax.set_mesh,", jax.sharding.get_abstract_mesh())
-  for path, values in _leaves(batch):
+  for path, values in named_leaves(dict(batch)):
     check_mesh(f"the batch's {path!r}", jax.typeof(values).sharding.mesh)
-
-
-def _leaves(batch):
-  """The arrays of a batch with their paths, such as `tokens/ids`."""
-  name = functools.partial(jax.tree_util.keystr, simple=True, separator="/")
-  return [(name(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(dict(batch))]

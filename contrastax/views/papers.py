@@ -131,9 +131,14 @@ def grey(
 
 
 def draw_views(
-  recipes: Callable | Sequence[Callable], key: Array, images: Array, index: Array
+  recipes: Callable | Sequence[Callable],
+  key: Array,
+  images: Array,
+  index: Array,
+  *,
+  first: int = 0,
 ) -> list[Array]:
-  """A list of views, view v by `recipes[v]`; its key is folded from `key` and v.
+  """A list of views, view v by `recipes[v]`; its key is folded from `key` and v, counted from `first`.
 
   One recipe, not in a tuple, stands for two views. Views are [n, h, w, c], each of its
   recipe's size.
@@ -141,7 +146,7 @@ def draw_views(
   recipes = (recipes, recipes) if callable(recipes) else recipes
   if not (isinstance(recipes, tuple | list) and recipes and all(map(callable, recipes))):
     raise UserError(f"draw_views takes a recipe, or a tuple of one per view, not {recipes!r}")
-  return [recipe(named(key, f"view {v}"), images, index) for v, recipe in enumerate(recipes)]
+  return [recipe(named(key, f"view {v}"), images, index) for v, recipe in enumerate(recipes, first)]
 
 
 def _of_channels(channels, **settings):

@@ -1,4 +1,4 @@
-"""A criterion of one's own, focal InfoNCE, inside MoCo with MoCHi.
+"""Your own criterion, focal InfoNCE, inside MoCo with MoCHi.
 
     L_i = (1 − e^{−v_i})^γ v_i,   v_i InfoNCE
 
