@@ -10,7 +10,7 @@ configs/cifar10_convnet_simclr.py (ConvNet 32-64-128, 200,000 pairs), judged by 
 1. learns: the config as it is, seeds 0 to 2, beside the untrained encoder of the same seed and raw
    pixels. Hypothesis: on every seed trained ≥ untrained + 0.10.
 2. ladder: its views one operation at a time, seeds 0 to 2: crop (area 0.08 to 1); + blur; + grey; +
-   colour jitter; + flip. Hypothesis: the mean accuracies' order is that of a table by a third
+   color jitter; + flip. Hypothesis: the mean accuracies' order is that of a table by a third
    party (MIFA-Lab's contrastive2021: ResNet-18, SimCLR, 800 epochs, kNN, best epoch on the test
    set: 0.627, 0.632, 0.835, 0.885, 0.898), Spearman's rank correlation at least 0.9. It is given
    with the range over 2,000 draws of seeds with replacement, rung by rung.
@@ -33,14 +33,14 @@ from cifar10_study import get_config
 from scipy import stats
 
 from contrastax import evaluation, training, views
-from experiments.build import build
-from experiments.workdir import circumstances
+from contrastax.experiments.build import build
+from contrastax.experiments.workdir import circumstances
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "cifar10.jsonl"
 SEEDS = range(3)
 CROP = {"name": "augment", "size": 32, "flip": 0.0, "jitter": 0.0}
-COLOURS = {"jitter": 0.8, "brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}
-STEPS_UP = ({}, {"blur": 0.5}, {"grey": 0.2}, COLOURS, {"flip": 0.5})
+COLORS = {"jitter": 0.8, "brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}
+STEPS_UP = ({}, {"blur": 0.5}, {"gray": 0.2}, COLORS, {"flip": 0.5})
 RUNGS = ("crop", "+ blur", "+ grey", "+ jitter", "+ flip")
 THIRD_PARTY = (0.627, 0.632, 0.835, 0.885, 0.898)
 

@@ -33,8 +33,8 @@ from ml_collections import ConfigDict
 
 from contrastax import data, evaluation, training
 from contrastax.core import key_for
-from experiments.build import build
-from experiments.workdir import circumstances
+from contrastax.experiments.build import build
+from contrastax.experiments.workdir import circumstances
 
 EVERY, CURVE = 8, 2_000
 LIMITS, BETAS = (0.5, 0.6, 0.7, 0.8, 0.9), (0, 0.5, 1, 2, 6)

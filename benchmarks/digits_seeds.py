@@ -22,7 +22,7 @@ import tempfile
 
 import numpy as np
 
-from experiments.workdir import circumstances
+from contrastax.experiments.workdir import circumstances
 
 HERE = pathlib.Path(__file__).parent
 RESULTS = HERE / "results" / "digits_seeds.jsonl"

@@ -11,7 +11,7 @@ trained with its mask of in-batch negatives:
   similarity   `similarity_within(most=0.8)`
   clusters     `clusters(32)` and `negatives_differ("cluster")`; its centroids are negatives besides
   guide        `guide_below`: another model's cosine, of the encoder of `none` after a run with seed 100, its
-               features standardised; the limit is the 95 % quantile over drawn pairs, which needs no label
+               features standardized; the limit is the 95 % quantile over drawn pairs, which needs no label
   oracle       `negatives_differ("label")`
 
 A dropped negative is false if it has the anchor's class; a tenth has. Precision is the share of false ones
@@ -45,7 +45,7 @@ from contrastax import core, data, evaluation, temperatures, training
 from contrastax.core import key_for
 from contrastax.negatives import clusters, in_batch
 from contrastax.parts import assemble
-from contrastax.positives import guide_below, negatives_differ, same_example, similarity_within
+from contrastax.relations import guide_below, negatives_differ, same_example, similarity_within
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "false_negatives.jsonl"
 ARMS, SEEDS, GUIDE_SEED, LOOKS = (

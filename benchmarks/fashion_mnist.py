@@ -26,9 +26,9 @@ from scipy import stats
 
 import contrastax
 from contrastax import evaluation, training
-from experiments import commandline
-from experiments.build import build
-from experiments.workdir import circumstances
+from contrastax.experiments import commandline
+from contrastax.experiments.build import build
+from contrastax.experiments.workdir import circumstances
 
 HERE = pathlib.Path(__file__).parent
 CONFIG = HERE.parent / "configs" / "fashion_mnist_simclr.py"

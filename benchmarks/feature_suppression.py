@@ -68,7 +68,7 @@ from symile_xor import cell, fill, heading, mean_error, read
 
 from contrastax import data, encoders, evaluation, methods, negatives, temperatures, training, views
 from contrastax.core import named, per_example
-from contrastax.positives import negatives_share, same_example
+from contrastax.relations import negatives_share, same_example
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "feature_suppression.jsonl"
 FACTORS, SEEDS, LABELS = ("digit", "wave"), range(5), 20
@@ -227,8 +227,8 @@ def draw():
   for axis, factor in zip(figure.subplots(1, 2, sharey=True), FACTORS, strict=True):
     places = np.arange(len(REPRESENTATIONS))
     mean, error = np.transpose([mean_error(of["few", name, factor]) for name in REPRESENTATIONS])
-    colours = ["#bbbbbb"] * 2 + ["#4477aa"] * 2 + ["#ee7733"] + ["#88aacc"] * 3
-    axis.barh(places, mean, xerr=error, color=colours, capsize=3)
+    colors = ["#bbbbbb"] * 2 + ["#4477aa"] * 2 + ["#ee7733"] + ["#88aacc"] * 3
+    axis.barh(places, mean, xerr=error, color=colors, capsize=3)
     axis.set_yticks(places, REPRESENTATIONS)
     axis.set(title=factor, xlim=(0, 1), xlabel=f"accuracy, {LABELS} labels per class")
     axis.grid(axis="x", alpha=0.3)
@@ -273,7 +273,7 @@ def clusters_sentence(runs) -> str:
   counts = np.mean([record["negatives"] for record in runs], 0)
   said = " and ".join(f"{x:.2f} with the {f}" for x, f in zip(information, FACTORS, strict=True))
   return (
-    f"The clusters' normalised mutual information is {said}; an anchor of stage 2 has "
+    f"The clusters' normalized mutual information is {said}; an anchor of stage 2 has "
     f"{counts[1]:.0f} negatives, of stage 1 {counts[0]:.0f}."
   )
 

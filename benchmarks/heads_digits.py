@@ -110,7 +110,9 @@ def of_pairs(method, state, digits) -> dict:
   own = state.params["terms"]["contrast"], state.state["terms"]["contrast"]
   seen = method.seen(state.params, state.state, batch, key)
   anchors, _, _, compare = method.main.candidates(*own, seen, key)
-  once = [method.score.once(compare.score_params, anchors.vectors, side) for side in (True, False)]
+  once = [
+    method.score.prepare(compare.score_params, anchors.vectors, side) for side in (True, False)
+  ]
   tau = np.asarray(method.score.temperatures(*once)[1]).mean(0)
   index, view = (np.asarray(anchors.side[name]) for name in ("index", "view"))
   same = index[:, None] == index

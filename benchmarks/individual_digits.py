@@ -18,7 +18,7 @@ Hypotheses, on means over seeds of the last epoch:
   tracks   at the best γ below 1 the moving average's error is below the batch's, by three standard errors
   inner    the best of the five γ is neither 0.1 nor 1
   settles  at γ = 0.9 the mean divergence is within 20 % of ρ
-Added after the first results, because one draw of views favours the batch, which is looked at with the
+Added after the first results, because one draw of views favors the batch, which is looked at with the
 very views, and so the positive similarity, that the truth has, while the moving average has seen others:
 `over views`, both errors against the mean of g_i over VIEWS draws, the batch's with views of its own. No
 part of the hypotheses; all runs were made again to have it.
@@ -43,7 +43,7 @@ from cifar10_study import mean_error, read
 
 from contrastax import criteria, data, encoders, methods, temperatures, training, views
 from contrastax.core import key_for
-from experiments.workdir import circumstances
+from contrastax.experiments.workdir import circumstances
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "individual_digits.jsonl"
 SEEDS, GAMMAS, BATCH, STEPS, EPOCHS = (
@@ -63,7 +63,7 @@ def method_of(gamma):
     views=views.affine_jitter(shift=0.1, scale=0.15, rotation=10.0),
     loss=criteria.sogclr(gamma),
     temperature=temperatures.individual(
-      BEGIN, rho=RHO, smallest=LOW, largest=HIGH, learning_rate=0.1, beta=0.5
+      BEGIN, rho=RHO, min_temperature=LOW, max_temperature=HIGH, learning_rate=0.1, beta=0.5
     ),
     examples=len(data.load("digits").train["image"]),
   )

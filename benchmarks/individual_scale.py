@@ -26,10 +26,10 @@ import optax
 from cifar10_study import get_config
 
 from contrastax import core, criteria, methods, temperatures, training
+from contrastax.experiments.workdir import circumstances, write_json
 from contrastax.parts import assemble
 from contrastax.tables import Table
 from contrastax.training.checkpoints import Checkpoints
-from experiments.workdir import circumstances, write_json
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "individual_scale.json"
 EXAMPLES, BATCH, ROUNDS, STEPS, SAVES = 1_300_000, 256, 15, 20, 5

@@ -47,8 +47,8 @@ from cifar10_study import get_config, lead, mean_error, read
 from scipy import stats
 
 from contrastax import core, criteria, data, evaluation, temperatures, training
+from contrastax.experiments.workdir import circumstances
 from contrastax.parts import assemble
-from experiments.workdir import circumstances
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "long_tail.jsonl"
 SEEDS, TAUS, BATCH, EPOCHS, IMBALANCE = range(3), (0.1, 0.3, 0.7), 128, 20, 100

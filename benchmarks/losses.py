@@ -13,7 +13,7 @@ pairs) of dimension 256 in float32, and of CLIP in both directions over n rows e
   ring               ours, the same on two virtual CPU devices
   jnp                the formula in plain jax.numpy
   optax              optax.losses.ntxent
-  PyTorch            what lightly's NTXentLoss computes, written out (MIT licence; Susmelj et al.)
+  PyTorch            what lightly's NTXentLoss computes, written out (MIT license; Susmelj et al.)
 
 What is measured:
   1. ratios at n = 4,096, all arms in one process, round by round in turn, median of ROUNDS;
@@ -76,19 +76,19 @@ def compiled(arm: str, n: int):
   from contrastax.core import Group
   from contrastax.losses.arrays import two_views
   from contrastax.pairwise import Plan
-  from contrastax.positives import same_example
+  from contrastax.relations import same_example
 
-  def normalised(z):
+  def normalized(z):
     return z / jnp.linalg.norm(z, axis=1, keepdims=True)
 
   def jnp_nt_xent(z1, z2, tau):
-    z = normalised(jnp.concatenate([z1, z2]))
+    z = normalized(jnp.concatenate([z1, z2]))
     logits = jnp.where(jnp.eye(n, dtype=bool), -jnp.inf, z @ z.T / tau)
     positive = (z * jnp.roll(z, n // 2, 0)).sum(1) / tau
     return (jax.nn.logsumexp(logits, 1) - positive).mean()
 
   def jnp_clip(a, b, tau):
-    a, b = normalised(a), normalised(b)
+    a, b = normalized(a), normalized(b)
     logits = a @ b.T / tau
     both = jax.nn.logsumexp(logits, 1) + jax.nn.logsumexp(logits, 0)
     return (both / 2 - (a * b).sum(1) / tau).mean()
@@ -115,7 +115,7 @@ def compiled(arm: str, n: int):
     group = Group(z, {"row": jnp.arange(n), "example": jnp.arange(n) % (n // 2)})
     r = pairwise.reduce(
       own_channels, group, (group,), score=pairwise.cosine(), shared=tau, same_set=True, plan=plan,
-      rows={"all": pairwise.log_sum_exp, "positive": pairwise.sum_},
+      reductions={"all": pairwise.log_sum_exp, "positive": pairwise.sum_},
     )  # fmt: skip
     return (r["all"] - r["positive"]).mean()
 
@@ -301,7 +301,7 @@ def draw():
   stand = read()
   sweep = [r for r in stand if r["kind"] == "sweep"]
   figure, axes = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
-  for place, (arm, colour) in enumerate(zip(ARMS, plt.cm.tab10.colors, strict=False)):
+  for place, (arm, color) in enumerate(zip(ARMS, plt.cm.tab10.colors, strict=False)):
     rows = [r for r in sweep if r["arm"] == arm and "seconds" in r]
     if not rows:
       continue
@@ -309,12 +309,12 @@ def draw():
     n = [r["n"] for r in rows]
     for axis, key in zip(axes, ("seconds", "peak_gb"), strict=True):
       y = [r[key] for r in rows]
-      axis.plot(n, y, style, marker="os^vDPX"[place], color=colour, label=arm, markersize=4)
+      axis.plot(n, y, style, marker="os^vDPX"[place], color=color, label=arm, markersize=4)
       if any(r["arm"] == arm and "stopped" in r for r in sweep):
-        axis.annotate(" stops", (n[-1], y[-1]), fontsize=8, color=colour, va="center")
+        axis.annotate(" stops", (n[-1], y[-1]), fontsize=8, color=color, va="center")
   axes[0].set(ylabel="seconds, value and gradient", yscale="log")
   axes[1].set(ylabel="peak memory of the process (GB)", yscale="log")
-  axes[1].axhline(LIMIT_GB, color="grey", linewidth=0.8, linestyle=":")
+  axes[1].axhline(LIMIT_GB, color="gray", linewidth=0.8, linestyle=":")
   axes[1].annotate(
     "12 GB: an arm that would need more stops", (SIZES[0], LIMIT_GB * 1.06), fontsize=8
   )

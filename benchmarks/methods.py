@@ -52,8 +52,8 @@ from scipy import stats
 
 from contrastax import data, encoders, evaluation, methods, training, views
 from contrastax.core import Encoder, Recipe
-from experiments.build import build
-from experiments.workdir import circumstances
+from contrastax.experiments.build import build
+from contrastax.experiments.workdir import circumstances
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "methods.jsonl"
 SEEDS, RATES, TRIAL_SEED, TRIAL_STEPS = range(3), (1e-3, 2e-3, 4e-3), 100, 100

@@ -16,8 +16,8 @@ either size, and a million vectors are to take less than two minutes.
 
 False negatives: FAMILIES of 10 topics each, a topic with 2 to 40 documents (uniform), dimension 64.
 A topic's direction is its family's plus half of its own, a document's or query's is the topic's plus
-0.8 (documents) or 0.6 (queries) of noise, all of length 1. For each topic one query, whose one labelled
-positive is a document of the topic drawn at random; the others of the topic are what nobody labelled. k = 10
+0.8 (documents) or 0.6 (queries) of noise, all of length 1. For each topic one query, whose one labeled
+positive is a document of the topic drawn at random; the others of the topic are what nobody labeled. k = 10
 are mined by cosine, seeds 0 to 4.
 
 Hypotheses, on the rate of false negatives among the mined, means over seeds:
@@ -104,7 +104,7 @@ class Own(threading.Thread):
 def measure_cost(arm: str, size: int, path: str):
   import jax
 
-  from contrastax.negatives.mining import mine
+  from contrastax.negatives import mine
   from contrastax.pairwise import cosine, top_k
 
   corpus = np.memmap(path, np.float32, "r", shape=(size, D))
@@ -150,7 +150,7 @@ def unit(x):
 
 
 def retrieval_set(seed):
-  """(queries, documents, the topic of each document, the labelled positive of each query)."""
+  """(queries, documents, the topic of each document, the labeled positive of each query)."""
   rng = np.random.default_rng(seed)
 
   def direction(n):
@@ -166,7 +166,7 @@ def retrieval_set(seed):
 
 
 def measure_false_negatives(seed):
-  from contrastax.negatives.mining import mine
+  from contrastax.negatives import mine
 
   queries, documents, topic, positives = retrieval_set(seed)
   own, found = np.arange(len(queries))[:, None], {}
@@ -190,7 +190,7 @@ def read(out):
 
 
 def measure(out, sizes, seeds):
-  from experiments.workdir import circumstances
+  from contrastax.experiments.workdir import circumstances
 
   stand = read(out)
   out.parent.mkdir(parents=True, exist_ok=True)

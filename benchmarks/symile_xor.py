@@ -46,8 +46,8 @@ from flax import nnx
 
 from contrastax import encoders, losses, negatives
 from contrastax.core import key_for
+from contrastax.experiments.workdir import circumstances
 from contrastax.pairwise import unit
-from experiments.workdir import circumstances
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "symile_xor.jsonl"
 TASKS, ARMS = ("xor", "copy"), ("clip", "symile", "symile, shuffled")
@@ -239,7 +239,7 @@ def draw():
       style = {"linestyle": ("-", "-", "--")[place], "linewidth": (1.5, 3, 1.5)[place]}
       axis.plot(steps, mean, label=arm, **style)
       axis.fill_between(steps, mean - error, mean + error, alpha=0.25)
-    axis.axhline(1 / 2**BITS, color="grey", linestyle=":", linewidth=1)
+    axis.axhline(1 / 2**BITS, color="gray", linestyle=":", linewidth=1)
     axis.set(title=titles[task], xlabel="step", ylim=(-0.03, 1.03))
     axis.grid(alpha=0.3)
   figure.axes[0].set_ylabel("zero-shot accuracy, 32 candidates")

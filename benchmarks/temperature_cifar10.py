@@ -93,10 +93,10 @@ def draw() -> None:
       values = [
         published[("knn", "uniformity", "tolerance").index(key)] for published in PUBLISHED.values()
       ]
-      theirs.plot(list(PUBLISHED), values, "x--", color="grey")
+      theirs.plot(list(PUBLISHED), values, "x--", color="gray")
       if key == "knn":
-        theirs.set_ylabel("published, linear, % (grey)", fontsize=7, color="grey")
-        theirs.tick_params(labelsize=7, colors="grey")
+        theirs.set_ylabel("published, linear, % (gray)", fontsize=7, color="gray")
+        theirs.tick_params(labelsize=7, colors="gray")
     axes.set_xscale("log")
     axes.set_xticks(TAUS, map(str, TAUS), fontsize=7)
     axes.minorticks_off()

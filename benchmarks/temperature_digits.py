@@ -24,7 +24,7 @@ differ by 0.005 at least, for otherwise there is nothing to be insensitive to. E
 kNN decides, and is near its ceiling on digits; so `peak` and `hard` are given for one label per
 class as well (`evaluation.few_label`, 20 draws), by the same rules, and reported as the second measure.
 
-Budget: networks, views and optimiser of benchmarks/views_rank.py; two views of 128 examples, 400 steps,
+Budget: networks, views and optimizer of benchmarks/views_rank.py; two views of 128 examples, 400 steps,
 so 254 negatives; a few seconds a run. The share of negatives that is kept, α, is the best of
 0.03, 0.08 and 0.2 by kNN at τ = 0.3 on 200 held-out training images under seed 100; of equals the
 largest. Both accuracies are of h, before the projection.
@@ -169,7 +169,7 @@ def draw():
       mean, error = mean_error(of[name, column])
       axis.errorbar(TEMPERATURES, mean, error, marker="os"[place], capsize=3, label=labels[name])
     axis.axhline(
-      untrained[column].mean(), color="grey", linestyle=":", linewidth=1, label="untrained"
+      untrained[column].mean(), color="gray", linestyle=":", linewidth=1, label="untrained"
     )
     axis.set_xscale("log")
     axis.set_xticks(TEMPERATURES, TEMPERATURES)

@@ -6,7 +6,7 @@
 
 50,000 made images of 32 px in memory, batches of 256, a network of three 3×3 convolutions of
 stride 2 (32, 64, 128 channels; BatchNorm, ReLU, global mean), a head of 128 and 64, NT-Xent at
-τ = 0.5, AdamW, float32. Views of ours and lightly's: crop, flip, jitter of strength 0.5, grey.
+τ = 0.5, AdamW, float32. Views of ours and lightly's: crop, flip, jitter of strength 0.5, gray.
 
   contrastax              `training.train` with `data.Resident`, logging every 20 steps
   lightly                 PyTorch's loop with lightly's transform and loss, as in its examples:
@@ -172,7 +172,7 @@ class Parts:
       "encoder both": (encode_both, (encoder, xs, hs)),  # any cotangents do
       "projection both": (project_both, (projection, hs, zs)),
       "loss both": (jax.value_and_grad(loss, has_aux=True), (zs,)),
-      "optimiser": (update, (own.params, own.opt_state, own.params)),
+      "optimizer": (update, (own.params, own.opt_state, own.params)),
     }
     self._programs = {name: (jax.jit(call), given) for name, (call, given) in programs.items()}
 
@@ -273,7 +273,7 @@ def lightly(steps, wait, reply):
     def __getitem__(self, index):
       return self._transform(Image.fromarray(self._images[index])), 0
 
-  # Not normalised, as ours: that is work less than lightly's own default.
+  # Not normalized, as ours: that is work less than lightly's own default.
   transform = SimCLRTransform(input_size=SIZE, cj_strength=0.5, gaussian_blur=0.0, normalize=None)
   images, ahead = Images(transform), 8  # twice the four batches that two workers keep ready
   sampler = RandomSampler(images, num_samples=(ahead + steps + ahead) * BATCH)
@@ -443,7 +443,7 @@ def versions():
 
 def measure(rounds, steps):
   """Writes results/throughput.jsonl: a line per round, what was left out, circumstances."""
-  from experiments.workdir import circumstances
+  from contrastax.experiments.workdir import circumstances
 
   RESULTS.parent.mkdir(exist_ok=True)
   load = os.getloadavg()[0]
@@ -508,7 +508,7 @@ def parts_table(rounds):
     "encoder, backward": [p["encoder both"] - p["encoder forward"] for p in parts],
     "projection, forward and backward": [p["projection both"] for p in parts],
     "loss and metrics, forward and backward": [p["loss both"] for p in parts],
-    "optimiser and the gradient's norm": [p["optimiser"] for p in parts],
+    "optimizer and the gradient's norm": [p["optimizer"] for p in parts],
   }
   columns["what the bare step differs by from their sum"] = [
     step - sum(values) for step, *values in zip(whole, *columns.values(), strict=True)

@@ -3,12 +3,12 @@
   pip install torch==2.13.0 kornia      (in an environment of its own; else that arm is left out)
   python benchmarks/views.py
 
-Two views of each of 256 colour images of 32 px, in float32 on a CPU. SimCLR's CIFAR recipe (crop,
-flip, jitter in random order, grey) is to cost at most 0.25 of one train step of SimCLR with a
+Two views of each of 256 color images of 32 px, in float32 on a CPU. SimCLR's CIFAR recipe (crop,
+flip, jitter in random order, gray) is to cost at most 0.25 of one train step of SimCLR with a
 `convnet` of widths (32, 64, 128), recipe included. All arms run in one process, round by round in
 turn, ROUNDS times; a ratio is taken within its round, and the median told with the quartiles.
 
-kornia's arm is its own pipeline of the same operations. It draws one order of the four colour
+kornia's arm is its own pipeline of the same operations. It draws one order of the four color
 operations per batch, where ours draws one per image.
 
 Run it while nothing else runs. Writes results/views.jsonl and, from it, results/views.md.
@@ -30,7 +30,7 @@ import numpy as np
 import optax
 
 from contrastax import encoders, methods, training, views
-from experiments.workdir import circumstances
+from contrastax.experiments.workdir import circumstances
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "views.jsonl"
 N, SIZE, ROUNDS, BOUND = 256, 32, 15, 0.25
@@ -45,7 +45,7 @@ TOLD = {
   "recipe": "SimCLR's for CIFAR, `simclr(32, strength=0.5, blur=0.0)`",
   "with blur": "the same with blur in a kernel of 3",
   "MoCo v2": "`moco_v2(32)`: blur in a kernel of 17",
-  "BYOL": "`byol(32)`: blur and solarise",
+  "BYOL": "`byol(32)`: blur and solarize",
   "step": "the whole train step of SimCLR, its recipe included",
   "kornia": "kornia, the operations of the first line, all cores",
   "kornia 1": "the same on one thread",
@@ -148,7 +148,7 @@ def table(result) -> str:
   kornia = "" if "kornia" in seconds else "kornia did not import here: its arm is left out.\n"
   return f"""# What views cost
 
-Two views of each of {N} colour images of {SIZE} px, {ROUNDS} rounds of all arms in turn in one process
+Two views of each of {N} color images of {SIZE} px, {ROUNDS} rounds of all arms in turn in one process
 (`python benchmarks/views.py`). Ratios are taken within a round: their median, and quartiles.
 
 | what | ms, median | ms, best | of the train step | of SimCLR's recipe for CIFAR |
@@ -156,7 +156,7 @@ Two views of each of {N} colour images of {SIZE} px, {ROUNDS} rounds of all arms
 {chr(10).join(rows)}
 
 Bound: SimCLR's recipe for CIFAR at most {BOUND} of the train step. kornia draws an order of the
-colour operations per batch, ours one per image.
+color operations per batch, ours one per image.
 {kornia}
 Load average at the start {result["load_average"]:.1f} on {os.cpu_count()} cores: near 0 the machine was ours alone; above
 that the times are first figures, and PyTorch's threads wait for cores that others hold, so that one is faster. {where["machine"]}; {versions}.

@@ -220,7 +220,7 @@ def draw():
         mean, error = np.transpose([mean_error(of[loss, count][c]) for count in VIEWS])
         label = f"{loss}, τ = {temperatures[loss]}"
         axis.errorbar(VIEWS, mean, error, marker="os^"[place], capsize=3, label=label)
-      axis.axhline(untrained[c].mean(), color="grey", linestyle=":", linewidth=1, label="untrained")
+      axis.axhline(untrained[c].mean(), color="gray", linestyle=":", linewidth=1, label="untrained")
       axis.set_xticks(VIEWS)
       axis.grid(alpha=0.3)
     column[0].set_title(title, fontsize=10)

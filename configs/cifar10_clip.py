@@ -27,7 +27,7 @@ def get_config(arg: str = "") -> ConfigDict:
   config.steps = 4 if runlocal else 782
 
   config.method = {
-    "name": "Clip",
+    "name": "CLIP",
     "encoder": {"name": "convnet", "widths": (32, 64, 128)},
     "projection": {"name": "projection", "widths": (), "out": 64},
     "other_encoder": {"name": "text", "width": 64, "depth": 2},

@@ -5,7 +5,7 @@
 
 200,000 pairs, two to five minutes on two cores. It reaches kNN 0.485 (untrained 0.358, raw pixels
 0.362; three seeds, benchmarks/results/cifar10.md). Views are the paper's for CIFAR-10 (arXiv
-2002.05709, §B.9: half the colour strength, no blur).
+2002.05709, §B.9: half the color strength, no blur).
 """
 
 from ml_collections import ConfigDict

@@ -8,7 +8,7 @@ all labels per class reach 0.960, 0.838, 0.928 and 0.975; in pixels 0.975, 0.609
 in the untrained encoder 0.925, 0.531, 0.806 and 0.960.
 
 λ is the paper's (arXiv 2103.03230); the projection has one hidden layer of 256 in place of two of
-8,192, the optimiser is AdamW in place of LARS. Nothing was tuned.
+8,192, the optimizer is AdamW in place of LARS. Nothing was tuned.
 """
 
 from ml_collections import ConfigDict

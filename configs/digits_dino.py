@@ -7,7 +7,7 @@ On 200 held-out training images (--config.validation=200) kNN and the linear pro
 all labels per class reach 0.975, 0.832, 0.932 and 0.985; in pixels 0.975, 0.609, 0.855 and 0.970,
 in the untrained encoder 0.925, 0.531, 0.806 and 0.960.
 
-The temperatures and the centre's momentum are the paper's (arXiv 2104.14294); prototypes are 256 in
+The temperatures and the center's momentum are the paper's (arXiv 2104.14294); prototypes are 256 in
 place of 65,536, frozen for the first epoch, which here is five steps; the teacher's momentum begins
 at 0.99 in place of 0.996, since 600 steps are few; views are two, for small crops of 8×8 pixels
 show no digit. Nothing was tuned.

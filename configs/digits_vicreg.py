@@ -8,7 +8,7 @@ all labels per class reach 0.980, 0.858, 0.945 and 0.985; in pixels 0.975, 0.609
 in the untrained encoder 0.925, 0.531, 0.806 and 0.960.
 
 The weights are the paper's (arXiv 2105.04906); the projection has one hidden layer of 256 in place
-of two of 8,192, the optimiser is AdamW in place of LARS. Nothing was tuned.
+of two of 8,192, the optimizer is AdamW in place of LARS. Nothing was tuned.
 """
 
 from ml_collections import ConfigDict

@@ -1,4 +1,4 @@
-"""SimCLR on Fashion-MNIST: 60,000 grey images of 28×28, read through TFDS.
+"""SimCLR on Fashion-MNIST: 60,000 gray images of 28×28, read through TFDS.
 
   python benchmarks/prepare_datasets.py fashion_mnist                    # once
   python -m experiments.run --config=configs/fashion_mnist_simclr.py

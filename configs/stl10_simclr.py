@@ -3,7 +3,7 @@
   tfds build stl10 --file_format=array_record                            # once; needs TensorFlow
   python -m experiments.run --config=configs/stl10_simclr.py             # wants a GPU
 
-On the 5,000 labelled training images; the 100,000 without labels wait for a streamed source. Views
+On the 5,000 labeled training images; the 100,000 without labels wait for a streamed source. Views
 are the paper's (arXiv 2002.05709, appendix A) at 96 pixels, batch 256, rate 0.06 by the linear rule
 from the same 0.06 at 256; the rest as `configs/cifar10_simclr.py`.
 """

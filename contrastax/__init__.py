@@ -1,7 +1,7 @@
 """contrastax: exact, composable contrastive representation learning in JAX.
 
 Each part is a subpackage: `methods`, `terms`, `losses`, `criteria`, `encoders`, `views`,
-`negatives`, `positives`, `temperatures`, `data`, `training`, `evaluation`, `reporting`, `pairwise`.
+`negatives`, `relations`, `temperatures`, `data`, `training`, `evaluation`, `reporting`, `pairwise`.
 """
 
 from contrastax.core import UserError as UserError

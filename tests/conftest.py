@@ -30,4 +30,4 @@ def pytest_terminal_summary(terminalreporter):
   if any("test_golden.py" in report.nodeid for report in ran):
     import test_golden
 
-    test_golden.summarise(terminalreporter)
+    test_golden.summarize(terminalreporter)

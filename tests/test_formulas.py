@@ -180,7 +180,9 @@ def test_the_weights_of_the_negatives_even_out_as_the_temperature_rises(float64)
     def energy(s, tau=tau):
       group = Group(jnp.stack([s, jnp.sqrt(1 - s**2)], 1), {})
       anchor = Group(jnp.array([[1.0, 0.0]]), {"t": jnp.array([tau])})
-      return reduce(_over_t, anchor, (group,), score=cosine(), rows={"x": log_sum_exp})["x"][0]
+      return reduce(_over_t, anchor, (group,), score=cosine(), reductions={"x": log_sum_exp})["x"][
+        0
+      ]
 
     w = tau * np.asarray(jax.grad(energy)(jnp.asarray(keys[:, 0])))
     close(w.sum(), 1)

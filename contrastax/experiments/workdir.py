@@ -16,9 +16,9 @@ import jax
 from ml_collections import ConfigDict
 
 from contrastax.core import UserError
+from contrastax.experiments.commandline import format_command
+from contrastax.experiments.schema import flat, is_flat
 from contrastax.files import read_json, replace_damaged, unfinished_of, write_json
-from experiments.commandline import again
-from experiments.schema import flat, is_flat
 
 MAY_CHANGE = {"steps", "log_every", "eval_every", "checkpoint_every"}
 COPY = "put a copy back, such as the one that the same command writes into another --workdir"
@@ -83,7 +83,7 @@ class Workdir:
     except UserError as error:
       replace_damaged(starts, str(error))
       history = []
-    write_json(starts, [*history, circumstances(again(self._argv))])
+    write_json(starts, [*history, circumstances(format_command(self._argv))])
 
 
 def config_of(workdir: pathlib.Path) -> ConfigDict:

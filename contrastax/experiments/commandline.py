@@ -17,8 +17,8 @@ from absl import flags, logging
 from ml_collections import ConfigDict
 
 from contrastax.core import UserError
-from experiments.overrides import overridden
-from experiments.schema import flat
+from contrastax.experiments.overrides import overridden
+from contrastax.experiments.schema import flat
 
 # What Python, XLA and the system's threads say of memory that does not suffice.
 OUT_OF_MEMORY = (
@@ -110,7 +110,7 @@ def get_config(place: str) -> dict[str, Any]:
     raise UserError(f"config {path}{line}: {type(error).__name__}: {error}") from error
 
 
-def again(argv: list[str]) -> str:
+def format_command(argv: list[str]) -> str:
   """The command that was given, as a shell takes it."""
   return shlex.join(["python", "-m", "experiments.run", *argv[1:]])
 
