@@ -7,7 +7,6 @@ whatever the number of devices.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 
 import jax
@@ -16,6 +15,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
+from contrastax.compilation import quick_jit
 from contrastax.core import (
   Batch,
   Method,
@@ -72,7 +72,7 @@ def init(
   return jax.device_put(state, state_sharding(state, mesh))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@quick_jit(static_argnums=(0, 1, 2))
 def _init(method, optimizer, seed, batch):
   params, state = method.init(key_for(seed, "init"), batch)
   parts = TrainState(jnp.int32(0), jnp.uint32(seed), params, state, optimizer.init(params))
