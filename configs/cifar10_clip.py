@@ -1,6 +1,6 @@
 """CLIP on CIFAR-10 and the words of its classes: images of ships meet the bytes of "ship".
 
-  python benchmarks/prepare_datasets.py cifar10                          # once
+  contrastax prepare cifar10                                      # once
   python -m experiments.run --config=configs/cifar10_clip.py             # the whole run
   python -m experiments.run --config=configs/cifar10_clip.py:runlocal    # seconds, on made images
 

@@ -1,10 +1,10 @@
 """SimCLR on CIFAR-10 with a small convolutional encoder: for two cores.
 
-  python benchmarks/prepare_datasets.py cifar10                          # once
+  contrastax prepare cifar10                                      # once
   python -m experiments.run --config=configs/cifar10_convnet_simclr.py
 
 200,000 pairs, two to five minutes on two cores. It reaches kNN 0.485 (untrained 0.358, raw pixels
-0.362; three seeds, benchmarks/results/cifar10.md). Views are the paper's for CIFAR-10 (arXiv
+0.362; three seeds, studies/results/cifar10.md). Views are the paper's for CIFAR-10 (arXiv
 2002.05709, §B.9: half the colour strength, no blur).
 """
 

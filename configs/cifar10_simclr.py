@@ -1,6 +1,6 @@
 """SimCLR on CIFAR-10 with ResNet-18: 100 epochs. Not run here.
 
-  python benchmarks/prepare_datasets.py cifar10                          # once
+  contrastax prepare cifar10                                      # once
   python -m experiments.run --config=configs/cifar10_simclr.py           # wants a GPU
 
 Views from the paper (arXiv 2002.05709, §B.9); batch 512, SGD of rate 0.06·512/256 = 0.12 (the

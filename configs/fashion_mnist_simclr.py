@@ -1,9 +1,9 @@
 """SimCLR on Fashion-MNIST: 60,000 grey images of 28×28, read through TFDS.
 
-  python benchmarks/prepare_datasets.py fashion_mnist                    # once
+  contrastax prepare fashion_mnist                                      # once
   python -m experiments.run --config=configs/fashion_mnist_simclr.py
 
-About five minutes on two cores. What it reaches: benchmarks/README.md. Widths, views,
+About five minutes on two cores. What it reaches: studies/results/fashion_mnist.md. Widths, views,
 temperature and batch were chosen on 5,000 held-out training images in short runs
 (--config.validation=5000): the fourth layer, whose field sees the whole garment, was worth most.
 """

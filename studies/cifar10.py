@@ -60,7 +60,11 @@ def measure(job, steps: int | None = None):
   if job == {"arm": "learns", "seed": 0}:
     found["raw"] = knn(lambda x: np.float32(views.to_float(x)).reshape(len(x), -1))
   state, _ = cifar10.train(parts, config.steps, config.seed)
-  return {**found, "trained": knn(lambda x: fit.embed(parts.method, state, x)), "steps": config.steps}
+  return {
+    **found,
+    "trained": knn(lambda x: fit.embed(parts.method, state, x)),
+    "steps": config.steps,
+  }
 
 
 def report(records):

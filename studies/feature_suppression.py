@@ -196,7 +196,9 @@ def report(records):
     "learned", f"stages 1 + 2 differ by {lead:+.3f} from stage 1 and an untrained encoder", lead.above(2),
     lacks, "stage 1 suppresses a factor",
   )  # fmt: skip
-  information, counts = (records.values(c, part="run").mean(0) for c in ("information", "negatives"))
+  information, counts = (
+    records.values(c, part="run").mean(0) for c in ("information", "negatives")
+  )
   told = " and ".join(f"{x:.2f} with the {f}" for x, f in zip(information, FACTORS, strict=True))
   yield (
     f"The clusters' normalized mutual information is {told}; an anchor of stage 2 has {counts[1]:.0f} negatives, of "

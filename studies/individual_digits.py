@@ -72,7 +72,9 @@ def look(method, state, source, everything):
   key, row = key_for(0, "look"), everything["index"]
   truth, divergence, tau = averages(method, state, everything, key)
   moving = state.state["terms"]["contrast"]["loss"]["log_mean"].read(row)
-  draws = [averages(method, state, everything, key_for(0, "look", v))[0] for v in range(1, 1 + VIEWS)]
+  draws = [
+    averages(method, state, everything, key_for(0, "look", v))[0] for v in range(1, 1 + VIEWS)
+  ]
   over_views = jax.nn.logsumexp(jnp.stack(draws), axis=0) - np.log(VIEWS)
   errors, errors_over_views = [], []
   for t in range(len(row) // BATCH):
@@ -124,7 +126,9 @@ def report(records):
   best, first = min(GAMMAS[:-1], key=error.get), min(GAMMAS, key=error.get)
   lead, kl = paired(of("batch", best), of("moving", best)), of("kl", 0.9).mean()
   yield Verdict(
-    "tracks", f"at γ = {best} the batch's error exceeds the moving average's by {lead:.3f}", lead.above(3)
+    "tracks",
+    f"at γ = {best} the batch's error exceeds the moving average's by {lead:.3f}",
+    lead.above(3),
   )
   yield Verdict("inner", f"the smallest error is at γ = {first}", first not in (0.1, 1.0))
   yield Verdict(

@@ -69,7 +69,9 @@ def report(records):
     fixed = of["fixed", column]
     best, worst = fixed.mean(0).argmax(), fixed.mean(0).argmin()
     apart = paired(fixed[:, best], fixed[:, worst])
-    leads = {arm: paired(np.ptp(fixed, axis=1), np.ptp(of[arm, column], axis=1)) for arm in list(ARMS)[1:]}
+    leads = {
+      arm: paired(np.ptp(fixed, axis=1), np.ptp(of[arm, column], axis=1)) for arm in list(ARMS)[1:]
+    }
     told = ", ".join(f"{arm} by {lead:+.3f}" for arm, lead in leads.items())
     yield Verdict(
       f"sensitive, by {title}", f"fixed is best at τ₀ = {BEGINNINGS[best]}, above its worst by "

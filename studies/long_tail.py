@@ -99,7 +99,9 @@ def best_of(records, arm):
 
 
 def at_best(records):
-  return [{"arm": arm, "tau": best_of(records, arm), "seed": seed} for seed in (1, 2) for arm in ARMS]
+  return [
+    {"arm": arm, "tau": best_of(records, arm), "seed": seed} for seed in (1, 2) for arm in ARMS
+  ]
 
 
 def report(records):
@@ -128,7 +130,9 @@ def report(records):
   tail, head = (ahead(column, "iSogCLR", "SogCLR").mean for column in ("tail", "head"))
   frequency = ours.values("frequency")
   yield Verdict("individual", f"iSogCLR less SogCLR is {gain:+.4f}", gain.above(2), *condition)
-  yield Verdict("tail", f"the tail gains {tail:+.4f}, the head {head:+.4f}", tail > head, *condition)
+  yield Verdict(
+    "tail", f"the tail gains {tail:+.4f}, the head {head:+.4f}", tail > head, *condition
+  )
   yield Verdict("dcl", f"SogCLR less DCL is {apart:+.4f}", abs(apart.mean) <= 2 * apart.error)
   yield Verdict(
     "frequency", f"Spearman's correlations are {', '.join(f'{x:.2f}' for x in frequency)}",

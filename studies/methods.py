@@ -130,9 +130,7 @@ def parts_of(name: str, *choices):
     return parts
   classes = encoders.projection((), len(parts.dataset.classes))
   own = parts.method
-  return parts._replace(
-    method=Supervised(encoder=own.encoder, projection=classes, views=own.views)
-  )
+  return parts._replace(method=Supervised(encoder=own.encoder, projection=classes, views=own.views))
 
 
 def trial(name, rate):
@@ -162,7 +160,11 @@ def run(name, seed, steps: int = STEPS):
 
   state, log = cifar10.train(parts, steps, seed, evaluate, 100)
   curve = {key: [[x["step"], x[key]] for x in log if key in x] for key in ("loss", "eval/knn")}
-  return {"rate": rate, **judged(parts, lambda x: fit.embed(parts.method, state, x)), "curve": curve}
+  return {
+    "rate": rate,
+    **judged(parts, lambda x: fit.embed(parts.method, state, x)),
+    "curve": curve,
+  }
 
 
 def judged(parts, embed):

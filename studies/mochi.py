@@ -71,7 +71,9 @@ def report(records):
   purity = of["MoCo v2", "false_64"].mean()
   yield Verdict("proxy", f"MoCHi − MoCo v2 is {proxy:+.3f}", proxy.mean <= -0.05)
   yield Verdict("uniformity", f"MoCHi − MoCo v2 is {uniformity:+.3f}", uniformity.mean <= -0.05)
-  yield Verdict("purity", f"{purity:.2f} of the 64 hardest are of the anchor's class", purity >= 0.5)
+  yield Verdict(
+    "purity", f"{purity:.2f} of the 64 hardest are of the anchor's class", purity >= 0.5
+  )
   yield Verdict("oracle", f"the oracle's kNN − MoCo v2's is {oracle:+.3f}", oracle.above(2))
   yield Verdict(
     "knn", f"MoCHi's kNN − MoCo v2's is {knn:+.3f}", not knn.above(2), oracle.above(2),

@@ -70,7 +70,9 @@ def figure(records, canvas):
     if key != "divergence":  # not in the paper, whose accuracies are of a larger encoder, linear
       theirs = axes.twinx() if key == "knn" else axes
       place = CURVES.index(key)
-      theirs.plot(list(PUBLISHED), [found[place] for found in PUBLISHED.values()], "x--", color="grey")
+      theirs.plot(
+        list(PUBLISHED), [found[place] for found in PUBLISHED.values()], "x--", color="grey"
+      )
       if key == "knn":
         theirs.set_ylabel("published, linear, % (grey)", fontsize=7, color="grey")
         theirs.tick_params(labelsize=7, colors="grey")

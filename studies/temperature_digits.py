@@ -107,7 +107,9 @@ def report(records):
   }  # fmt: skip
   told = [f"{c} {'does not rise from ' + ', '.join(where) if where else 'rises at each step'}"
           for c, where in falls.items()]  # fmt: skip
-  yield Verdict("space", f"under nt_xent {' and '.join(told)}", not any(falls.values()), able, learns)
+  yield Verdict(
+    "space", f"under nt_xent {' and '.join(told)}", not any(falls.values()), able, learns
+  )
   for column, title in ACCURACIES.items():
     yield peak(f"peak, by {title}", of["nt_xent", column], able)
     ours, theirs = (np.ptp(mean[name, column][TAUS.index(0.3) :]) for name in LOSSES[::-1])
@@ -119,7 +121,9 @@ def report(records):
   level = " and ".join(
     f"{mean['hard_quantile', c][-1]:.3f} and {mean['nt_xent', c][-1]:.3f} ({title})" for c, title in ACCURACIES.items()
   )  # fmt: skip
-  longer = {tau: records.values("uniformity", part="longer", temperature=tau)[0] for tau in TAUS[:3]}
+  longer = {
+    tau: records.values("uniformity", part="longer", temperature=tau)[0] for tau in TAUS[:3]
+  }
   told = ", ".join(f"{found:.2f} at τ = {tau}" for tau, found in longer.items())
   yield f"At τ = 1 hard_quantile and nt_xent reach {level}."
   yield (

@@ -72,9 +72,7 @@ def arm(loss, tau, count, examples=EXAMPLES):
 
 
 def trials(_):
-  select = [
-    {**arm(loss, tau, 4), "part": "select", "seed": 100} for loss in LOSSES for tau in TAUS
-  ]
+  select = [{**arm(loss, tau, 4), "part": "select", "seed": 100} for loss in LOSSES for tau in TAUS]
   return grid(part=["untrained"], seed=SEEDS) + select
 
 

@@ -11,7 +11,15 @@ import numpy as np
 from contrastax import evaluation, training
 
 
-def fit(method, optimizer, source, *, steps: int, seed: int, look: Callable[[Any, int], None] = lambda state, t: None):
+def fit(
+  method,
+  optimizer,
+  source,
+  *,
+  steps: int,
+  seed: int,
+  look: Callable[[Any, int], None] = lambda state, t: None,
+):
   """Trains a method; returns its last state and the metrics of its last step.
 
   Args:

@@ -99,11 +99,13 @@ class Study:
         raise UserError(
           f"{len(lacks)} runs are missing, the first is {lacks[0]}; python -m studies {self.name} run"
         )
-    blocks = [f"# {self.title}", heading(self.name, records)]
-    for listed, group in itertools.groupby(
-      self.report(records), lambda block: isinstance(block, Verdict)
-    ):
-      blocks += ["\n".join(map(str, group))] if listed else group
+    blocks, before = [f"# {self.title}", heading(self.name, records)], None
+    for block in self.report(records):
+      if isinstance(block, Verdict) and isinstance(before, Verdict):
+        blocks[-1] += f"\n{block}"  # one list
+      else:
+        blocks.append(str(block))
+      before = block
     if self.figure:
       blocks.append(f"![{self.title}]({self.name}.png)")
     return "\n\n".join(blocks) + "\n"
@@ -123,9 +125,7 @@ class Study:
 
 def grid(**axes: Iterable[Any]) -> list[Job]:
   """Returns a job for each combination of values; the last axis varies fastest."""
-  return [
-    dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())
-  ]
+  return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
 
 
 def missing(jobs: Iterable[Job], records: Records) -> list[Job]:
