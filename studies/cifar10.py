@@ -1,20 +1,23 @@
 """SimCLR on CIFAR-10 with a small encoder: does it learn, and which augmentation matters?
 
-18 runs, some 5 minutes each on two cores. configs/cifar10_convnet_simclr.py (ConvNet 32-64-128, 200,000
-pairs), judged by weighted kNN (k = 20, τ = 0.1) of all 10,000 test images among all 50,000 training
-images, at the last step. Nothing is chosen: rates, batch and temperature are the config's, in every arm.
+18 runs, some 5 minutes each on two cores. configs/cifar10_convnet_simclr.py (ConvNet 32-64-128,
+200,000 pairs), judged by weighted kNN (k = 20, τ = 0.1) of all 10,000 test images among all 50,000
+training images, at the last step. Nothing is chosen: rates, batch and temperature are the config's,
+in every arm.
 
 Arms, seeds 0 to 2:
   learns   the config as it is, beside the untrained encoder of the same seed and raw pixels
-  ladder   its views one operation at a time: crop (area 0.08 to 1); + blur; + grey; + color jitter; + flip
+  ladder   its views one operation at a time: crop (area 0.08 to 1); + blur; + grey; + color jitter;
+           + flip
 
 Hypotheses:
   learns   on every seed trained ≥ untrained + 0.10
   ladder   the order of the mean accuracies is that of a third party's table (MIFA-Lab's
-           contrastive2021: ResNet-18, SimCLR, 800 epochs, kNN, best epoch on the test set: 0.627, 0.632,
-           0.835, 0.885, 0.898): Spearman's rank correlation is at least 0.9. Its range is over 2,000 draws
-           of seeds with replacement, rung by rung.
-Condition of `ladder`: the best and the worst rung differ by three standard errors of their difference.
+           contrastive2021: ResNet-18, SimCLR, 800 epochs, kNN, best epoch on the test set: 0.627,
+           0.632, 0.835, 0.885, 0.898): Spearman's rank correlation is at least 0.9. Its range is
+           over 2,000 draws of seeds with replacement, rung by rung.
+Condition of `ladder`: the best and the worst rung differ by three standard errors of their
+difference.
 """
 
 from __future__ import annotations

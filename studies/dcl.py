@@ -1,18 +1,19 @@
 """DCL against InfoNCE on CIFAR-10, each at its own best temperature: what is left of the gain?
 
-6 trials of a minute and 20 runs of some 4 minutes on two cores. SimCLR with `info_nce` and `dcl`, batch
-32 and 256, τ 0.1, 0.2 and 0.5, 150,000 pairs, SGD (momentum 0.9, weight decay 5e-4), else as in
-studies/common/cifar10.py. 5,000 training images are held out in every run. Seed 0 runs the grid; the τ
-with the best kNN of the held-out images is chosen for each loss and batch, and seeds 1 and 2 run with
-that τ alone. All results are of the test images.
+6 trials of a minute and 20 runs of some 4 minutes on two cores. SimCLR with `info_nce` and `dcl`,
+batch 32 and 256, τ 0.1, 0.2 and 0.5, 150,000 pairs, SGD (momentum 0.9, weight decay 5e-4), else as
+in studies/common/cifar10.py. 5,000 training images are held out in every run. Seed 0 runs the grid;
+the τ with the best kNN of the held-out images is chosen for each loss and batch, and seeds 1 and 2
+run with that τ alone. All results are of the test images.
 
-The learning rate is rate · batch/256, for each batch the best of `RATES` by kNN of the held-out images
-after 25,000 pairs of InfoNCE at τ = 0.2, seed 100; it is the same for both losses.
+The learning rate is rate · batch/256, for each batch the best of `RATES` by kNN of the held-out
+images after 25,000 pairs of InfoNCE at τ = 0.2, seed 100; it is the same for both losses.
 
-InfoNCE's gradient is DCL's times the share q < 1 of the negatives in its softmax, which is small where
-the batch is small or τ is low. So a gain at equal τ should fall with batch and τ, and a gain at the best τ
-may be nothing. A third party's (raminnakhli/Decoupled-Contrastive-Learning: ResNet-18, τ = 0.1, Adam,
-linear): batch 32 78.30 → 84.60, batch 256 83.26 → 85.36. lightly, τ = 0.5 against DCL at 0.1: no gain.
+InfoNCE's gradient is DCL's times the share q < 1 of the negatives in its softmax, which is small
+where the batch is small or τ is low. So a gain at equal τ should fall with batch and τ, and a gain
+at the best τ may be nothing. A third party's (raminnakhli/Decoupled-Contrastive-Learning:
+ResNet-18, τ = 0.1, Adam, linear): batch 32 78.30 → 84.60, batch 256 83.26 → 85.36. lightly, τ = 0.5
+against DCL at 0.1: no gain.
 
 Hypotheses, on kNN:
   same τ   seed 0, τ = 0.1: DCL − InfoNCE is at least 0.02 at batch 32, and larger than at batch 256

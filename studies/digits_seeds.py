@@ -1,8 +1,8 @@
 """The README's run on five seeds: is the trained space better at few labels, and by how much?
 
-Arms: seeds 0 to 4 of configs/digits_simclr.py, unchanged; about a minute each. The config was chosen
-on 200 held-out training images (--config.validation=200), never on the test images, which are used
-here.
+Arms: seeds 0 to 4 of configs/digits_simclr.py, unchanged; about a minute each. The config was
+chosen on 200 held-out training images (--config.validation=200), never on the test images, which
+are used here.
 
 Hypotheses:
   lead      on each seed the row `trained` is above `raw` and `untrained` by at least 0.05, at 1 and

@@ -5,22 +5,27 @@ studies/common/cifar10.py, seeds 0 to 2. Arms, each trained with its mask of in-
 
   none         all of them
   similarity   `similarity_within(most=0.8)`
-  clusters     `clusters(32)` and `negatives_differ("cluster")`; its centroids are additional negatives
-  guide        `guide_below`: another model's cosine, of the encoder of `none` after a run with seed 100, its
-               features standardized; the limit is the 95 % quantile over drawn pairs, which needs no label
+  clusters     `clusters(32)` and `negatives_differ("cluster")`; its centroids are additional
+               negatives
+  guide        `guide_below`: another model's cosine, of the encoder of `none` after a run with seed
+               100, its features standardized; the limit is the 95 % quantile over drawn pairs,
+               which needs no label
   oracle       `negatives_differ("label")`
 
-A dropped negative is false if it has the anchor's class; a tenth of all negatives has. Precision is the share of
-false ones among the dropped, recall that of dropped ones among the false, of one fixed batch in states along the
-run. studies/hcl.py measures the same for weights, studies/mochi.py for a queue.
+A dropped negative is false if it has the anchor's class; a tenth of all negatives has. Precision is
+the share of false ones among the dropped, recall that of dropped ones among the false, of one fixed
+batch in states along the run. studies/hcl.py measures the same for weights, studies/mochi.py for a
+queue.
 
 Hypotheses, of the last state, means over seeds:
-  better than chance   the precision of similarity, clusters and guide each exceeds 0.1 by more than three
-                       standard errors
-  guide                the guide has the highest precision of the three, by more than two standard errors
-  gain                 at least one of the three is above `none` by kNN, by more than two standard errors
-Condition of `gain`: the oracle is above `none` by more than two standard errors; else false negatives do no
-harm here that a mask could remove.
+  better than chance   the precision of similarity, clusters and guide each exceeds 0.1 by more than
+                       three standard errors
+  guide                the guide has the highest precision of the three, by more than two standard
+                       errors
+  gain                 at least one of the three is above `none` by kNN, by more than two standard
+                       errors
+Condition of `gain`: the oracle is above `none` by more than two standard errors; else false
+negatives do no harm here that a mask could remove.
 """
 
 from __future__ import annotations

@@ -5,11 +5,11 @@ resumes. The config was chosen on 5,000 held-out training images (--config.valid
 `contrastax prepare fashion_mnist` prepares the data.
 
 Hypothesis:
-  few labels   the row `trained` is above `raw` and `untrained` at 1 and at 5 labels per class on the
-               test images; the aim is 0.05
+  few labels   the row `trained` is above `raw` and `untrained` at 1 and at 5 labels per class on
+               the test images; the aim is 0.05
 
-Differences are taken draw by draw over the 20 fixed draws of labels, and have a 95 % interval (t, 19
-degrees of freedom). The interval tells how sure the mean over draws of labels is for this one
+Differences are taken draw by draw over the 20 fixed draws of labels, and have a 95 % interval (t,
+19 degrees of freedom). The interval tells how sure the mean over draws of labels is for this one
 trained encoder; it does not cover other seeds of the training.
 """
 

@@ -1,11 +1,12 @@
 """Feature suppression: does a second stage learn what the first one left out?
 
-5 runs of four encoders each, about 10 s an encoder on two cores, and probes. Zhang et al. 2024, arXiv 2402.11816
-(multistage contrastive learning): a contrastive loss stops learning when one feature tells examples apart; a second
-encoder, whose negatives are of the anchor's own cluster in the first one's features, learns another. Here an image
-is a digit, 8×8, beside a grating, 8×8, of one of ten waves (direction and frequency) at a random phase; digit and
-wave are independent. Both survive the views: the digit gets `views.affine_jitter()`, the grating is rolled
-by up to half its side, so its phase carries nothing, and both get a random intensity and noise.
+5 runs of four encoders each, about 10 s an encoder on two cores, and probes. Zhang et al. 2024,
+arXiv 2402.11816 (multistage contrastive learning): a contrastive loss stops learning when one
+feature tells examples apart; a second encoder, whose negatives are of the anchor's own cluster in
+the first one's features, learns another. Here an image is a digit, 8×8, beside a grating, 8×8, of
+one of ten waves (direction and frequency) at a random phase; digit and wave are independent. Both
+survive the views: the digit gets `views.affine_jitter()`, the grating is rolled by up to half its
+side, so its phase carries nothing, and both get a random intensity and noise.
 
 Arms, seeds 0 to 4; all encoders see the same steps and the same number of views:
   stage 1             SimCLR: in_batch, same_example
@@ -16,31 +17,32 @@ Arms, seeds 0 to 4; all encoders see the same steps and the same number of views
   random clusters     stage 1 beside a stage 2 whose clusters are shuffled among the examples: the
                       same number of negatives
   and untrained       stage 1 beside stage 2's encoder before its first step: no training
-An MLP of 256 and 128 and a projection of 128 and 64; 300 steps of Adam at 0.002, 256 examples a step, of 1,297;
-τ = 0.5. So an anchor has 510 negatives, and within its cluster about 50.
+An MLP of 256 and 128 and a projection of 128 and 64; 300 steps of Adam at 0.002, 256 examples a
+step, of 1,297; τ = 0.5. So an anchor has 510 negatives, and within its cluster about 50.
 
-Accuracy: the mean of `evaluation.few_label` with 20 labels per class, of the 500 test images, by digit and by wave.
-Suppressed is the factor for which stage 1 has the lower accuracy in the mean over seeds, kept the other.
-`evaluation.linear`, with all labels, decides nothing.
+Accuracy: the mean of `evaluation.few_label` with 20 labels per class, of the 500 test images, by
+digit and by wave. Suppressed is the factor for which stage 1 has the lower accuracy in the mean
+over seeds, kept the other. `evaluation.linear`, with all labels, decides nothing.
 
 Hypotheses, means over seeds:
-  stages      from stage 1 to stages 1 + 2 the suppressed factor gains at least 0.20, and the kept one loses at most
-              0.02
+  stages      from stage 1 to stages 1 + 2 the suppressed factor gains at least 0.20, and the kept
+              one loses at most 0.02
   ensemble    two seeds gain less than half of what the stages gain on the suppressed factor
   negatives   and so do random clusters
-  learned     stages 1 + 2 are better on the suppressed factor than stage 1 beside an untrained encoder, by more than
-              two standard errors of the paired difference
-Conditions: of all, on every seed stage 1 is worse on the suppressed factor than on the kept one, by 0.20 at least,
-and worse than the untrained encoder of that seed, so that training has lost it; of `ensemble` and `negatives`, the
-stages gain at least 0.05.
+  learned     stages 1 + 2 are better on the suppressed factor than stage 1 beside an untrained
+              encoder, by more than two standard errors of the paired difference
+Conditions: of all, on every seed stage 1 is worse on the suppressed factor than on the kept one, by
+0.20 at least, and worse than the untrained encoder of that seed, so that training has lost it; of
+`ensemble` and `negatives`, the stages gain at least 0.05.
 
-How the setting was found: eight trials of stage 1 alone, with seed 100, on 400 held-out training images; of second
-stages nothing was seen but that three steps run. By `linear`, where raw pixels give the digit 0.94 and the untrained
-encoder 0.82: with gratings of fixed phase the digit was suppressed (0.69, of a convnet 0.74), and with weak views
-of the digit not (0.89); but a phase tells examples of one cluster apart, so it was rolled away. With rolls of up to
-4 or 1 pixels it was suppressed at τ = 0.5 (0.73, 0.70) and not at τ = 0.2 (0.91, 0.90): so τ matters, and the results
-here hold for τ = 0.5. The eighth was the setting as it is, with 20 labels per class: digit 0.49 (untrained 0.69, raw
-0.86), wave 1.00 (0.69, 0.14).
+How the setting was found: eight trials of stage 1 alone, with seed 100, on 400 held-out training
+images; of second stages nothing was seen but that three steps run. By `linear`, where raw pixels
+give the digit 0.94 and the untrained encoder 0.82: with gratings of fixed phase the digit was
+suppressed (0.69, of a convnet 0.74), and with weak views of the digit not (0.89); but a phase tells
+examples of one cluster apart, so it was rolled away. With rolls of up to 4 or 1 pixels it was
+suppressed at τ = 0.5 (0.73, 0.70) and not at τ = 0.2 (0.91, 0.90): so τ matters, and the results
+here hold for τ = 0.5. The eighth was the setting as it is, with 20 labels per class: digit 0.49
+(untrained 0.69, raw 0.86), wave 1.00 (0.69, 0.14).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Hard negatives by weight (HCL) on CIFAR-10: is there a best concentration β?
 
 18 runs, some 4 minutes each on two cores. Arms, seeds 0 to 2, 150,000 pairs in batches of 256, else
-as in studies/common/cifar10.py: SimCLR, and `hard_negative` with τ⁺ = 0.1, the share of a class, and
-β = 0 (debiased), 0.5, 1, 2, 6. As in the authors' code τ = 0.5, with Adam at 1e-3; here the rate has
-a warm-up and a decay.
+as in studies/common/cifar10.py: SimCLR, and `hard_negative` with τ⁺ = 0.1, the share of a class,
+and β = 0 (debiased), 0.5, 1, 2, 6. As in the authors' code τ = 0.5, with Adam at 1e-3; here the
+rate has a warm-up and a decay.
 
 The authors' table (Robinson et al. 2021, arXiv 2010.04592; STL-10, ResNet-50, 400 epochs, linear):
 SimCLR 80.15, β = 0 84.26, 0.5 86.38, 1 87.44, 2 87.09, 6 83.09.

@@ -1,26 +1,28 @@
 """Are several heads with a temperature for each pair better than one, on digits? (AMCL)
 
-25 trials and 25 runs of seconds. Wang et al. 2024, arXiv 2310.05615: C heads, whose similarities are each
-divided by a temperature of the pair and the head (`adaptive_heads`). Their tables claim it for SimCLR on
-natural images with ResNet-18; their own code does not run, so nobody has checked. Here SimCLR as in
-studies/common/digits.py, 64 dimensions a head. Arms:
+25 trials and 25 runs of seconds. Wang et al. 2024, arXiv 2310.05615: C heads, whose similarities
+are each divided by a temperature of the pair and the head (`adaptive_heads`). Their tables claim it
+for SimCLR on natural images with ResNet-18; their own code does not run, so nobody has checked.
+Here SimCLR as in studies/common/digits.py, 64 dimensions a head. Arms:
 
   1 fixed      one head, a fixed τ
   1 adaptive   one head, a τ of each pair
   3 fixed      three heads, the sum of their similarities, a fixed τ
   3 adaptive   three heads, a τ of each pair and head: AMCL
-  1 matched    one head of 3 · 64 dimensions, a fixed τ, and as many parameters as `3 adaptive`, by the
-               width of the projection's hidden layer
+  1 matched    one head of 3 · 64 dimensions, a fixed τ, and as many parameters as `3 adaptive`, by
+               the width of the projection's hidden layer
 
-Trials choose for each fixed arm the best τ of 0.1, 0.2, 0.5, 1 and 2, and for each adaptive one, which has
-no τ, the best weight of the penalty on τ of 0.001, 0.01, 0.1, 1 and 10 (paper: 0.1), by one label per class
-of 200 held-out training images with seed 100; of equals the first. Runs have seeds 0 to 4. One label per
-class decides, kNN is the second measure. The mean τ of positives and of negatives is that of one batch at the
-end.
+Trials choose for each fixed arm the best τ of 0.1, 0.2, 0.5, 1 and 2, and for each adaptive one,
+which has no τ, the best weight of the penalty on τ of 0.001, 0.01, 0.1, 1 and 10 (paper: 0.1), by
+one label per class of 200 held-out training images with seed 100; of equals the first. Runs have
+seeds 0 to 4. One label per class decides, kNN is the second measure. The mean τ of positives and of
+negatives is that of one batch at the end.
 
-Hypotheses, means over seeds, each by more than two standard errors of the difference paired by seed:
+Hypotheses, means over seeds, each by more than two standard errors of the difference paired by
+seed:
   heads      `3 fixed` is above `1 fixed`
-  adaptive   the adaptive arms with 1 and 3 heads are, in their mean, above the fixed ones with 1 and 3
+  adaptive   the adaptive arms with 1 and 3 heads are, in their mean, above the fixed ones with 1
+             and 3
   more than its parameters   `3 adaptive` is above `1 matched`
 Condition: the best and the worst arm differ by more than three standard errors.
 """

@@ -1,27 +1,30 @@
 """Do moving averages describe the data better than a batch, and do the weights settle at ρ? On digits.
 
-15 runs of some 20 seconds on two cores. SimCLR on the 1,297 training digits, perceptron 256-128, batch 64,
-AdamW 3e-3, 800 steps (40 epochs), `sogclr` with individual temperatures (begun at 0.3, ρ = 0.4, bounds 0.05
-and 2, η = 0.1, β = 0.5). Arms: γ of 0.1, 0.3, 0.5, 0.9 and 1, seeds 0 to 2. At the end of each of `EPOCHS`,
-of one view of all examples in the current state (the same draw for all runs):
+15 runs of some 20 seconds on two cores. SimCLR on the 1,297 training digits, perceptron 256-128,
+batch 64, AdamW 3e-3, 800 steps (40 epochs), `sogclr` with individual temperatures (begun at 0.3, ρ
+= 0.4, bounds 0.05 and 2, η = 0.1, β = 0.5). Arms: γ of 0.1, 0.3, 0.5, 0.9 and 1, seeds 0 to 2. At
+the end of each of `EPOCHS`, of one view of all examples in the current state (the same draw for all
+runs):
 
-  truth    g_i = the mean over all other examples of e^((s_ij − s_ii')/τ_i), s_ii' of two drawn views
+  truth    g_i = the mean over all other examples of e^((s_ij − s_ii')/τ_i), s_ii' of two drawn
+           views
   moving   the mean of |log u_i − log g_i|
   batch    the same of one batch's own average, for the batches of the next epoch
   kl       the mean divergence of the weights over all other examples from uniform ones, of the τ_i
            that are within the bounds
 
 Hypotheses, on means over seeds of the last epoch:
-  tracks   at the best γ below 1 the moving average's error is below the batch's, by three standard errors
+  tracks   at the best γ below 1 the moving average's error is below the batch's, by three standard
+           errors
   inner    the best of the five γ is neither 0.1 nor 1
   settles  at γ = 0.9 the mean divergence is within 20 % of ρ
-Condition of `settles`: at most a tenth of the τ_i is at a bound, and the mean |τ_i − 0.3| is at least 0.03;
-else nothing has moved.
+Condition of `settles`: at most a tenth of the τ_i is at a bound, and the mean |τ_i − 0.3| is at
+least 0.03; else nothing has moved.
 
-Added after the first results, because one draw of views favors the batch, which is measured with the same
-views, and so the same positive similarity, as the truth, while the moving average has seen others: `over
-views`, both errors against the mean of g_i over VIEWS draws, the batch's with views of its own. It is no
-part of the hypotheses; all runs were made again to have it.
+Added after the first results, because one draw of views favors the batch, which is measured with
+the same views, and so the same positive similarity, as the truth, while the moving average has seen
+others: `over views`, both errors against the mean of g_i over VIEWS draws, the batch's with views
+of its own. It is no part of the hypotheses; all runs were made again to have it.
 """
 
 from __future__ import annotations

@@ -1,26 +1,26 @@
 """How much does it matter at which temperature training begins? On digits.
 
-60 runs of seconds. SimCLR with InfoNCE as in studies/common/digits.py: 1,297 training digits, batch 128,
-AdamW 3e-3, 800 steps, seeds 0 to 4. Arms, each begun at τ₀ of 0.05, 0.2 and 0.8:
+60 runs of seconds. SimCLR with InfoNCE as in studies/common/digits.py: 1,297 training digits, batch
+128, AdamW 3e-3, 800 steps, seeds 0 to 4. Arms, each begun at τ₀ of 0.05, 0.2 and 0.8:
 
   fixed        τ₀
   scheduled    from τ₀ along half a cosine to 0.2
   learned      bounds 0.01 and 2
   individual   ρ = 0.4, bounds 0.01 and 2, η = 0.1, β = 0.5
 
-All four have the same loss, so that `individual` differs by its temperatures alone (iSogCLR also has a
-moving average). Nothing was chosen by these accuracies. Measures, of 500 test images in h: 20 draws
-of one label per class, which decides because kNN is near its ceiling on digits; kNN as the second
-measure; and `reached`, the mean τ of the anchors at the last step. The span of an arm on a seed is its
-largest less its smallest accuracy over τ₀.
+All four have the same loss, so that `individual` differs by its temperatures alone (iSogCLR also
+has a moving average). Nothing was chosen by these accuracies. Measures, of 500 test images in h: 20
+draws of one label per class, which decides because kNN is near its ceiling on digits; kNN as the
+second measure; and `reached`, the mean τ of the anchors at the last step. The span of an arm on a
+seed is its largest less its smallest accuracy over τ₀.
 
 Hypotheses:
-  sensitive   the span of fixed exceeds that of each other arm by more than two standard errors of the
-              difference, paired by seed
+  sensitive   the span of fixed exceeds that of each other arm by more than two standard errors of
+              the difference, paired by seed
   forgets     learned and individual temperatures reach, on each seed, the same τ from all τ₀: the
               largest is at most 1.25 times the smallest
-Condition of `sensitive`: fixed at its best τ₀ is above its worst by more than three standard errors of
-their difference, paired by seed.
+Condition of `sensitive`: fixed at its best τ₀ is above its worst by more than three standard errors
+of their difference, paired by seed.
 """
 
 from __future__ import annotations

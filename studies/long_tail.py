@@ -1,7 +1,7 @@
 """Individual temperatures on a long tail: do they help, and do frequent classes get larger ones?
 
-20 runs, some 4 minutes each on two cores. CIFAR-10 with exponential imbalance 100: of class c the first
-⌊5,000 · 100^(−c/9)⌋ images, 12,406 in all. ConvNet 32-64-128, views and AdamW of
+20 runs, some 4 minutes each on two cores. CIFAR-10 with exponential imbalance 100: of class c the
+first ⌊5,000 · 100^(−c/9)⌋ images, 12,406 in all. ConvNet 32-64-128, views and AdamW of
 configs/cifar10_convnet_simclr.py, batch 128, 20 epochs. Arms:
 
   SimCLR     NT-Xent at τ
@@ -9,21 +9,23 @@ configs/cifar10_convnet_simclr.py, batch 128, 20 epochs. Arms:
   SogCLR     γ = 0.9, at τ
   iSogCLR    γ = 0.9, τ_i begun at τ, ρ = 0.3, bounds 0.05 and 1, η = 0.03, β = 0.5
 
-each with τ of 0.1, 0.3 and 0.7 on seed 0, and with its best τ on seeds 1 and 2. The best τ is chosen by the
-linear probe on the first half of the test images, which here are validation; all results are of the
-second half, 5,000 images. The probe is trained on the features of all 50,000 training images with their
-labels, so it judges the space and not the probe's prior. Accuracy: of all classes (they are
-balanced), `head` of the three most frequent, `tail` of the three rarest.
+each with τ of 0.1, 0.3 and 0.7 on seed 0, and with its best τ on seeds 1 and 2. The best τ is
+chosen by the linear probe on the first half of the test images, which here are validation; all
+results are of the second half, 5,000 images. The probe is trained on the features of all 50,000
+training images with their labels, so it judges the space and not the probe's prior. Accuracy: of
+all classes (they are balanced), `head` of the three most frequent, `tail` of the three rarest.
 
-The paper (Qiu et al. 2023, arXiv 2305.11965; ResNet-18, linear, mean of 3): SimCLR 77.09, SogCLR 77.70,
-iSogCLR 78.37.
+The paper (Qiu et al. 2023, arXiv 2305.11965; ResNet-18, linear, mean of 3): SimCLR 77.09, SogCLR
+77.70, iSogCLR 78.37.
 
 Hypotheses, at each arm's best τ, on three seeds:
-  individual   iSogCLR's mean accuracy is above SogCLR's by more than two standard errors of the difference
+  individual   iSogCLR's mean accuracy is above SogCLR's by more than two standard errors of the
+               difference
   tail         its mean accuracy gains more on the tail than on the head
-  dcl          SogCLR's mean accuracy is within two standard errors of DCL's: in one batch of 128, and so
-               few epochs, most of its gain over SimCLR is DCL's
-  frequency    Spearman's correlation of τ_i with the number of its class is at least 0.3 on every seed
+  dcl          SogCLR's mean accuracy is within two standard errors of DCL's: in one batch of 128,
+               and so few epochs, most of its gain over SimCLR is DCL's
+  frequency    Spearman's correlation of τ_i with the number of its class is at least 0.3 on every
+               seed
 Condition of all but `dcl`: the median |τ_i − τ| is at least 0.2 τ on every seed.
 """
 

@@ -1,28 +1,29 @@
 """What do the methods reach on CIFAR-10 with a small encoder, on equal terms?
 
-3 trials per method of half a minute each, 25 runs of 200,000 pairs, some 4 minutes each on two cores, and
-a second study of the other methods with one seed.
+3 trials per method of half a minute each, 25 runs of 200,000 pairs, some 4 minutes each on two
+cores, and a second study of the other methods with one seed.
 
-The data, the encoder (ConvNet 32-64-128), the views, AdamW, batch 256, 782 steps and warm-up are those of
-configs/cifar10_convnet_simclr.py. `METHODS` has the rest of each: heads of a size that suits 128
-features, and its paper's or solo-learn's settings for CIFAR-10 (queue, momentum, temperature) as far as
-they fit a short run. One hyperparameter is chosen: the learning rate, for each method the best of `RATES` by
-kNN of 5,000 held-out training images after 100 steps of training on the others, seed 100. Every method
-has three trials, the supervised one included.
+The data, the encoder (ConvNet 32-64-128), the views, AdamW, batch 256, 782 steps and warm-up are
+those of configs/cifar10_convnet_simclr.py. `METHODS` has the rest of each: heads of a size that
+suits 128 features, and its paper's or solo-learn's settings for CIFAR-10 (queue, momentum,
+temperature) as far as they fit a short run. One hyperparameter is chosen: the learning rate, for
+each method the best of `RATES` by kNN of 5,000 held-out training images after 100 steps of training
+on the others, seed 100. Every method has three trials, the supervised one included.
 
-Judged at the last step: kNN (k = 20) of the 10,000 test images, the linear probe, the probe with 5 labels
-per class, effective rank of the features; beside raw pixels and the untrained encoder of seed 0.
-Supervised: cross-entropy on two views of each image and their labels, seed 0. `time`: a step over
-SimCLR's, the median of rounds in which all methods take turns; measure it while nothing else runs.
+Judged at the last step: kNN (k = 20) of the 10,000 test images, the linear probe, the probe with 5
+labels per class, effective rank of the features; beside raw pixels and the untrained encoder of
+seed 0. Supervised: cross-entropy on two views of each image and their labels, seed 0. `time`: a
+step over SimCLR's, the median of rounds in which all methods take turns; measure it while nothing
+else runs.
 
 Hypotheses:
   learns   every method's kNN is above the untrained encoder's by 0.05, on every seed
   labels   SupCon's mean kNN is the highest of all but the supervised
   order    the mean kNN of the seven without labels do not follow the order of solo-learn's table
-           (ResNet-18, 1,000 epochs, linear: `PUBLISHED`): Spearman's correlation is below 0.5, because
-           methods with a moving average or without negatives need longer than 4 epochs
-Condition of `labels` and `order`: best and worst of the seven differ by three standard errors of their
-difference. The second study has one seed, and only reports.
+           (ResNet-18, 1,000 epochs, linear: `PUBLISHED`): Spearman's correlation is below 0.5,
+           because methods with a moving average or without negatives need longer than 4 epochs
+Condition of `labels` and `order`: best and worst of the seven differ by three standard errors of
+their difference. The second study has one seed, and only reports.
 """
 
 from __future__ import annotations

@@ -2,26 +2,27 @@
 
 Run it while nothing else runs.
 
-Cost: 1,000 queries, a corpus of 100,000 and of 1,000,000 float32 vectors of dimension 256 in a file, read
-as a memory map, k = 20, cosine. One process for each arm and size:
+Cost: 1,000 queries, a corpus of 100,000 and of 1,000,000 float32 vectors of dimension 256 in a
+file, read as a memory map, k = 20, cosine. One process for each arm and size:
   naive      `negatives.mine` without a rule
   share      the same with share = 0.95
   top_k      `pairwise.top_k` of the whole corpus, which is then in memory: the reference
-Seconds of the first call, which compiles, and of the best of two more; the peak of the process' memory in
-GB, interpreter and libraries included. Mapped pages of the file count in the peak, though the system
-takes them back when it needs them; so the peak of the process' own memory (RssAnon, read every
-20 ms; Linux only) is given too. The aim is below 1 GB at either size, and below two minutes for a million
-vectors.
+Seconds of the first call, which compiles, and of the best of two more; the peak of the process'
+memory in GB, interpreter and libraries included. Mapped pages of the file count in the peak, though
+the system takes them back when it needs them; so the peak of the process' own memory (RssAnon, read
+every 20 ms; Linux only) is given too. The aim is below 1 GB at either size, and below two minutes
+for a million vectors.
 
-False negatives: 50 families of 10 topics each, a topic with 2 to 40 documents (uniform), dimension 64. A
-topic's direction is its family's plus half of its own, a document's or query's is the topic's plus 0.8
-(documents) or 0.6 (queries) of noise, all of length 1. For each topic there is one query, whose one labeled
-positive is a document of the topic drawn at random; the topic's other documents are not labeled. k = 10
-negatives are mined by cosine, seeds 0 to 4. A rule can also win by mining what is easy: so the number mined
-per query, the share of the query's own family (hard, and rightly negative), and the mean score are given.
+False negatives: 50 families of 10 topics each, a topic with 2 to 40 documents (uniform), dimension
+64. A topic's direction is its family's plus half of its own, a document's or query's is the topic's
+plus 0.8 (documents) or 0.6 (queries) of noise, all of length 1. For each topic there is one query,
+whose one labeled positive is a document of the topic drawn at random; the topic's other documents
+are not labeled. k = 10 negatives are mined by cosine, seeds 0 to 4. A rule can also win by mining
+what is easy: so the number mined per query, the share of the query's own family (hard, and rightly
+negative), and the mean score are given.
 
-Hypotheses, on the rate of false negatives among the mined; each holds if the difference, paired by seed, is
-above two standard errors:
+Hypotheses, on the rate of false negatives among the mined; each holds if the difference, paired by
+seed, is above two standard errors:
   shift      naive > shifted by 10
   positive   shifted by 10 > margin 0.05, and > share 0.95
 """

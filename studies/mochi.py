@@ -3,19 +3,21 @@
 12 runs, some 5 minutes each on two cores. Arms, seeds 0 to 2, 200,000 pairs in batches of 256, else
 as in studies/common/cifar10.py:
   MoCo v2           queue of 4,096, momentum 0.99, τ = 0.2
-  MoCHi             the same, with (hard, mixed, with anchor) = (256, 256, 64), after 78 steps without
+  MoCHi             the same, with (hard, mixed, with anchor) = (256, 256, 64), after 78 steps
+                    without
   oracle            MoCo v2 whose negatives are of other classes, by their labels
   MoCHi, oracle     both
 One learning rate for all, 2e-3, which is that of MoCo v2's best trial in studies/methods.py.
 
 The paper (Kalantidis et al. 2020, arXiv 2010.01028; ImageNet-100, ResNet-50, linear): MoCo v2 78.0,
-MoCHi 79.0, oracle 81.8, both 82.5. With 100 classes and a longer queue fewer of the hardest negatives
-are false than with the ten classes here.
+MoCHi 79.0, oracle 81.8, both 82.5. With 100 classes and a longer queue fewer of the hardest
+negatives are false than with the ten classes here.
 
 Hypotheses, on means over seeds at the last step:
   proxy       MoCHi's proxy accuracy is below MoCo v2's by 0.05
   uniformity  MoCHi's anchors are more uniform: their uniformity is lower by 0.05
-  purity      at the end at least half of each anchor's 64 hardest in MoCo v2's queue are of its class
+  purity      at the end at least half of each anchor's 64 hardest in MoCo v2's queue are of its
+              class
   oracle      the oracle's kNN is above MoCo v2's by more than two standard errors of the difference
   knn         MoCHi's kNN is not above MoCo v2's by more than two standard errors of the difference
 Condition of `knn`: `oracle` holds; else the runs are too short for negatives to matter.

@@ -4,8 +4,8 @@
 learning with numbers as labels leaves a space in fragments; mixes of the anchor with negatives, and
 mixes of smaller with larger labels as positives, put it in order, so that a regression on it errs
 less than one that was trained by the absolute error, and less than SupCon on binned labels. Here on
-scikit-learn's diabetes: 442 patients, 10 numbers each, and one target, the disease's progress after a
-year.
+scikit-learn's diabetes: 442 patients, 10 numbers each, and one target, the disease's progress after
+a year.
 
 Arms, over 5 random splits into 262, 90 and 90 patients to train, validate and test (seeds 0 to 4,
 which are those of the networks too):
@@ -15,8 +15,8 @@ which are those of the networks too):
                  same_label & label_distance
   mix-neg only   the same without its positives
   mix-pos only   the same without its negatives
-An encoder that is trained by a contrastive loss is then frozen, and a ridge regression predicts from
-its features, without the projection; L1 predicts by its own layer.
+An encoder that is trained by a contrastive loss is then frozen, and a ridge regression predicts
+from its features, without the projection; L1 predicts by its own layer.
 
 Measures on the 90 test patients: the mean absolute error (MAE), in units of the target, and
 Spearman's correlation, over their 4,005 pairs, of the distance of targets with the Euclidean
@@ -26,18 +26,18 @@ Hypotheses, of paired differences over the splits:
   mae        SupReMix's MAE is below L1's and below SupCon's, by more than two standard errors each
   spearman   its correlation is above both, by more than two standard errors each
 Condition of each: by its measure the best and the worst of the five arms differ by more than three
-standard errors of their paired difference. The splits share patients, so standard errors are somewhat
-too small. These decide nothing: the two ablations, predicting the median, the ridge regression on the
-numbers themselves and on an untrained encoder, the ridge on L1's features, the correlation by cosine
-distance.
+standard errors of their paired difference. The splits share patients, so standard errors are
+somewhat too small. These decide nothing: the two ablations, predicting the median, the ridge
+regression on the numbers themselves and on an untrained encoder, the ridge on L1's features, the
+correlation by cosine distance.
 
-Budget: an MLP of 64 and 64, a projection of 64 and 32, AdamW, 131 patients a step in two views, which
-add noise of 0.2 to the standardized numbers and set one in ten to its mean; 320 steps. All is
-standardized by training statistics. Chosen for each arm and split on its validation patients alone, by
-MAE: one of eight settings (`SETTINGS`), the step among 40, 80, 160 and 320, and the ridge's penalty
-among 0.1 to 10,000. Then the chosen one is trained anew and tested, once. Where an arm lacks a third
-thing to choose, it has more values of its second. Nothing was run before these lines but four steps on
-two of the splits, to check that the script works.
+Budget: an MLP of 64 and 64, a projection of 64 and 32, AdamW, 131 patients a step in two views,
+which add noise of 0.2 to the standardized numbers and set one in ten to its mean; 320 steps. All is
+standardized by training statistics. Chosen for each arm and split on its validation patients alone,
+by MAE: one of eight settings (`SETTINGS`), the step among 40, 80, 160 and 320, and the ridge's
+penalty among 0.1 to 10,000. Then the chosen one is trained anew and tested, once. Where an arm
+lacks a third thing to choose, it has more values of its second. Nothing was run before these lines
+but four steps on two of the splits, to check that the script works.
 """
 
 from __future__ import annotations

@@ -1,25 +1,27 @@
 """Symile's XOR: does one similarity of three modalities see what no pair of them shows?
 
-48 runs of a few seconds. Saporta et al. 2024, arXiv 2411.01053. a and b are 5 fair bits each, and c is
+48 runs of a few seconds. Saporta et al. 2024, arXiv 2411.01053. a and b are 5 fair bits each, and c
+is
   xor    a XOR b, bit by bit: any two of a, b, c are independent, all three are not;
   copy   a: the control, in which the pair (a, c) shows everything.
-Zero-shot: c is predicted from (a, b) among all 32 candidates, so chance is 1/32; a bit of a candidate is
-right by chance in 1/2. The test is every one of the 1,024 pairs (a, b).
+Zero-shot: c is predicted from (a, b) among all 32 candidates, so chance is 1/32; a bit of a
+candidate is right by chance in 1/2. The test is every one of the 1,024 pairs (a, b).
 
 Arms, seeds 0 to 4:
   clip                 losses.clip of the three pairs, summed; scored by s(a, c) + s(b, c)
   symile               losses.symile, all 64² tuples; scored by Σ_k a_k b_k c_k of unit vectors
   symile, shuffled     the same with negatives.shuffles, drawn anew each step: 63 negatives
-One affine encoder per modality, 5 bits to 16 dimensions; 2,000 steps of 64 fresh triples, Adam at 0.01.
-τ of each arm and task is the best of 0.03, 0.1 and 0.3 by accuracy on 256 drawn triples with seed 100; of
-equals the smallest. The paper learns τ.
+One affine encoder per modality, 5 bits to 16 dimensions; 2,000 steps of 64 fresh triples, Adam at
+0.01. τ of each arm and task is the best of 0.03, 0.1 and 0.3 by accuracy on 256 drawn triples with
+seed 100; of equals the smallest. The paper learns τ.
 
 Hypothesis:
-  xor   on xor the pairwise losses stay at chance (accuracy at most 0.10 in the mean, bits right within 0.05
-        of 1/2), and `losses.symile` is at least 0.95 on every seed, with all tuples as negatives and with
-        shuffled ones alike
-Condition: clip and both symile arms reach 0.95 on copy in the mean over seeds, so they can learn in this
-budget. Where clip fails on xor but not on copy, it lacks pairwise information and not training.
+  xor   on xor the pairwise losses stay at chance (accuracy at most 0.10 in the mean, bits right
+        within 0.05 of 1/2), and `losses.symile` is at least 0.95 on every seed, with all tuples as
+        negatives and with shuffled ones alike
+Condition: clip and both symile arms reach 0.95 on copy in the mean over seeds, so they can learn in
+this budget. Where clip fails on xor but not on copy, it lacks pairwise information and not
+training.
 """
 
 from __future__ import annotations

@@ -1,17 +1,18 @@
 """What does the temperature do to a space on CIFAR-10, and where is the best one?
 
-18 runs, some 3 minutes each on two cores. Arms: SimCLR's NT-Xent at τ of 0.07, 0.1, 0.2, 0.3, 0.7 and
-1, seeds 0 to 2, 100,000 pairs in batches of 256, else as in studies/common/cifar10.py.
+18 runs, some 3 minutes each on two cores. Arms: SimCLR's NT-Xent at τ of 0.07, 0.1, 0.2, 0.3, 0.7
+and 1, seeds 0 to 2, 100,000 pairs in batches of 256, else as in studies/common/cifar10.py.
 
-Wang & Liu (2021, arXiv 2012.09740, table 1; ResNet-18, a memory bank of 4,095 negatives, 200 epochs,
-linear): τ = 0.07 79.75, 0.3 83.27, 0.7 82.69, 1 82.21, the best at 0.3. Their uniformity (they print its
-negative) is 3.86, 3.60, 3.17, 2.96, their tolerance 0.040, 0.178, 0.333, 0.372.
+Wang & Liu (2021, arXiv 2012.09740, table 1; ResNet-18, a memory bank of 4,095 negatives, 200
+epochs, linear): τ = 0.07 79.75, 0.3 83.27, 0.7 82.69, 1 82.21, the best at 0.3. Their uniformity
+(they print its negative) is 3.86, 3.60, 3.17, 2.96, their tolerance 0.040, 0.178, 0.333, 0.372.
 
-Hypotheses, on means over seeds at the last step; uniformity and tolerance of the anchors in one batch:
+Hypotheses, on means over seeds at the last step; uniformity and tolerance of the anchors in one
+batch:
   space    uniformity (lower is more uniform) and tolerance both rise from each τ to the next
   hard     the divergence of the negatives' weights falls from each τ to the next
-  peak     the best τ by kNN is not an end of the range, and is above τ = 0.07 and τ = 1 by more than two
-           standard errors
+  peak     the best τ by kNN is not an end of the range, and is above τ = 0.07 and τ = 1 by more
+           than two standard errors
 Condition of `peak`: the best and the worst τ differ by three standard errors of their difference.
 """
 

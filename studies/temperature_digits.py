@@ -1,28 +1,31 @@
 """What does the temperature do to a space, and does it still matter among hard negatives?
 
-71 runs of a few seconds. Wang & Liu 2021, arXiv 2012.09740: a small τ spreads examples evenly and tears classes
-apart, a large one does the opposite, so the ordinary loss is best in between; a loss that keeps only the
-hardest negatives does well at large τ too. Here on digits, 500 test images.
+71 runs of a few seconds. Wang & Liu 2021, arXiv 2012.09740: a small τ spreads examples evenly and
+tears classes apart, a large one does the opposite, so the ordinary loss is best in between; a loss
+that keeps only the hardest negatives does well at large τ too. Here on digits, 500 test images.
 
-Arms: `losses.nt_xent` and `losses.hard_quantile` at τ = 0.05, 0.1, 0.2, 0.3, 0.5 and 1, seeds 0 to 4. Networks, views
-and optimizer as in studies/common/digits.py; two views of 128 examples, 400 steps, so 254 negatives. The share of
-negatives that is kept, α, is the best of 0.03, 0.08 and 0.2 by kNN at τ = 0.3 on 200 held-out training images
-with seed 100; of equals the largest. Accuracies are of h, before the projection.
+Arms: `losses.nt_xent` and `losses.hard_quantile` at τ = 0.05, 0.1, 0.2, 0.3, 0.5 and 1, seeds 0 to
+4. Networks, views and optimizer as in studies/common/digits.py; two views of 128 examples, 400
+steps, so 254 negatives. The share of negatives that is kept, α, is the best of 0.03, 0.08 and 0.2
+by kNN at τ = 0.3 on 200 held-out training images with seed 100; of equals the largest. Accuracies
+are of h, before the projection.
 
-Hypotheses, means over seeds; uniformity is `evaluation.uniformity`, where lower is more uniform (the paper prints
-its negative), tolerance `evaluation.tolerance`, both of the projections z:
+Hypotheses, means over seeds; uniformity is `evaluation.uniformity`, where lower is more uniform
+(the paper prints its negative), tolerance `evaluation.tolerance`, both of the projections z:
   space    under nt_xent uniformity and tolerance both rise from each τ to the next
-  peak     its accuracy has an inverted U: the best τ is not at an end and is above τ = 0.05 and τ = 1 by more than
-           two standard errors of the paired difference
-  hard     from τ = 0.3 on the accuracies of hard_quantile differ by less than half as much (largest mean less
-           smallest) as those of nt_xent
-Conditions: of all, nt_xent at its best τ is in the mean above the untrained encoders by kNN; of `peak`, nt_xent's
-best and worst τ differ by more than two standard errors of the paired difference; of `hard`, nt_xent's accuracies
-from τ = 0.3 on differ by 0.005 at least. kNN decides, and is near its ceiling on digits; so `peak` and `hard`
-are given for one label per class as well (`evaluation.few_label`, 20 draws), as the second measure.
+  peak     its accuracy has an inverted U: the best τ is not at an end and is above τ = 0.05 and τ =
+           1 by more than two standard errors of the paired difference
+  hard     from τ = 0.3 on the accuracies of hard_quantile differ by less than half as much (largest
+           mean less smallest) as those of nt_xent
+Conditions: of all, nt_xent at its best τ is in the mean above the untrained encoders by kNN; of
+`peak`, nt_xent's best and worst τ differ by more than two standard errors of the paired difference;
+of `hard`, nt_xent's accuracies from τ = 0.3 on differ by 0.005 at least. kNN decides, and is near
+its ceiling on digits; so `peak` and `hard` are given for one label per class as well
+(`evaluation.few_label`, 20 draws), as the second measure.
 
-Added after these results, because `space` fails at the smallest τ: nt_xent at the three smallest τ with four times
-the steps, seed 0, to see whether the budget is the reason. No part of the hypothesis.
+Added after these results, because `space` fails at the smallest τ: nt_xent at the three smallest τ
+with four times the steps, seed 0, to see whether the budget is the reason. No part of the
+hypothesis.
 """
 
 from __future__ import annotations

@@ -1,25 +1,26 @@
 """Do more views fill more dimensions under MV-DHEL than under InfoNCE?
 
-84 runs of a few seconds. Koromilas et al. 2025, arXiv 2507.06979, claim that from 5 views on MV-DHEL uses the
-dimensions that other losses leave unused. Here on digits, by the effective rank (`evaluation.effective_rank`) of
-the unit projections z, 64 dimensions, of the 500 test images.
+84 runs of a few seconds. Koromilas et al. 2025, arXiv 2507.06979, claim that from 5 views on
+MV-DHEL uses the dimensions that other losses leave unused. Here on digits, by the effective rank
+(`evaluation.effective_rank`) of the unit projections z, 64 dimensions, of the 500 test images.
 
-Arms: `losses.mv_dhel`; `losses.poly_view`, geometric, which is NT-Xent averaged over all pairs of views;
-`losses.mv_info_nce`; each at 2, 4 and 6 views, seeds 0 to 2. Also at τ = 0.5 an equal number of views per step: 128,
-64 and 42 examples for 2, 4 and 6 views. Networks, views and optimizer as in studies/common/digits.py; 400 steps,
-128 examples a step. A loss's own τ is the best of 0.1, 0.2 and 0.5 by kNN at 4 views on 200 held-out training
-images with seed 100; of equals the largest. Probes read h, before the projection.
+Arms: `losses.mv_dhel`; `losses.poly_view`, geometric, which is NT-Xent averaged over all pairs of
+views; `losses.mv_info_nce`; each at 2, 4 and 6 views, seeds 0 to 2. Also at τ = 0.5 an equal number
+of views per step: 128, 64 and 42 examples for 2, 4 and 6 views. Networks, views and optimizer as in
+studies/common/digits.py; 400 steps, 128 examples a step. A loss's own τ is the best of 0.1, 0.2 and
+0.5 by kNN at 4 views on 200 held-out training images with seed 100; of equals the largest. Probes
+read h, before the projection.
 
 Hypotheses, at τ = 0.5 (the paper's) and at each loss's own τ alike:
-  rank      at 6 views MV-DHEL's rank is above that of either InfoNCE by 10 % of the latter, on each seed, and its
-            mean lead over either is greater at 6 views than at 2
+  rank      at 6 views MV-DHEL's rank is above that of either InfoNCE by 10 % of the latter, on each
+            seed, and its mean lead over either is greater at 6 views than at 2
   accuracy  at 6 views MV-DHEL's kNN is in the mean not below either by more than 0.005
-Conditions: of both, at 6 views every run's kNN reaches the mean of the untrained encoders' less 0.005, so that
-there is a representation whose rank is of interest; of `rank`, both InfoNCE are below 0.95 · 64 at 6 views, so that
-there is room above them.
+Conditions: of both, at 6 views every run's kNN reaches the mean of the untrained encoders' less
+0.005, so that there is a representation whose rank is of interest; of `rank`, both InfoNCE are
+below 0.95 · 64 at 6 views, so that there is room above them.
 
-Added after these results, because every loss's own τ came out as 0.5: all three at τ = 0.1, to see whether the
-rank is the loss's or the temperature's. No part of the hypotheses.
+Added after these results, because every loss's own τ came out as 0.5: all three at τ = 0.1, to see
+whether the rank is the loss's or the temperature's. No part of the hypotheses.
 """
 
 from __future__ import annotations
