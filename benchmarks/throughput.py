@@ -99,7 +99,7 @@ def parts_table(rounds) -> str:
     "encoder, backward": [p["encoder both"] - p["encoder forward"] for p in parts],
     "projection, forward and backward": [p["projection both"] for p in parts],
     "loss and metrics, forward and backward": [p["loss both"] for p in parts],
-    "optimizer and the gradient's norm": [p["optimizer"] for p in parts],
+    "optimizer and the gradient's norm": [p["optimiser"] for p in parts],
   }
   columns["what the bare step differs by from their sum"] = [
     step - sum(values) for step, *values in zip(whole, *columns.values(), strict=True)
