@@ -14,10 +14,10 @@ A criterion is called as
     criterion(anchors, groups, compare, *, temperature, memory=(), stats=()) -> Outcome
 
 - `anchors`: vectors [n, d] and their sides.
-- `groups`: groups of candidates. The first group are the keys of the anchors. The sides of all groups
-  have `as_positive`, `as_negative` and what the relation reads.
-- `compare`: a `core.Compare`: the relation, the score and its parameters, `same_set` (whether the keys
-  are the anchors themselves) and the plan. `evaluate` takes these as arguments.
+- `groups`: groups of candidates. The first group are the keys of the anchors. The sides of all
+  groups have `as_positive`, `as_negative` and what the relation reads.
+- `compare`: a `core.Compare`: the relation, the score and its parameters, `same_set` (whether the
+  keys are the anchors themselves) and the plan. `evaluate` takes these as arguments.
 - `temperature`: τ > 0, scalar or [n]. It may be traced and differentiated.
 - `memory`: for the first step what `init(size)` returns, then the `memory` of the previous outcome.
 - `stats`: names of quantities to observe, each [n] and without gradient:
@@ -28,8 +28,8 @@ A criterion is called as
     - `divergence`: KL divergence of that softmax from uniform weights, mean_logit − log_mean.
   `positive` is 0 for an anchor without positives. The others are 0 for an anchor without negatives.
 
-The outcome has one `value` per anchor, and `weight`, which is 0 for an anchor without a positive and
-1 for other anchors.
+The outcome has one `value` per anchor, and `weight`, which is 0 for an anchor without a positive
+and 1 for other anchors.
 
 Example:
   >>> import jax

@@ -28,16 +28,16 @@ class sogclr(Criterion):
   both losses are the same. With the temperature `individual` this is iSogCLR, whose objective is
   Σ_i τ_i (L_i + ρ).
 
-  With `relative`, the average is of the similarities relative to the positive, as above. This is the
-  objective of iSogCLR and FastCLIP. Without it, g_i has no p_i, and L_i = log u_i − p_i. This is
-  SogCLR as published. The two differ by the change of p_i since the average was taken. In the
-  gradient, the weight of the positive is g_i / u_i with `relative`, equal to the total weight of the
-  negatives, and 1 without.
+  With `relative`, the average is of the similarities relative to the positive, as above. This is
+  the objective of iSogCLR and FastCLIP. Without it, g_i has no p_i, and L_i = log u_i − p_i. This
+  is SogCLR as published. The two differ by the change of p_i since the average was taken. In the
+  gradient, the weight of the positive is g_i / u_i with `relative`, equal to the total weight of
+  the negatives, and 1 without.
 
   The memory has one row per example, from the side `row`, else `index`. A row has the logarithm of
   u_i and whether it was visited. Several anchors of one example, such as two views, start from the
-  same row. Each computes its own average, and the row becomes the mean of these. An anchor without a
-  positive or without a negative has the value 0 and no gradient, and does not change its row. The
+  same row. Each computes its own average, and the row becomes the mean of these. An anchor without
+  a positive or without a negative has the value 0 and no gradient, and does not change its row. The
   stat `divergence` is of the weights e^ℓ / u_i.
 
   Args:
@@ -71,8 +71,8 @@ class sogclr(Criterion):
 
   In other libraries:
     The losses of the papers are τ times this, summed over two views. The official code detects the
-    first visit for a whole batch. Other code does not treat it, which makes the weights too large by
-    1/γ, or recognizes it by u = 0.
+    first visit for a whole batch. Other code does not treat it, which makes the weights too large
+    by 1/γ, or recognizes it by u = 0.
   """
 
   gamma: float | Schedule = 0.9
@@ -164,7 +164,15 @@ def moving_average(
 
 
 def check_gamma(gamma: float | Schedule, owner: str) -> None:
-  """Raises UserError unless gamma is a schedule or a number in (0, 1]; `owner` is for the message."""
+  """Checks gamma.
+
+  Args:
+    gamma: Weight of the new value in a moving average.
+    owner: Name of the loss, for the message.
+
+  Raises:
+    UserError: gamma is neither a schedule nor a number in (0, 1].
+  """
   if not callable(gamma) and not (isinstance(gamma, int | float) and 0 < gamma <= 1):
     raise UserError(
       f"{owner}: gamma, the weight of the new value, must be above 0 and at most 1, not {gamma!r}"

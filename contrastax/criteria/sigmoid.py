@@ -23,7 +23,8 @@ class siglip(Criterion):
       L_i = −Σ_j w⁺_ij log σ(ℓ_ij + b) − Σ_j w⁻_ij log σ(−(ℓ_ij + b))
 
   A call also takes `bias`, the scalar b, which is learned together with the temperature:
-  `temperatures.learned(0.1, bias=-10.0)`. An anchor without positives and negatives has the value 0.
+  `temperatures.learned(0.1, bias=-10.0)`. The value of an anchor without positives and negatives
+  is 0.
 
   Example:
     >>> import jax

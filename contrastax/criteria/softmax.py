@@ -201,11 +201,12 @@ class hard_negative(Criterion):
   with N_i = Σ_j w⁻_ij. The negatives have weights e^{βℓ}, and G_i is corrected for the positives
   that are expected among them. The second argument of the maximum is the least possible
   contribution of negatives whose similarity is at least −1. Where it is the maximum, the negatives
-  have no gradient. An anchor without a positive has the value 0 and no gradient. An anchor without a
-  negative also has the value 0.
+  have no gradient. An anchor without a positive has the value 0 and no gradient. An anchor without
+  a negative also has the value 0.
 
   Args:
-    beta: Concentration β ≥ 0 of the weights, in units of logits. With β = 0 the weights are uniform.
+    beta: Concentration β ≥ 0 of the weights, in units of logits. With β = 0 the weights are
+      uniform.
     tau_plus: Share τ⁺ of the anchor's class in the data, in [0, 1). With τ⁺ = 0 there is no
       correction.
 

@@ -19,12 +19,12 @@ loss but makes the targets of `swapped_prediction`. The losses are grouped by th
 - Vectors [n, d] only: `uniformity`, `koleo`.
 - Scores of data and noise: `meco`, `binary_nce`.
 
-A label of −1 means that a vector has no label (`contrastax.labels`). `contrastax.criteria` has losses
-on groups of candidates, which methods take.
+A label of −1 means that a vector has no label (`contrastax.labels`). `contrastax.criteria` has
+losses on groups of candidates, which methods take.
 
 Losses over pairs take a `plan` (`contrastax.pairwise.Plan`), which determines how the pairs are
-evaluated and does not change the result. Their memory is linear in the number of vectors, with these
-exceptions:
+evaluated and does not change the result. Their memory is linear in the number of vectors, with
+these exceptions:
 
 - `triplet` with "batch all" and "semi-hard" mining needs [n, n] distances and n³ steps.
 - `hard_quantile` gathers the hardest negatives, [2n, αN, d].

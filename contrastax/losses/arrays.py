@@ -36,8 +36,7 @@ def check_vectors(min_rows: int = 1, /, **arrays: ArrayLike) -> list[Array]:
   n, d = shapes[0]
   if n < min_rows or d < 1:
     raise UserError(
-      f"{names} must have at least {min_rows} {'row' if min_rows == 1 else 'rows'} and 1 dimension, "
-      f"not the shape {(n, d)}"
+      f"{names} must have the shape [n, d] with n ≥ {min_rows} and d ≥ 1, not {(n, d)}"
     )
   return converted
 

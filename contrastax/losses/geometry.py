@@ -157,7 +157,8 @@ def spectral(
     plan: How the pairs are evaluated. It does not change the result.
 
   Returns:
-    The loss of each example, [n]. With n = 1 there are no negatives and only the first term remains.
+    The loss of each example, [n]. With n = 1 there are no negatives and only the first term
+    remains.
 
   Example:
     >>> import jax

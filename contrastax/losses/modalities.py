@@ -48,8 +48,8 @@ def clip(
     plan: How the pairs are evaluated. It does not change the result.
 
   Returns:
-    The mean of both directions for each example, [n]. With n = 1 there are no negatives and the loss
-    is 0 up to rounding.
+    The mean of both directions for each example, [n]. With n = 1 there are no negatives and the
+    loss is 0 up to rounding.
 
   Example:
     >>> import jax
@@ -74,8 +74,9 @@ def clip(
     attach_temperature(Group(vectors, side), each)
     for vectors, each in zip((a, b), temperatures, strict=True)
   )
-  # In half precision, the gradient of each pair is rounded once. The gradient of a positive, p_ii − 1,
-  # would lose its precision as a sum of two rounded products. The two products are faster in float32.
+  # In half precision, the gradient of each pair is rounded. As the sum of two rounded gradients,
+  # that of a positive, p_ii − 1, would lose its precision. So the positive is taken from the same
+  # product. In float32 a second product is faster.
   reductions = {"all": log_sum_exp, "matching": sum_} if half else {"all": log_sum_exp}
   rows, (columns,) = reduce(
     _Logits(half),
@@ -86,6 +87,7 @@ def clip(
     both=True,
     plan=plan,
   )
+  assert columns is not None  # it is None only for a set per anchor
   if half:
     return (rows["all"] - rows["matching"] + columns["all"] - columns["matching"]) / 2
   matching = cosine()((), a, b[:, None])[:, 0]

@@ -48,7 +48,8 @@ def n_pairs(
     (8,)
 
   References:
-    Sohn, "Improved Deep Metric Learning with Multi-class N-pair Loss Objective", 2016 (NIPS), eq. 6.
+    Sohn, "Improved Deep Metric Learning with Multi-class N-pair Loss Objective", NIPS 2016,
+    eq. 6.
 
   In other libraries:
     The labels and the factor ¼ are those of TensorFlow's `npairs_loss`. pytorch-metric-learning

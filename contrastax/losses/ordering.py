@@ -23,7 +23,7 @@ def group_ordering(
   detach_candidates: bool = True,
   plan: Plan = Plan(),
 ) -> Array:
-  """GroCo loss: sorts each positive behind the hardest negatives by a differentiable sorting network.
+  """GroCo loss: sorts positives behind hard negatives by a differentiable sorting network.
 
       x_i = the similarities of the k hardest negatives in ascending order, then of the positive
       P_i = soft permutation of an odd-even sorting network over x_i, in which neighbors are
@@ -43,9 +43,9 @@ def group_ordering(
     plan: How the pairs are evaluated. It does not change the result.
 
   Returns:
-    The loss of each vector, [2n], the vectors of z1 first. With n = 1 there are no negatives and the
-    loss is 0. The hardest negatives take memory [n, k, d] and the permutations [n, k + 1, k + 1], so
-    memory is linear in n but not in k.
+    The loss of each vector, [2n], the vectors of z1 first. With n = 1 there are no negatives and
+    the loss is 0. The hardest negatives take memory [n, k, d] and the permutations
+    [n, k + 1, k + 1], so memory is linear in n but not in k.
 
   Example:
     >>> import jax

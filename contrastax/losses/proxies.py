@@ -1,9 +1,9 @@
 """Losses of vectors and class proxies: one learned vector per class.
 
-`proxies` [c, d] are parameters that are trained together with the encoder. They are the weights of a
-classifier. `labels` [n] are rows of the proxies. The losses normalize vectors and proxies. A vector
-with the label −1 has no label, and its loss is 0. Another label without a proxy raises an error. In
-traced code, where labels are not known, the loss of such a vector is NaN.
+`proxies` [c, d] are parameters that are trained together with the encoder. They are the weights of
+a classifier. `labels` [n] are rows of the proxies. The losses normalize vectors and proxies. A
+vector with the label −1 has no label, and its loss is 0. Another label without a proxy raises an
+error. In traced code, where labels are not known, the loss of such a vector is NaN.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def cosface(
   scale: ArrayLike = 64.0,
   plan: Plan = Plan(),
 ) -> Array:
-  """CosFace: softmax cross-entropy in which a margin is subtracted from the cosine of the own class.
+  """CosFace: softmax cross-entropy with a margin on the cosine of the own class.
 
       L_i = −log( e^{s(cos θ_y − m)} / (e^{s(cos θ_y − m)} + Σ_{c ≠ y} e^{s cos θ_c}) )
 
@@ -130,7 +130,7 @@ def arcface(
   scale: ArrayLike = 64.0,
   plan: Plan = Plan(),
 ) -> Array:
-  """ArcFace: softmax cross-entropy in which a margin is added to the angle of the own class.
+  """ArcFace: softmax cross-entropy with a margin on the angle of the own class.
 
       L_i = −log( e^{s ψ(θ_y)} / (e^{s ψ(θ_y)} + Σ_{c ≠ y} e^{s cos θ_c}) )
       ψ(θ) = cos(θ + m) if θ ≤ π − m, else cos θ − m sin m
@@ -200,8 +200,8 @@ def _check_inputs(
   z, proxies = to_common_dtype(z=z, proxies=proxies)
   if proxies.ndim != 2 or not len(proxies) or proxies.shape[1:] != z.shape[1:]:
     raise UserError(
-      f"proxies must have the shape [c, d] with c ≥ 1 and the d of z, which has the shape {z.shape}, "
-      f"not the shape {proxies.shape}"
+      "proxies must have the shape [c, d] with c ≥ 1 and the d of z, "
+      f"not {proxies.shape} where z has the shape {z.shape}"
     )
   if not isinstance(labels, Tracer):
     known = np.asarray(labels)
@@ -216,7 +216,7 @@ def _check_inputs(
 
 
 def _own_proxies(proxies: Array, labels: Array) -> Array:
-  """Returns the proxy of each label, [n, d]; NaN for a label that has none, so that it is noticed."""
+  """Returns the proxy of each label, [n, d], and NaN for a label without a proxy."""
   valid = (labels >= -1) & (labels < len(proxies))
   own = proxies[jnp.where(valid, jnp.maximum(labels, 0), 0)]
   return jnp.where(valid[:, None], own, jnp.nan)

@@ -30,7 +30,7 @@ def dual_temperature(
   inter_temperature: ArrayLike,
   plan: Plan = Plan(),
 ) -> Array:
-  """SimCo loss: one temperature weights the negatives of an anchor, another one weights the anchors.
+  """SimCo loss: one temperature weights negatives, another one weights anchors.
 
       L_i = (1 − p_i(τ_b)) / (1 − p_i(τ_a)) · (−log p_i(τ_a))
       p_i(τ) = exp(s(a_i, b_i)/τ) / Σ_j exp(s(a_i, b_j)/τ)
@@ -40,7 +40,8 @@ def dual_temperature(
 
   Args:
     a: Anchors, [n, d].
-    b: Candidates, [n, d]. Row i of b is the positive of row i of a; the other rows are its negatives.
+    b: Candidates, [n, d]. Row i of b is the positive of row i of a; the other rows are its
+      negatives.
     temperature: Temperature τ_a > 0 within an anchor, scalar or [n].
     inter_temperature: Temperature τ_b > 0 among anchors, scalar or [n]. The paper uses 10 τ_a.
     plan: How the pairs are evaluated. It does not change the result.
@@ -90,8 +91,8 @@ def dual_temperature(
   below = jnp.where(u > 1e-6, jnp.log1p(u) / maximum(u, 1e-6) * (1 + u), 1 + u / 2)
   above = jax.nn.softplus(intra) * (1 + jnp.exp(-maximum(intra, 0)))
   quotient = jax.lax.stop_gradient(jnp.where(intra < 0, below, above))
-  # The derivative of softplus(x) is σ(x), which cancels the denominator. What remains is the gradient
-  # of x, which is added to the value as a term that is 0.
+  # The derivative of softplus(x) is σ(x), which cancels the denominator. What remains is the
+  # gradient of x, which is added to the value as a term that is 0.
   zero = intra - jax.lax.stop_gradient(intra)
   return jnp.where(defined, weight * (quotient + zero), 0)
 
@@ -124,8 +125,8 @@ def hard_quantile(
     plan: How the pairs are evaluated. It does not change the result.
 
   Returns:
-    The loss of each vector, [2n], the vectors of z1 first. With n = 1 there are no negatives and the
-    loss is 0. The hardest negatives take memory [2n, ⌈αN⌉, d], which is not linear in n.
+    The loss of each vector, [2n], the vectors of z1 first. With n = 1 there are no negatives and
+    the loss is 0. The hardest negatives take memory [2n, ⌈αN⌉, d], which is not linear in n.
 
   Example:
     >>> import jax

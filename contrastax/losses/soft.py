@@ -52,8 +52,8 @@ def soft_contrastive(
     (8,)
 
   References:
-    Srinivasa et al., "CWCL: Cross-Modal Transfer with Continuously Weighted Contrastive Loss", 2023,
-    arXiv 2309.14580, eqs. 3 and 4. Its other direction is InfoNCE.
+    Srinivasa et al., "CWCL: Cross-Modal Transfer with Continuously Weighted Contrastive Loss",
+    2023, arXiv 2309.14580, eqs. 3 and 4. Its other direction is InfoNCE.
     Burdisso et al., "Dialog2Flow", 2024, arXiv 2410.18481. It uses the mean of both directions.
   """
   anchors, positives = check_vectors(anchors=anchors, positives=positives)

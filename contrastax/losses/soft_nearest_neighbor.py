@@ -30,8 +30,8 @@ def soft_nearest_neighbor(
     plan: How the pairs are evaluated. It does not change the result.
 
   Returns:
-    The loss of each vector, [n]. It is 0 for an anchor without a positive, and for an anchor without
-    a negative.
+    The loss of each vector, [n]. It is 0 for an anchor without a positive, and for an anchor
+    without a negative.
 
   Example:
     >>> import jax

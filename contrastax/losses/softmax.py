@@ -2,8 +2,8 @@
 
 Most functions convert the arrays to groups of candidates and call a criterion. The losses normalize
 the vectors, and s is the cosine similarity. Each returns one value per anchor, so the loss of the
-paper is the mean of the result. Temperatures τ > 0 are scalars or have one value per anchor. They may
-be traced and differentiated.
+paper is the mean of the result. Temperatures τ > 0 are scalars or have one value per anchor. They
+may be traced and differentiated.
 """
 
 from __future__ import annotations
@@ -106,8 +106,8 @@ def nt_xent(z1: ArrayLike, z2: ArrayLike, *, temperature: ArrayLike, plan: Plan 
     plan: How the pairs are evaluated. It does not change the result.
 
   Returns:
-    The loss of each vector, [2n], the vectors of z1 first. With n = 1 there are no negatives and the
-    loss is 0.
+    The loss of each vector, [2n], the vectors of z1 first. With n = 1 there are no negatives and
+    the loss is 0.
 
   Example:
     >>> import jax
@@ -217,8 +217,8 @@ def dclw(
     plan: How the pairs are evaluated. It does not change the result.
 
   Returns:
-    The loss of each vector, [2n], the vectors of z1 first. With n = 1 there are no negatives and the
-    loss is 0.
+    The loss of each vector, [2n], the vectors of z1 first. With n = 1 there are no negatives and
+    the loss is 0.
 
   Example:
     >>> import jax
@@ -297,7 +297,8 @@ def sup_con_in(
 
       L_i = −log( 1/|P(i)| Σ_{p ∈ P(i)} exp(s(z_i, z_p)/τ) / Σ_{a ≠ i} exp(s(z_i, z_a)/τ) )
 
-  P(i) are the other vectors that have the label of vector i. The loss is never larger than `sup_con`.
+  P(i) are the other vectors that have the label of vector i. The loss is never larger than
+  `sup_con`.
 
   Args:
     z: Vectors of all views of all examples, one view after another, [n, d].
@@ -360,8 +361,8 @@ def hard_negative(
     plan: How the pairs are evaluated. It does not change the result.
 
   Returns:
-    The loss of each vector, [2n], the vectors of z1 first. With n = 1 there are no negatives and the
-    loss is 0.
+    The loss of each vector, [2n], the vectors of z1 first. With n = 1 there are no negatives and
+    the loss is 0.
 
   Example:
     >>> import jax
@@ -371,7 +372,8 @@ def hard_negative(
     (16,)
 
   References:
-    Robinson et al., "Contrastive Learning with Hard Negative Samples", 2021, arXiv 2010.04592, eq. 4.
+    Robinson et al., "Contrastive Learning with Hard Negative Samples", 2021, arXiv 2010.04592,
+    eq. 4.
 
   In other libraries:
     The gradient through the weights is that of the authors' code, which does not normalize the
@@ -403,9 +405,9 @@ def debiased(
       G_i = max( (Σ_j e^{ℓ_ij} − τ⁺ N e^{p_i}) / (1 − τ⁺),  N e^{−1/τ} )
 
   j runs over the N = 2n − 2 vectors of the other examples. The loss equals `hard_negative` with
-  β = 0, and `nt_xent` with τ⁺ = 0. Where the second argument of the maximum is smaller, the gradient
-  of the negatives is larger than in `nt_xent`, because the positive has a smaller weight in the
-  denominator.
+  β = 0, and `nt_xent` with τ⁺ = 0. Where the second argument of the maximum is smaller, the
+  gradient of the negatives is larger than in `nt_xent`, because the positive has a smaller weight
+  in the denominator.
 
   Args:
     z1: Vectors of the first view, [n, d].
@@ -415,8 +417,8 @@ def debiased(
     plan: How the pairs are evaluated. It does not change the result.
 
   Returns:
-    The loss of each vector, [2n], the vectors of z1 first. With n = 1 there are no negatives and the
-    loss is 0.
+    The loss of each vector, [2n], the vectors of z1 first. With n = 1 there are no negatives and
+    the loss is 0.
 
   Example:
     >>> import jax
@@ -426,7 +428,8 @@ def debiased(
     (16,)
 
   References:
-    Chuang et al., "Debiased Contrastive Learning", 2020, arXiv 2007.00224, eq. 7, with one positive.
+    Chuang et al., "Debiased Contrastive Learning", 2020, arXiv 2007.00224, eq. 7, with one
+    positive.
   """
   views = two_views(z1, z2)
   return criteria.evaluate(

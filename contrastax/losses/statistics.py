@@ -111,13 +111,15 @@ def vicreg(
   variance1, covariance1 = _variance_and_covariance_terms(z1, eps)
   variance2, covariance2 = _variance_and_covariance_terms(z2, eps)
   return (
-    invariance_weight * invariance
-    + variance_weight * (variance1 / 2 + variance2 / 2)
-    + covariance_weight * (covariance1 + covariance2)
+    invariance * invariance_weight
+    + (variance1 / 2 + variance2 / 2) * variance_weight
+    + (covariance1 + covariance2) * covariance_weight
   )
 
 
-def w_mse(z1: ArrayLike, z2: ArrayLike, *, slices: int = 1, shrinkage: float | Array = 0.0) -> Array:
+def w_mse(
+  z1: ArrayLike, z2: ArrayLike, *, slices: int = 1, shrinkage: float | Array = 0.0
+) -> Array:
   """W-MSE: the squared distance of positives after whitening, which prevents collapse.
 
       L_i = 2 − 2 cos(w_i, w'_i),  w = (z − mean) L⁻ᵀ,  L Lᵀ = (1 − e) Cov(z) + e·1
@@ -157,7 +159,7 @@ def w_mse(z1: ArrayLike, z2: ArrayLike, *, slices: int = 1, shrinkage: float | A
   if n % slices:
     raise UserError(f"slices must be a divisor of the number of rows, {n}, not {slices}")
   rows = n // slices
-  if rows <= d and not shrinkage:
+  if rows <= d and shrinkage == 0:
     raise UserError(
       f"a slice of {rows} rows cannot be whitened in {d} dimensions; use more than {d} rows, "
       "or a shrinkage above 0"
@@ -176,8 +178,8 @@ def w_mse(z1: ArrayLike, z2: ArrayLike, *, slices: int = 1, shrinkage: float | A
   values = 2 - 2 * (whiten(z1) * whiten(z2)).sum(1)
   if not isinstance(values, Tracer) and jnp.isnan(values).any():
     raise UserError(
-      f"rows that span fewer than their {d} dimensions cannot be whitened; use more different rows, "
-      "or a shrinkage above 0"
+      f"rows that span fewer than their {d} dimensions cannot be whitened; use more different "
+      "rows, or a shrinkage above 0"
     )
   return values
 

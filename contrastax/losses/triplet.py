@@ -87,7 +87,8 @@ def triplet(
     )
     (_, positive), (_, negative) = reduced["positive"], reduced["negative"]
     has_both = (positive[:, 0] >= 0) & (negative[:, 0] >= 0)
-    # These distances come from the vectors, because those from products have a large rounding error.
+    # These distances come from the vectors, because those from products have a large rounding
+    # error.
     farthest = norm(vectors - vectors[positive[:, 0]])
     nearest = norm(vectors - vectors[negative[:, 0]])
     hinge = relu(farthest - nearest + margin)
@@ -102,7 +103,8 @@ def triplet(
     other = jnp.arange(len(vectors)) != i
     same = (all_labels == label) & labeled & labeled[i]
     positive, negative = same & other, ~same & other
-    # 0, or NaN if the anchor or another vector has a NaN. It keeps NaN for an anchor without triplets.
+    # 0, or NaN if the anchor or another vector has a NaN. It keeps NaN for an anchor without
+    # triplets.
     zero = jnp.where(other | jnp.isnan(anchor).any(), 0 * distance, 0).sum()
     if mining == "batch all":
       hinge = relu(distance[:, None] - distance + margin)

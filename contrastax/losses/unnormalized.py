@@ -1,7 +1,7 @@
 """Losses for unnormalized densities, which are learned with samples of a noise of known density.
 
-A score f is the logarithm of an unnormalized density: p(x) = e^f(x) / Z with Z = ∫ e^f. Samples x̃ of
-the noise, whose density is q, are used to estimate Z.
+A score f is the logarithm of an unnormalized density: p(x) = e^f(x) / Z with Z = ∫ e^f. Samples x̃
+of the noise, whose density is q, are used to estimate Z.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ def meco(
       L_i = −f(x_i) + log u,    ∇ log u = ∇g / u
 
   With γ = 1, Z is estimated from the batch alone, and the gradient has a bias that depends on the
-  batch size. With γ < 1, u estimates Z from the noise of many steps, as u_i of `sogclr` estimates the
-  mean over all negatives. If the noise has no samples where e^f is large, no γ gives a good estimate
-  of Z, and f increases without limit outside the data.
+  batch size. With γ < 1, u estimates Z from the noise of many steps, as u_i of `sogclr` estimates
+  the mean over all negatives. If the noise has no samples where e^f is large, no γ gives a good
+  estimate of Z, and f increases without limit outside the data.
 
   Args:
     data: Scores f(x_i) of the data, [n].
@@ -119,7 +119,8 @@ def binary_nce(
   )
   if jnp.shape(data_log_noise) != jnp.shape(data):
     raise UserError(
-      f"data_log_noise must have the shape of data, {jnp.shape(data)}, not {jnp.shape(data_log_noise)}"
+      f"data_log_noise must have the shape of data, {jnp.shape(data)}, "
+      f"not {jnp.shape(data_log_noise)}"
     )
   ratio = len(noise) / len(data)
   data_logits = data - data_log_noise - jnp.log(ratio)
@@ -128,7 +129,7 @@ def binary_nce(
 
 
 def _check_scores(**scores: ArrayLike) -> list[Array]:
-  """Returns the scores in one type, float32 at least. Raises UserError unless they are [n] and [m]."""
+  """Returns the scores [n] and [m] in one type, float32 at least."""
   data, noise, log_noise, *others = to_common_dtype(**scores)
   if not (jnp.ndim(data) == jnp.ndim(noise) == 1 and len(data) and len(noise)):
     raise UserError(

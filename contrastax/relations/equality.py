@@ -1,7 +1,7 @@
 """Relations that compare sides of anchors and candidates for equality.
 
-A relation is a function `(anchor side, candidate side, similarity) -> Pairs`. It is elementwise: the
-sides have shapes that broadcast, and the pairs may be all pairs or one tile of them.
+A relation is a function `(anchor side, candidate side, similarity) -> Pairs`. It is elementwise:
+the sides have shapes that broadcast, and the pairs may be all pairs or one tile of them.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ class same_label(Relation):
   """Positives are other vectors of the anchor's label. Negatives are vectors of other labels.
 
   A vector and itself, with the same index and view, are neither. An example without a label (−1, or
-  NaN for labels that are floats) is no positive, and it is a negative of other examples. Two vectors
-  of one example without a label are neither.
+  NaN for labels that are floats) is no positive, and it is a negative of other examples. Two
+  vectors of one example without a label are neither.
 
   Raises:
     UserError: The anchors have no side `label`.
@@ -124,8 +124,9 @@ class virtual_labels(Relation):
 
       w⁺_ij = λ_i [j is i's example] + (1 − λ_i) [j is i's partner],   w⁻_ij = 1 − w⁺_ij
 
-  The anchors have the sides `partner`, the index of the example that is mixed into each, and `share`,
-  which is λ. Vectors of these two examples from another step, such as those in a queue, are neither.
+  The anchors have the sides `partner`, the index of the example that is mixed into each, and
+  `share`, which is λ. Vectors of these two examples from another step, such as those in a queue,
+  are neither.
 
   Example:
     >>> from contrastax import relations

@@ -23,8 +23,9 @@ from contrastax.relations.equality import Relation
 class negatives_differ(Relation):
   """Removes negatives whose side `by` equals that of the anchor. A missing value, −1, never equals.
 
-  By "label", there are no false negatives. Studies use this as an oracle (MoCHi, §3.1). By "cluster",
-  negatives of the anchor's cluster are treated as false negatives, as in ClusterNS, §3.3.
+  By "label", there are no false negatives. Studies use this as an oracle (MoCHi, §3.1). By
+  "cluster", negatives of the anchor's cluster are treated as false negatives, as in ClusterNS,
+  §3.3.
 
   Args:
     by: Name of the side, such as "label" or "cluster".
@@ -133,8 +134,8 @@ class similarity_within(Relation):
 class guide_below(Relation):
   """Removes negatives that another model finds similar to the anchor, or gives them another weight.
 
-  Negatives with cos(g_i, g_j) ≤ `most` have the weight 1. g is the side `guide`, an array of the data
-  with the features of each example from a frozen model.
+  Negatives with cos(g_i, g_j) ≤ `most` have the weight 1. g is the side `guide`, an array of the
+  data with the features of each example from a frozen model.
 
   Args:
     most: Upper limit of the cosine, −1 ≤ most < 1. DCLR uses 0.85 to 0.9.

@@ -1,7 +1,7 @@
 """Temperatures: constant, scheduled, learned, or learned for each example.
 
-The similarities of an anchor are divided by its temperature. A method or a `Contrast` term takes one
-of these parts as `temperature`.
+The similarities of an anchor are divided by its temperature. A method or a `Contrast` term takes
+one of these parts as `temperature`.
 """
 
 from contrastax.temperatures.fixed import fixed as fixed

@@ -23,15 +23,15 @@ class individual(Temperature):
       v_i ← (1 − β) v_i + β G_i,    τ_i ← clip(τ_i − η v_i, min_temperature, max_temperature)
 
   KL_i is the divergence of the softmax weights of the negatives from uniform weights, the stat
-  `divergence` of the criterion. F is the dual of a distributionally robust objective: the worst mean
-  similarity under weights of the negatives with KL ≤ ρ from uniform weights. At convergence, KL_i = ρ
-  unless τ_i is at a bound. An example with many similar negatives, such as one of a frequent class,
-  gets a large τ_i. With the criterion `sogclr` this is iSogCLR. With another softmax loss, KL_i is of
-  the negatives in the batch only.
+  `divergence` of the criterion. F is the dual of a distributionally robust objective: the worst
+  mean similarity under weights of the negatives with KL ≤ ρ from uniform weights. At convergence,
+  KL_i = ρ unless τ_i is at a bound. An example with many similar negatives, such as one of a
+  frequent class, gets a large τ_i. With the criterion `sogclr` this is iSogCLR. With another
+  softmax loss, KL_i is of the negatives in the batch only.
 
   The table has one row per example, from the side `row`, else `index`. A step uses the τ_i of the
-  previous step. For several anchors of one example, G_i is the mean, before it is clipped. An anchor
-  without negatives does not change its τ_i.
+  previous step. For several anchors of one example, G_i is the mean, before it is clipped. An
+  anchor without negatives does not change its τ_i.
 
   Args:
     temperature: Initial temperature of all examples.
@@ -58,8 +58,8 @@ class individual(Temperature):
     Qiu et al., "Not All Semantics are Created Equal", 2023, arXiv 2305.11965, algorithm 1.
 
   In other libraries:
-    The defaults are the authors' for CIFAR-100, except that ρ is LibAUC's; the authors use 0.4. Their
-    code clips G_i at 3, and at 5 with two modalities, which the paper does not mention.
+    The defaults are the authors' for CIFAR-100, except that ρ is LibAUC's; the authors use 0.4.
+    Their code clips G_i at 3, and at 5 with two modalities, which the paper does not mention.
   """
 
   per_anchor: ClassVar[bool] = True

@@ -26,8 +26,8 @@ class learned(Temperature):
     temperature: Initial temperature.
     min_temperature: Lower bound of τ, above 0.
     max_temperature: Upper bound of τ.
-    bias: Initial value of a number that is added to each logit and learned together with τ; None for
-      no such number. Only the criterion `siglip` takes it.
+    bias: Initial value of a number that is added to each logit and learned together with τ; None
+      for no such number. Only the criterion `siglip` takes it.
 
   Raises:
     UserError: The bounds do not satisfy 0 < min_temperature ≤ temperature ≤ max_temperature.
@@ -48,9 +48,9 @@ class learned(Temperature):
     2202.10401. Its upper bound of τ is 0.5.
 
   In other libraries:
-    CLIP clips s after each step. This class clips s where it is read. It drops a gradient that would
-    move s further out of the bounds, and keeps a gradient that moves s back. The result is the same
-    except for the momentum of the optimizer.
+    CLIP clips s after each step. This class clips s where it is read. It drops a gradient that
+    would move s further out of the bounds, and keeps a gradient that moves s back. The result is
+    the same except for the momentum of the optimizer.
   """
 
   temperature: float = 0.07
