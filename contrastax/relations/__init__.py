@@ -1,6 +1,6 @@
 """Relations: what counts as a positive, and what as a negative."""
 
-from contrastax.relations.equality import Relation as Relation
+from contrastax.core import Relation as Relation
 from contrastax.relations.equality import other_view as other_view
 from contrastax.relations.equality import same_example as same_example
 from contrastax.relations.equality import same_label as same_label

@@ -10,25 +10,8 @@ import dataclasses
 
 import jax.numpy as jnp
 
-from contrastax.core import Pairs, UserError
+from contrastax.core import Pairs, Relation, UserError
 from contrastax.labels import has_label, share_label
-
-
-class Relation:
-  """What relations share: `a & b` multiplies both weights of a and of b."""
-
-  def __and__(self, other: Relation) -> Relation:
-    return _Both(self, other)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Both(Relation):
-  left: Relation
-  right: Relation
-
-  def __call__(self, a, c, similarity):
-    left, right = self.left(a, c, similarity), self.right(a, c, similarity)
-    return Pairs(left.positive * right.positive, left.negative * right.negative)  # masks: and
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,10 +10,9 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from contrastax.core import Pairs, UserError
+from contrastax.core import Pairs, Relation, UserError
 from contrastax.labels import share_label
 from contrastax.pairwise.scores.precision import promoted, wide
-from contrastax.relations.equality import Relation
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,6 +10,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+from typing_extensions import override
 
 from contrastax.core import Score
 from contrastax.pairwise.scores.precision import (
@@ -28,7 +29,10 @@ from contrastax.propagate import minimum
 class TwoPartScore(Score):
   """A score of its two parts: `prepare` of each vector alone, `combine` of every pair."""
 
-  symmetric = True
+  @property
+  @override
+  def symmetric(self) -> bool:
+    return True
 
   def __call__(self, params, anchors, candidates):
     anchors, candidates = promoted(anchors, candidates)
@@ -79,7 +83,10 @@ class negative_squared_distance(TwoPartScore):
 class bilinear(TwoPartScore):
   """a·W c, with W [d, d] learned; it begins as the dot product, W = 1 (CPC: arXiv 1807.03748)."""
 
-  symmetric = False
+  @property
+  @override
+  def symmetric(self) -> bool:
+    return False
 
   def init(self, key, d):
     return jnp.eye(d)
@@ -100,7 +107,11 @@ class multilinear(TwoPartScore):
   """
 
   parts: int
-  symmetric = False
+
+  @property
+  @override
+  def symmetric(self) -> bool:
+    return False
 
   def prepare(self, params, vectors, anchor):
     if anchor:
@@ -123,7 +134,8 @@ class side_by_side(TwoPartScore):
   d: int
 
   @property
-  def symmetric(self):
+  @override
+  def symmetric(self) -> bool:
     return self.first.symmetric and self.second.symmetric
 
   def prepare(self, params, vectors, anchor):
