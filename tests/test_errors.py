@@ -53,7 +53,7 @@ WRONG = {
     [DIGITS, "--config.data=digit"],
     "no data set 'digit'; there are: digits, npz:PATH, tfds:NAME, made:HxWxC",
   ),
-  "file": ([DIGITS, "--config.data=npz:nowhere.npz"], "no such file: nowhere.npz"),
+  "file": ([DIGITS, "--config.data=npz:nowhere.npz"], "there is no file nowhere.npz"),
   "batch 0": ([DIGITS, "--config.batch_size=0"], "batch_size must be between 1 and the data's 1297"),
   "batch -1": ([DIGITS, "--config.batch_size=-1"], "between 1 and the data's 1297, not -1"),
   "batch large": ([DIGITS, "--config.batch_size=1298"], "between 1 and the data's 1297, not 1298"),
