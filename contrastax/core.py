@@ -48,6 +48,10 @@ class UserError(ValueError):
   """Invalid user input. The message is one line: the problem, the value found and the fix."""
 
 
+class TrainingDiverged(RuntimeError):
+  """Training cannot continue, because the loss or another array of the run is not finite."""
+
+
 def check_integer(name: str, value: Any, least: int | None = None, most: int | None = None) -> int:
   """The value as a Python integer.
 

@@ -19,11 +19,12 @@ from contrastax.training.mesh import describe, idle_gpu
 
 HELP = """Trains, evaluates, resumes and explains one experiment.
 
-  python -m experiments.run --config=configs/digits_simclr.py
-  python -m experiments.run --config=configs/digits_simclr.py:runlocal    a run of seconds
-  python -m experiments.run --config=configs/digits_simclr.py --dry_run   shapes, sizes, memory; trains nothing
-  python -m experiments.run --config=configs/digits_simclr.py --config.batch_size=128 --workdir=runs/small
+  contrastax run digits_simclr                  an example config; `contrastax configs` lists them
+  contrastax run digits_simclr:runlocal         a run of seconds
+  contrastax run my_config.py --dry_run         shapes, sizes and memory; trains nothing
+  contrastax run digits_simclr --config.batch_size=128 --workdir=runs/small
 
+In a checkout, `python -m experiments.run --config=configs/digits_simclr.py` is the same program.
 --workdir (default runs/<config>) gets checkpoints/, metrics.jsonl, tensorboard/, figures/,
 config.json (with all defaults), run.json (versions, devices, commit), encoder.json and, at the end,
 summary.json. The same command resumes a run that was stopped. Then only steps, log_every,
@@ -58,10 +59,10 @@ def _main(argv):
       report.dry_run(options.config, parts, mesh)
       return
     with Workdir(options.workdir, options.config, argv) as workdir:
-      run(options.config, parts, mesh, workdir, stop)
+      run(options.config, parts, mesh, workdir, stop, argv)
 
 
-def run(config, parts, mesh, held: Workdir, stop: Stop) -> None:
+def run(config, parts, mesh, held: Workdir, stop: Stop, argv: list[str]) -> None:
   """Trains to the end, or goes on from where a run before it stopped; then judges."""
   workdir = held.path
   start = time.perf_counter()
@@ -94,5 +95,6 @@ def run(config, parts, mesh, held: Workdir, stop: Stop) -> None:
   print(
     f"see {workdir}/summary.json and {workdir}/figures/; "
     f"contrastax.load('{workdir}'{allow}) returns the encoder;\n"
-    f"all measurements: python -m experiments.evaluate --workdir={shlex.quote(str(workdir))}{flag}"
+    f"all measurements: {commandline.program(argv, 'evaluate')} "
+    f"--workdir={shlex.quote(str(workdir))}{flag}"
   )
