@@ -49,7 +49,10 @@ class UserError(ValueError):
 
 
 class TrainingDiverged(RuntimeError):
-  """Training cannot continue, because the loss or another array of the run is not finite."""
+  """Training cannot continue: a metric is not finite, or the embeddings have collapsed.
+
+  A collapse stops a run only with `stop_on_collapse`. The message is one line.
+  """
 
 
 def check_integer(name: str, value: Any, least: int | None = None, most: int | None = None) -> int:
@@ -112,9 +115,14 @@ class Source(Protocol):
   `fingerprint`, 32 bits, is of the examples in their order: a run goes on with the same alone.
   """
 
-  size: int
-  batch_size: int
-  fingerprint: int
+  @property
+  def size(self) -> int: ...
+
+  @property
+  def batch_size(self) -> int: ...
+
+  @property
+  def fingerprint(self) -> int: ...
 
   def batch(self, step: int) -> Batch: ...
 
@@ -340,6 +348,20 @@ class Method(Protocol):
   ) -> tuple[Array, tuple[State, Mapping[str, Array]]]: ...
 
   def advance(self, params: Params, state: State, step: Array) -> State: ...
+
+
+@runtime_checkable
+class EvaluatedMethod(Method, Protocol):
+  """A method that names the network that is evaluated and kept after training.
+
+  `evaluated` has `network`, the network's name, `input`, the field or fields that it encodes, and
+  `views`, their recipe or recipes. `network(name)` returns a network.
+  """
+
+  @property
+  def evaluated(self) -> Any: ...
+
+  def network(self, name: str) -> Encoder: ...
 
 
 class TrainState(NamedTuple):

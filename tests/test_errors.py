@@ -228,10 +228,10 @@ def test_dry_run_says_sizes_and_leaves_nothing(capsys, tmp_path):
 
 def test_a_metric_that_is_not_finite_stops_the_run(capsys, tmp_path):
   options = ["--config.optimizer.learning_rate=1e30", "--config.optimizer.warmup=0"]
-  assert main(["run", DIGITS + ":runlocal", *options, f"--workdir={tmp_path}/run"]) == 2
+  assert main(["run", DIGITS + ":runlocal", *options, f"--workdir={tmp_path}/run"]) == 3
   printed = capsys.readouterr().err
-  assert printed.startswith("error: step 2: ")
-  assert "is nan, so the run stops; the checkpoints before it stand" in printed
+  assert printed.startswith("error: step 2: ") and printed.count("\n") == 1
+  assert "is nan, so the run stops; earlier checkpoints are kept" in printed
 
 
 def test_an_unlabeled_file_of_ones_own(capsys, tmp_path, monkeypatch):

@@ -120,7 +120,7 @@ class Resident:
       UserError: an argument is invalid.
     """
     new = copy.copy(self)
-    new.__dict__.pop("fingerprint", None)
+    new.__dict__.pop("_fingerprint", None)
     if order is not None:
       new.order = _make_order(order, self.size, None, 0)
       if order.batch_size != self.batch_size:
@@ -140,12 +140,16 @@ class Resident:
       self._fields = fields
       self._take = jax.jit(functools.partial(_take, fields), out_shardings=self._sharding)
 
-  @functools.cached_property
+  @property
   def fingerprint(self) -> int:
     """A 32-bit checksum of the arrays, their names, types and shapes, the order and related examples.
 
     An order that is `shuffled` does not change it, so a run may resume with another batch size.
     """
+    return self._fingerprint
+
+  @functools.cached_property
+  def _fingerprint(self) -> int:
     code = 0
     for path, values in leaves(self._host_arrays):
       code = checksum(f"{path} {values.dtype} {values.shape}", values, code)
