@@ -629,7 +629,7 @@ def test_tfds_answers_an_unknown_name_with_the_nearest(unprepared):
 def test_tfds_says_how_to_prepare_the_sets_of_the_benchmarks(unprepared, name):
   text = unprepared["found"][f"tfds:{name}"]
   assert text.startswith(f"the data set tfds:{name} is not prepared below ")
-  assert text.endswith(f"run: python benchmarks/prepare_datasets.py {name}")
+  assert text.endswith(f"run: contrastax prepare {name}")
 
 
 def test_tfds_says_how_to_prepare_any_other_set(unprepared):

@@ -263,7 +263,7 @@ def _tfds(name: str) -> Dataset:
     raise UserError(f"TFDS cannot open {name!r}: {str(error).splitlines()[0]}") from None
   if not builder.is_prepared():
     command = (
-      f"python benchmarks/prepare_datasets.py {builder.name}"
+      f"contrastax prepare {builder.name}"
       if builder.name in PREPARED_BY_US
       else f"tfds build {name} --file_format=array_record (this needs TensorFlow)"
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from contrastax.views import to_float
 
@@ -16,6 +15,8 @@ def hardness(ranked, path) -> None:
 
   ranked: an `evaluation.RankedNegatives`.
   """
+  from matplotlib.figure import Figure  # slow to import, and needed only here
+
   labeled = not np.isnan(ranked.false).all()
   figure = Figure(figsize=(11 if labeled else 6, 4), layout="constrained")
   axes = figure.subplots(1, 1 + labeled, squeeze=False)[0]
@@ -33,6 +34,8 @@ def nearest_negatives(images, ranked, rows, path) -> None:
   images: [examples, h, w, c]. An example is shown once, as near as it comes; a negative that is
   none's is not shown.
   """
+  from matplotlib.figure import Figure  # slow to import, and needed only here
+
   figure = Figure(figsize=(1 + 1.1 * NEAREST, 0.4 + 1.3 * len(rows)), layout="constrained")
   axes = figure.subplots(len(rows), 1 + NEAREST, squeeze=False)
   for each in axes.flat:

@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
-import orbax.checkpoint as ocp
 
 from contrastax.core import UserError, named_leaves
 from contrastax.files import read_json, remove, set_aside, write_json
@@ -58,6 +57,8 @@ class Checkpoints:
   def __init__(
     self, directory: str | os.PathLike, *, keep: int = 3, say: Callable[[str], object] = print
   ):
+    import orbax.checkpoint as ocp  # It is slow to import.
+
     self._directory = pathlib.Path(directory).resolve()
     self._keep, self._say = keep, say
     self._saving: int | None = None
@@ -82,6 +83,8 @@ class Checkpoints:
       UserError: the disk is full, or a file has the name of the checkpoint's folder.
       Exception: any error of the previous save.
     """
+    import orbax.checkpoint as ocp
+
     path = self._directory / str(step)
     for folder in (self._directory, path):
       if folder.exists() and not folder.is_dir():
@@ -164,6 +167,8 @@ class Checkpoints:
       UserError: the saved tree has another structure, as in another version of contrastax or for
         another method, or other shapes, as with other settings.
     """
+    import orbax.checkpoint as ocp
+
     like = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
     # This check comes first, because Orbax would fail while it reads and print tracebacks of threads.
     metadata: Any = self._orbax.metadata(self._directory / str(step))

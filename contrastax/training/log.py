@@ -16,7 +16,6 @@ import time
 from collections.abc import Iterator, Mapping
 
 import jax
-from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from contrastax.core import Array, TrainingDiverged
@@ -47,6 +46,8 @@ class Log:
     batch_size: int,
     every: int,
   ):
+    from tensorboardX import SummaryWriter  # It is slow to import.
+
     workdir = pathlib.Path(workdir)
     start = restored or 0
     self._steps, self._batch_size, self._every = steps, batch_size, every

@@ -7,7 +7,6 @@ the number of devices.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,6 +16,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
+from contrastax.compilation import quick_jit
 from contrastax.core import (
   Array,
   Batch,
@@ -94,7 +94,7 @@ def init(
   return jax.device_put(state, state_sharding(state, mesh))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@quick_jit(static_argnums=(0, 1, 2))
 def _init(
   method: Method, optimizer: optax.GradientTransformation, seed: int, batch: Batch
 ) -> TrainState:
