@@ -70,7 +70,10 @@ class UserError(ValueError):
 
 
 class TrainingDiverged(RuntimeError):
-  """Training cannot continue, because the loss or another array of the run is not finite."""
+  """Training cannot continue: a metric is not finite, or the embeddings have collapsed.
+
+  A collapse stops a run only with `stop_on_collapse`. The message is one line.
+  """
 
 
 def check_integer(name: str, value: Any, least: int | None = None, most: int | None = None) -> int:

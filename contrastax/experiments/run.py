@@ -30,8 +30,9 @@ config.json (with all defaults), run.json (versions, devices, commit), encoder.j
 summary.json. The same command resumes a run that was stopped. Then only steps, log_every,
 eval_every and checkpoint_every may differ. `contrastax.load(workdir)` gives the encoder.
 
-Exit status: 0 finished; 2 a mistake, explained in one line; 129, 130 or 143 stopped by
-SIGHUP (the terminal was closed), SIGINT or SIGTERM, after saving.
+Exit status: 0 finished; 2 invalid input, explained in one line; 3 the run diverged: a metric is not
+finite, or the embeddings collapsed with stop_on_collapse; 129, 130 or 143 stopped by SIGHUP (the
+terminal was closed), SIGINT or SIGTERM, after saving a checkpoint.
 """
 
 
