@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -69,14 +70,17 @@ def space_map(
   figure = Figure(figsize=(5 * len(spaces) + 1.2, 5), layout="constrained")
   colors = [f"C{i}" for i in range(10)]
   labels = np.asarray(labels)
-  for place, (title, features) in enumerate(spaces.items()):
-    features = np.asarray(features)
+  spaces = {title: np.asarray(features) for title, features in spaces.items()}
+  for features in spaces.values():
     if features.ndim != 2 or labels.shape != features.shape[:1]:
       raise UserError(
         f"space_map: features are [n, d] and labels [n], not {list(features.shape)} and "
         f"{list(labels.shape)}"
       )
-    points, state = _map(features)
+  # One thread for each map: within a map, waiting threads spin when other work has the cores.
+  with threadpool_limits(1), ThreadPoolExecutor() as threads:
+    maps = list(threads.map(_map, spaces.values()))
+  for place, (title, (points, state)) in enumerate(zip(spaces, maps, strict=True)):
     axes = figure.add_subplot(1, len(spaces), place + 1)
     axes.scatter(*points[~np.isin(labels, np.arange(len(classes)))].T, s=9, color="0.7")
     for label, name in enumerate(classes):
@@ -111,6 +115,5 @@ def _map(features):
   if n < 4:
     u, s, _ = np.linalg.svd(centered, full_matrices=False)
     return (u * s)[:, :2], ""
-  with threadpool_limits(1):  # waiting threads spin when other work has the cores
-    tsne = TSNE(perplexity=min(30, (n - 1) / 3), init="pca", random_state=0)
-    return tsne.fit_transform(centered.astype(np.float32)), ""
+  tsne = TSNE(perplexity=min(30, (n - 1) / 3), init="pca", random_state=0)
+  return tsne.fit_transform(centered.astype(np.float32)), ""

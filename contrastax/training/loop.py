@@ -7,9 +7,9 @@ import os
 import pathlib
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import jax
 import numpy as np
 import optax
 from jax.sharding import Mesh
@@ -120,7 +120,7 @@ def train(
     step = restored or 0
     if step < steps:
       batch = feed(step, state).batch(step)
-      jax.eval_shape(train_step, state, batch)  # raises what the method refuses
+      lowered = train_step.lower(state, batch)  # raises what the method refuses
     if accepted is not None:
       accepted()
     _describe(workdir, method, source, encoder)
@@ -134,7 +134,14 @@ def train(
     log = Log(
       workdir, restored=restored, steps=steps, batch_size=source.batch_size, every=log_every
     )
-    with contextlib.closing(log), _caught(stop) as stop, stop.deferred():
+    with (
+      ThreadPoolExecutor(1) as aside,
+      contextlib.closing(log),
+      _caught(stop) as stop,
+      stop.deferred(),
+    ):
+      # The step is compiled while the state before it is evaluated and saved.
+      compiled = aside.submit(lowered.compile)
       while True:
         last, stopping = step == steps, bool(stop)  # asked once: it may change at any moment
         judge = evaluate is not None and (last or step % eval_every == 0)
@@ -151,6 +158,7 @@ def train(
         if refresh is not None and step % refresh.every == 0:
           with log.aside():
             feed(step, state)
+        compiled.result()
         batch = settled(feed(step, state).batch(step), mesh)
         state, metrics = settled(train_step(state, batch), mesh)
         step += 1
