@@ -18,6 +18,7 @@ from contrastax.files import write_json
 from contrastax.reporting import table
 from experiments import commandline, protocols
 from experiments.build import build, inputs_of
+from experiments.cache import keep_programs
 from experiments.workdir import config_of
 
 HELP = """Judges a run in full, at its last checkpoint: frozen features, probes, retrieval, geometry.
@@ -87,6 +88,7 @@ def evaluate(
   allow: Collection[str] = (),
 ) -> dict:
   """All figures of a run, by protocol, row and column; prints them as tables."""
+  keep_programs()
   config, run = config_of(workdir), load(workdir, allow=allow)
   mesh = training.make_mesh(jax.devices()[:1])
   try:

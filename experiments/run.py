@@ -15,6 +15,7 @@ from contrastax.training import Interrupted, Stop, make_mesh, train
 from contrastax.training.mesh import describe, idle_gpu
 from experiments import commandline, report
 from experiments.build import build, encoder_spec
+from experiments.cache import keep_programs
 from experiments.schema import flat
 from experiments.workdir import Workdir
 
@@ -29,6 +30,9 @@ HELP = """Trains, evaluates, resumes and explains one experiment.
 config.json (with all defaults), run.json (versions, devices, commit), encoder.json and, at the end,
 summary.json. The same command resumes a run that was stopped. Then only steps, log_every,
 eval_every and checkpoint_every may differ. `contrastax.load(workdir)` gives the encoder.
+
+Compiled programs are kept in the user's cache folder, in ~/.cache/contrastax on Linux, for the next
+run. JAX_ENABLE_COMPILATION_CACHE=false switches that off, JAX_COMPILATION_CACHE_DIR moves it.
 
 Exit status: 0 finished; 2 a mistake, explained in one line; 129, 130 or 143 stopped by
 SIGHUP (the terminal was closed), SIGINT or SIGTERM, after saving.
@@ -50,6 +54,7 @@ def _main(argv):
     options = commandline.parse(argv, HELP)
     if options is None:
       return
+    keep_programs()
     mesh = make_mesh()
     print(f"devices: {describe(mesh)}", flush=True)
     if idle_gpu():

@@ -4,6 +4,8 @@ import os
 
 # Most of the time goes into compiling small programs that then run for milliseconds.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# No test depends on programs that an earlier command has kept in the user's folder.
+os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "false")
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
