@@ -9,11 +9,11 @@ import sys
 
 import pytest
 
-from experiments import cache
+from contrastax.experiments import cache
 
 PROGRAM = """
 import json, pathlib, shutil, sys
-from experiments.cache import keep_programs
+from contrastax.experiments.cache import keep_programs
 import jax
 keep_programs()
 folder = jax.config.jax_compilation_cache_dir

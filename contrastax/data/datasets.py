@@ -45,7 +45,7 @@ class Dataset(NamedTuple):
 def load(name: str) -> Dataset:
   """The data set of that name.
 
-  `digits`: scikit-learn's 1,797 handwritten digits, 8×8, grey; 500 of them, fixed, are
+  `digits`: scikit-learn's 1,797 handwritten digits, 8×8, gray; 500 of them, fixed, are
     the test images.
   `npz:PATH`: arrays `image` and, where known, `label`; and `test_image`, `test_label`.
     Without test images a fixed fifth of the images is held out as such.
@@ -211,7 +211,7 @@ def _tfds(name):
     raise UserError(f"TFDS cannot open {name!r}: {str(error).splitlines()[0]}") from None
   if not builder.is_prepared():
     how = (
-      f"python benchmarks/prepare_datasets.py {builder.name}"
+      f"contrastax prepare {builder.name}"
       if builder.name in PREPARED_BY_US
       else f"tfds build {name} --file_format=array_record (this needs TensorFlow)"
     )

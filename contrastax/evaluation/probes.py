@@ -16,8 +16,8 @@ from threadpoolctl import threadpool_limits
 
 from contrastax.core import UserError, check_integer
 from contrastax.evaluation.inputs import class_numbers, known_split, numbers_among
-from contrastax.evaluation.neighbours import knn
-from contrastax.evaluation.regression import linear, standardised
+from contrastax.evaluation.neighbors import knn
+from contrastax.evaluation.regression import linear, standardized
 
 DRAWS = 20
 
@@ -55,7 +55,7 @@ def few_label(
     )
   if np.bincount(number).min() < check_integer("per_class", per_class, 1):
     return np.full(DRAWS, np.nan)
-  train, test = standardised(train, test)
+  train, test = standardized(train, test)
   return np.array(_fits(train, number, test, expected, draws(number, per_class)))
 
 
