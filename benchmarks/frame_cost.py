@@ -24,9 +24,9 @@ import jax
 
 from benchmarks.common import ratios
 from contrastax import training
-from experiments import commandline
-from experiments.build import build
-from experiments.workdir import circumstances
+from contrastax.experiments import commandline
+from contrastax.experiments.build import build
+from contrastax.experiments.workdir import circumstances
 from studies.common.records import append
 
 HERE = pathlib.Path(__file__).parent
@@ -43,7 +43,7 @@ def add(self, step, metrics):
   print("first step", time.time(), flush=True)
   os._exit(0)
 Log.add = add
-from experiments.run import main
+from contrastax.experiments.run import main
 main(["run", *sys.argv[1:]])
 """
 

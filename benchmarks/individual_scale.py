@@ -26,9 +26,9 @@ import numpy as np
 
 from benchmarks.common import in_turn, ratios
 from contrastax import criteria, temperatures, training
+from contrastax.experiments.workdir import circumstances
 from contrastax.tables import Table
 from contrastax.training.checkpoints import Checkpoints
-from experiments.workdir import circumstances
 from studies.common import cifar10
 from studies.common.records import append
 

@@ -41,7 +41,7 @@ def compiled(arm: str, n: int):
   from contrastax.core import Group
   from contrastax.losses.arrays import two_views
   from contrastax.pairwise import Plan
-  from contrastax.positives import same_example
+  from contrastax.relations import same_example
 
   def unit(z):
     return z / jnp.linalg.norm(z, axis=1, keepdims=True)
@@ -78,7 +78,7 @@ def compiled(arm: str, n: int):
     group = Group(z, {"row": jnp.arange(n), "example": jnp.arange(n) % len(z1)})
     r = pairwise.reduce(
       own_channels, group, (group,), score=pairwise.cosine(), shared=tau, same_set=True, plan=plan,
-      rows={"all": pairwise.log_sum_exp, "positive": pairwise.sum_},
+      reductions={"all": pairwise.log_sum_exp, "positive": pairwise.sum_},
     )  # fmt: skip
     return (r["all"] - r["positive"]).mean()
 

@@ -13,7 +13,7 @@ pairs) of dimension 256 in float32, and of CLIP in both directions over n rows e
   ring               ours, the same on two virtual CPU devices
   jnp                the formula in plain jax.numpy
   optax              optax.losses.ntxent
-  PyTorch            the formula of lightly's NTXentLoss, written out (MIT licence; Susmelj et al.)
+  PyTorch            the formula of lightly's NTXentLoss, written out (MIT license; Susmelj et al.)
 
 Two measurements:
   1. ratios at n = 4,096, all arms in one process, round by round in turn, median of 31;
@@ -34,7 +34,7 @@ import sys
 
 from benchmarks.common import in_a_process, versions
 from benchmarks.loss_arms import D
-from experiments.workdir import circumstances
+from contrastax.experiments.workdir import circumstances
 from studies.common.records import Records, append, read
 from studies.common.report import table
 
@@ -122,7 +122,7 @@ def figure(records):
         axis.annotate(" stops", (n[-1], y[-1]), fontsize=8, color=color, va="center")
   axes[0].set(ylabel="seconds, value and gradient", yscale="log")
   axes[1].set(ylabel="peak memory of the process (GB)", yscale="log")
-  axes[1].axhline(LIMIT_GB, color="grey", linewidth=0.8, linestyle=":")
+  axes[1].axhline(LIMIT_GB, color="gray", linewidth=0.8, linestyle=":")
   told = "12 GB: an arm that would need more stops"
   axes[1].annotate(told, (SIZES[0], LIMIT_GB * 1.06), fontsize=8)
   for axis in axes:

@@ -4,7 +4,7 @@
 
 Every loss on arrays, in all its forms (tests/formulas.py lists them, each with its formula written
 plainly), at temperatures from 1e-3 to 10 where it has one, of float32 and bfloat16 inputs, which are
-random, all equal, zero, or antipodal, and of a batch of one where that is defined. Labelled inputs
+random, all equal, zero, or antipodal, and of a batch of one where that is defined. Labeled inputs
 have a vector whose label nobody shares. The reference is the loss in float64 of the same, rounded
 inputs; tests/test_formulas.py compares that with the formula.
 
@@ -51,11 +51,11 @@ UNITS, TIMES = 8, 4
 # tests/golden: temperature 0.01, float32 unless said otherwise.
 NOT_FINITE = {
   "nt_xent": "solo-learn, MONAI, VISSL, suncet, lightning-bolts (unit vectors); SupContrast "
-  "(float64 too, of vectors not normalised); PyGCL (float64 too)",
+  "(float64 too, of vectors not normalized); PyGCL (float64 too)",
   "sup_con": "SupContrast of one view (unit vectors)",
   "sup_con_in": "solo-learn",
-  "hard_negative": "the authors' (float64 too, of vectors not normalised), PyGCL",
-  "debiased": "the authors' (float64 too, of vectors not normalised), PyGCL",
+  "hard_negative": "the authors' (float64 too, of vectors not normalized), PyGCL",
+  "debiased": "the authors' (float64 too, of vectors not normalized), PyGCL",
   "rince": "the authors'",
   "dual_temperature": "the authors' (float64 too)",
   "dhel": "the authors'",

@@ -30,7 +30,7 @@ import sys
 
 from benchmarks.common import Worker, ratios
 from benchmarks.plumbing_worker import METHODS
-from experiments.workdir import circumstances
+from contrastax.experiments.workdir import circumstances
 from studies.common.records import Records, append, read
 from studies.common.report import table
 

@@ -6,7 +6,7 @@
 
 50,000 synthetic images of 32 px in memory, batches of 256, a network of three 3×3 convolutions of
 stride 2 (32, 64, 128 channels; BatchNorm, ReLU, global mean), a head of 128 and 64, NT-Xent at
-τ = 0.5, AdamW, float32. Views of ours and lightly's: crop, flip, jitter of strength 0.5, grey.
+τ = 0.5, AdamW, float32. Views of ours and lightly's: crop, flip, jitter of strength 0.5, gray.
 
   contrastax              `training.train` with `data.Resident`, logging every 20 steps
   lightly                 PyTorch's loop with lightly's transform and loss, as in its examples:
@@ -41,7 +41,7 @@ import sys
 from benchmarks.common import Worker, quartiles, ratios, versions
 from benchmarks.throughput_workers import BATCH, SIZE, WIDTHS, WORKERS
 from contrastax.core import UserError
-from experiments.workdir import circumstances
+from contrastax.experiments.workdir import circumstances
 from studies.common.records import Records, append, read
 from studies.common.report import table
 

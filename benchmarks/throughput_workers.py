@@ -125,7 +125,10 @@ class Parts:
       "encoder both": (encode_both, (encoder, xs, hs)),  # any cotangents do
       "projection both": (project_both, (projection, hs, zs)),
       "loss both": (jax.value_and_grad(loss, has_aux=True), (zs,)),
-      "optimiser": (update, (own.params, own.opt_state, own.params)),
+      "optimiser": (
+        update,
+        (own.params, own.opt_state, own.params),
+      ),  # the spelling of the committed records
     }
     self._programs = {name: (jax.jit(call), given) for name, (call, given) in programs.items()}
 

@@ -4,7 +4,7 @@
   python -m benchmarks.views
 
 Two views of each of 256 color images of 32 px, in float32 on a CPU. SimCLR's CIFAR recipe (crop,
-flip, jitter in random order, grey) may cost at most 0.25 of one train step of SimCLR with a
+flip, jitter in random order, gray) may cost at most 0.25 of one train step of SimCLR with a
 `convnet` of widths (32, 64, 128), recipe included. All arms run in one process, round by round in
 turn, ROUNDS times; a ratio is taken within its round, and the median is given with the quartiles.
 
@@ -28,7 +28,7 @@ import optax
 
 from benchmarks.common import in_turn, quartiles, ratios, versions
 from contrastax import encoders, methods, training, views
-from experiments.workdir import circumstances
+from contrastax.experiments.workdir import circumstances
 from studies.common.records import Records, append, read
 from studies.common.report import table
 
@@ -43,7 +43,7 @@ TITLES = {
   "recipe": "SimCLR's for CIFAR, `simclr(32, strength=0.5, blur=0.0)`",
   "with blur": "the same with blur in a kernel of 3",
   "MoCo v2": "`moco_v2(32)`: blur in a kernel of 17",
-  "BYOL": "`byol(32)`: blur and solarise",
+  "BYOL": "`byol(32)`: blur and solarize",
   "step": "the whole train step of SimCLR, its recipe included",
   "kornia": "kornia, the operations of the first line, all cores",
   "kornia 1": "the same on one thread",

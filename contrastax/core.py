@@ -48,6 +48,10 @@ class UserError(ValueError):
   """Invalid user input. The message is one line: the problem, the value found and the fix."""
 
 
+class TrainingDiverged(RuntimeError):
+  """Training cannot continue, because the loss or another array of the run is not finite."""
+
+
 def check_integer(name: str, value: Any, least: int | None = None, most: int | None = None) -> int:
   """The value as a Python integer.
 
@@ -159,9 +163,9 @@ class Score:
   `score(params, anchors [n, d], candidates [m, d]) -> [n, m]`. With candidates [n, k, d], a set
   per anchor, the result is [n, k]. `init` draws the parameters.
 
-  A score may be computed in two parts: score(params, a, c) = meet(params, once(params, a, True),
-  once(params, c, False)). `once` is what concerns one vector alone, for vectors [..., d] with any
-  leading axes. It is computed once and not in every tile. By default `meet` is the whole score.
+  A score may be computed in two parts: score(params, a, c) = combine(params, prepare(params, a, True),
+  prepare(params, c, False)). `prepare` is what concerns one vector alone, for vectors [..., d] with any
+  leading axes. It is computed once and not in every tile. By default `combine` is the whole score.
 
   symmetric: whether score(a, b) = score(b, a). penalized: a score that returns (score, penalty) of
   each pair, or None; `regularizer` is the penalty's weight. has_temperature: whether the score
@@ -179,10 +183,10 @@ class Score:
   def __call__(self, params: Params, anchors: Array, candidates: Array) -> Array:
     raise NotImplementedError
 
-  def once(self, params: Params, vectors: Array, anchor: bool) -> Any:
+  def prepare(self, params: Params, vectors: Array, anchor: bool) -> Any:
     return vectors
 
-  def meet(self, params: Params, anchors: Any, candidates: Any) -> Array:
+  def combine(self, params: Params, anchors: Any, candidates: Any) -> Array:
     return self(params, anchors, candidates)
 
 
@@ -208,11 +212,11 @@ class Negatives:
   everything as it is.
   """
 
-  def init(self, key: Array, keys: Group, examples: int) -> State:
+  def init(self, rng: Array, keys: Group, examples: int) -> State:
     return ()
 
   def candidates(
-    self, state: State, anchors: Group, groups: tuple[Group, ...], key: Array, compare: Compare
+    self, state: State, anchors: Group, groups: tuple[Group, ...], rng: Array, compare: Compare
   ) -> tuple[Group, tuple[Group, ...]]:
     return anchors, groups
 

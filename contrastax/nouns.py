@@ -48,7 +48,7 @@ NOUNS = {
   "Criterion": Noun("contrastax.criteria", "{'name': 'info_nce'}", base=core.Criterion),
   "ArrayLoss": Noun("contrastax.losses", "{'name': 'info_nce'}", called=True),
   "Score": Noun("contrastax.pairwise.scores", "{'name': 'cosine'}"),
-  "Relation": Noun("contrastax.positives", "{'name': 'same_example'}", join=operator.and_),
+  "Relation": Noun("contrastax.relations", "{'name': 'same_example'}", join=operator.and_),
   "Negatives": Noun("contrastax.negatives", "{'name': 'in_batch'}", join=operator.add),
   "Temperature": Noun("contrastax.temperatures", "{'name': 'fixed', 'temperature': 0.1}"),
   "Term": Noun("contrastax.terms", "{'name': 'Contrast'}", base=core.Term),

@@ -35,7 +35,7 @@ class Table:
   def read(self, row: Array) -> Array:
     """[n], of the rows [n]. Outside the table: an error where `row` is known, else NaN (or True),
     so that a compiled step's loss says so."""
-    inside = within(row, self.size)
+    inside = valid_index(row, self.size)
     kept = self.values[jnp.where(inside, row, 0)]
     return jnp.where(inside, kept, jnp.asarray(jnp.nan).astype(kept.dtype))
 
@@ -65,7 +65,7 @@ def row_of(side) -> Array:
   return side["row"] if "row" in side else side["index"]
 
 
-def within(row: Array, size: int) -> Array:
+def valid_index(row: Array, size: int) -> Array:
   """Which rows there are, 0 … size − 1. Where they are known, any other is an error."""
   inside = (row >= 0) & (row < size)
   if not isinstance(row, jax.core.Tracer):

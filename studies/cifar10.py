@@ -26,14 +26,14 @@ import numpy as np
 from scipy import stats
 
 from contrastax import evaluation, training, views
-from experiments.build import build
+from contrastax.experiments.build import build
 from studies.common import cifar10, fit
 from studies.common.report import Verdict, estimate, extremes, table, unpaired
 from studies.common.study import Study, grid
 
 CROP = {"name": "augment", "size": 32, "flip": 0.0, "jitter": 0.0}
 COLORS = {"jitter": 0.8, "brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}
-ADDED = {"crop": {}, "+ blur": {"blur": 0.5}, "+ grey": {"grey": 0.2}, "+ jitter": COLORS, "+ flip": {"flip": 0.5}}  # fmt: skip
+ADDED = {"crop": {}, "+ blur": {"blur": 0.5}, "+ grey": {"gray": 0.2}, "+ jitter": COLORS, "+ flip": {"flip": 0.5}}  # fmt: skip
 RUNGS, SEEDS = tuple(ADDED), range(3)
 THIRD_PARTY = (0.627, 0.632, 0.835, 0.885, 0.898)
 

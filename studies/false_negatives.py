@@ -40,7 +40,7 @@ import numpy as np
 from contrastax import data, evaluation, temperatures
 from contrastax.core import key_for
 from contrastax.negatives import clusters, in_batch
-from contrastax.positives import guide_below, negatives_differ, same_example, similarity_within
+from contrastax.relations import guide_below, negatives_differ, same_example, similarity_within
 from studies.common import cifar10, fit
 from studies.common.report import Verdict, estimate, left_out, table, unpaired
 from studies.common.study import Study, grid

@@ -25,8 +25,8 @@ from scipy import stats
 
 import contrastax
 from contrastax import evaluation, training
-from experiments import commandline
-from experiments.build import build
+from contrastax.experiments import commandline
+from contrastax.experiments.build import build
 from studies.common import fit
 from studies.common.report import Verdict, table
 from studies.common.study import Study

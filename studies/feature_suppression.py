@@ -57,7 +57,7 @@ import optax
 
 from contrastax import data, encoders, evaluation, methods, negatives, temperatures, views
 from contrastax.core import named, per_example
-from contrastax.positives import negatives_share, same_example
+from contrastax.relations import negatives_share, same_example
 from studies.common import fit
 from studies.common.report import Verdict, estimate, paired, table
 from studies.common.study import Study, grid

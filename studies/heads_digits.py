@@ -88,7 +88,9 @@ def of_pairs(method, state, dataset):
   """Measures the mean τ of positive and of negative pairs of 256 training images."""
   batch = {name: x[:256] for name, x in dataset.train.items()} | {"index": np.arange(256)}
   anchors, _, compare = fit.candidates(method, state, batch, key_for(0, "look"))
-  once = [method.score.once(compare.score_params, anchors.vectors, side) for side in (True, False)]
+  once = [
+    method.score.prepare(compare.score_params, anchors.vectors, side) for side in (True, False)
+  ]
   tau = np.asarray(method.score.temperatures(*once)[1]).mean(0)
   index, view = (np.asarray(anchors.side[name]) for name in ("index", "view"))
   same = index[:, None] == index

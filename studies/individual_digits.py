@@ -52,7 +52,7 @@ COLUMNS = {
 
 def method_of(gamma):
   temperature = temperatures.individual(
-    BEGIN, rho=RHO, smallest=LOW, largest=HIGH, learning_rate=0.1, beta=0.5
+    BEGIN, rho=RHO, min_temperature=LOW, max_temperature=HIGH, learning_rate=0.1, beta=0.5
   )
   examples = len(data.load("digits").train["image"])
   return digits.simclr(loss=criteria.sogclr(gamma), temperature=temperature, examples=examples)

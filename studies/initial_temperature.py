@@ -41,7 +41,7 @@ ARMS = {
   ),
   "learned": lambda begin: temperatures.learned(begin, LOW, HIGH),
   "individual": lambda begin: temperatures.individual(
-    begin, rho=0.4, smallest=LOW, largest=HIGH, learning_rate=0.1, beta=0.5
+    begin, rho=0.4, min_temperature=LOW, max_temperature=HIGH, learning_rate=0.1, beta=0.5
   ),
 }
 

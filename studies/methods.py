@@ -41,7 +41,7 @@ from scipy import stats
 
 from contrastax import encoders, evaluation, methods, training, views
 from contrastax.core import Encoder, Recipe
-from experiments.build import build
+from contrastax.experiments.build import build
 from studies.common import cifar10, fit
 from studies.common.report import Verdict, estimate, extremes, left_out, table, unpaired
 from studies.common.study import Study, grid

@@ -55,7 +55,7 @@ import optax
 from contrastax import data, encoders, evaluation, methods, temperatures, training
 from contrastax.core import Encoder, Recipe, per_example
 from contrastax.negatives import in_batch, supremix
-from contrastax.positives import label_distance, same_label
+from contrastax.relations import label_distance, same_label
 from studies.common import fit
 from studies.common.report import Verdict, estimate, extremes, paired, table
 from studies.common.study import Study, grid
@@ -283,7 +283,7 @@ def figure(records, canvas):
   titles = {"mae": "mean absolute error", "spearman": "Spearman's correlation"}
   for axes, (column, title) in zip(canvas.subplots(1, 2), titles.items(), strict=True):
     found = np.stack([records.values(column, part="run", arm=arm) for arm in ARMS])
-    axes.plot(found, color="grey", linewidth=0.7, alpha=0.6)
+    axes.plot(found, color="gray", linewidth=0.7, alpha=0.6)
     mean, error = estimate(found.T)
     axes.errorbar(range(len(ARMS)), mean, error, marker="o", linestyle="none", capsize=4)
     axes.set_xticks(range(len(ARMS)), [arm.replace(" ", "\n") for arm in ARMS])

@@ -170,7 +170,7 @@ def figure(records, canvas):
       mean, error = estimate(records.values("curve", part="run", task=task, arm=arm))
       axes.plot(steps, mean, label=arm, linestyle=style, linewidth=width)
       axes.fill_between(steps, mean - error, mean + error, alpha=0.25)
-    axes.axhline(1 / 2**BITS, color="grey", linestyle=":", linewidth=1)
+    axes.axhline(1 / 2**BITS, color="gray", linestyle=":", linewidth=1)
     axes.set(title=titles[task], xlabel="step", ylim=(-0.03, 1.03))
     axes.grid(alpha=0.3)
   first = canvas.axes[0]

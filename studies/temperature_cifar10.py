@@ -72,11 +72,11 @@ def figure(records, canvas):
       theirs = axes.twinx() if key == "knn" else axes
       place = CURVES.index(key)
       theirs.plot(
-        list(PUBLISHED), [found[place] for found in PUBLISHED.values()], "x--", color="grey"
+        list(PUBLISHED), [found[place] for found in PUBLISHED.values()], "x--", color="gray"
       )
       if key == "knn":
-        theirs.set_ylabel("published, linear, % (grey)", fontsize=7, color="grey")
-        theirs.tick_params(labelsize=7, colors="grey")
+        theirs.set_ylabel("published, linear, % (gray)", fontsize=7, color="gray")
+        theirs.tick_params(labelsize=7, colors="gray")
     axes.set_xscale("log")
     axes.set_xticks(TAUS, map(str, TAUS), fontsize=7)
     axes.minorticks_off()

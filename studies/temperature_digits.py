@@ -154,7 +154,7 @@ def figure(records, canvas):
       mean, error = estimate(accuracies(records, name, column))
       axes.errorbar(TAUS, mean, error, marker=marker, capsize=3, label=name)
     floor = records.values(column, part="untrained").mean()
-    axes.axhline(floor, color="grey", linestyle=":", linewidth=1, label="untrained")
+    axes.axhline(floor, color="gray", linestyle=":", linewidth=1, label="untrained")
     axes.set_xscale("log")
     axes.set_xticks(TAUS, TAUS)
     axes.minorticks_off()

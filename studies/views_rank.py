@@ -169,7 +169,7 @@ def figure(records, canvas):
         label = f"{loss}, τ = {taus[loss]}"
         axes.errorbar(VIEWS, mean, error, marker=marker, capsize=3, label=label)
       floor = records.values(c, part="untrained").mean()
-      axes.axhline(floor, color="grey", linestyle=":", linewidth=1, label="untrained")
+      axes.axhline(floor, color="gray", linestyle=":", linewidth=1, label="untrained")
       axes.set_xticks(VIEWS)
       axes.grid(alpha=0.3)
     column[0].set_title(title, fontsize=10)

@@ -15,7 +15,7 @@ from contrastax import data, encoders, methods, training, views
 from contrastax.core import UserError
 from contrastax.training import Checkpoints
 from contrastax.training.checkpoints import SUMS, TIMES
-from contrastax.training.load import describe_encoder
+from contrastax.training.load import save_encoder_spec
 
 
 def tree(step):
@@ -287,7 +287,7 @@ def test_a_run_and_load_refuse_a_checkpoint_of_another_version(tmp_path):
   checkpoints.wait()
   checkpoints.close()
   spec = {"name": "mlp", "widths": [8]}
-  describe_encoder(tmp_path, spec, "encoder", images)
+  save_encoder_spec(tmp_path, spec, "encoder", images)
   words = (
     r"checkpoint 2 in .* was written by another version of contrastax .*; begin the run anew in"
   )

@@ -141,9 +141,9 @@ def test_npz_without_labels(npz):
   assert found.classes == ()
 
 
-@pytest.mark.parametrize("labelled", [True, False])
-def test_npz_without_test_images_holds_out_a_fixed_fifth(npz, labelled):
-  arrays = {"image": BYTES, "label": LABELS} if labelled else {"image": BYTES}
+@pytest.mark.parametrize("labeled", [True, False])
+def test_npz_without_test_images_holds_out_a_fixed_fifth(npz, labeled):
+  arrays = {"image": BYTES, "label": LABELS} if labeled else {"image": BYTES}
   found, again = npz(**arrays), npz(**arrays)
   assert len(found.train["image"]) == 9 and len(found.test["image"]) == 2
   assert not rows(found.train["image"]) & rows(found.test["image"])
@@ -151,7 +151,7 @@ def test_npz_without_test_images_holds_out_a_fixed_fifth(npz, labelled):
   np.testing.assert_array_equal(again.test["image"], found.test["image"])
   for split in (found.train, found.test):
     assert set(split) == set(arrays)
-    if labelled:
+    if labeled:
       places = [(image == BYTES).all((1, 2, 3)).argmax() for image in split["image"]]
       np.testing.assert_array_equal(split["label"], LABELS[places])
 
@@ -510,8 +510,8 @@ def tfds_images(split):
   seed = {"train": 1, "test": 2}[split]
   rng = np.random.default_rng(seed)
   return {
-    "grey": rng.integers(0, 256, (7, 6, 5, 1), np.uint8),
-    "colour": rng.integers(0, 256, (4, 3, 5, 3), np.uint8),
+    "gray": rng.integers(0, 256, (7, 6, 5, 1), np.uint8),
+    "color": rng.integers(0, 256, (4, 3, 5, 3), np.uint8),
   }
 
 
@@ -532,11 +532,11 @@ def prepared(tmp_path_factory):
       split: [(png(image).hex(), i % 3) for i, image in enumerate(tfds_images(split)[name])]
       for split in ("train", "test")
     }
-    for name in ("grey", "colour")
+    for name in ("gray", "color")
   }
-  examples["no_test"] = {"train": examples["grey"]["train"]}
-  shapes = {"grey": [6, 5, 1], "colour": [3, 5, 3], "no_test": [6, 5, 1]}
-  shapes["sizes"], examples["sizes"] = [None, None, 1], examples["grey"]
+  examples["no_test"] = {"train": examples["gray"]["train"]}
+  shapes = {"gray": [6, 5, 1], "color": [3, 5, 3], "no_test": [6, 5, 1]}
+  shapes["sizes"], examples["sizes"] = [None, None, 1], examples["gray"]
   (data_dir / "examples.json").write_text(json.dumps([examples, shapes]))
   python(
     """
@@ -570,16 +570,16 @@ def prepared(tmp_path_factory):
   )
   records = data_dir / "tfrecords" / "1.0.0"
   records.mkdir(parents=True)
-  for file in (data_dir / "grey" / "1.0.0").iterdir():
-    (records / file.name.replace("grey", "tfrecords")).write_bytes(file.read_bytes())
+  for file in (data_dir / "gray" / "1.0.0").iterdir():
+    (records / file.name.replace("gray", "tfrecords")).write_bytes(file.read_bytes())
   info = json.loads((records / "dataset_info.json").read_text())
   info = {**info, "name": "tfrecords", "fileFormat": "tfrecord"}
   (records / "dataset_info.json").write_text(json.dumps(info))
-  names = ["grey", "colour", "no_test", "sizes", "tfrecords"]
+  names = ["gray", "color", "no_test", "sizes", "tfrecords"]
   return load_each([f"tfds:{name}" for name in names], data_dir)
 
 
-@pytest.mark.parametrize("name", ["grey", "colour"])
+@pytest.mark.parametrize("name", ["gray", "color"])
 def test_tfds_is_read_to_the_pixel_without_tensorflow(prepared, name):
   found = prepared["found"][f"tfds:{name}"]
   assert found["classes"] == ["ant", "bee", "cat"]

@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from experiments.run import main
+from contrastax.experiments.run import main
 
 ROOT = pathlib.Path(__file__).parent.parent
 DIGITS = f"--config={ROOT}/configs/digits_simclr.py"
@@ -96,7 +96,7 @@ WRONG = {
     "write --config.method.negatives.0.name=queue",
   ),
   "argument of another part": (
-    [DIGITS, "--config.method.temperature.smallest=0.1"],
+    [DIGITS, "--config.method.temperature.min_temperature=0.1"],
     "fixed takes no 'smallest'; there are: temperature",
   ),
   "index": ([DIGITS, "--config.method.negatives.1.size=8"], "has 1 part(s)"),
@@ -234,7 +234,7 @@ def test_a_metric_that_is_not_finite_stops_the_run(capsys, tmp_path):
   assert "is nan, so the run stops; the checkpoints before it stand" in printed
 
 
-def test_an_unlabelled_file_of_ones_own(capsys, tmp_path, monkeypatch):
+def test_an_unlabeled_file_of_ones_own(capsys, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   images = np.random.default_rng(0).integers(0, 256, (40, 12, 10), dtype=np.uint8)
   np.savez("mine.npz", image=images)
@@ -245,7 +245,7 @@ def test_an_unlabelled_file_of_ones_own(capsys, tmp_path, monkeypatch):
 
 
 @pytest.mark.full
-def test_a_few_labelled_images_of_ones_own(capsys, tmp_path, monkeypatch):
+def test_a_few_labeled_images_of_ones_own(capsys, tmp_path, monkeypatch):
   """Classes of too few examples for a probe: the table says so, and stays valid JSON."""
   monkeypatch.chdir(tmp_path)
   images = np.random.default_rng(0).random((30, 8, 8)).astype(np.float32)

@@ -15,12 +15,6 @@ from contrastax import losses
 from contrastax.core import Group
 from contrastax.pairwise import cosine, log_sum_exp, reduce
 
-# Small and run once: compiling takes the time.
-quick = functools.partial(
-  jax.jit,
-  compiler_options={"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True},
-)
-
 
 def test_every_public_loss_is_listed():
   assert {name.split()[0] for name in LOSSES} == set(public(losses))
@@ -36,7 +30,7 @@ def differentiated(function, loss, x, tau):
   moved = {n: array for n, array in x.items() if array.dtype.kind == "f" and n not in loss.free}
   fixed = {n: array for n, array in x.items() if n not in moved}
   of = jax.grad(total, (0, 1), has_aux=True) if tau is not None else jax.grad(total, has_aux=True)
-  gradients, values = quick(of)(moved, tau, fixed)
+  gradients, values = jax.jit(of)(moved, tau, fixed)
   return np.asarray(values), jax.tree.leaves(gradients)
 
 
@@ -180,7 +174,9 @@ def test_the_weights_of_the_negatives_even_out_as_the_temperature_rises(float64)
     def energy(s, tau=tau):
       group = Group(jnp.stack([s, jnp.sqrt(1 - s**2)], 1), {})
       anchor = Group(jnp.array([[1.0, 0.0]]), {"t": jnp.array([tau])})
-      return reduce(_over_t, anchor, (group,), score=cosine(), rows={"x": log_sum_exp})["x"][0]
+      return reduce(_over_t, anchor, (group,), score=cosine(), reductions={"x": log_sum_exp})["x"][
+        0
+      ]
 
     w = tau * np.asarray(jax.grad(energy)(jnp.asarray(keys[:, 0])))
     close(w.sum(), 1)

@@ -14,7 +14,7 @@ from formulas import cos
 from contrastax import criteria, data, encoders, losses, methods, tables, training
 from contrastax.core import Group, UserError
 from contrastax.pairwise import Plan, adaptive_heads, multi_head
-from contrastax.positives import same_example
+from contrastax.relations import same_example
 from contrastax.temperatures import fixed, individual, learned
 
 A, B = (np.random.default_rng(seed).normal(size=(12, 8)) for seed in (0, 1))
@@ -69,7 +69,7 @@ def moving(a, b, memory=None, *, index=EVERY, tau=0.3, **more):
   return losses.sogclr(a, b, index=index, memory=memory, temperature=tau, **more)
 
 
-def test_with_gamma_1_the_minimised_gradient_is_tau_times_that_of_dcl(float64):
+def test_with_gamma_1_the_minimized_gradient_is_tau_times_that_of_dcl(float64):
   tau, weigh = 0.3, individual(0.3).weigh
   _, visited = moving(B, A)  # γ = 1 forgets it
 
@@ -186,7 +186,7 @@ def at_rest(temperature, steps=3000):
 
 
 def test_at_rest_the_weights_are_rho_from_uniform(float64):
-  tau, divergence = at_rest(individual(0.5, rho=0.4, smallest=0.01, largest=5.0))
+  tau, divergence = at_rest(individual(0.5, rho=0.4, min_temperature=0.01, max_temperature=5.0))
   np.testing.assert_allclose(divergence, 0.4, rtol=1e-6)
   s = cos(A, B)
   for i in range(12):
@@ -196,11 +196,13 @@ def test_at_rest_the_weights_are_rho_from_uniform(float64):
 
 
 def test_a_rho_that_no_weights_reach_ends_at_the_bound():
-  tau, _ = at_rest(individual(0.5, rho=5.0, smallest=0.05, largest=1.0))  # log 11 = 2.4
+  tau, _ = at_rest(
+    individual(0.5, rho=5.0, min_temperature=0.05, max_temperature=1.0)
+  )  # log 11 = 2.4
   np.testing.assert_allclose(tau, 0.05)
 
 
-def test_what_is_minimised_falls_with_tau_as_its_update_says(float64):
+def test_what_is_minimized_falls_with_tau_as_its_update_says(float64):
   """G_i is the derivative of τ_i (log mean e^(s/τ) − s⁺/τ + ρ) by τ_i."""
   temperature = individual(0.3, rho=0.4)
   side = {
@@ -211,7 +213,7 @@ def test_what_is_minimised_falls_with_tau_as_its_update_says(float64):
   }
   anchors, keys = Group(A, side), Group(B, {**side, "view": side["view"] + 1})
 
-  def minimised(tau):
+  def minimized(tau):
     value, _, stats, _ = criteria.evaluate(
       criteria.dcl(),
       anchors,
@@ -223,7 +225,7 @@ def test_what_is_minimised_falls_with_tau_as_its_update_says(float64):
     return temperature.weigh(value - jnp.log(11), tau).sum(), stats
 
   tau = jnp.linspace(0.1, 0.9, 12)
-  gradient, stats = jax.grad(minimised, has_aux=True)(tau)
+  gradient, stats = jax.grad(minimized, has_aux=True)(tau)
   np.testing.assert_allclose(temperature.rho - stats["divergence"], gradient, rtol=1e-10)
 
 
@@ -239,9 +241,9 @@ def test_an_anchor_without_negatives_leaves_its_temperature():
 @pytest.mark.parametrize(
   "own, said",
   [
-    ({"temperature": 2.0}, "0 < smallest <= temperature <= largest"),
-    ({"smallest": 0.3}, "0 < smallest <= temperature <= largest"),
-    ({"smallest": 0.1, "largest": 0.1}, "smallest < largest"),
+    ({"temperature": 2.0}, "0 < min_temperature <= temperature <= max_temperature"),
+    ({"min_temperature": 0.3}, "0 < min_temperature <= temperature <= max_temperature"),
+    ({"min_temperature": 0.1, "max_temperature": 0.1}, "min_temperature < max_temperature"),
     ({"rho": 0}, "rho is above 0, not 0"),
     ({"rho": -1.0}, "rho is above 0, not -1.0"),
     ({"learning_rate": 0.0}, "learning_rate is above 0"),
@@ -284,9 +286,9 @@ def test_a_batch_of_more_examples_than_the_method_knows_is_refused():
 
 
 def test_of_two_modalities_each_has_its_own_rows():
-  clip = all_methods.parts()["Clip"]
+  clip = all_methods.parts()["CLIP"]
   found = data.load("digits").train
-  seen = all_methods.seen_by("Clip", {name: x[:256] for name, x in found.items()})
+  seen = all_methods.seen_by("CLIP", {name: x[:256] for name, x in found.items()})
   source = data.Resident(seen, batch_size=128)
   clip = dataclasses.replace(
     clip, examples=256, temperature=individual(0.2), loss=criteria.sogclr()
@@ -303,10 +305,10 @@ def test_of_two_modalities_each_has_its_own_rows():
 
 def test_the_sigmoid_loss_learns_its_bias():
   clip = dataclasses.replace(
-    all_methods.parts()["Clip"], loss=criteria.siglip(), temperature=learned(0.1, bias=-10.0)
+    all_methods.parts()["CLIP"], loss=criteria.siglip(), temperature=learned(0.1, bias=-10.0)
   )
   seen = all_methods.seen_by(
-    "Clip", {name: x[:256] for name, x in data.load("digits").train.items()}
+    "CLIP", {name: x[:256] for name, x in data.load("digits").train.items()}
   )
   source = data.Resident(seen, batch_size=128)
   state = training.init(clip, optax.adamw(1e-2), source.batch(0))
@@ -350,7 +352,7 @@ def test_the_gradient_of_a_learned_temperature_is_a_difference_quotient(way, flo
 
 
 def test_adaptive_heads_are_their_formula(float64):
-  score = adaptive_heads(heads=2, smallest=0.1, largest=1.5, hidden=5)
+  score = adaptive_heads(heads=2, min_temperature=0.1, max_temperature=1.5, hidden=5)
   params = score.init(jax.random.key(0), 8)
   params["bias"] = jnp.linspace(-0.1, 0.1, 5)
   params["second"] = 20 * params["second"]
@@ -379,7 +381,7 @@ def test_several_heads_without_their_own_temperatures_are_a_sum_of_cosines(float
   np.testing.assert_allclose(multi_head(2)((), A, B), expected, rtol=1e-12)
 
 
-def test_the_penalty_is_minimised_beside_the_loss():
+def test_the_penalty_is_minimized_beside_the_loss():
   score = adaptive_heads(heads=2, regularizer=0.5)
   method = simclr(score=score, temperature=fixed(1.0))
   source = digits()
@@ -394,7 +396,7 @@ def test_heads_that_do_not_fit_are_refused():
   for score, said in (
     (lambda: adaptive_heads(heads=0), "heads is a number of heads"),
     (lambda: multi_head(0), "heads is a number of heads"),
-    (lambda: adaptive_heads(smallest=2.0), "0 < smallest < largest"),
+    (lambda: adaptive_heads(min_temperature=2.0), "0 < min_temperature < max_temperature"),
     (lambda: adaptive_heads(hidden=0), "hidden is a number of units"),
     (lambda: adaptive_heads(heads=3).init(jax.random.key(0), 8), "8 dimensions are not divisible"),
   ):

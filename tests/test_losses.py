@@ -14,7 +14,7 @@ import pytest
 from contrastax import criteria, losses
 from contrastax.core import Criterion, Group, Pairs
 from contrastax.pairwise import cosine, dot, negative_squared_distance
-from contrastax.positives import Relation, same_example, same_label
+from contrastax.relations import Relation, same_example, same_label
 
 # The papers' formulas, as plain loops in float64.
 
@@ -354,31 +354,23 @@ CASES = {
 }  # fmt: skip
 each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 
-# Small and run a few times: compiling takes the time.
-quick = functools.partial(
-  jax.jit,
-  compiler_options={"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True},
-)
-
 
 def evaluate(case, arrays, temperature, weights=1.0):
   """The values, and the gradients of Σ weight · value by τ and by each array."""
   dtype = np.promote_types(arrays[0].dtype, np.float32)
   tau = np.broadcast_to(temperature, case.temperatures or case.values).astype(dtype)
   weights = np.broadcast_to(weights, case.values).astype(dtype)
-  # What float32 rounds is looked at as it is used: compiled with all optimisations.
-  compiler = jax.jit if arrays[0].dtype == np.float32 else quick
-  return differentiated(case, len(arrays), compiler)(weights, tau, *arrays)
+  return differentiated(case, len(arrays))(weights, tau, *arrays)
 
 
 @functools.cache
-def differentiated(case, arrays, compiler):
+def differentiated(case, arrays):
   def total(weights, temperature, *arrays):
     values = case.loss(*arrays, temperature=temperature)
     return (weights * values).sum(), values
 
   gradients = jax.grad(total, tuple(range(1, 2 + arrays)), has_aux=True)
-  return compiler(lambda *arguments: gradients(*arguments)[::-1])
+  return jax.jit(lambda *arguments: gradients(*arguments)[::-1])
 
 
 def slopes(function, at, step):
@@ -715,7 +707,7 @@ def _on_groups(name, relation, score, stats):
     assert found.memory == ()
     return (jnp.arange(1, 1 + len(tau)) * found.value).sum(), (found.value, found.stats)
 
-  @quick
+  @jax.jit
   def found(problem):
     gradients, (values, observed) = jax.grad(total, has_aux=True, allow_int=True)(problem)
     return values, observed, gradients
@@ -786,7 +778,7 @@ def test_a_weight_is_a_number_of_copies(float64, name):
   copies = keys.attach(as_positive=np.ones(7), as_negative=keys.side["as_negative"] / fold)
   copied = repeated(copies, fold), repeated(queue.attach(as_negative=np.ones(6)), times), mixes
 
-  @quick
+  @jax.jit
   def values(groups):
     return GROUPS[name][0](anchors, groups, relation=graded(), temperature=tau).value
 
@@ -924,7 +916,7 @@ def test_stats_are_what_they_are_said_to_be(float64, name):
 def test_stats_carry_no_gradient_and_change_nothing(float64, name):
   problem = weighted_problem()
 
-  @quick
+  @jax.jit
   @functools.partial(jax.grad, allow_int=True)
   def of_stats(problem):
     anchors, groups, tau = problem
@@ -950,7 +942,7 @@ def with_gradients(loss, *arrays):
     values = loss(*arrays)
     return (jnp.arange(1, 1 + len(values)) * values).sum(), values
 
-  found = quick(jax.grad(total, tuple(range(len(arrays))), has_aux=True))(*arrays)
+  found = jax.jit(jax.grad(total, tuple(range(len(arrays))), has_aux=True))(*arrays)
   return found[1], *found[0]
 
 
@@ -1036,7 +1028,7 @@ def test_the_gradient_of_info_nce_is_dcls_times_one_minus_the_positives_mass(flo
         criterion, anchors, groups, relation=same_example(), temperature=tau
       ).value
 
-    return quick(jax.jacrev(values, (0, 1)))(vectors, keys)
+    return jax.jit(jax.jacrev(values, (0, 1)))(vectors, keys)
 
   s = np.array([[np.exp(similarity(a, k) / tau) for k in keys] for a in vectors])
   q = 1 - np.diag(s) / s.sum(1)
@@ -1047,11 +1039,11 @@ def test_the_gradient_of_info_nce_is_dcls_times_one_minus_the_positives_mass(flo
 
 
 ORDER = np.array([2, 0, 3, 1])
-UNLABELLED = {name: case for name, case in CASES.items() if len(case.shapes) > 1}
-each_unlabelled_case = pytest.mark.parametrize("case", UNLABELLED.values(), ids=UNLABELLED)
+UNLABELED = {name: case for name, case in CASES.items() if len(case.shapes) > 1}
+each_unlabeled_case = pytest.mark.parametrize("case", UNLABELED.values(), ids=UNLABELED)
 
 
-@each_unlabelled_case
+@each_unlabeled_case
 def test_examples_and_views_have_no_order_and_vectors_no_length(float64, case):
   arrays = case.arrays()
   values, _ = evaluate(case, arrays, 0.1)
@@ -1070,7 +1062,7 @@ def test_examples_and_views_have_no_order_and_vectors_no_length(float64, case):
 
 
 @pytest.mark.parametrize("loss", [losses.sup_con, losses.sup_con_in])
-def test_labelled_vectors_have_no_order_and_labels_no_names(float64, loss):
+def test_labeled_vectors_have_no_order_and_labels_no_names(float64, loss):
   z = CASES["sup_con"].arrays()[0]
   values = loss(z, LABELS, temperature=0.1)
   order = np.array([5, 2, 0, 6, 1, 4, 3])
@@ -1094,7 +1086,7 @@ def test_a_scalar_temperature_is_that_of_every_anchor(float64, name):
   arrays = case.arrays()
   each, gradients = evaluate(case, arrays, 0.1)
   total = jax.value_and_grad(lambda tau: case.loss(*arrays, temperature=tau).sum())
-  value, gradient = quick(total)(0.1)
+  value, gradient = jax.jit(total)(0.1)
   np.testing.assert_allclose(value, each.sum(), rtol=1e-12)
   np.testing.assert_allclose(gradient, gradients[0].sum(), rtol=1e-9)
 
@@ -1205,7 +1197,7 @@ PAIRED = {
   "nt_xent": losses.nt_xent,
   "siglip": functools.partial(losses.siglip, bias=0.0),
 }
-LABELLED = {"sup_con": losses.sup_con, "sup_con_in": losses.sup_con_in}
+LABELED = {"sup_con": losses.sup_con, "sup_con_in": losses.sup_con_in}
 
 
 def refused(call, *parts):
@@ -1226,9 +1218,9 @@ def test_arrays_that_do_not_belong_together_are_refused(name):
   refused(lambda: loss(z[:0], w[:0]), "(0, 3)")
 
 
-@pytest.mark.parametrize("name", LABELLED)
+@pytest.mark.parametrize("name", LABELED)
 def test_labels_that_are_not_one_for_each_vector_are_refused(name):
-  loss = functools.partial(LABELLED[name], temperature=0.1)
+  loss = functools.partial(LABELED[name], temperature=0.1)
   refused(lambda: loss(z, np.array([0, 0, 1])), "(3,)", "[4]")
   refused(lambda: loss(z, np.zeros((4, 2), int)), "(4, 2)", "[4]")
   refused(lambda: loss(z[0], np.array([0, 0, 1])), "(3,)")
@@ -1240,11 +1232,11 @@ def test_negatives_that_are_none_or_do_not_fit_are_refused(shape):
   refused(lambda: losses.info_nce(z, w, jnp.zeros(shape), temperature=0.1), str(shape), "(4, 3)")
 
 
-@pytest.mark.parametrize("name", [*PAIRED, *LABELLED])
+@pytest.mark.parametrize("name", [*PAIRED, *LABELED])
 def test_a_temperature_that_is_none_is_refused(name):
   """Where its value is known; a traced one is the caller's."""
-  if name in LABELLED:
-    loss, anchors = functools.partial(LABELLED[name], z, np.array([0, 0, 1, 1])), 4
+  if name in LABELED:
+    loss, anchors = functools.partial(LABELED[name], z, np.array([0, 0, 1, 1])), 4
   else:
     loss = functools.partial(PAIRED[name], z, w)
     anchors = 4 if name in ("clip", "info_nce", "siglip") else 8

@@ -1,4 +1,4 @@
-"""Mining, bands of neighbours and stages, against NumPy on all scores at once."""
+"""Mining, bands of neighbors and stages, against NumPy on all scores at once."""
 
 import functools
 
@@ -9,8 +9,7 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from contrastax.core import UserError
-from contrastax.negatives import mining
-from contrastax.negatives.mining import mine, rank_band, stages
+from contrastax.negatives import mine, mining, rank_band, stages
 from contrastax.pairwise import Plan, dot, negative_squared_distance
 
 EPS = np.finfo(np.float32).eps
@@ -283,7 +282,7 @@ def test_mistakes_in_mining_are_named(wrong, message):
   assert "\n" not in str(error.value)
 
 
-# Bands of neighbours
+# Bands of neighbors
 
 
 @pytest.mark.parametrize("score", [{}, {"score": dot()}], ids=["cosine", "dot"])
@@ -337,16 +336,16 @@ def partition(labels):
 
 
 def blobs(factor, seed):
-  centres = 20 * np.eye(4)
-  return centres[factor] + 0.1 * np.random.default_rng(seed).normal(size=(len(factor), 4))
+  centers = 20 * np.eye(4)
+  return centers[factor] + 0.1 * np.random.default_rng(seed).normal(size=(len(factor), 4))
 
 
 def test_two_stages_tell_apart_what_either_does():
-  colour, shape = np.arange(240) % 4, np.arange(240) // 60 % 3
-  first = stages(blobs(colour, 0), clusters=4)
-  assert partition(first) == partition(colour)
+  color, shape = np.arange(240) % 4, np.arange(240) // 60 % 3
+  first = stages(blobs(color, 0), clusters=4)
+  assert partition(first) == partition(color)
   second = stages(blobs(shape, 1), first, clusters=3)
-  assert partition(second) == partition(4 * shape + colour)
+  assert partition(second) == partition(4 * shape + color)
   # A third stage of features that are known already changes nothing.
   assert partition(stages(blobs(shape, 2), second, clusters=3)) == partition(second)
 

@@ -1,4 +1,4 @@
-"""Optimisers: the schedule, the update and what decays, each against its formula."""
+"""Optimizers: the schedule, the update and what decays, each against its formula."""
 
 import jax
 import jax.numpy as jnp

@@ -192,7 +192,7 @@ WRONG = {
     r"value 0 of by has 4 examples, fewer than per_class = 5 \(2 of 10 values have fewer\); lower",
   ),
   "no classes": (lambda: data.balanced(LABELS, 0, 2), "classes must be at least 1, not 0"),
-  "none labelled": (lambda: data.balanced(np.full(5, -1), 1, 1), "classes is 1, but by has 0 values"),
+  "none labeled": (lambda: data.balanced(np.full(5, -1), 1, 1), "classes is 1, but by has 0 values"),
   "float labels": (
     lambda: data.balanced(LABELS / 1, 2, 2),
     r"balanced: by must be integers \[size\], .*, not float64 \[76\]; np.unique",

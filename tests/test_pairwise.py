@@ -33,7 +33,7 @@ from contrastax.pairwise import (
   sum_,
   unit,
 )
-from contrastax.positives import Relation, same_example, same_label
+from contrastax.relations import Relation, same_example, same_label
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -216,7 +216,7 @@ def fed_state(reduction, pieces, axis=1, places=None):
   state = reduction.empty(jnp.zeros(pieces[0].shape[1 - axis]))
   for x, where in zip(pieces, places or numbered(pieces, axis), strict=True):
     piece = (x, jnp.where(x > -jnp.inf, x, 0) ** 2) if reduction is softmax_mean else x
-    state = reduction.merge(state, reduction.of(piece, where, axis))
+    state = reduction.merge(state, reduction.from_tile(piece, where, axis))
   return state
 
 
@@ -308,12 +308,12 @@ def test_pull_is_the_gradient_that_jax_takes_of_the_whole(float64, reduction, ax
 
     def state_of(quantities):
       empty = reduction.empty(jnp.zeros(5))
-      return reduction.merge(empty, reduction.of(quantities, all_places, axis))
+      return reduction.merge(empty, reduction.from_tile(quantities, all_places, axis))
 
     (expected,) = jax.vjp(lambda quantities: reduction.finish(state_of(quantities)), of(x))[1](g)
     state = state_of(of(x))
     pulled = [
-      reduction.pull(of(piece), where, state, g, axis)
+      reduction.vjp(of(piece), where, state, g, axis)
       for piece, where in zip(pieces, places, strict=True)
     ]
     return expected, jax.tree.map(lambda *parts: jnp.concatenate(parts, axis), *pulled)
@@ -410,7 +410,7 @@ def problem():
 
 
 def run(anchors, groups, shared=SHARED, **options):
-  options = {"score": dot(), "rows": ROWS} | options
+  options = {"score": dot(), "reductions": ROWS} | options
   return reduce(Quantities(0.5), anchors, groups, shared=shared, **options)
 
 
@@ -479,7 +479,7 @@ def test_gradients_reach_vectors_sides_and_shared_numbers(float64):
 
   @jax.jit
   def all_of_it(anchors, groups, shared):
-    rows_, columns = run(anchors, groups, shared, both=True, rows=rows)
+    rows_, columns = run(anchors, groups, shared, both=True, reductions=rows)
     return [jax.tree.leaves(part) for part in (rows_, *columns)]
 
   check_grads(all_of_it, (anchors, (keys, own), SHARED), order=1, modes=["rev"], rtol=1e-6)
@@ -491,7 +491,7 @@ def test_where_a_group_is_cut_changes_nothing(float64):
   @jax.jit
   def found(anchors, groups):
     def total(anchors, groups):
-      out = run(anchors, groups, rows=rows)
+      out = run(anchors, groups, reductions=rows)
       return weighed(out), out
 
     return jax.grad(total, (0, 1), has_aux=True)(anchors, groups)
@@ -529,7 +529,13 @@ def test_an_anchor_that_meets_only_itself_reduces_to_minus_infinity_without_a_gr
   def total(vectors):
     group = Group(vectors, {"index": np.zeros(1, int)})
     found = reduce(
-      Others(), group, (group,), score=dot(), rows={"others": log_sum_exp}, same_set=True, plan=plan
+      Others(),
+      group,
+      (group,),
+      score=dot(),
+      reductions={"others": log_sum_exp},
+      same_set=True,
+      plan=plan,
     )
     return found["others"].sum()
 
@@ -561,7 +567,7 @@ def test_equal_channels_are_compiled_once(plan):
       group = Group(vectors, {})
       channels = Counted(factor)  # a new object each time, equal to the last
       rows = {"x": log_sum_exp}
-      return reduce(channels, group, (group,), score=dot(), rows=rows, plan=plan)["x"].sum()
+      return reduce(channels, group, (group,), score=dot(), reductions=rows, plan=plan)["x"].sum()
 
     return jax.grad(total)(vectors)
 
@@ -603,7 +609,7 @@ def test_what_is_not_differentiated_costs_no_backward_pass(plan):
   @jax.jit
   def total(anchors, groups, shared):
     rows = {"used": log_sum_exp, "observed": log_sum_exp}
-    found = reduce(noting, anchors, groups, score=dot(), rows=rows, shared=shared, plan=plan)
+    found = reduce(noting, anchors, groups, score=dot(), reductions=rows, shared=shared, plan=plan)
     return (jax.lax.stop_gradient(found["observed"]) + found["used"]).sum()
 
   PULLED.clear()
@@ -695,11 +701,11 @@ MISTAKES = {
     ["dot is a class; give an instance, dot()"],
   ),
   "a class as reduction": (
-    lambda a, g: (a, g, {"rows": {"x": reductions.top_k}}),
+    lambda a, g: (a, g, {"reductions": {"x": reductions.top_k}}),
     ["TopK is a class; give an instance, TopK()"],
   ),
   "a function as reduction": (
-    lambda a, g: (a, g, {"rows": {"x": jnp.sum}}),
+    lambda a, g: (a, g, {"reductions": {"x": jnp.sum}}),
     ["the reduction of 'x' must be a pairwise.reductions.Reduction, such as pairwise.sum_"],
   ),
   "an array in the score": (
@@ -749,7 +755,13 @@ def hiding(where, held, plan):
   group = Group(np.ones((3, 2), np.float32), {})
   parts = {"channels": lambda s, a, c, shared: {"x": s}, "score": dot(), **HIDDEN[where](held)}
   found = reduce(
-    parts["channels"], group, (group,), score=parts["score"], rows={"x": sum_}, shared={}, plan=plan
+    parts["channels"],
+    group,
+    (group,),
+    score=parts["score"],
+    reductions={"x": sum_},
+    shared={},
+    plan=plan,
   )
   return found["x"].sum()
 
@@ -778,7 +790,7 @@ def one_device(axis="data"):
 def test_inside_shard_map_a_reduction_is_refused():
   def local(vectors):
     group = Group(vectors, {"index": jnp.arange(4)})
-    return reduce(Others(), group, (group,), score=dot(), rows={"others": sum_})["others"]
+    return reduce(Others(), group, (group,), score=dot(), reductions={"others": sum_})["others"]
 
   axis = PartitionSpec("data")
   call = jax.shard_map(local, mesh=one_device(), in_specs=axis, out_specs=axis)

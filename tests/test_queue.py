@@ -8,7 +8,7 @@ import pytest
 from contrastax import criteria, losses
 from contrastax.core import Group, UserError
 from contrastax.negatives import in_batch, queue
-from contrastax.positives import same_example
+from contrastax.relations import same_example
 
 rng = np.random.default_rng(0)
 N, D, SIZE = 4, 3, 12

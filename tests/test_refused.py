@@ -12,8 +12,8 @@ import pytest
 import tiny
 
 from contrastax.core import UserError, check_integer, check_seed
+from contrastax.experiments import commandline, evaluate, run
 from contrastax.training import Stop, make_mesh, train
-from experiments import commandline, evaluate, run
 
 ROOT = pathlib.Path(__file__).parent.parent
 

@@ -17,7 +17,7 @@ import pytest
 
 import contrastax
 from contrastax import data
-from experiments.run import main
+from contrastax.experiments.run import main
 
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIG = ROOT / "configs" / "digits_simclr.py"

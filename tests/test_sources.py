@@ -18,7 +18,7 @@ from contrastax.negatives.clusters import clusters
 from contrastax.negatives.queue import queue, queues
 from contrastax.negatives.sources import in_batch
 from contrastax.pairwise import Plan, cosine
-from contrastax.positives import negatives_differ, negatives_share, same_example
+from contrastax.relations import negatives_differ, negatives_share, same_example
 
 D, EXAMPLES = 3, 20
 

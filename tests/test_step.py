@@ -180,7 +180,9 @@ def loss_after_two_steps(mesh, sharding=None):
   state = training.init(method, SGD, source.batch(0), mesh=mesh)
   step = training.make_train_step(method, SGD, mesh)
   for t in range(2):
-    state, metrics = training.settled(step(state, training.settled(source.batch(t), mesh)), mesh)
+    state, metrics = training.block_on_virtual_devices(
+      step(state, training.block_on_virtual_devices(source.batch(t), mesh)), mesh
+    )
   return float(metrics["loss"])
 
 

@@ -17,7 +17,7 @@ from contrastax.negatives.adversarial import adversarial_negatives, adversarial_
 from contrastax.negatives.noise import noise
 from contrastax.negatives.supremix import supremix
 from contrastax.pairwise import Plan, bilinear, cosine, dot
-from contrastax.positives import label_distance, same_example, same_label
+from contrastax.relations import label_distance, same_example, same_label
 
 GOLDEN = pathlib.Path(os.environ.get("GOLDEN_DIR", pathlib.Path(__file__).parent / "golden"))
 PLANS = pytest.mark.parametrize("plan", [Plan("dense"), Plan((4, 3))], ids=["dense", "tiles"])

@@ -16,7 +16,7 @@ from contrastax.core import Encoder, Pairs, UserError, View
 from contrastax.negatives import in_batch, queue
 from contrastax.networks import Net
 from contrastax.pairwise import unit
-from contrastax.positives import Relation, same_example
+from contrastax.relations import Relation, same_example
 from contrastax.terms import Apply, Contrast, Given, Measured
 
 DIGITS = {name: values[:256] for name, values in data.load("digits").train.items()}

@@ -120,7 +120,7 @@ def test_fixed_positions_serve_images_of_another_size():
   assert y.shape == (3, 16)
 
 
-def test_initialisation():
+def test_initialization():
   encoder = vit(64, 1, 4, patch=8, positions="learned")
   params, state = started(encoder, images(1, 32, 32))
   block = params["blocks"]["0"]

@@ -28,12 +28,11 @@ The outcome has one value per anchor, and `weight`, 0 for an anchor without a po
 
 Example:
   outcome = criteria.evaluate(
-    criteria.dcl(), anchors, (keys,), relation=positives.same_example(), temperature=0.1
+    criteria.dcl(), anchors, (keys,), relation=relations.same_example(), temperature=0.1
   )
   outcome.value.mean()
 """
 
-from contrastax.criteria.family import evaluate as evaluate
 from contrastax.criteria.moving import sogclr as sogclr
 from contrastax.criteria.sigmoid import siglip as siglip
 from contrastax.criteria.softmax import dcl as dcl
@@ -42,3 +41,4 @@ from contrastax.criteria.softmax import debiased as debiased
 from contrastax.criteria.softmax import hard_negative as hard_negative
 from contrastax.criteria.softmax import info_nce as info_nce
 from contrastax.criteria.softmax import sup_con_in as sup_con_in
+from contrastax.criteria.softmax_core import evaluate as evaluate

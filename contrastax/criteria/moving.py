@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from contrastax import schedules, tables
 from contrastax.core import Criterion, Outcome, UserError
-from contrastax.criteria.family import Channels, find, or_nan
+from contrastax.criteria.softmax_core import Channels, or_nan, softmax_reductions
 from contrastax.pairwise import log_sum_exp, sum_
 
 
@@ -61,13 +61,15 @@ class sogclr(Criterion):
       raise UserError(
         "sogclr needs its memory: memory=sogclr().init(size) at first, then that of the outcome before"
       )
-    rows = {"negative": log_sum_exp, "negative_weight": sum_}
+    reductions = {"negative": log_sum_exp, "negative_weight": sum_}
     observed = (*stats, *_behind(stats))
-    found = find(Channels(compare.relation), anchors, groups, compare, temperature, rows, observed)
-    count = found.rows["negative_weight"]
+    found = softmax_reductions(
+      Channels(compare.relation), anchors, groups, compare, temperature, reductions, observed
+    )
+    count = found.reductions["negative_weight"]
     some = found.some_positive & ~(count <= 0)
-    some = or_nan(some, found.positive, found.rows["negative"])
-    log_g = jnp.where(some, found.rows["negative"], 0) - jnp.log(jnp.where(some, count, 1))
+    some = or_nan(some, found.positive, found.reductions["negative"])
+    log_g = jnp.where(some, found.reductions["negative"], 0) - jnp.log(jnp.where(some, count, 1))
     base = found.positive if self.relative else jnp.zeros_like(found.positive)
     log_g = jnp.where(some, log_g - base, 0)
 

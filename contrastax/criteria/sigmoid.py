@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from contrastax.core import Criterion, Outcome
-from contrastax.criteria.family import Channels, find, times
+from contrastax.criteria.softmax_core import Channels, softmax_reductions, times
 from contrastax.pairwise import sum_
 from contrastax.pairwise.inputs import check_numbers
 
@@ -31,18 +31,18 @@ class siglip(Criterion):
 
   def __call__(self, anchors, groups, compare, *, temperature, bias=0.0, memory=(), stats=()):
     check_numbers(bias=bias)
-    rows = {"sigmoid": sum_}
-    found = find(
+    reductions = {"sigmoid": sum_}
+    found = softmax_reductions(
       _Sigmoid(compare.relation),
       anchors,
       groups,
       compare,
       temperature,
-      rows,
+      reductions,
       stats,
       jnp.asarray(bias),
     )
-    return Outcome(found.rows["sigmoid"], found.weight, found.stats, memory)
+    return Outcome(found.reductions["sigmoid"], found.weight, found.stats, memory)
 
 
 @dataclasses.dataclass(frozen=True)

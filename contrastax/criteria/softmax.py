@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from contrastax.core import Criterion, Outcome, UserError
-from contrastax.criteria.family import Channels, difference, find, or_nan
+from contrastax.criteria.softmax_core import Channels, difference, or_nan, softmax_reductions
 from contrastax.pairwise import log_sum_exp, sum_
 from contrastax.pairwise.inputs import check_positive
 from contrastax.propagate import maximum, minimum
@@ -31,9 +31,11 @@ class info_nce(Criterion):
   """
 
   def __call__(self, anchors, groups, compare, *, temperature, memory=(), stats=()):
-    rows = {"all": log_sum_exp}
-    found = find(Channels(compare.relation), anchors, groups, compare, temperature, rows, stats)
-    value = difference(found.some_positive, found.rows["all"], found.positive)
+    reductions = {"all": log_sum_exp}
+    found = softmax_reductions(
+      Channels(compare.relation), anchors, groups, compare, temperature, reductions, stats
+    )
+    value = difference(found.some_positive, found.reductions["all"], found.positive)
     return Outcome(value, found.weight, found.stats, memory)
 
 
@@ -50,10 +52,12 @@ class sup_con_in(Criterion):
   """
 
   def __call__(self, anchors, groups, compare, *, temperature, memory=(), stats=()):
-    rows = {"all": log_sum_exp, "positive": log_sum_exp}
-    found = find(Channels(compare.relation), anchors, groups, compare, temperature, rows, stats)
-    inside = found.rows["positive"] - jnp.log(found.positive_weight)
-    value = difference(found.some_positive, found.rows["all"], inside)
+    reductions = {"all": log_sum_exp, "positive": log_sum_exp}
+    found = softmax_reductions(
+      Channels(compare.relation), anchors, groups, compare, temperature, reductions, stats
+    )
+    inside = found.reductions["positive"] - jnp.log(found.positive_weight)
+    value = difference(found.some_positive, found.reductions["all"], inside)
     return Outcome(value, found.weight, found.stats, memory)
 
 
@@ -69,11 +73,11 @@ class dcl(Criterion):
   """
 
   def __call__(self, anchors, groups, compare, *, temperature, memory=(), stats=()):
-    found = find(
+    found = softmax_reductions(
       Channels(compare.relation), anchors, groups, compare, temperature, _DECOUPLED, stats
     )
-    defined = found.some_positive & ~(found.rows["negative_weight"] <= 0)
-    value = difference(defined, found.rows["negative"], found.positive)
+    defined = found.some_positive & ~(found.reductions["negative_weight"] <= 0)
+    value = difference(defined, found.reductions["negative"], found.positive)
     return Outcome(value, found.weight, found.stats, memory)
 
 
@@ -97,15 +101,15 @@ class dclw(Criterion):
     check_positive("sigma", self.sigma)
 
   def __call__(self, anchors, groups, compare, *, temperature, memory=(), stats=()):
-    found = find(
+    found = softmax_reductions(
       Channels(compare.relation), anchors, groups, compare, temperature, _DECOUPLED, stats
     )
-    defined = found.some_positive & ~(found.rows["negative_weight"] <= 0)
+    defined = found.some_positive & ~(found.reductions["negative_weight"] <= 0)
     similarity = jax.lax.stop_gradient(found.positive * found.temperature) / self.sigma
     count = jnp.maximum(found.some_positive.sum(), 1)
     log_mean = jax.nn.logsumexp(similarity, where=found.some_positive) - jnp.log(count)
     weight = 2 - jnp.exp(jnp.where(found.some_positive, similarity - log_mean, 0))
-    value = difference(defined, found.rows["negative"], weight * found.positive)
+    value = difference(defined, found.reductions["negative"], weight * found.positive)
     return Outcome(value, found.weight, found.stats, memory)
 
 
@@ -139,22 +143,22 @@ class hard_negative(Criterion):
 
   def __call__(self, anchors, groups, compare, *, temperature, memory=(), stats=()):
     beta, tau_plus = self.beta, self.tau_plus
-    rows = {"hardened": log_sum_exp, "negative_weight": sum_}
-    rows |= {"hardness": log_sum_exp} if beta else {}
-    rows |= {"positive": log_sum_exp} if tau_plus else {}
-    found = find(
-      Channels(compare.relation, beta), anchors, groups, compare, temperature, rows, stats
+    reductions = {"hardened": log_sum_exp, "negative_weight": sum_}
+    reductions |= {"hardness": log_sum_exp} if beta else {}
+    reductions |= {"positive": log_sum_exp} if tau_plus else {}
+    found = softmax_reductions(
+      Channels(compare.relation, beta), anchors, groups, compare, temperature, reductions, stats
     )
-    count = found.rows["negative_weight"]
+    count = found.reductions["negative_weight"]
     some = found.some_positive & ~(count <= 0)
-    some = or_nan(some, found.positive, found.rows["hardened"])
+    some = or_nan(some, found.positive, found.reductions["hardened"])
     log_count = jnp.log(jnp.where(some, count, 1))
     # All in logarithms: e^ℓ overflows at low temperatures.
-    log_r = jnp.where(some, found.rows["hardened"], 0)  # log(N R)
+    log_r = jnp.where(some, found.reductions["hardened"], 0)  # log(N R)
     if beta:
-      log_r = log_r + log_count - jnp.where(some, found.rows["hardness"], 0)
+      log_r = log_r + log_count - jnp.where(some, found.reductions["hardness"], 0)
     if tau_plus:
-      log_p = jnp.where(some, found.rows["positive"] - jnp.log(found.positive_weight), 0)
+      log_p = jnp.where(some, found.reductions["positive"] - jnp.log(found.positive_weight), 0)
       share = tau_plus * jnp.exp(minimum(log_p + log_count - log_r, 80))
       none = share >= 1
       log_r = jnp.where(none, -jnp.inf, log_r + jnp.log1p(-jnp.where(none, 0, share)))

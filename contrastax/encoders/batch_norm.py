@@ -23,7 +23,7 @@ class BatchNorm(nnx.Module):
   in float32 at least; y has `dtype`, by default that of x and the parameters together.
 
   affine: whether there are a scale and a bias. groups: of n examples, each n/groups in a row are
-  normalised by their own statistics, and the running ones follow the groups' mean. See
+  normalized by their own statistics, and the running ones follow the groups' mean. See
   `in_groups`.
   """
 

@@ -36,7 +36,7 @@ def pretrained(encoder: Encoder, path: str | os.PathLike) -> Encoder:
 
   The file has the names and layouts of torchvision or timm, as made by
   `safetensors.torch.save_file(model.state_dict(), path)`; nothing is downloaded. The classifier
-  is left out. These networks take images that are normalised as in their training, such as
+  is left out. These networks take images that are normalized as in their training, such as
   (x − mean) / deviation per channel, which is for the caller to do. What shapes cannot tell must be
   said right: timm's ViT-S has heads=6; all of these have positions="learned", and MoCo v3's file,
   whose positions are fixed, holds them too. BatchNorm's running statistics come along.

@@ -133,7 +133,7 @@ def resnet(
   Images [n, h, w, c] become embeddings [n, d], d = 8·width (8·4·width for 50): the mean over
   places after the last stage. Weights and activations are those of torchvision's, whose ResNet-50
   is "v1.5": the stride is in the 3×3 convolution. Convolutions before BatchNorm have no bias.
-  Initialised as there: He normal by fan-out (1502.01852), BatchNorm's scale 1 and bias 0; but the
+  Initialized as there: He normal by fan-out (1502.01852), BatchNorm's scale 1 and bias 0; but the
   last scale of every block is 0, so that each starts as the identity (Goyal et al. 2017,
   1706.02677, §5.1).
 

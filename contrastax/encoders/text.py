@@ -12,7 +12,7 @@ from contrastax.encoders.vit import Block
 
 
 class ByteTransformer(nnx.Module):
-  """Bytes and their places through pre-norm blocks; then the mean of the tokens, normalised."""
+  """Bytes and their places through pre-norm blocks; then the mean of the tokens, normalized."""
 
   def __init__(self, length, *, width, depth, heads, rngs):
     self.tokens = nnx.Param(0.02 * jax.random.normal(rngs.params(), (256, width)))

@@ -35,11 +35,11 @@ def fine_tune(
       fewer axes are no images and reach the encoder as they are. A label is the name of a class: any
       integer, bool or string. A test label that no training example has
       counts as missed.
-    fraction: of each class that has labels, by `labelled`, drawn from `seed` and the labels
+    fraction: of each class that has labels, by `labeled`, drawn from `seed` and the labels
       alone: every encoder gets the same ones.
     steps: of SGD with Nesterov momentum 0.9 and no weight decay. Nothing is chosen on the way,
       and the accuracy is that of the last step.
-    batch_size: at most the number of labelled examples.
+    batch_size: at most the number of labeled examples.
     learning_rate: falls to 0 over the steps by half a cosine.
     views: `(key, images, index) -> images`, a random view of each training image; none by
       default.
@@ -67,7 +67,7 @@ def fine_tune(
     check_inputs(f"fine_tune: {split} images", arrays["image"])
   names, number = class_numbers(train["label"], len(train["image"]), "training labels")
   expected = numbers_among(names, test["label"], len(test["image"]), "test labels")
-  at = labelled(number, fraction, seed=seed)
+  at = labeled(number, fraction, seed=seed)
   arrays = {"image": train["image"][at], "label": number[at]}
   source = Resident(arrays, batch_size=min(batch_size, len(at)), seed=seed)
   d = embed(encoder, params, state, arrays["image"][:1]).shape[1]
@@ -89,7 +89,7 @@ def fine_tune(
   return float(np.mean(logits.argmax(1) == expected))
 
 
-def labelled(label: ArrayLike, fraction: float, *, seed: int = 0) -> np.ndarray:
+def labeled(label: ArrayLike, fraction: float, *, seed: int = 0) -> np.ndarray:
   """The places of a share of the examples: of each class the nearest whole number, at least one.
 
   They depend on the seed and on which examples share a class, and on the sorted order of the

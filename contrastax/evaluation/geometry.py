@@ -59,7 +59,7 @@ def tolerance(x: ArrayLike, label: ArrayLike) -> jax.Array:
   points = Group(unit(x), {"place": jnp.arange(len(x)), "label": _class_of_each(label, len(x))})
   found = reduce(
     _SameClass(), points, (points,), score=dot(), same_set=True,
-    rows={"cosine": sum_, "pairs": sum_},
+    reductions={"cosine": sum_, "pairs": sum_},
   )  # fmt: skip
   return _finite(found["cosine"].sum() / found["pairs"].sum(), x)
 

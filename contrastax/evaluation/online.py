@@ -66,7 +66,7 @@ class online_probe:
       UserError for features or labels of another shape or type, for features that are not finite
       and for labels out of range, as far as they are not traced.
     """
-    z = _standardised(jax.lax.stop_gradient(vectors(features, "features")))
+    z = _standardized(jax.lax.stop_gradient(vectors(features, "features")))
     d = state["params"]["kernel"].shape[0]
     if z.shape[1] != d:
       raise UserError(f"an online probe of {d} dimensions is given features of {z.shape[1]}")
@@ -118,7 +118,7 @@ class online_probe:
 
 
 @dataclasses.dataclass(frozen=True)
-class watched:
+class with_online_probe:
   """A method with an online probe of its encoder, trained exactly as the method alone is.
 
   method: any with `evaluated` and `network`, as `methods.BaseMethod` has them.
@@ -177,7 +177,7 @@ class watched:
     return embedding_of(outputs)
 
 
-def _standardised(features):
+def _standardized(features):
   """Each dimension less its mean, divided by its deviation; a nearly constant one stays near 0."""
   features = features.astype(jnp.promote_types(features.dtype, jnp.float32))
   variance = features.var(0)

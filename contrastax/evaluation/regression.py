@@ -17,6 +17,9 @@ L2 = tuple(10.0**-e for e in range(7))
 """From which `linear` chooses: 1, 0.1, …, 1e-6, the penalty's weight beside the mean loss."""
 
 
+WIDTH = 128
+
+
 def linear(
   features: ArrayLike, labels: ArrayLike, test_features: ArrayLike, test_labels: ArrayLike
 ) -> float:
@@ -57,7 +60,7 @@ def linear_predictions(
 
 def _predicted(features, number, test_features):
   """Class numbers of the test examples, from those of the training examples."""
-  features, test_features = map(jnp.asarray, standardised(features, test_features))
+  features, test_features = map(_wide, standardized(features, test_features))
   l2, start = chosen_l2(features, number)
   weights = softmax_regression(features, number, start, l2=l2, weight=np.ones(len(number)))
   return predict(weights, test_features)
@@ -66,14 +69,14 @@ def _predicted(features, number, test_features):
 def chosen_l2(features, target):
   """(λ, the weights it leads to): of `L2` the best on a fixed, held-out fifth of the examples.
 
-  features: [n, d], standardised; target: [n], int, below the number of classes. The fifth
+  features: [n, d], standardized; target: [n], int, below the number of classes. The fifth
   is drawn evenly over the classes, and judged by its mean cross-entropy, which moves less from
   one draw of the fifth to another than its accuracy. Each fit starts where that of the λ
   before it ended, which moves no optimum.
   Raises UserError for fewer than two examples.
   """
   if len(target) < 2:
-    raise UserError(f"a linear probe needs at least two labelled examples, not {len(target)}")
+    raise UserError(f"a linear probe needs at least two labeled examples, not {len(target)}")
   held = held_out(target)
   kept = np.ones(len(target))
   kept[held] = 0
@@ -81,9 +84,7 @@ def chosen_l2(features, target):
   losses, found = [], []
   for l2 in L2:
     weights = softmax_regression(features, target, weights, l2=l2, weight=kept)
-    logits = _logits(weights, features[held])
-    loss = optax.softmax_cross_entropy_with_integer_labels(logits, target[held])
-    losses.append(float(loss.mean()))
+    losses.append(float(_mean_loss(weights, features[held], target[held])))
     found.append(weights)
   best = int(np.argmin(losses))
   return L2[best], found[best]
@@ -95,7 +96,7 @@ def held_out(target):
   return np.sort(shuffled[np.argsort(target[shuffled], kind="stable")][1::5])
 
 
-def standardised(features, test_features):
+def standardized(features, test_features):
   """Both, float32, with the mean and deviation of `features` taken out of each dimension."""
   mean, deviation = features.mean(0, np.float64), features.std(0, np.float64)
   # A dimension that never moves in training says nothing, and must not blow up in the test.
@@ -107,7 +108,7 @@ def standardised(features, test_features):
 def softmax_regression(
   features, target, start, *, l2, weight, tolerance: float = 1e-5, steps: int = 500
 ):
-  """The weights [d + 1, c], the last row the intercepts, that minimise
+  """The weights [d + 1, c], the last row the intercepts, that minimize
 
     Σ_i w_i CE(W h_i + b, y_i) / Σ_i w_i + ½ λ‖W‖²
 
@@ -146,7 +147,26 @@ def softmax_regression(
 
 def predict(weights, features):
   """The class of each example, [n] int, by weights [d + 1, c]."""
-  return np.asarray(_logits(weights, features).argmax(1))
+  return np.asarray(_classes(weights, features))
+
+
+@jax.jit
+def _classes(weights, features):
+  return _logits(weights, features).argmax(1)
+
+
+@jax.jit
+def _mean_loss(weights, features, target):
+  logits = _logits(weights, features)
+  return optax.softmax_cross_entropy_with_integer_labels(logits, target).mean()
+
+
+def _wide(features):
+  """The features with zeros up to a multiple of `WIDTH`, so that similar widths share a program.
+
+  The weights of the zeros stay 0.
+  """
+  return np.pad(features, ((0, 0), (0, -features.shape[1] % WIDTH)))
 
 
 def _logits(weights, features):

@@ -73,7 +73,7 @@ def _checked_depths(ks, n):
 
 
 def judged(hit, size, ks):
-  """The metrics of each query, [q]: `hit` [q, depth], which neighbours are right; `size` [q], R."""
+  """The metrics of each query, [q]: `hit` [q, depth], which neighbors are right; `size` [q], R."""
   rank = np.arange(1, hit.shape[1] + 1)
   counted = hit & (rank <= size[:, None])
   precision = np.cumsum(hit, 1) / rank

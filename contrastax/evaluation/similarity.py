@@ -40,7 +40,7 @@ def cka(x: ArrayLike, y: ArrayLike, *, unbiased: bool = False) -> float:
 
   Of two runs: `a, b = load("runs/a"), load("runs/b"); cka(a(images), b(images))`.
   """
-  ours, theirs = (_centred(known_vectors(z, name)) for z, name in ((x, "x"), (y, "y")))
+  ours, theirs = (_centered(known_vectors(z, name)) for z, name in ((x, "x"), (y, "y")))
   n = len(ours)
   if n != len(theirs):
     raise UserError(f"CKA compares features of the same examples, not of {n} and {len(theirs)}")
@@ -62,7 +62,7 @@ def _unbiased(x, y):
   return _biased(x, y) - n / (n - 2) * (a @ b) + a.sum() * b.sum() / ((n - 1) * (n - 2))
 
 
-def _centred(x):
+def _centered(x):
   x = x.astype(np.float64)
   size = np.abs(x).max(initial=0)
   x = x - x.mean(0)

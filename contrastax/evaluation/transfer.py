@@ -12,7 +12,7 @@ import numpy as np
 from contrastax.core import Array, UserError
 from contrastax.evaluation.probes import probes
 from contrastax.views import to_float
-from contrastax.views.colour import LUMA
+from contrastax.views.color import LUMA
 from contrastax.views.images import check_images
 
 

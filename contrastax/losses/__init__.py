@@ -11,6 +11,7 @@ Each returns one value per anchor, a scalar only where it is of the whole set: `
 `triplet`, `koleo` and `group_ordering` gather the vectors they have chosen, from all devices.
 """
 
+from contrastax.losses.circle import circle as circle
 from contrastax.losses.distillation import negative_cosine as negative_cosine
 from contrastax.losses.distillation import self_distillation as self_distillation
 from contrastax.losses.distillation import sinkhorn as sinkhorn
@@ -19,19 +20,17 @@ from contrastax.losses.geometry import alignment as alignment
 from contrastax.losses.geometry import koleo as koleo
 from contrastax.losses.geometry import spectral as spectral
 from contrastax.losses.geometry import uniformity as uniformity
-from contrastax.losses.metric import circle as circle
-from contrastax.losses.metric import multi_similarity as multi_similarity
-from contrastax.losses.metric import n_pairs as n_pairs
-from contrastax.losses.metric import soft_nearest_neighbor as soft_nearest_neighbor
 from contrastax.losses.modalities import clip as clip
 from contrastax.losses.modalities import siglip as siglip
 from contrastax.losses.modalities import symile as symile
 from contrastax.losses.moving import sogclr as sogclr
+from contrastax.losses.multi_similarity import multi_similarity as multi_similarity
 from contrastax.losses.multiview import cacr as cacr
 from contrastax.losses.multiview import dhel as dhel
 from contrastax.losses.multiview import mv_dhel as mv_dhel
 from contrastax.losses.multiview import mv_info_nce as mv_info_nce
 from contrastax.losses.multiview import poly_view as poly_view
+from contrastax.losses.n_pairs import n_pairs as n_pairs
 from contrastax.losses.ordering import group_ordering as group_ordering
 from contrastax.losses.proxies import arcface as arcface
 from contrastax.losses.proxies import cosface as cosface
@@ -40,6 +39,7 @@ from contrastax.losses.reweighted import dual_temperature as dual_temperature
 from contrastax.losses.reweighted import hard_quantile as hard_quantile
 from contrastax.losses.reweighted import rince as rince
 from contrastax.losses.soft import soft_contrastive as soft_contrastive
+from contrastax.losses.soft_nearest_neighbor import soft_nearest_neighbor as soft_nearest_neighbor
 from contrastax.losses.softmax import dcl as dcl
 from contrastax.losses.softmax import dclw as dclw
 from contrastax.losses.softmax import debiased as debiased

@@ -64,7 +64,7 @@ def two_views(z1, z2):
   return join(candidates(z1, index, 0), candidates(z2, index, 1))
 
 
-def labelled(z, labels):
+def labeled(z, labels):
   """Vectors of different examples, with their labels."""
   (z,) = vectors(z=z)
   return candidates(z, of_index(z), 0).attach(label=class_numbers(labels, len(z)))

@@ -16,7 +16,7 @@ from contrastax.pairwise.inputs import check_numbers, check_positive, numbers
 
 
 def negative_cosine(predictions, targets):
-  """What BYOL and SimSiam minimise: L_i = −cos(p_i, z_i), z without gradient.
+  """What BYOL and SimSiam minimize: L_i = −cos(p_i, z_i), z without gradient.
 
   Args:
     predictions: p, [n, d], of one view.
@@ -66,7 +66,7 @@ def swapped_prediction(scores, assignments, *, temperature=0.1):
     L_i = mean over a and b ≠ a of −Σ_k q_iak log softmax_k(s_ib/τ)
 
   Args:
-    scores: s, [v, n, K], with prototypes, v ≥ 2; both normalised by the caller.
+    scores: s, [v, n, K], with prototypes, v ≥ 2; both normalized by the caller.
     assignments: q, [a, n, K], of the first a ≤ v views, as `sinkhorn` gives them.
     temperature: τ > 0.
 

@@ -35,7 +35,7 @@ def alignment(x, y, *, alpha=2.0):
   Returns:
     [n], 0 at best. No gradient flows through a distance of 0.
 
-  Wang & Isola 2020, arXiv 2005.10242, eq. 7; the authors' code leaves normalising to the caller.
+  Wang & Isola 2020, arXiv 2005.10242, eq. 7; the authors' code leaves normalizing to the caller.
   """
   x, y = vectors(x=x, y=y)
   check_positive("alpha", alpha)
@@ -63,19 +63,19 @@ def uniformity(x, *, t=2.0, plan=Plan()):
   # ‖x − y‖² = 2 − 2 cos
   potential = reduce(
     _Potential(), points, (points,), score=cosine(), same_set=True, plan=plan,
-    shared=jnp.asarray(t, precision(x)), rows={"potential": log_sum_exp},
+    shared=jnp.asarray(t, precision(x)), reductions={"potential": log_sum_exp},
   )["potential"]  # fmt: skip
   n = x.shape[0]
   return jax.nn.logsumexp(potential) - jnp.log(n * (n - 1.0))
 
 
 def koleo(z, *, plan=Plan()):
-  """KoLeo: no vector is to have a near neighbour, L_i = −log ‖ẑ_i − ẑ_nn(i)‖.
+  """KoLeo: no vector is to have a near neighbor, L_i = −log ‖ẑ_i − ẑ_nn(i)‖.
 
   nn(i) is the nearest other vector; the gradient moves both.
 
   Args:
-    z: [n, d], n ≥ 2; normalised here.
+    z: [n, d], n ≥ 2; normalized here.
 
   Returns:
     [n], at least −log 2. Of a vector that another equals, −log 1e-8 without a gradient: in
@@ -88,7 +88,7 @@ def koleo(z, *, plan=Plan()):
   z = points.vectors
   _, place = reduce(
     _Nearest(), points, (points,), score=cosine(), same_set=True, plan=plan,
-    rows={"nearest": reductions.top_k(1)},
+    reductions={"nearest": reductions.top_k(1)},
   )["nearest"]  # fmt: skip
   u = unit(z)
   squared = ((u - u[place[:, 0]]) ** 2).sum(-1)
@@ -97,12 +97,12 @@ def koleo(z, *, plan=Plan()):
 
 
 def spectral(z1, z2, *, max_length: float | None = None, plan=Plan()):
-  """Spectral contrastive loss: a factorisation of the augmentation graph's adjacency.
+  """Spectral contrastive loss: a factorization of the augmentation graph's adjacency.
 
     L_i = −2 z_i·z'_i + 1/(n−1) Σ_{j ≠ i} (z_i·z'_j)²
 
   Args:
-    z1, z2: z, z', [n, d], the two views, not normalised; row i of both is the same example.
+    z1, z2: z, z', [n, d], the two views, not normalized; row i of both is the same example.
     max_length: vectors that are longer are shortened to it first; None: as they are. The
       authors' code has √μ, and divides the loss by μ.
 
@@ -117,7 +117,12 @@ def spectral(z1, z2, *, max_length: float | None = None, plan=Plan()):
     z1, z2 = (_shortened(z, max_length) for z in (z1, z2))
   side = {"place": of_index(z1)}
   r = reduce(
-    _Squares(), Group(z1, side), (Group(z2, side),), score=dot(), rows={"squares": sum_}, plan=plan
+    _Squares(),
+    Group(z1, side),
+    (Group(z2, side),),
+    score=dot(),
+    reductions={"squares": sum_},
+    plan=plan,
   )
   wide = precision(z1)
   attraction = (z1.astype(wide) * z2.astype(wide)).sum(1)

@@ -1,6 +1,6 @@
 """Losses between several encoders' vectors, such as images and texts.
 
-Row i of all belongs together. The vectors are normalised: the similarity s is the cosine, and of
+Row i of all belongs together. The vectors are normalized: the similarity s is the cosine, and of
 more than two the sum of the products of their entries.
 """
 
@@ -13,12 +13,12 @@ import numpy as np
 
 from contrastax import criteria
 from contrastax.core import Group, UserError
-from contrastax.criteria.family import attach
+from contrastax.criteria.softmax_core import attach
 from contrastax.losses.arrays import candidates, of_index, vectors
 from contrastax.pairwise import Plan, cosine, log_sum_exp, multilinear, reduce, sum_, unit
 from contrastax.pairwise.inputs import numbers
 from contrastax.pairwise.scores.precision import is_half
-from contrastax.positives import same_example
+from contrastax.relations import same_example
 
 
 def clip(a, b, *, temperature, plan=Plan()):
@@ -49,7 +49,7 @@ def clip(a, b, *, temperature, plan=Plan()):
   # be lost if its parts came from two products; float32 takes the cheaper two.
   reductions = {"all": log_sum_exp, "matching": sum_} if is_half(a) else {"all": log_sum_exp}
   rows, (columns,) = reduce(
-    _Logits(is_half(a)), sides[0], (sides[1],), score=cosine(), rows=reductions, both=True,
+    _Logits(is_half(a)), sides[0], (sides[1],), score=cosine(), reductions=reductions, both=True,
     plan=plan,
   )  # fmt: skip
   if is_half(a):
@@ -132,7 +132,7 @@ def symile(*modalities, temperature, shuffles=None, plan=Plan()):
     anchors = attach(Group(anchor, {"index": of_index(anchor)}), temperature)
     r = reduce(
       _NotTogether(), anchors, (Group(jnp.concatenate(rows, 1), {"index": itself}),),
-      score=multilinear(m - 1), rows={"others": log_sum_exp}, plan=plan,
+      score=multilinear(m - 1), reductions={"others": log_sum_exp}, plan=plan,
     )  # fmt: skip
     total += jax.nn.softplus(r["others"] - together / anchors.side["temperature"])
   return total / m

@@ -7,7 +7,7 @@ from contrastax.core import UserError
 from contrastax.losses.arrays import two_views
 from contrastax.pairwise import Plan
 from contrastax.pairwise.inputs import numbers
-from contrastax.positives import other_view, same_example
+from contrastax.relations import other_view, same_example
 
 
 def sogclr(

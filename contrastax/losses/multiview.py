@@ -1,6 +1,6 @@
 """Losses of any number of views of each example.
 
-`views` is [v, n, d]; views[a, i] is example i's view a. All normalise: s is the cosine.
+`views` is [v, n, d]; views[a, i] is example i's view a. All normalize: s is the cosine.
 Temperatures τ > 0 are scalars. What is said of `plan` in `losses.softmax` holds here.
 """
 
@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from contrastax.core import Group, UserError
-from contrastax.criteria.family import attach, difference
+from contrastax.criteria.softmax_core import attach, difference
 from contrastax.losses.arrays import of_index, precision, vectors, views_of
 from contrastax.pairwise import Plan, cosine, log_sum_exp, reduce, softmax_mean, unit
 from contrastax.pairwise.inputs import check_numbers, check_positive
@@ -90,7 +90,7 @@ def mv_info_nce(views, *, temperature, plan=Plan()):
   # Both from one product: half precision would round the parts of a positive's gradient apart.
   rows = {"others": log_sum_exp, "positive": log_sum_exp}
   r = reduce(
-    _OthersAndPositives(), everything, (everything,), score=cosine(), rows=rows, same_set=True,
+    _OthersAndPositives(), everything, (everything,), score=cosine(), reductions=rows, same_set=True,
     plan=plan,
   )  # fmt: skip
   others, attraction = (jax.nn.logsumexp(r[name].reshape(v, n), 0) for name in rows)
@@ -117,7 +117,7 @@ def poly_view(views, *, temperature, aggregate: Aggregate = "geometric", plan=Pl
     [v·n], view 0's anchors first. With n = 1 there is no negative: 0.
 
   Shidani et al. 2024, arXiv 2403.05490; no code of the authors is public. The mean of the
-  other views is normalised again, and meets the same negatives: our reading. A public
+  other views is normalized again, and meets the same negatives: our reading. A public
   "arithmetic" takes the logarithm of the batch's means with the wrong sign.
   """
   views = views_of(views=views)
@@ -126,7 +126,7 @@ def poly_view(views, *, temperature, aggregate: Aggregate = "geometric", plan=Pl
   v, n, _ = views.shape
   everything = _all_views(views, temperature)
   r = reduce(
-    _Others("index"), everything, (everything,), score=cosine(), rows={"others": log_sum_exp},
+    _Others("index"), everything, (everything,), score=cosine(), reductions={"others": log_sum_exp},
     same_set=True, plan=plan,
   )  # fmt: skip
   negatives = r["others"].reshape(v, n)
@@ -178,7 +178,7 @@ def cacr(views, *, t_plus=1.0, t_minus=2.0, detach_weights=False, plan=Plan()):
     side = {"index": of_index(a)}
     r = reduce(
       _Repulsion(detach_weights), Group(a, side), (Group(b, side),), score=cosine(), plan=plan,
-      shared=jnp.asarray(t_minus, precision(a)), rows={"cost": softmax_mean},
+      shared=jnp.asarray(t_minus, precision(a)), reductions={"cost": softmax_mean},
     )  # fmt: skip
     repulsion += r["cost"][1]
   return attraction - repulsion / (v * (v - 1) / 2)
@@ -222,7 +222,7 @@ def _energy(z, temperature, plan):
   """log Σ_{j ≠ i} exp(s(z_i, z_j)/τ), [n]."""
   group = attach(Group(z, {"place": of_index(z)}), temperature)
   return reduce(
-    _Others("place"), group, (group,), score=cosine(), rows={"others": log_sum_exp},
+    _Others("place"), group, (group,), score=cosine(), reductions={"others": log_sum_exp},
     same_set=True, plan=plan,
   )["others"]  # fmt: skip
 

@@ -10,14 +10,14 @@ from contrastax.core import check_integer
 from contrastax.losses.arrays import candidates, of_index, vectors
 from contrastax.pairwise import Plan, cosine, unit
 from contrastax.pairwise.inputs import check_positive
-from contrastax.positives import same_example
+from contrastax.relations import same_example
 
 
 def group_ordering(z1, z2, *, k=10, steepness=1.0, detach_candidates=True, plan=Plan()):
   """GroCo, learning by sorting: positives are to come after all negatives, in whatever order.
 
     x_i = the k hardest negatives' similarities, rising, then the positive's
-    P_i = soft permutation of an odd-even sorting network over x_i, in which neighbours change
+    P_i = soft permutation of an odd-even sorting network over x_i, in which neighbors change
           places with the chance F(steepness · (left − right)),  F(v) = ½ + arctan(v)/π
     L_i = mean over e of the cross-entropy of (1 if e is the positive, else 0) and the chance
           that e comes to the positive's place, the last
@@ -75,7 +75,7 @@ def _sorted_softly(x, steepness):
 
 
 def _mixed(x, left, stay, swap):
-  """Neighbours along the last axis, exchanged with a chance."""
+  """Neighbors along the last axis, exchanged with a chance."""
   a, b = x[..., left], x[..., left + 1]
   x = x.at[..., left].set(stay * a + swap * b)
   return x.at[..., left + 1].set(stay * b + swap * a)

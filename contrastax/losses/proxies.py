@@ -1,6 +1,6 @@
 """Losses against one learned vector per class: proxies, or a classifier's weights.
 
-All normalise vectors and proxies, and return one value per vector, [n]. `proxies` [c, d] are
+All normalize vectors and proxies, and return one value per vector, [n]. `proxies` [c, d] are
 parameters to be trained beside the encoder, `labels` [n] are rows of them. A vector of the label −1,
 without a label, has value 0. Another label without a proxy is refused; traced, its value is NaN.
 """
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from contrastax.core import Group, UserError
-from contrastax.criteria.family import difference, length
+from contrastax.criteria.softmax_core import difference, length
 from contrastax.labels import class_numbers
 from contrastax.losses.arrays import of_one_type, precision, vectors
 from contrastax.pairwise import Plan, cosine, log_sum_exp, reduce, unit
@@ -45,8 +45,8 @@ def proxy_nca(z, labels, proxies, *, temperature, own_in_denominator=False, plan
   # ‖ẑ − ŵ‖² = 2 − 2 cos, and the 2 is in every term.
   own = 2 / temperature * own
   if own_in_denominator:
-    return _of_labelled(labels, jax.nn.softplus(others - own))
-  return _of_labelled(labels, difference(others != -jnp.inf, others, own))
+    return _of_labeled(labels, jax.nn.softplus(others - own))
+  return _of_labeled(labels, difference(others != -jnp.inf, others, own))
 
 
 def cosface(z, labels, proxies, *, margin=0.35, scale=64.0, plan=Plan()):
@@ -68,7 +68,7 @@ def cosface(z, labels, proxies, *, margin=0.35, scale=64.0, plan=Plan()):
   check_positive("scale", scale)
   check_numbers(margin=margin)
   own, others = _own_and_others(z, labels, proxies, scale, plan)
-  return _of_labelled(labels, jax.nn.softplus(others - scale * (own - margin)))
+  return _of_labeled(labels, jax.nn.softplus(others - scale * (own - margin)))
 
 
 def arcface(z, labels, proxies, *, margin=0.5, scale=64.0, plan=Plan()):
@@ -99,7 +99,7 @@ def arcface(z, labels, proxies, *, margin=0.5, scale=64.0, plan=Plan()):
   widened = own * jnp.cos(margin) - sine * jnp.sin(margin)
   falling = own > -jnp.cos(margin)  # both cases are NaN where own is
   psi = jnp.where(falling, widened, own - margin * jnp.sin(margin))
-  return _of_labelled(labels, jax.nn.softplus(others - scale * psi))
+  return _of_labeled(labels, jax.nn.softplus(others - scale * psi))
 
 
 def _own_and_others(z, labels, proxies, scale, plan):
@@ -108,7 +108,7 @@ def _own_and_others(z, labels, proxies, scale, plan):
   classes = Group(proxies, {"label": jnp.arange(len(proxies), dtype=labels.dtype)})
   r = reduce(
     _Others(), anchors, (classes,), score=cosine(), shared=jnp.asarray(scale, precision(z)), plan=plan,
-    rows={"others": log_sum_exp},
+    reductions={"others": log_sum_exp},
   )  # fmt: skip
   return (unit(z) * unit(_own(proxies, labels))).sum(1), r["others"]
 
@@ -140,7 +140,7 @@ def _own(proxies, labels):
   return jnp.where(inside[:, None], own, jnp.nan)
 
 
-def _of_labelled(labels, values):
+def _of_labeled(labels, values):
   """The values, 0 for a row without a label, −1; NaN stays NaN."""
   return jnp.where((labels == -1) & ~jnp.isnan(values), 0, values)
 

@@ -1,6 +1,6 @@
 """InfoNCE with other weights: of anchors, of the hardest negatives only, of what may be noise.
 
-All normalise: s is the cosine. `plan` says how all pairs are evaluated
+All normalize: s is the cosine. `plan` says how all pairs are evaluated
 (`contrastax.pairwise.Plan`).
 """
 
@@ -14,12 +14,12 @@ import jax.numpy as jnp
 
 from contrastax import criteria, negatives
 from contrastax.core import Group, UserError
-from contrastax.criteria.family import attach, or_nan
+from contrastax.criteria.softmax_core import attach, or_nan
 from contrastax.losses.arrays import of_index, precision, two_views, vectors
 from contrastax.pairwise import Plan, cosine, log_sum_exp, reduce, sum_, unit
 from contrastax.pairwise.inputs import check_numbers, check_positive
-from contrastax.positives import same_example
 from contrastax.propagate import maximum, minimum
+from contrastax.relations import same_example
 
 
 def dual_temperature(a, b, *, temperature, inter_temperature, plan=Plan()):
@@ -48,7 +48,7 @@ def dual_temperature(a, b, *, temperature, inter_temperature, plan=Plan()):
   anchors = attach(anchors.attach(inter=anchors.side["temperature"]), temperature)
   r = reduce(
     _DualTemperature(), anchors, (Group(b, {"index": index}),), score=cosine(), plan=plan,
-    rows={"intra": log_sum_exp, "inter": log_sum_exp},
+    reductions={"intra": log_sum_exp, "inter": log_sum_exp},
   )  # fmt: skip
   positive = (unit(a) * unit(b)).sum(1)
   some = or_nan(r["intra"] != -jnp.inf, positive)
@@ -142,7 +142,7 @@ def rince(z1, z2, *, temperature, q=0.5, weight=0.025, plan=Plan()):
     raise UserError(f"q is in (0, 1], not {q}")
   views = attach(two_views(z1, z2), temperature)
   r = reduce(
-    _Powers(), views, (views,), score=cosine(), rows={"all": log_sum_exp, "positive": sum_},
+    _Powers(), views, (views,), score=cosine(), reductions={"all": log_sum_exp, "positive": sum_},
     same_set=True, plan=plan,
   )  # fmt: skip
   ceiling = 1 / views.side["temperature"]

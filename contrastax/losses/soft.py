@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from contrastax.core import Group, UserError
-from contrastax.criteria.family import attach
+from contrastax.criteria.softmax_core import attach
 from contrastax.losses.arrays import of_one_type, precision, vectors
 from contrastax.pairwise import Plan, cosine, log_sum_exp, reduce, softmax_mean, sum_
 from contrastax.pairwise.inputs import check_positive
@@ -24,7 +24,7 @@ def soft_contrastive(
 
     w_ij = (1 + s(g_i, g_j))/2, or with a guide temperature exp(s(g_i, g_j)/τ_g)
 
-  One direction; s is the cosine, all vectors are normalised here.
+  One direction; s is the cosine, all vectors are normalized here.
 
   Args:
     anchors, positives: [n, d], row i of both belongs together.
@@ -34,7 +34,7 @@ def soft_contrastive(
     guide_temperature: τ_g > 0, or None.
 
   Returns:
-    [n], at least the entropy of the normalised weights.
+    [n], at least the entropy of the normalized weights.
 
   Srinivasa et al. 2023, arXiv 2309.14580, eqs. 3 and 4 (CWCL; the other direction is plain
   InfoNCE); Burdisso et al. 2024, arXiv 2410.18481 (Dialog2Flow; the mean of both directions).
@@ -59,7 +59,7 @@ def soft_contrastive(
     _Soft(soft), attach(beside(anchors), temperature), (beside(positives),),
     score=side_by_side(cosine(), cosine(), d), plan=plan,
     shared=jnp.asarray(guide_temperature if soft else 1.0, precision(anchors)),
-    rows={"all": log_sum_exp, **weights},
+    reductions={"all": log_sum_exp, **weights},
   )  # fmt: skip
   if soft:
     return r["all"] - r["positive"][1]

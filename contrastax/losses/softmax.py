@@ -1,7 +1,7 @@
 """The softmax losses on arrays, under their papers' names.
 
 Each builds the groups that its paper means and calls the criterion (NT-Xent: the
-engine itself). All normalise their inputs: the similarity s is the cosine. All return one
+engine itself). All normalize their inputs: the similarity s is the cosine. All return one
 value per anchor, so the paper's loss is the mean of what they return. Temperatures τ > 0 are
 scalars, or one per anchor, and may be traced and differentiated. `plan` says how all pairs
 are evaluated (`contrastax.pairwise.Plan`), and changes nothing but time and memory.
@@ -13,17 +13,17 @@ import jax.numpy as jnp
 
 from contrastax import criteria
 from contrastax.core import Group
-from contrastax.criteria.family import attach
+from contrastax.criteria.softmax_core import attach
 from contrastax.losses.arrays import (
   candidates,
-  labelled,
+  labeled,
   of_index,
   of_one_type,
   two_views,
   vectors,
 )
 from contrastax.pairwise import Plan, cosine, log_sum_exp, reduce, sum_
-from contrastax.positives import same_example, same_label
+from contrastax.relations import same_example, same_label
 
 
 def info_nce(anchors, positives, negatives=None, *, temperature, plan=Plan()):
@@ -87,7 +87,7 @@ def nt_xent(z1, z2, *, temperature, plan=Plan()):
   views = attach(Group(jnp.concatenate([z1, z2]), {"index": index, "view": view}), temperature)
   # Leaner than `criteria.info_nce` with `same_set`, which it equals: there are no weights here.
   r = reduce(
-    _NTXent(), views, (views,), score=cosine(), rows={"all": log_sum_exp, "positive": sum_},
+    _NTXent(), views, (views,), score=cosine(), reductions={"all": log_sum_exp, "positive": sum_},
     same_set=True, plan=plan,
   )  # fmt: skip
   return r["all"] - r["positive"]
@@ -117,7 +117,7 @@ def dcl(z1, z2, *, temperature, plan=Plan()):
     [2n], anchors z1 first, unbounded below. With n = 1 there is no negative: 0.
 
   Yeh et al. 2022, arXiv 2110.06848, eq. 5. The paper sums the two directions: twice the
-  mean of this. A public port uses one direction and unnormalised inputs.
+  mean of this. A public port uses one direction and unnormalized inputs.
   """
   views = two_views(z1, z2)
   return criteria.evaluate(
@@ -175,7 +175,7 @@ def sup_con(z, labels, *, temperature, plan=Plan()):
 
   Khosla et al. 2020, arXiv 2004.11362, eq. 2. The authors' code multiplies by τ/0.07.
   """
-  group = labelled(z, labels)
+  group = labeled(z, labels)
   return criteria.evaluate(
     criteria.info_nce(),
     group,
@@ -195,7 +195,7 @@ def sup_con_in(z, labels, *, temperature, plan=Plan()):
   Arguments and returns as `sup_con`, which it never exceeds. Khosla et al. 2020, arXiv
   2004.11362, eq. 3. solo-learn leaves out 1/|P(i)|: the same gradient.
   """
-  group = labelled(z, labels)
+  group = labeled(z, labels)
   return criteria.evaluate(
     criteria.sup_con_in(),
     group,
@@ -226,7 +226,7 @@ def hard_negative(z1, z2, *, temperature, beta, tau_plus, plan=Plan()):
 
   The gradient flows through the weights e^{βℓ}, as in the authors' code: easy negatives are
   attracted (docs/family.md). Robinson et al. 2021, arXiv 2010.04592, eq. 4. Their code does not
-  normalise; a PyGCL release weighs by β s² instead.
+  normalize; a PyGCL release weighs by β s² instead.
   """
   views = two_views(z1, z2)
   return criteria.evaluate(

@@ -1,7 +1,7 @@
 """Losses on the statistics of a batch: what its dimensions have in common, over all devices.
 
 Sums over examples are of the whole batch: under `jit` on a mesh they are global by
-construction. No loss here normalises vectors to length 1 at its entrance, or has a temperature.
+construction. No loss here normalizes vectors to length 1 at its entrance, or has a temperature.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def barlow_twins(z1, z2, *, redundancy_weight=0.0051, eps=1e-5):
   """
   z1, z2 = vectors(z1=z1, z2=z2)
   check_numbers(redundancy_weight=redundancy_weight, eps=eps)
-  one, two = (_standardised(z, eps) for z in (z1, z2))
+  one, two = (_standardized(z, eps) for z in (z1, z2))
   correlation = _product(one.T, two) / len(one)
   on_diagonal = jnp.diagonal(correlation)
   return ((on_diagonal - 1) ** 2).sum() + redundancy_weight * _off_diagonal(correlation)
@@ -73,8 +73,8 @@ def vicreg(
   invariance = ((wide[0] - wide[1]) ** 2).mean()
   variance = covariance = 0.0
   for z in wide:
-    centred = z - z.mean(0)
-    of_both = _product(centred.T, centred) / (len(z) - 1)
+    centered = z - z.mean(0)
+    of_both = _product(centered.T, centered) / (len(z) - 1)
     deviation = jnp.sqrt(jnp.diagonal(of_both) + eps)
     variance += relu(1 - deviation).mean() / 2
     covariance += _off_diagonal(of_both) / z.shape[1]
@@ -142,10 +142,10 @@ def check_rows(z, least, what):
     raise UserError(f"{what} needs at least {least} rows, not {len(z)}")
 
 
-def _standardised(z, eps):
+def _standardized(z, eps):
   z = z.astype(precision(z))
-  centred = z - z.mean(0)
-  return centred * jax.lax.rsqrt((centred**2).mean(0) + eps)
+  centered = z - z.mean(0)
+  return centered * jax.lax.rsqrt((centered**2).mean(0) + eps)
 
 
 def _off_diagonal(square):

@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 
 from contrastax.core import UserError
-from contrastax.criteria.family import length
+from contrastax.criteria.softmax_core import length
 from contrastax.labels import has_label
-from contrastax.losses.arrays import labelled, of_index, precision
+from contrastax.losses.arrays import labeled, of_index, precision
 from contrastax.pairwise import Plan, negative_squared_distance, reduce, reductions
 from contrastax.pairwise.inputs import check_numbers
-from contrastax.positives import same_label
 from contrastax.propagate import relu
+from contrastax.relations import same_label
 
 Mining = Literal["batch hard", "batch all", "semi-hard"]
 
@@ -44,20 +44,20 @@ def triplet(z, labels, *, margin, mining: Mining = "batch hard", plan=Plan()):
     [n]. No gradient flows through a distance of 0.
 
   Hermans et al. 2017, arXiv 1703.07737, eqs. 5 and 6; Schroff et al. 2015, arXiv 1503.03832,
-  §3.2. pytorch-metric-learning normalises, and averages over triplets with h > 0, also in
+  §3.2. pytorch-metric-learning normalizes, and averages over triplets with h > 0, also in
   "batch hard"; its semi-hard ones are all n at most `margin` farther than p. FaceNet's own
   distance is squared.
   """
   if mining not in get_args(Mining):
     raise UserError(f"mining is one of {', '.join(get_args(Mining))}, not {mining!r}")
   check_numbers(margin=margin)
-  group = labelled(z, labels)
+  group = labeled(z, labels)
   z, labels = group.vectors, group.side["label"]
   wide = z.astype(precision(z))
   if mining == "batch hard":
     r = reduce(
       _Farthest(), group, (group,), score=negative_squared_distance(), same_set=True, plan=plan,
-      rows={"positive": reductions.top_k(1), "negative": reductions.top_k(1)},
+      reductions={"positive": reductions.top_k(1), "negative": reductions.top_k(1)},
     )  # fmt: skip
     (_, positive), (_, negative) = r["positive"], r["negative"]
     some = (positive[:, 0] >= 0) & (negative[:, 0] >= 0)

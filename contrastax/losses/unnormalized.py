@@ -1,6 +1,6 @@
 """Densities known up to a factor, learned against samples of a known noise.
 
-A score f is the logarithm of an unnormalised density: p(x) = e^f(x) / Z with Z = ∫ e^f. Samples x̃ of a
+A score f is the logarithm of an unnormalized density: p(x) = e^f(x) / Z with Z = ∫ e^f. Samples x̃ of a
 noise q, whose density is known, say how large Z is.
 """
 
@@ -36,7 +36,7 @@ def meco(data, noise, log_noise, *, memory, gamma=0.1):
   Raises UserError for a γ outside, a memory of more than one row, and shapes that do not fit.
 
   Jiang et al. 2023, arXiv 2306.07485, where the gradient is averaged over the steps as well: that is
-  an optimiser's momentum.
+  an optimizer's momentum.
   """
   check_gamma(gamma, "meco")
   data, noise, log_noise = _scores(data=data, noise=noise, log_noise=log_noise)

@@ -11,7 +11,7 @@ from contrastax.methods.base import BaseMethod as BaseMethod
 from contrastax.methods.base import ContrastiveMethod as ContrastiveMethod
 from contrastax.methods.base import Evaluated as Evaluated
 from contrastax.methods.byol import BYOL as BYOL
-from contrastax.methods.clip import Clip as Clip
+from contrastax.methods.clip import CLIP as CLIP
 from contrastax.methods.dino import DINO as DINO
 from contrastax.methods.i_mix import IMix as IMix
 from contrastax.methods.moco import MoCo as MoCo

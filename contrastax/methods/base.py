@@ -31,7 +31,7 @@ from contrastax.evaluation import embedding_std
 from contrastax.negatives import in_batch
 from contrastax.networks import Net, Owner, shape_of
 from contrastax.pairwise import Plan, cosine, unit
-from contrastax.positives import Relation, same_example
+from contrastax.relations import Relation, same_example
 from contrastax.temperatures import fixed
 from contrastax.terms import Contrast
 
@@ -186,7 +186,7 @@ class ContrastiveMethod(BaseMethod):
     temperature: what divides the similarities, one of `contrastax.temperatures`.
     loss: one of `contrastax.criteria`.
     negatives: where further candidates come from, one of `contrastax.negatives`, joined by `+`.
-    relation: which pairs are positives and negatives, one of `contrastax.positives`, joined by `&`.
+    relation: which pairs are positives and negatives, one of `contrastax.relations`, joined by `&`.
     score: the similarity.
     plan: how all pairs are evaluated; on several devices `Plan(mesh=mesh)`.
   """

@@ -8,13 +8,13 @@ from typing import ClassVar
 from contrastax.core import Encoder, Recipe, Temperature
 from contrastax.methods.base import ContrastiveMethod, Evaluated
 from contrastax.paths import embedding
-from contrastax.positives import Relation, other_view, same_example
+from contrastax.relations import Relation, other_view, same_example
 from contrastax.temperatures import learned
 from contrastax.views import unchanged
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Clip(ContrastiveMethod):
+class CLIP(ContrastiveMethod):
   """CLIP (Radford et al. 2021, arXiv 2103.00020, figure 3), of any two kinds of input.
 
     a = g(f(t(x))),  b = g'(f'(t'(y)))          x, y: two inputs of each example

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from contrastax.core import Encoder, Recipe, Temperature
 from contrastax.methods.base import ContrastiveMethod
 from contrastax.paths import embedding
-from contrastax.positives import Relation, virtual_labels
+from contrastax.relations import Relation, virtual_labels
 from contrastax.temperatures import fixed
 from contrastax.views import mixup
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 from contrastax.core import Encoder, Recipe, Schedule, Temperature
 from contrastax.methods.base import ContrastiveMethod
 from contrastax.paths import embedding
-from contrastax.positives import Relation, other_view, same_example
+from contrastax.relations import Relation, other_view, same_example
 from contrastax.temperatures import fixed
 
 

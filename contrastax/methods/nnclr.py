@@ -1,4 +1,4 @@
-"""NNCLR: the positive is the nearest neighbour, in a support set, of the other view."""
+"""NNCLR: the positive is the nearest neighbor, in a support set, of the other view."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contrastax.core import Encoder, Recipe, Temperature, join
 from contrastax.methods.base import ContrastiveMethod
 from contrastax.negatives import entries, hardest, queue
 from contrastax.paths import embedding
-from contrastax.positives import Relation, other_view, same_example
+from contrastax.relations import Relation, other_view, same_example
 from contrastax.temperatures import fixed
 from contrastax.terms.groups import of_examples
 
@@ -27,7 +27,7 @@ class NNCLR(ContrastiveMethod):
 
   The support set is a queue of `support` older z₁; until it holds another example, z_i stands
   for n_i. The paper's: 98,304 of them, τ = 0.1, batch 4,096, output BatchNorm in g. The paper
-  allows a neighbour that is the example itself, an epoch ago; here it is another one, which
+  allows a neighbor that is the example itself, an epoch ago; here it is another one, which
   differs where the support set is not small beside the data.
 
   Fields: `predictor` p; for the others see `SimCLR`.

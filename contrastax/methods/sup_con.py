@@ -6,7 +6,7 @@ import dataclasses
 
 from contrastax.core import Temperature
 from contrastax.methods.simclr import SimCLR
-from contrastax.positives import Relation, same_label
+from contrastax.relations import Relation, same_label
 from contrastax.temperatures import fixed
 
 

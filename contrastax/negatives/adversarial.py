@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from contrastax.core import Group, Score, UserError
-from contrastax.negatives.sources import NegativeSource, of_no_example
+from contrastax.negatives.sources import NegativeSource, synthetic_candidates
 from contrastax.pairwise import log_sum_exp, reduce, reductions, softmax_mean, unit
 from contrastax.pairwise.scores.precision import wide
 
@@ -40,10 +40,10 @@ class adversarial_negatives(NegativeSource):
   def __post_init__(self):
     _check(self, "radius", "temperature")
 
-  def candidates(self, state, anchors, groups, key, compare):
+  def candidates(self, state, anchors, groups, rng, compare):
     own, there = _keys_of(anchors, groups[0], compare)
     lost = _lost(self, anchors, own, compare).astype(anchors.vectors.dtype)
-    made = of_no_example(lost[:, None], groups[0])
+    made = synthetic_candidates(lost[:, None], groups[0])
     return anchors, (*groups, made.attach(as_negative=made.side["as_negative"] * there[:, None]))
 
 
@@ -79,7 +79,7 @@ class adversarial_positives(NegativeSource):
         f"adversarial_positives: steps is a whole number, at least 0, not {self.steps!r}"
       )
 
-  def candidates(self, state, anchors, groups, key, compare):
+  def candidates(self, state, anchors, groups, rng, compare):
     own, there = _keys_of(anchors, groups[0], compare)
 
     def divergence(moved):
@@ -115,7 +115,7 @@ def _keys_of(anchors, keys, compare):
   """(Each anchor's key, in float32 at least and without gradient; whether it has one, [n])."""
   anchors, keys, params = jax.lax.stop_gradient((anchors, keys, compare.score_params))
   _, place = reduce(
-    _Positive(compare.relation), anchors, (keys,), rows={"weight": reductions.top_k(1)},
+    _Positive(compare.relation), anchors, (keys,), reductions={"weight": reductions.top_k(1)},
     score=compare.score, score_params=params, same_set=compare.same_set, plan=compare.plan,
   )["weight"]  # fmt: skip
   place = place[:, 0]
@@ -155,7 +155,7 @@ def _known(source, anchors, own, moved, compare, rows):
     _Likelihood(source.temperature),
     Group(both, {**of_key, "of": anchors.side["index"]}),
     (Group(wide(anchors.vectors), seen),),
-    rows=rows, score=_NowAndBefore(compare.score), score_params=params, plan=compare.plan,
+    reductions=rows, score=_NowAndBefore(compare.score), score_params=params, plan=compare.plan,
   )  # fmt: skip
 
 

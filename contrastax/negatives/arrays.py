@@ -6,19 +6,19 @@ import jax.numpy as jnp
 
 from contrastax.core import Compare, Group, UserError
 from contrastax.labels import signed
-from contrastax.negatives.sources import of_no_example
+from contrastax.negatives.sources import synthetic_candidates
 from contrastax.pairwise import Plan, cosine
 from contrastax.pairwise.inputs import numbers
 from contrastax.pairwise.scores.precision import promoted
 
 
 def on_arrays(
-  source, anchors, positives, negatives=None, *, relation, key, label=None, score=cosine(), plan=Plan()
+  source, anchors, positives, negatives=None, *, relation, rng, label=None, score=cosine(), plan=Plan()
 ):  # fmt: skip
   """(anchors, groups) as a criterion takes them, with what a source makes of plain arrays.
 
     anchors, groups = on_arrays(mochi(hard=64, mixed=32, with_anchor=8), q, k, held,
-                                relation=same_example(), key=key)
+                                relation=same_example(), rng=rng)
     value = criteria.evaluate(
       criteria.info_nce(), anchors, groups, relation=same_example(), temperature=0.2
     ).value
@@ -51,6 +51,6 @@ def on_arrays(
   keys = keys.attach(view=keys.side["view"] + 1)
   groups = (keys,)
   if negatives is not None:
-    groups += (of_no_example(negatives, keys),)
+    groups += (synthetic_candidates(negatives, keys),)
   compare = Compare(relation, score, (), False, plan)
-  return source.candidates(source.init(key, keys, n), own, groups, key, compare)
+  return source.candidates(source.init(rng, keys, n), own, groups, rng, compare)

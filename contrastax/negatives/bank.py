@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from contrastax.core import UserError
-from contrastax.negatives.queue import entries, inside, put, unfilled
+from contrastax.negatives.queue import entries, put, unfilled, valid_index
 from contrastax.negatives.sources import NegativeSource
 from contrastax.pairwise import unit
 
@@ -51,7 +51,7 @@ class bank(NegativeSource):
     if not (isinstance(self.momentum, int | float) and 0 <= self.momentum < 1):
       raise UserError(f"bank: momentum is at least 0 and below 1, not {self.momentum!r}")
 
-  def init(self, key, keys, examples):
+  def init(self, rng, keys, examples):
     if examples < 1:
       raise UserError(
         f"bank keeps a vector of each example of the data, and examples is {examples}; give the "
@@ -63,10 +63,10 @@ class bank(NegativeSource):
       )
     return {"keys": unfilled(keys, examples)}
 
-  def candidates(self, state, anchors, groups, key, compare):
+  def candidates(self, state, anchors, groups, rng, compare):
     held = entries(state)
     if self.sample is not None:
-      draw = jax.random.uniform(key, held.vectors.shape[:1])
+      draw = jax.random.uniform(rng, held.vectors.shape[:1])
       _, chosen = jax.lax.top_k(jnp.where(held.side["index"] >= 0, draw, -1), self.sample)
       held = jax.tree.map(lambda x: x[chosen], held)
     return anchors, (*groups, held)
@@ -75,7 +75,7 @@ class bank(NegativeSource):
     kept, index = state["keys"], keys.side["index"]
     examples = len(kept.vectors)
     mend = "give the method examples=…, the size of the data"
-    within = inside(index, examples, "the index of a bank's key", mend)
+    within = valid_index(index, examples, "the index of a bank's key", mend)
     own = jnp.where(within, index, 0)
     same = index[:, None] == index
     vectors = unit(keys.vectors)

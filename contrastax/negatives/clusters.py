@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from contrastax.core import UserError
-from contrastax.negatives.sources import NegativeSource, keys_of_each, of_no_example
+from contrastax.negatives.sources import NegativeSource, rng_per_vector, synthetic_candidates
 from contrastax.pairwise import unit
 
 NAME = "cluster"
@@ -57,7 +57,7 @@ class clusters(NegativeSource):
     if not (isinstance(self.momentum, int | float) and 0 <= self.momentum < 1):
       raise UserError(f"clusters: momentum is at least 0 and below 1, not {self.momentum!r}")
 
-  def init(self, key, keys, examples):
+  def init(self, rng, keys, examples):
     n, d = keys.vectors.shape
     if n < self.count:
       raise UserError(
@@ -69,9 +69,9 @@ class clusters(NegativeSource):
         f"clusters finds the side {NAME!r} itself, and the data have an array {NAME!r}; rename it"
       )
     centroids = jnp.zeros((self.count, d), jnp.promote_types(keys.vectors.dtype, jnp.float32))
-    return {"step": jnp.int32(0), "key": jax.random.key_data(key), "centroids": centroids}
+    return {"step": jnp.int32(0), "key": jax.random.key_data(rng), "centroids": centroids}
 
-  def candidates(self, state, anchors, groups, key, compare):
+  def candidates(self, state, anchors, groups, rng, compare):
     started, centroids = state["step"] > self.warmup, state["centroids"]
 
     def attach(group, before):
@@ -84,7 +84,7 @@ class clusters(NegativeSource):
     chosen = numbers if self.shared else second
     times = (second == numbers).sum(0) if self.shared else 1
     anchors, groups = attach(anchors, -1), tuple(attach(group, -2) for group in groups)
-    hard = of_no_example(centroids[chosen].astype(anchors.vectors.dtype), groups[0])
+    hard = synthetic_candidates(centroids[chosen].astype(anchors.vectors.dtype), groups[0])
     weight = jnp.where(started, times * hard.side["as_negative"], 0)
     return anchors, (*groups, hard.attach(as_negative=weight, **{NAME: chosen}))
 
@@ -101,9 +101,9 @@ class clusters(NegativeSource):
     now = jnp.where(step == self.warmup, self._first(state["key"], keys, vectors), moved)
     return {**state, "step": step + 1, "centroids": jnp.where(step < self.warmup, centroids, now)}
 
-  def _first(self, key, keys, vectors):
+  def _first(self, rng, keys, vectors):
     """`count` of the keys, drawn by example and view: not by their rows or devices."""
-    drawn = keys_of_each(jax.random.wrap_key_data(key), keys.side)
+    drawn = rng_per_vector(jax.random.wrap_key_data(rng), keys.side)
     _, chosen = jax.lax.top_k(jax.vmap(jax.random.uniform)(drawn), self.count)
     return vectors[chosen]
 

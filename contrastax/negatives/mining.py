@@ -1,4 +1,4 @@
-"""Negatives found before training: hard ones of a corpus, bands of neighbours, stages."""
+"""Hard negatives mined from a corpus."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from contrastax.core import Group, Score, UserError
-from contrastax.pairwise import Plan, cosine, reduce, reductions, top_k
+from contrastax.pairwise import Plan, cosine, reduce, reductions
 from contrastax.pairwise.inputs import check_finite, numbers
 from contrastax.pairwise.plan import even
 
@@ -32,7 +32,7 @@ def mine(
 ):
   """The k hardest negatives of each query that its positives do not forbid: exact, in blocks.
 
-  What scores nearly as high as a positive is often one that nobody labelled. With s⁺ the least
+  What scores nearly as high as a positive is often one that nobody labeled. With s⁺ the least
   score of a query's positives, mined is the k of highest score s, positives left out, among
 
     s ≤ min(s⁺ − margin,  s⁺ − (1 − share)·|s⁺|,  at_most)
@@ -117,7 +117,7 @@ def _further(score, plan, asked, rows, first, found):
   place = first + jnp.arange(len(rows), dtype=jnp.int32)
   values, at = reduce(
     _admitted, asked, (Group(rows, {"place": place}),),
-    score=score, rows={"similarity": kept}, plan=plan,
+    score=score, reductions={"similarity": kept}, plan=plan,
   )["similarity"]  # fmt: skip
   return kept.merge(found, (values, jnp.where(at < 0, -1, at + first)))
 
@@ -168,104 +168,3 @@ def _check(m, k, margin, share, at_most, skip, block):
     raise UserError(f"share is above 0 and at most 1, not {share!r}; for 5 % below, take 0.95")
   if at_most is not None and not (isinstance(at_most, Real) and math.isfinite(at_most)):
     raise UserError(f"at_most is a finite number, not {at_most!r}; for no bound, leave it out")
-
-
-def rank_band(embeddings, first: int, last: int, *, queries=None, score: Score = cosine()):
-  """The neighbours of each example from rank `first` up to, without, rank `last`; 0: the nearest.
-
-  Of two bands, the nearer gives positives and the farther hard negatives; what lies between
-  them is in neither, and this gap keeps the two apart.
-
-    positives = rank_band(z, 0, 5);  negatives = rank_band(z, 20, 25)
-
-  Args:
-    embeddings: [n, d], not of the encoder in training, but of what is known of the examples
-      (citations, say).
-    first, last: 0 ≤ first < last ≤ n − 1.
-    queries: places [q] of the examples asked for; None: all.
-    score: `cosine()` by default.
-
-  Returns:
-    places [q, last − first] int32, nearest first. An example is no neighbour of its own; of
-    equal scores the lower place comes first. Memory is that of `pairwise.top_k` with k = last.
-
-  Ostendorff et al. 2022, arXiv 2202.06671 (SciNCL), §3: controlled nearest neighbours.
-
-  Raises:
-    UserError for a band that is empty or beyond the n − 1 others, and for places outside.
-  """
-  if np.ndim(embeddings) != 2:
-    raise UserError(f"embeddings are [n, d], not {np.shape(embeddings)}")
-  n = np.shape(embeddings)[0]
-  whole = isinstance(first, Integral) and isinstance(last, Integral)
-  if not (whole and 0 <= first < last <= n - 1):
-    raise UserError(
-      f"a band of ranks is 0 ≤ first < last ≤ {n - 1}, the others of {n} examples, "
-      f"not first = {first!r}, last = {last!r}"
-    )
-  queries = np.arange(n) if queries is None else np.asarray(queries)
-  if queries.ndim != 1 or not queries.size or queries.dtype.kind not in "iu":
-    raise UserError(
-      f"queries are places of examples, int [q], not {queries.dtype} {list(queries.shape)}"
-    )
-  outside = (queries < 0) | (queries >= n)
-  if outside.any():
-    raise UserError(f"queries are places 0 to {n - 1} of the embeddings, not {queries[outside][0]}")
-  embeddings = numbers("embeddings", embeddings)
-  check_finite("embeddings", embeddings)
-  _, places = top_k(embeddings[queries], embeddings, last, score=score, exclude=queries)
-  return places[:, first:]
-
-
-def stages(features, earlier=None, *, clusters: int = 10, seed: int = 0):
-  """The joint labels of examples after one more stage of multistage contrastive learning.
-
-    label_t(i) = (label_{t−1}(i), k-means cluster of features_t(i) among all examples)
-
-  The next stage trains a new encoder with negatives of the anchor's own label only, which what
-  was learnt so far does not tell apart; so it learns something else:
-
-    ids = stages(features, earlier)              # of the encoder of this stage
-    data = Resident({"image": images, "cluster": ids}, batch_size=1024)
-    relation = same_example() & negatives_share("cluster")
-
-  The representation is the concatenation of all stages' features. An anchor of a batch b has on
-  average about b over the number of labels negatives, so batches grow with the stages.
-
-  Args:
-    features: [n, d], of the encoder that the last stage trained, for all examples.
-    earlier: what this function returned for the stage before, int [n]; None: the first stage.
-    clusters: of one stage, from 2 to n. seed: of k-means.
-
-  Returns:
-    int32 [n], from 0 without gaps; a function of its arguments.
-
-  Zhang et al. 2024, arXiv 2402.11816; mini-batch k-means of 10 clusters is its published code's.
-
-  Raises:
-    UserError for features that are not [n, d] or not finite, labels of another length, too few
-    or too many clusters.
-  """
-  from sklearn.cluster import MiniBatchKMeans  # slow to import, and needed only here
-  from threadpoolctl import threadpool_limits
-
-  features = np.asarray(features, np.float32)
-  if features.ndim != 2:
-    raise UserError(f"features are [n, d], not {features.shape}")
-  n = len(features)
-  earlier = np.zeros(n, int) if earlier is None else np.asarray(earlier)
-  if earlier.shape != (n,) or earlier.dtype.kind not in "iu":
-    raise UserError(
-      f"earlier labels are int [{n}], one for each row of features, not {earlier.dtype} "
-      f"{list(earlier.shape)}"
-    )
-  if not isinstance(clusters, Integral) or not 2 <= clusters <= n:
-    raise UserError(f"clusters are from 2 to the {n} examples, not {clusters!r}")
-  if not np.isfinite(features).all():
-    at = np.isfinite(features).all(1).argmin()
-    raise UserError(f"the features of example {at} are not finite; leave out what is broken")
-  k_means = MiniBatchKMeans(clusters, random_state=seed, n_init=3)
-  with threadpool_limits(1):  # sums in parallel would depend on the number of threads
-    now = k_means.fit_predict(features)
-  _, joint = np.unique(np.stack([earlier, now], 1), axis=0, return_inverse=True)
-  return joint.reshape(-1).astype(np.int32)

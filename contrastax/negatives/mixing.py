@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from contrastax.core import Group, UserError, join
 from contrastax.negatives.selection import hardest_places
-from contrastax.negatives.sources import NegativeSource, keys_of_each
+from contrastax.negatives.sources import NegativeSource, rng_per_vector
 from contrastax.pairwise import unit
 
 
@@ -46,10 +46,10 @@ class mochi(NegativeSource):
     if not self.mixed + self.with_anchor:
       raise UserError("mochi mixes nothing with mixed = with_anchor = 0; leave it out")
 
-  def init(self, key, keys, examples):
+  def init(self, rng, keys, examples):
     return {"step": jnp.int32(0)}
 
-  def candidates(self, state, anchors, groups, key, compare):
+  def candidates(self, state, anchors, groups, rng, compare):
     held = groups[1:]
     if not held:
       raise UserError(
@@ -64,7 +64,7 @@ class mochi(NegativeSource):
     compare = compare._replace(same_set=False)._asdict()
     _, place, there = hardest_places(anchors, held, self.hard, **compare)
     held = join(*held)
-    a, b, share = self._draw(key, anchors, jnp.minimum(there, self.hard).astype(int))
+    a, b, share = self._draw(rng, anchors, jnp.minimum(there, self.hard).astype(int))
     a, b = (jnp.take_along_axis(place, of, axis=1) for of in (a, b))
     first = jax.tree.map(lambda x: x[a], held)
     own = jnp.broadcast_to(unit(anchors.vectors)[:, None], first.vectors.shape)
@@ -79,20 +79,20 @@ class mochi(NegativeSource):
   def advance(self, state, keys):
     return {"step": state["step"] + 1}
 
-  def _draw(self, key, anchors, count):
+  def _draw(self, rng, anchors, count):
     """For every mix of an anchor whose Q has `count`: a, b (of the mixed alone), a's share."""
     mixed, all_of_them = self.mixed, self.mixed + self.with_anchor
     dtype = jnp.result_type(anchors.vectors, jnp.float32)
 
-    def of_one(key, count):
-      of_a, of_b, of_share = jax.random.split(key, 3)
+    def of_one(rng, count):
+      of_a, of_b, of_share = jax.random.split(rng, 3)
       a = jax.random.randint(of_a, (all_of_them,), 0, jnp.maximum(count, 1))
       b = a[:mixed] + jax.random.randint(of_b, (mixed,), 1, jnp.maximum(count, 2))
       share = jax.random.uniform(of_share, (all_of_them,), dtype)
       with_anchor = jnp.arange(all_of_them) >= mixed
       return a, b % jnp.maximum(count, 1), jnp.where(with_anchor, (1 + share) / 2, share)
 
-    return jax.vmap(of_one)(keys_of_each(key, anchors.side), count)
+    return jax.vmap(of_one)(rng_per_vector(rng, anchors.side), count)
 
 
 def between(x, y, share):

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from contrastax.core import UserError, per_example
-from contrastax.negatives.sources import NegativeSource, of_no_example
+from contrastax.negatives.sources import NegativeSource, synthetic_candidates
 from contrastax.pairwise import log_sum_exp, reduce, unit
 
 
@@ -51,13 +51,13 @@ class noise(NegativeSource):
       if not (isinstance(value, int | float) and 0 < value < math.inf):
         raise UserError(f"noise: {name} is a number above 0, not {value!r}")
 
-  def candidates(self, state, anchors, groups, key, compare):
+  def candidates(self, state, anchors, groups, rng, compare):
     dtype, d = anchors.vectors.dtype, anchors.vectors.shape[-1]
     wide = jnp.promote_types(dtype, jnp.float32)
-    keys = per_example(key, jnp.arange(self.count))
-    drawn = jax.vmap(lambda key: jax.random.normal(key, (d,), wide))(keys)
+    keys = per_example(rng, jnp.arange(self.count))
+    drawn = jax.vmap(lambda rng: jax.random.normal(rng, (d,), wide))(keys)
     moved = self._moved(drawn, *jax.lax.stop_gradient((anchors, groups)), compare)
-    return anchors, (*groups, of_no_example(moved.astype(dtype), groups[0]))
+    return anchors, (*groups, synthetic_candidates(moved.astype(dtype), groups[0]))
 
   def _moved(self, vectors, anchors, groups, compare):
     if not self.steps:
@@ -67,7 +67,7 @@ class noise(NegativeSource):
 
     def log_sum(anchors, groups, same_set):
       return reduce(
-        channels, anchors, groups, rows={"all": log_sum_exp}, score=score, score_params=params,
+        channels, anchors, groups, reductions={"all": log_sum_exp}, score=score, score_params=params,
         same_set=same_set, plan=plan,
       )["all"]  # fmt: skip
 
@@ -75,7 +75,7 @@ class noise(NegativeSource):
     anchors = dataclasses.replace(anchors, vectors=anchors.vectors.astype(vectors.dtype))
 
     def loss(vectors):
-      own = log_sum(anchors, (of_no_example(vectors, groups[0]),), False)
+      own = log_sum(anchors, (synthetic_candidates(vectors, groups[0]),), False)
       met = own != -jnp.inf
       return jnp.where(met, jnp.logaddexp(others, jnp.where(met, own, 0)), 0).sum()
 

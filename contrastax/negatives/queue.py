@@ -31,7 +31,7 @@ class queue(NegativeSource):
   def __post_init__(self):
     _check_size(self.size)
 
-  def init(self, key, keys, examples):
+  def init(self, rng, keys, examples):
     n = keys.vectors.shape[0]
     if self.size % n:
       problem = "shorter than" if self.size < n else "not a multiple of"
@@ -41,7 +41,7 @@ class queue(NegativeSource):
       )
     return {"next": jnp.int32(0), "keys": unfilled(keys, self.size)}
 
-  def candidates(self, state, anchors, groups, key, compare):
+  def candidates(self, state, anchors, groups, rng, compare):
     return anchors, (*groups, entries(state))
 
   def advance(self, state, keys):
@@ -84,7 +84,7 @@ class queues(NegativeSource):
     if not isinstance(self.count, int) or self.count < 1:
       raise UserError(f"queues: count is a number of values, at least 1, not {self.count!r}")
 
-  def init(self, key, keys, examples):
+  def init(self, rng, keys, examples):
     if self.by not in keys.side:
       raise UserError(
         f"queues needs the side {self.by!r}, and the keys have {', '.join(sorted(keys.side))}; "
@@ -99,7 +99,7 @@ class queues(NegativeSource):
     keys = unfilled(keys, self.count * self.size)
     return {"next": jnp.zeros(self.count, jnp.int32), "keys": keys}
 
-  def candidates(self, state, anchors, groups, key, compare):
+  def candidates(self, state, anchors, groups, rng, compare):
     return anchors, (*groups, entries(state))
 
   def advance(self, state, keys):
@@ -112,7 +112,7 @@ class queues(NegativeSource):
 
     No place is given twice, for which of two writes would stay is not defined.
     """
-    within = inside(
+    within = valid_index(
       value, self.count, f"a key's {self.by!r}", "give queues as count one more than the largest"
     )
     value = jnp.where(within, value, 0).astype(jnp.int32)
@@ -151,7 +151,7 @@ def put(kept, place, keys):
   return jax.tree.map(write, kept, keys)
 
 
-def inside(number, count, what, mend):
+def valid_index(number, count, what, mend):
   """Which are 0 … count − 1. Where they are known, others than −1, of none, are an error."""
   within = (number >= 0) & (number < count)
   if not isinstance(number, jax.core.Tracer):

@@ -60,7 +60,7 @@ def hardest_places(
       )
   found = reduce(
     _Hardness(relation), anchors, groups, score=score, score_params=score_params,
-    same_set=same_set, plan=plan, rows={"hardest": reductions.top_k(k), "there": reductions.sum_},
+    same_set=same_set, plan=plan, reductions={"hardest": reductions.top_k(k), "there": reductions.sum_},
   )  # fmt: skip
   return jax.lax.stop_gradient((*found["hardest"], found["there"]))
 
@@ -88,7 +88,7 @@ class hardest_only(NegativeSource):
     if not isinstance(self.k, int) or self.k < 1:
       raise UserError(f"hardest_only: k is a number of negatives, at least 1, not {self.k!r}")
 
-  def candidates(self, state, anchors, groups, key, compare):
+  def candidates(self, state, anchors, groups, rng, compare):
     there = _number(groups)
     if there < self.k:
       raise UserError(f"hardest_only keeps {self.k:,} of {there:,} candidates; take a smaller k")
@@ -109,7 +109,7 @@ class hardest_share(NegativeSource):
     if not (isinstance(self.alpha, int | float) and 0 < self.alpha <= 1):
       raise UserError(f"hardest_share: alpha is a share, 0 < alpha ≤ 1, not {self.alpha!r}")
 
-  def candidates(self, state, anchors, groups, key, compare):
+  def candidates(self, state, anchors, groups, rng, compare):
     k = math.ceil(self.alpha * _number(groups))
     _, place, there = hardest_places(anchors, groups, k, **compare._asdict())
     wanted = jnp.ceil(self.alpha * there * (1 - 1e-6))  # 0.1 · 30 is a little more than 3

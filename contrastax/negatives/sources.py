@@ -25,14 +25,14 @@ class NegativeSource(Negatives):
 class _Sum(NegativeSource):
   parts: tuple[NegativeSource, ...]
 
-  def init(self, key, keys, examples):
+  def init(self, rng, keys, examples):
     return tuple(
-      p.init(jax.random.fold_in(key, i), keys, examples) for i, p in enumerate(self.parts)
+      p.init(jax.random.fold_in(rng, i), keys, examples) for i, p in enumerate(self.parts)
     )
 
-  def candidates(self, state, anchors, groups, key, compare):
+  def candidates(self, state, anchors, groups, rng, compare):
     for i, (part, own) in enumerate(zip(self.parts, state, strict=True)):
-      own_key = jax.random.fold_in(key, i)
+      own_key = jax.random.fold_in(rng, i)
       anchors, groups = part.candidates(own, anchors, groups, own_key, compare)
     return anchors, groups
 
@@ -51,7 +51,7 @@ class in_batch(NegativeSource):
   A key with the side `weight` is a negative of that weight, any other of weight 1.
   """
 
-  def candidates(self, state, anchors, groups, key, compare):
+  def candidates(self, state, anchors, groups, rng, compare):
     keys, *others = groups
     negative = weighted(jnp.ones_like(keys.side["as_negative"]), keys.side)
     return anchors, (keys.attach(as_negative=negative), *others)
@@ -62,19 +62,19 @@ def weighted(as_negative: Array, side: Mapping[str, Array]) -> Array:
   return as_negative * side["weight"] if "weight" in side else as_negative
 
 
-def keys_of_each(key: Array, side: Mapping[str, Array]) -> Array:
+def rng_per_vector(rng: Array, side: Mapping[str, Array]) -> Array:
   """A random key of each vector, folded from its example, its view and its `place` if it has one.
 
   So no draw depends on a row's place in the batch or on a device.
   """
   names = ("view", "place") if "place" in side else ("view",)
-  keys = per_example(key, side["index"])
+  keys = per_example(rng, side["index"])
   for name in names:
     keys = jax.vmap(jax.random.fold_in)(keys, side[name])
   return keys
 
 
-def of_no_example(vectors, like):
+def synthetic_candidates(vectors, like):
   """Negatives that are no example's, [m, d] or [n, k, d], with the sides that `like` has.
 
   Their whole numbers are −1 (index, view, label), a label that is another number is NaN, equal to

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from contrastax.core import UserError
 from contrastax.negatives.mixing import between
-from contrastax.negatives.sources import NegativeSource, keys_of_each, of_no_example
+from contrastax.negatives.sources import NegativeSource, rng_per_vector, synthetic_candidates
 from contrastax.pairwise import unit
 
 
@@ -58,7 +58,7 @@ class supremix(NegativeSource):
       if not (isinstance(value, int | float) and value > 0) and (name, value) != ("beta", None):
         raise UserError(f"supremix: {name} is a number above 0, not {value!r}")
 
-  def candidates(self, state, anchors, groups, key, compare):
+  def candidates(self, state, anchors, groups, rng, compare):
     anchors_, keys = jax.lax.stop_gradient((anchors, groups[0]))
     y_i, y = _label(anchors_), _label(keys)
     # Sorted by label, what may be mixed is a range. Equal labels are sorted by what tells vectors
@@ -71,13 +71,13 @@ class supremix(NegativeSource):
     least, most = place(y_i - self.window, side="right"), place(y_i + self.window, side="left")
 
     negatives, below, above = len(y) - (end - first), first - least, most - end
-    drawn, share, of_below, of_above = self._draw(key, anchors_, negatives, below, above)
+    drawn, share, of_below, of_above = self._draw(rng, anchors_, negatives, below, above)
     j = drawn + jnp.where(drawn >= first[:, None], (end - first)[:, None], 0)
     lower, upper = least[:, None] + of_below, end[:, None] + of_above
 
     def group(x, y, share, label, there, kind):
       mixed = between(x, y, share[..., None]).astype(anchors.vectors.dtype)
-      made = of_no_example(mixed, keys)
+      made = synthetic_candidates(mixed, keys)
       weight = made.side["as_negative"] * there[:, None]
       none = {"as_positive": 0 * weight, "as_negative": 0 * weight}
       return made.attach(label=label.astype(y_i.dtype), **{**none, kind: weight})
@@ -96,16 +96,16 @@ class supremix(NegativeSource):
       made.append(group(z[lower], z[upper], share, label, there, "as_positive"))
     return anchors, (*groups, *made)
 
-  def _draw(self, key, anchors, *counts):
+  def _draw(self, rng, anchors, *counts):
     """Places in ranges of these sizes, one of each for every mix, and the anchor's share."""
     beta = self.alpha if self.beta is None else self.beta
     dtype = jnp.promote_types(anchors.vectors.dtype, jnp.float32)
 
-    def of_one(key, negatives, below, above):
-      keys = jax.random.split(key, 4)
+    def of_one(rng, negatives, below, above):
+      keys = jax.random.split(rng, 4)
 
-      def place(key, number, count):
-        return jax.random.randint(key, (number,), 0, jnp.maximum(count, 1))
+      def place(rng, number, count):
+        return jax.random.randint(rng, (number,), 0, jnp.maximum(count, 1))
 
       share = jax.random.beta(keys[1], self.alpha, beta, (self.negatives,), dtype)
       return (
@@ -113,7 +113,7 @@ class supremix(NegativeSource):
         place(keys[2], self.positives, below), place(keys[3], self.positives, above),
       )  # fmt: skip
 
-    return jax.vmap(of_one)(keys_of_each(key, anchors.side), *counts)
+    return jax.vmap(of_one)(rng_per_vector(rng, anchors.side), *counts)
 
 
 def _label(group):

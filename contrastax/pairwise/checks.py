@@ -67,7 +67,7 @@ def check_relation(relation):
   if not callable(relation) or isinstance(relation, Score):
     raise UserError(
       "relation must be a function (anchor side, candidate side, similarity) -> Pairs, such as "
-      f"positives.same_example(), not {relation!r}"
+      f"relations.same_example(), not {relation!r}"
     )
 
 

@@ -21,7 +21,7 @@ from contrastax.pairwise.inputs import numbers
 from contrastax.pairwise.plan import Plan, even
 from contrastax.pairwise.reductions import Reduction
 from contrastax.pairwise.scores.precision import promoted
-from contrastax.pairwise.tiles import Kind, Set, Spec, dense, tiled
+from contrastax.pairwise.tiles import EvalSpec, GroupSpec, TileData, dense, tiled
 
 
 def reduce(
@@ -30,7 +30,7 @@ def reduce(
   groups: Sequence[Group],
   *,
   score: Score,
-  rows: Mapping[str, Reduction],
+  reductions: Mapping[str, Reduction],
   score_params: Any = (),
   shared: Any = (),
   both: bool = False,
@@ -51,7 +51,7 @@ def reduce(
     anchors: vectors [n, d] and their sides.
     groups: candidates, each [m, d] or, a set per anchor, [n, k, d].
     score: the similarity, with `score_params`.
-    rows: {channel: reduction}; channels that are not named cost nothing, and results that
+    reductions: {channel: reduction}; channels that are not named cost nothing, and results that
       are not differentiated (`lax.stop_gradient`) cost no backward pass.
     shared: traced arrays that all pairs see.
     both: also exchange the roles, on the same scores: every candidate of a shared group
@@ -71,10 +71,10 @@ def reduce(
     a traced value where it cannot enter, a batch that the plan's mesh does not divide, what holds
     no numbers, integers that JAX would cut to 32 bits, a mesh of Explicit axes.
   """
-  check_parts(channels, score, rows, plan)
+  check_parts(channels, score, reductions, plan)
   anchors, groups = _prepared(anchors, groups)
   found, columns = _evaluate(
-    channels, score, tuple(rows.items()), both, same_set, plan, anchors, groups,
+    channels, score, tuple(reductions.items()), both, same_set, plan, anchors, groups,
     score_params, shared,
   )  # fmt: skip
   return (found, columns) if both else found
@@ -95,23 +95,25 @@ def _prepared(anchors, groups):
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4, 5))
-def _evaluate(channels, score, rows, both, same_set, plan, anchors, groups, score_params, shared):
+def _evaluate(
+  channels, score, reductions, both, same_set, plan, anchors, groups, score_params, shared
+):
   found, columns = _of_pairs(
-    channels, score, rows, both, same_set, plan, anchors, groups, score_params, shared
+    channels, score, reductions, both, same_set, plan, anchors, groups, score_params, shared
   )
   if both:
     columns = [
-      c and _or_nan(rows, c, group.vectors) for c, group in zip(columns, groups, strict=True)
+      c and _or_nan(reductions, c, group.vectors) for c, group in zip(columns, groups, strict=True)
     ]
-  return _or_nan(rows, found, anchors.vectors), columns
+  return _or_nan(reductions, found, anchors.vectors), columns
 
 
-def _or_nan(rows, results, vectors):
+def _or_nan(reductions, results, vectors):
   """The results, NaN where the row's own vector is, even if it meets no pair; with a NaN gradient."""
   wide = jnp.promote_types(vectors.dtype, jnp.float32)
   nothing = jax.lax.stop_gradient((0 * vectors).astype(wide).sum(-1))  # 0, or NaN
   nothing = nothing * (1 + vectors[..., 0])  # whose gradient is 0, or NaN
-  differentiable = {name for name, reduction in rows if reduction.differentiable}
+  differentiable = {name for name, reduction in reductions if reduction.differentiable}
   return {
     name: jax.tree.map(lambda x: x + nothing.astype(x.dtype), result)
     if name in differentiable
@@ -120,14 +122,16 @@ def _or_nan(rows, results, vectors):
   }
 
 
-def _of_pairs(channels, score, rows, both, same_set, plan, anchors, groups, score_params, shared):
+def _of_pairs(
+  channels, score, reductions, both, same_set, plan, anchors, groups, score_params, shared
+):
   check(anchors, groups, same_set, score, score_params)
   check_closures(channels, score, anchors, groups, score_params, shared)
   n = anchors.vectors.shape[0]
   block = plan.blocks(n, sum(g.vectors.shape[-2] for g in groups), both)
-  rest = channels, score, rows, both, same_set, block
+  rest = channels, score, reductions, both, same_set, block
   if block is None or plan.devices == 1:
-    return _here(*rest, None, anchors, groups, score_params, shared)
+    return _evaluate_local(*rest, None, anchors, groups, score_params, shared)
 
   axis, devices = plan.axis, plan.devices
   if n % devices:
@@ -144,7 +148,7 @@ def _of_pairs(channels, score, rows, both, same_set, plan, anchors, groups, scor
         f"{devices} devices of axis {axis!r}, which both directions need"
       )
   whole, divided = PartitionSpec(), PartitionSpec(axis)
-  ring = functools.partial(_here, *rest, (axis, devices, travels))
+  ring = functools.partial(_evaluate_local, *rest, (axis, devices, travels))
   return jax.shard_map(
     ring,
     mesh=plan.mesh,
@@ -159,8 +163,8 @@ def _of_pairs(channels, score, rows, both, same_set, plan, anchors, groups, scor
   )(anchors, groups, score_params, shared)
 
 
-def _here(
-  channels, score, rows, both, same_set, block, ring, anchors, groups, score_params, shared
+def _evaluate_local(
+  channels, score, reductions, both, same_set, block, ring, anchors, groups, score_params, shared
 ):
   """The evaluation of what lies on this device, dense or in tiles; with `ring`, of its part."""
   axis, devices, travels = ring or (None, 1, (False,) * len(groups))
@@ -173,24 +177,24 @@ def _here(
     return places + jax.lax.axis_index(axis) * size if divided else places
 
   exchanged = groups[0].side if own else anchors.side if both else {}
-  a = Set(anchors.vectors, anchors.side, exchanged, numbered(n, 0, bool(ring)))
+  a = TileData(anchors.vectors, anchors.side, exchanged, numbered(n, 0, bool(ring)))
   sets, first = [], 0
   for at, (group, divided) in enumerate(zip(groups, travels, strict=True)):
     m = group.vectors.shape[-2]
     vectors = anchors.vectors if same_set and at == 0 else group.vectors
     place = numbered(m, first, divided)
     if group.per_anchor:
-      sets.append(Set(vectors, group.side, {}, jnp.broadcast_to(place, (n, m))))
+      sets.append(TileData(vectors, group.side, {}, jnp.broadcast_to(place, (n, m))))
     else:
-      sets.append(Set(vectors, group.side, group.side if both else {}, place))
+      sets.append(TileData(vectors, group.side, group.side if both else {}, place))
     first += m * (devices if divided else 1)
 
   def prepared(rows, anchor):
-    return rows._replace(vectors=score.once(score_params, rows.vectors, anchor))
+    return rows._replace(vectors=score.prepare(score_params, rows.vectors, anchor))
 
   if block is None:
-    kinds = tuple(Kind(group.per_anchor, False, False, False) for group in groups)
-    spec = Spec(score.meet, channels, rows, both, kinds)
+    kinds = tuple(GroupSpec(group.per_anchor, False, False, False) for group in groups)
+    spec = EvalSpec(score.combine, channels, reductions, both, kinds)
     sets = tuple(prepared(s, False) for s in sets)
     return dense(spec, prepared(a, True), sets, score_params, shared)
 
@@ -200,20 +204,20 @@ def _here(
     mine, m = own and at == 0, group.vectors.shape[0]
     cut = blocks if group.per_anchor or mine else even(m, block[1])
     ragged = cut[0] * cut[1] != m or (both and blocks[0] * blocks[1] != n)
-    kinds.append(Kind(group.per_anchor, mine, ragged and not group.per_anchor, divided))
+    kinds.append(GroupSpec(group.per_anchor, mine, ragged and not group.per_anchor, divided))
     sets[at] = None if mine else _cut(sets[at], *cut)
   if ring:
     varying = functools.partial(_varying, axis=axis)
     a, sets, score_params, shared = jax.tree.map(varying, (a, sets, score_params, shared))
   sets = tuple(s and prepared(s, False) for s in sets)
-  spec = Spec(score.meet, channels, rows, both, tuple(kinds), ring and (axis, devices))
+  spec = EvalSpec(score.combine, channels, reductions, both, tuple(kinds), ring and (axis, devices))
   given = without_forward_mode((prepared(a, True), sets, score_params, shared))
   found, columns = tiled(spec, *given)
   sizes = [group.vectors.shape[0] for group in groups]
   return _joined(found, n), [c and _joined(c, m) for c, m in zip(columns, sizes, strict=True)]
 
 
-def _cut(rows: Set, number, size):
+def _cut(rows: TileData, number, size):
   """[number · size, …] as [number, size, …], padded with copies of the first row.
 
   Not with zeros: a zero vector has no cosine gradient, and 0 · NaN is NaN.
@@ -226,7 +230,7 @@ def _cut(rows: Set, number, size):
       x = jnp.concatenate([x, jnp.broadcast_to(first, (missing, *x.shape[1:]))])
     return x.reshape(number, size, *x.shape[1:])
 
-  return Set(*jax.tree.map(cut, rows[:-1]), cut(rows.place, -1))
+  return TileData(*jax.tree.map(cut, rows[:-1]), cut(rows.place, -1))
 
 
 def _joined(blocks, size):

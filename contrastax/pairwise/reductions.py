@@ -38,7 +38,7 @@ class Sum(Reduction):
   def empty(self, like):
     return jnp.zeros_like(like)
 
-  def of(self, x, places, axis):
+  def from_tile(self, x, places, axis):
     return x.sum(axis)
 
   def merge(self, a, b):
@@ -47,7 +47,7 @@ class Sum(Reduction):
   def finish(self, state):
     return state
 
-  def pull(self, x, places, state, g, axis):
+  def vjp(self, x, places, state, g, axis):
     return jnp.broadcast_to(jnp.expand_dims(g, axis), x.shape)
 
 
@@ -61,7 +61,7 @@ class Count(Reduction):
   def empty(self, like):
     return jnp.zeros_like(like, dtype=jnp.int32)
 
-  def of(self, x, places, axis):
+  def from_tile(self, x, places, axis):
     return (x != 0).sum(axis, dtype=jnp.int32)
 
   def merge(self, a, b):
@@ -80,7 +80,7 @@ class LogSumExp(Reduction):
   def empty(self, like):
     return jnp.full_like(like, -jnp.inf), jnp.zeros_like(like)
 
-  def of(self, x, places, axis):
+  def from_tile(self, x, places, axis):
     top = jax.lax.stop_gradient(x.max(axis))
     return top, _exp(x, jnp.expand_dims(top, axis)).sum(axis)
 
@@ -94,7 +94,7 @@ class LogSumExp(Reduction):
     # The inner where keeps the gradient of log away from 0: where alone would give 0 · ∞.
     return jnp.where(none, -jnp.inf, jnp.log(jnp.where(none, 1, total)) + _finite(top))
 
-  def pull(self, x, places, state, g, axis):
+  def vjp(self, x, places, state, g, axis):
     """softmax_j(x_i) · g_i; 0 for a row of no pairs."""
     top, total = state
     scale = jnp.where(total == 0, 0, g / jnp.where(total == 0, 1, total))
@@ -110,7 +110,7 @@ class SoftmaxMean(Reduction):
   def empty(self, like):
     return *log_sum_exp.empty(like), jnp.zeros_like(like)
 
-  def of(self, x, places, axis):
+  def from_tile(self, x, places, axis):
     exponent, value = x
     top = jax.lax.stop_gradient(exponent.max(axis))
     mass = _exp(exponent, jnp.expand_dims(top, axis))
@@ -123,9 +123,9 @@ class SoftmaxMean(Reduction):
   def finish(self, state):
     return log_sum_exp.finish(state[:2]), self._mean(state)
 
-  def pull(self, x, places, state, g, axis):
+  def vjp(self, x, places, state, g, axis):
     exponent, value = x
-    to_lse, to_mean = (log_sum_exp.pull(exponent, places, state[:2], part, axis) for part in g)
+    to_lse, to_mean = (log_sum_exp.vjp(exponent, places, state[:2], part, axis) for part in g)
     return to_lse + to_mean * (value - jnp.expand_dims(self._mean(state), axis)), to_mean
 
   def _mean(self, state):
@@ -151,7 +151,7 @@ class Extremum(Reduction):
   def empty(self, like):
     return jnp.full_like(like, self.identity), jnp.full_like(like, -1, dtype=jnp.int32)
 
-  def of(self, x, places, axis):
+  def from_tile(self, x, places, axis):
     at = jnp.expand_dims((self.sign * x).argmax(axis), axis)
     value = jnp.take_along_axis(x, at, axis).squeeze(axis)
     place = jnp.take_along_axis(jnp.broadcast_to(places, x.shape), at, axis).squeeze(axis)
@@ -166,7 +166,7 @@ class Extremum(Reduction):
   def finish(self, state):
     return state[0]
 
-  def pull(self, x, places, state, g, axis):
+  def vjp(self, x, places, state, g, axis):
     return jnp.where(places == jnp.expand_dims(state[1], axis), jnp.expand_dims(g, axis), 0)
 
 
@@ -187,7 +187,7 @@ class TopK(Reduction):
     row = jnp.expand_dims(like, -1).repeat(self.k, -1)
     return jnp.full_like(row, -jnp.inf), jnp.full_like(row, -1, dtype=jnp.int32)
 
-  def of(self, x, places, axis):
+  def from_tile(self, x, places, axis):
     x = jax.lax.stop_gradient(x)
     x = jnp.where(jnp.isnan(x), jnp.nan, x)  # XLA sorts a NaN with a sign below all numbers
     x, places = (jnp.moveaxis(v, axis, -1) for v in (x, jnp.broadcast_to(places, x.shape)))

@@ -57,7 +57,7 @@ def top_k(queries, corpus, k: int, *, score: Score = dot(), exclude=None, plan: 
     Group(queries, {"place": exclude}),
     (Group(corpus, {"place": jnp.arange(m)}),),
     score=score,
-    rows={"similarity": reductions.top_k(k)},
+    reductions={"similarity": reductions.top_k(k)},
     plan=plan or Plan((512, 8192)),
   )
   return found["similarity"]

@@ -18,10 +18,10 @@ import jax.numpy as jnp
 
 from contrastax.pairwise import leaves
 from contrastax.pairwise.derivatives import without_transpose
-from contrastax.pairwise.tour import at, tour
+from contrastax.pairwise.tile_order import at, visit_tiles
 
 
-class Set(NamedTuple):
+class TileData(NamedTuple):
   """What tiles are cut from.
 
   vectors: as the score prepared them, a tree. side: what they carry in their own role.
@@ -35,7 +35,7 @@ class Set(NamedTuple):
   place: jax.Array
 
 
-class Kind(NamedTuple):
+class GroupSpec(NamedTuple):
   """What is known of a group before it is traced.
 
   own: the anchors' own set, with a symmetric score. padded: the group, or the anchors
@@ -50,27 +50,27 @@ class Kind(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Spec:
+class EvalSpec:
   """All that is static in an evaluation.
 
-  rows: (channel, reduction). both: exchanged roles are results too. kinds: one for each
+  reductions: (channel, reduction). both: exchanged roles are results too. kinds: one for each
   group. ring: (mesh axis, devices) or None.
   """
 
-  meet: Callable
+  combine: Callable
   channels: Callable
-  rows: tuple[tuple[str, Any], ...]
+  reductions: tuple[tuple[str, Any], ...]
   both: bool
-  kinds: tuple[Kind, ...]
+  kinds: tuple[GroupSpec, ...]
   ring: tuple[str, int] | None = None
 
 
-def dense(spec: Spec, anchors: Set, groups: tuple[Set, ...], score_params, shared):
+def dense(spec: EvalSpec, anchors: TileData, groups: tuple[TileData, ...], score_params, shared):
   """({channel: [n]}, one {channel: [m]} per group or None), differentiated by JAX."""
   rows, columns = _empty(spec, anchors), []
   for kind, group in zip(spec.kinds, groups, strict=True):
     roles = "both" if _both(spec, kind) else "one"
-    own, exchanged = _tile(spec, kind, roles, spec.rows, anchors, group, score_params, shared)
+    own, exchanged = _tile(spec, kind, roles, spec.reductions, anchors, group, score_params, shared)
     rows = _add(spec, rows, own, _across(kind, group), 1)
     if exchanged is None:
       columns.append(None)
@@ -80,7 +80,9 @@ def dense(spec: Spec, anchors: Set, groups: tuple[Set, ...], score_params, share
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def tiled(spec: Spec, anchors: Set, groups: tuple[Set | None, ...], score_params, shared):
+def tiled(
+  spec: EvalSpec, anchors: TileData, groups: tuple[TileData | None, ...], score_params, shared
+):
   """As `dense`, of sets that are cut into blocks, [blocks, size, …]; a group that is `own` is None.
 
   Memory is linear: only the states of the reductions are kept, and the backward pass
@@ -94,19 +96,21 @@ def _forward(spec, anchors, groups, score_params, shared):
   rows, columns = _empty(spec, anchors), []
   for kind, group in zip(spec.kinds, groups, strict=True):
 
-    def meet(roles, i, j, visitor, state, kind=kind):
+    def process_tile(roles, i, j, visitor, state, kind=kind):
       mine, theirs, _ = state
       a, c = at(anchors, i), at(visitor, j)
-      own, exchanged = _tile(spec, kind, roles, spec.rows, a, c, score_params, shared)
+      own, exchanged = _tile(spec, kind, roles, spec.reductions, a, c, score_params, shared)
       if roles == "both":
         theirs = _add(spec, theirs, exchanged, a.place[:, None], 0)
       return _add(spec, mine, own, _across(kind, c), 1), theirs, ()
 
     visitor = anchors if kind.own else group
     theirs = _empty(spec, visitor) if _both(spec, kind) or (kind.own and kind.travels) else ()
-    rows, theirs, _ = tour(spec, kind, meet, anchors, visitor, visitor, (rows, theirs, ()))
+    rows, theirs, _ = visit_tiles(
+      spec, kind, process_tile, anchors, visitor, visitor, (rows, theirs, ())
+    )
     if kind.own and kind.travels:
-      rows = {name: r.merge(rows[name], theirs[name]) for name, r in spec.rows}
+      rows = {name: r.merge(rows[name], theirs[name]) for name, r in spec.reductions}
     columns.append(theirs if _both(spec, kind) else None)
   return (_finish(spec, rows), [c and _finish(spec, c) for c in columns]), (rows, columns)
 
@@ -140,7 +144,7 @@ def _backward_rule(spec, residuals, cotangents):
     if not kind.own:
       theirs_wanted, theirs = _given(spec, states, to_states) if states else ((), ())
 
-    def meet(roles, i, j, visitor, sums, kind=kind, of_group=of_group, also=theirs_wanted):
+    def process_tile(roles, i, j, visitor, sums, kind=kind, of_group=of_group, also=theirs_wanted):
       (candidates, theirs), (mine, to_candidates, to_common) = visitor, sums
 
       def tile(a, c, common):
@@ -158,8 +162,14 @@ def _backward_rule(spec, residuals, cotangents):
       return mine, leaves.plus(to_candidates, from_c), to_common
 
     to_group = [] if kind.own and not kind.travels else leaves.zeros(candidates, of_group)
-    to_anchors, to_group, to_common = tour(
-      spec, kind, meet, anchors, candidates, (candidates, theirs), (to_anchors, to_group, to_common)
+    to_anchors, to_group, to_common = visit_tiles(
+      spec,
+      kind,
+      process_tile,
+      anchors,
+      candidates,
+      (candidates, theirs),
+      (to_anchors, to_group, to_common),
     )
     if kind.own and kind.travels:
       to_anchors = leaves.plus(to_anchors, to_group)
@@ -195,7 +205,7 @@ def _tile(spec, kind, roles, rows, anchors, candidates, score_params, shared, ex
 
   Channels are elementwise, so exchanged roles broadcast the other way: no transpose.
   """
-  similarity = spec.meet(score_params, anchors.vectors, candidates.vectors)
+  similarity = spec.combine(score_params, anchors.vectors, candidates.vectors)
   like, *_ = jax.tree.leaves(similarity)  # a score may be several
   # The anchors' own set, met as candidates, is in its other role.
   as_candidates, as_anchors = candidates.side, candidates.exchanged
@@ -229,21 +239,21 @@ def _both(spec, kind):
   return spec.both and not kind.per_anchor
 
 
-def _empty(spec, rows: Set):
+def _empty(spec, rows: TileData):
   dtype = jnp.promote_types(jnp.result_type(*jax.tree.leaves(rows.vectors)), jnp.float32)
   like = jnp.zeros_like(rows.place, dtype=dtype)
-  return {name: reduction.empty(like) for name, reduction in spec.rows}
+  return {name: reduction.empty(like) for name, reduction in spec.reductions}
 
 
 def _add(spec, states, quantities, places, axis):
   return {
-    name: reduction.merge(states[name], reduction.of(quantities[name], places, axis))
-    for name, reduction in spec.rows
+    name: reduction.merge(states[name], reduction.from_tile(quantities[name], places, axis))
+    for name, reduction in spec.reductions
   }
 
 
 def _finish(spec, states):
-  return {name: reduction.finish(states[name]) for name, reduction in spec.rows}
+  return {name: reduction.finish(states[name]) for name, reduction in spec.reductions}
 
 
 def _given(spec, states, cotangents):
@@ -251,7 +261,7 @@ def _given(spec, states, cotangents):
   zero = jax.custom_derivatives.SymbolicZero
   rows = tuple(
     (name, reduction)
-    for name, reduction in spec.rows
+    for name, reduction in spec.reductions
     if reduction.differentiable
     and not all(isinstance(g, zero) for g in jax.tree.leaves(cotangents[name]))
   )
@@ -270,7 +280,7 @@ def _pull(rows, quantities, places, states, g, axis):
     return jnp.broadcast_to(pulled, x.shape).astype(x.dtype)
 
   found = {
-    name: reduction.pull(quantities[name], places, states[name], g[name], axis)
+    name: reduction.vjp(quantities[name], places, states[name], g[name], axis)
     for name, reduction in rows
   }
   return jax.tree.map(like, found, quantities)

@@ -6,7 +6,6 @@ import pathlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from threadpoolctl import threadpool_limits
 
@@ -22,6 +21,8 @@ def learning_curves(metrics: pathlib.Path, path: pathlib.Path) -> None:
 
   Damaged lines are left out.
   """
+  from matplotlib.figure import Figure  # slow to import, and needed only here
+
   series: dict[str, list[tuple[int, float]]] = {}
   for values in read_records(metrics)[0]:
     step = int(values.pop("step"))
@@ -61,6 +62,8 @@ def space_map(
   Raises:
     UserError for features and labels of another shape.
   """
+  from matplotlib.figure import Figure  # slow to import, and needed only here
+
   if not spaces:
     raise UserError("space_map needs at least one space; spaces is empty")
   figure = Figure(figsize=(5 * len(spaces) + 1.2, 5), layout="constrained")

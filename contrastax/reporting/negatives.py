@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from contrastax.views import to_float
 
@@ -16,11 +15,13 @@ def hardness(ranked, path) -> None:
 
   ranked: an `evaluation.RankedNegatives`.
   """
-  labelled = not np.isnan(ranked.false).all()
-  figure = Figure(figsize=(11 if labelled else 6, 4), layout="constrained")
-  axes = figure.subplots(1, 1 + labelled, squeeze=False)[0]
+  from matplotlib.figure import Figure  # slow to import, and needed only here
+
+  labeled = not np.isnan(ranked.false).all()
+  figure = Figure(figsize=(11 if labeled else 6, 4), layout="constrained")
+  axes = figure.subplots(1, 1 + labeled, squeeze=False)[0]
   _similarities(axes[0], ranked)
-  if labelled:
+  if labeled:
     _false_by_rank(axes[1], ranked.false)
   for each in axes:
     each.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=3, fontsize=8, frameon=False)
@@ -33,6 +34,8 @@ def nearest_negatives(images, ranked, rows, path) -> None:
   images: [examples, h, w, c]. An example is shown once, as near as it comes; a negative that is
   none's is not shown.
   """
+  from matplotlib.figure import Figure  # slow to import, and needed only here
+
   figure = Figure(figsize=(1 + 1.1 * NEAREST, 0.4 + 1.3 * len(rows)), layout="constrained")
   axes = figure.subplots(len(rows), 1 + NEAREST, squeeze=False)
   for each in axes.flat:
@@ -64,14 +67,14 @@ def _similarities(axes, ranked):
     "hardest of each anchor": (ranked.negative[:, 0], "C3"),
     "positives": (ranked.positive, "C2"),
   }
-  kinds = {name: (x[~np.isnan(x)], colour) for name, (x, colour) in kinds.items()}
+  kinds = {name: (x[~np.isnan(x)], color) for name, (x, color) in kinds.items()}
   everything = np.concatenate([x for x, _ in kinds.values()])
   bins = np.histogram_bin_edges(everything, 60) if len(everything) else 1
-  for name, (x, colour) in kinds.items():
+  for name, (x, color) in kinds.items():
     if len(x):
       label = f"{name}, mean {x.mean(dtype=float):.2f}"
-      axes.hist(x, bins, density=True, color=colour, alpha=0.4, label=label)
-      axes.axvline(x.mean(dtype=float), color=colour, linestyle="--")
+      axes.hist(x, bins, density=True, color=color, alpha=0.4, label=label)
+      axes.axvline(x.mean(dtype=float), color=color, linestyle="--")
   axes.set_xlabel("similarity")
   axes.set_ylabel("density")
 

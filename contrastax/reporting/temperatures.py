@@ -5,7 +5,6 @@ from __future__ import annotations
 import pathlib
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from contrastax.files import read_records
 from contrastax.reporting.negatives import picture
@@ -21,6 +20,8 @@ def temperatures(metrics: pathlib.Path, each: dict, bounds, path: pathlib.Path) 
   `eval/temperature_q05` … `q95`. each: {name: [n], each example's temperature}, of two modalities
   two of them; {} where all have one. bounds: (smallest, largest), or None.
   """
+  from matplotlib.figure import Figure  # slow to import, and needed only here
+
   lines, _ = read_records(metrics)
   figure = Figure(figsize=(5 * (2 + bool(each)), 4), layout="constrained")
   over, negatives, *last = figure.subplots(1, 2 + bool(each))
@@ -59,6 +60,8 @@ def extreme_temperatures(images, each, path: pathlib.Path, *, names=None) -> Non
 
   images: [n, h, w, c]. each: [n]. names: [n], what to call an example, such as its class.
   """
+  from matplotlib.figure import Figure  # slow to import, and needed only here
+
   order = np.argsort(each, kind="stable")
   count = min(PICTURED, len(order))
   rows = {"smallest": order[:count], "largest": order[-count:][::-1]}

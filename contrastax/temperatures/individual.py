@@ -16,9 +16,9 @@ from contrastax.propagate import clip
 class individual(Temperature):
   """iSogCLR's: each anchor's τ_i is what makes its negatives' weights as uneven as ρ allows.
 
-    F = mean_i τ_i (L_i + ρ),    smallest ≤ τ_i ≤ largest
+    F = mean_i τ_i (L_i + ρ),    min_temperature ≤ τ_i ≤ max_temperature
     G_i = ρ − KL_i                                      the derivative of F's i-th term by τ_i
-    v_i ← (1 − β) v_i + β G_i,    τ_i ← clip(τ_i − η v_i, smallest, largest)
+    v_i ← (1 − β) v_i + β G_i,    τ_i ← clip(τ_i − η v_i, min_temperature, max_temperature)
 
   with KL_i the divergence of the negatives' softmax weights from uniform ones (the loss's stat
   `divergence`). F is the dual of a robust objective: the worst mean similarity under weights of the
@@ -27,7 +27,7 @@ class individual(Temperature):
   iSogCLR; with any other softmax loss KL_i is of the batch's negatives alone.
 
   temperature: where all begin. rho: ρ > 0, in nats; weights of m negatives cannot be further than
-    log m from uniform, so above that all τ_i fall to `smallest`. smallest, largest: bounds of τ_i.
+    log m from uniform, so above that all τ_i fall to `min_temperature`. min_temperature, max_temperature: bounds of τ_i.
   learning_rate: η. beta: β in (0, 1], the weight of the new. clip: if given, G_i is cut at ± this.
 
   A row for each example (side `row`, else `index`). A step uses the τ_i of the step before; of several
@@ -42,17 +42,20 @@ class individual(Temperature):
 
   temperature: float = 0.1
   rho: float = 0.3
-  smallest: float = 0.05
-  largest: float = 1.0
+  min_temperature: float = 0.05
+  max_temperature: float = 1.0
   learning_rate: float = 0.03
   beta: float = 0.5
   clip: float | None = None
 
   def __post_init__(self):
-    if not 0 < self.smallest <= self.temperature <= self.largest or self.smallest == self.largest:
+    if (
+      not 0 < self.min_temperature <= self.temperature <= self.max_temperature
+      or self.min_temperature == self.max_temperature
+    ):
       raise UserError(
-        "individual temperatures need 0 < smallest <= temperature <= largest, and smallest < largest, "
-        f"not {self.smallest}, {self.temperature} and {self.largest}"
+        "individual temperatures need 0 < min_temperature <= temperature <= max_temperature, and min_temperature < max_temperature, "
+        f"not {self.min_temperature}, {self.temperature} and {self.max_temperature}"
       )
     for name in ("rho", "learning_rate"):
       if not getattr(self, name) > 0:
@@ -66,7 +69,7 @@ class individual(Temperature):
 
   @property
   def bounds(self):
-    return self.smallest, self.largest
+    return self.min_temperature, self.max_temperature
 
   def init(self, size):
     values = {"temperature": float(self.temperature), "gradient": 0.0}
@@ -92,7 +95,11 @@ class individual(Temperature):
       gradient = clip(gradient, -self.clip, self.clip)
     held = {name: table.values[row] for name, table in state.items()}
     gradient = (1 - self.beta) * held["gradient"] + self.beta * gradient
-    moved = clip(held["temperature"] - self.learning_rate * gradient, self.smallest, self.largest)
+    moved = clip(
+      held["temperature"] - self.learning_rate * gradient,
+      self.min_temperature,
+      self.max_temperature,
+    )
     return {
       "temperature": state["temperature"].write(row, moved),
       "gradient": state["gradient"].write(row, gradient),

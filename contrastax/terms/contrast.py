@@ -28,13 +28,13 @@ from contrastax.core import (
   named,
 )  # fmt: skip
 from contrastax.criteria import info_nce
-from contrastax.criteria.family import STATS, penalty
+from contrastax.criteria.softmax_core import STATS, penalty
 from contrastax.evaluation import embedding_std
 from contrastax.negatives import in_batch
 from contrastax.pairwise import Plan, cosine
 from contrastax.pairwise.checks import check_relation
 from contrastax.paths import pick
-from contrastax.positives import Relation, same_example
+from contrastax.relations import Relation, same_example
 from contrastax.temperatures import fixed
 from contrastax.terms.groups import Given, of_examples, of_given
 

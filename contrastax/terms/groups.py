@@ -11,7 +11,7 @@ import numpy as np
 
 from contrastax.core import Array, Group, UserError
 from contrastax.labels import signed
-from contrastax.negatives.sources import of_no_example
+from contrastax.negatives.sources import synthetic_candidates
 from contrastax.paths import pick
 
 
@@ -92,7 +92,7 @@ def of_given(seen: Mapping[str, Any], given: Given, keys: Group) -> Group:
   if not given.per_anchor:
     vectors = vectors.reshape(-1, vectors.shape[-1])
     index = None if index is None else index.reshape(-1)
-  group = of_no_example(vectors, keys)
+  group = synthetic_candidates(vectors, keys)
   if index is None:
     return group
   there = jnp.where(index >= 0, group.side["as_negative"], 0)

@@ -17,7 +17,6 @@ import re
 import shutil
 
 import jax
-import orbax.checkpoint as ocp
 
 from contrastax.core import UserError, named_leaves
 from contrastax.files import read_json, remove, set_aside, write_json
@@ -36,6 +35,8 @@ class Checkpoints:
   """
 
   def __init__(self, directory: str | os.PathLike, *, keep: int = 3, say=print):
+    import orbax.checkpoint as ocp  # slow to import: where it is used
+
     self._directory = pathlib.Path(directory).resolve()
     self._keep, self._say = keep, say
     self._writing: int | None = None
@@ -51,6 +52,8 @@ class Checkpoints:
 
   def save(self, step: int, tree) -> None:
     """Starts saving, after the save before it has ended; raises what that one met."""
+    import orbax.checkpoint as ocp
+
     path = self._directory / str(step)
     for foreign in (self._directory, path):
       if foreign.exists() and not foreign.is_dir():
@@ -113,6 +116,8 @@ class Checkpoints:
       UserError: the saved tree has another structure, as that of another version of contrastax or of
         another method, or arrays of other shapes, as those of other settings.
     """
+    import orbax.checkpoint as ocp
+
     like = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
     # Asked before: Orbax finds it in the midst of reading, and prints its threads' tracebacks.
     saved = _shapes(self._orbax.metadata(self._directory / str(step)).item_metadata.tree)

@@ -43,7 +43,7 @@ def check_collapse(step: int, steps: int, metrics: dict[str, float]) -> None:
   """The alarm that stops a run: raises UserError where its embeddings have collapsed.
 
   To one point: `embedding_std` below 0.01 of the sphere's (1: spread over it). To one
-  line: `effective_rank` below 1.5 (uncentred, so a point has rank 1 as well; an untrained
+  line: `effective_rank` below 1.5 (uncentered, so a point has rank 1 as well; an untrained
   convolutional encoder of 128 dimensions has some 45). `metrics` are those of a step or of an
   evaluation (`eval/…`); what they do not have is not judged, nor is the first fifth of the
   run's `steps`.

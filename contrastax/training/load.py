@@ -57,7 +57,7 @@ class FrozenEncoder:
     )
 
 
-def describe_encoder(workdir: str | os.PathLike, spec: Any, network: str, inputs: Any) -> None:
+def save_encoder_spec(workdir: str | os.PathLike, spec: Any, network: str, inputs: Any) -> None:
   """Writes `encoder.json`, what `load` needs besides a checkpoint.
 
   Args:

@@ -15,7 +15,6 @@ import sys
 import time
 
 import jax
-from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from contrastax.core import UserError
@@ -36,6 +35,8 @@ class Log:
   """
 
   def __init__(self, workdir, *, restored: int | None, steps: int, batch_size: int, every: int):
+    from tensorboardX import SummaryWriter  # slow to import, and needed only here
+
     workdir = pathlib.Path(workdir)
     start = restored or 0
     self._steps, self._batch_size, self._every = steps, batch_size, every

@@ -18,9 +18,9 @@ from contrastax.core import Method, Source, TrainState, UserError, check_integer
 from contrastax.data import Resident
 from contrastax.paths import select
 from contrastax.training.checkpoints import Checkpoints
-from contrastax.training.load import describe_encoder
+from contrastax.training.load import save_encoder_spec
 from contrastax.training.log import Log, cut
-from contrastax.training.mesh import make_mesh, settled
+from contrastax.training.mesh import block_on_virtual_devices, make_mesh
 from contrastax.training.refresh import Refresh, Segments
 from contrastax.training.signals import Stop
 from contrastax.training.step import init, make_train_step
@@ -151,8 +151,8 @@ def train(
         if refresh is not None and step % refresh.every == 0:
           with log.aside():
             feed(step, state)
-        batch = settled(feed(step, state).batch(step), mesh)
-        state, metrics = settled(train_step(state, batch), mesh)
+        batch = block_on_virtual_devices(feed(step, state).batch(step), mesh)
+        state, metrics = block_on_virtual_devices(train_step(state, batch), mesh)
         step += 1
         log.add(step, metrics)
       checkpoints.wait()
@@ -168,7 +168,7 @@ def _describe(workdir, method, source, encoder):
   network, names, _ = evaluated
   wanted = {names} if isinstance(names, str) else {*names}
   if wanted <= {*arrays}:  # else the method makes what it encodes of other fields
-    describe_encoder(workdir, encoder, network, select(arrays, names))
+    save_encoder_spec(workdir, encoder, network, select(arrays, names))
 
 
 def _always(source):

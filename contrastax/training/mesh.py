@@ -52,7 +52,7 @@ def sharded(mesh: Mesh) -> NamedSharding:
   return NamedSharding(automatic(mesh), PartitionSpec("data"))
 
 
-def layout(tree, mesh: Mesh):
+def state_sharding(tree, mesh: Mesh):
   """A sharding of each leaf of a run's state: tables of examples are divided along `data`, if that
   divides their rows evenly, and the rest is on every device."""
   whole, rows = replicated(mesh), sharded(mesh)
@@ -65,7 +65,7 @@ def layout(tree, mesh: Mesh):
   return jax.tree.map(place, tree, is_leaf=lambda node: isinstance(node, Table))
 
 
-def settled(tree, mesh: Mesh):
+def block_on_virtual_devices(tree, mesh: Mesh):
   """The tree; on several CPU devices once it is computed, elsewhere at once, so that no step waits.
 
   Virtual CPU devices (`--xla_force_host_platform_device_count`) share a pool of threads. Of two programs

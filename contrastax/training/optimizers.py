@@ -1,4 +1,4 @@
-"""Optimisers with the field's usual schedule: linear warm-up, then a cosine to zero.
+"""Optimizers with the field's usual schedule: linear warm-up, then a cosine to zero.
 
 `rules` say what each parameter is: pairs of a regular expression, searched in its path
 (`encoder/layers/0/kernel`), and `decay` or `no decay`, the first match counting. A

@@ -7,7 +7,6 @@ whatever the number of devices.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 
 import jax
@@ -16,6 +15,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
+from contrastax.compilation import quick_jit
 from contrastax.core import (
   Batch,
   Method,
@@ -26,7 +26,7 @@ from contrastax.core import (
   named_leaves,
 )
 from contrastax.pairwise.inputs import check_mesh, numbers
-from contrastax.training.mesh import automatic, layout, make_mesh, replicated, sharded
+from contrastax.training.mesh import automatic, make_mesh, replicated, sharded, state_sharding
 
 ACCUMULATED = (
   "the optimizer accumulates gradients, which a train step refuses: a contrastive loss is not the "
@@ -69,10 +69,10 @@ def init(
   _check_axes(batch)
   state = _init(method, optimizer, seed, batch)
   _check_steps(state.opt_state)
-  return jax.device_put(state, layout(state, mesh))
+  return jax.device_put(state, state_sharding(state, mesh))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@quick_jit(static_argnums=(0, 1, 2))
 def _init(method, optimizer, seed, batch):
   params, state = method.init(key_for(seed, "init"), batch)
   parts = TrainState(jnp.int32(0), jnp.uint32(seed), params, state, optimizer.init(params))
@@ -117,7 +117,7 @@ def make_train_step(
     _check_axes(batch)
     _check_steps(ts.opt_state)
     after, metrics = whole(ts, batch)
-    return jax.lax.with_sharding_constraint(after, layout(after, mesh)), metrics
+    return jax.lax.with_sharding_constraint(after, state_sharding(after, mesh)), metrics
 
   return jax.jit(
     step,

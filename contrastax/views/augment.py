@@ -1,7 +1,7 @@
 """The order of operations that contrastive learning of images settled on, as one recipe.
 
 Images are [n, h, w, c], uint8 or float in [0, 1]; views are float [n, size, size, c] in [0, 1],
-or normalised where the recipe has a mean. Parameters are sampled per example from a key folded
+or normalized where the recipe has a mean. Parameters are sampled per example from a key folded
 from its index, in float32 whatever the images' type; so an example's view depends neither on its
 place in the batch nor on the device that makes it.
 """
@@ -16,23 +16,23 @@ import jax.numpy as jnp
 
 from contrastax.core import Array, UserError, per_example
 from contrastax.views.blur import check_kernel, gaussian_blur
-from contrastax.views.colour import (
+from contrastax.views.color import (
   JITTER_NUMBERS,
   jitter,
-  normalise,
+  normalize,
   sample_jitter,
-  solarise,
-  to_grey,
+  solarize,
+  to_gray,
 )
 from contrastax.views.crop import BOX_NUMBERS, check_crop, resized_crop, sample_box
 from contrastax.views.images import check_recipe, to_float
 
-COLOR_OPERATIONS = ("saturation", "hue", "grey")  # operations that need red, green and blue
+COLOR_OPERATIONS = ("saturation", "hue", "gray")  # operations that need red, green and blue
 
 
 @dataclasses.dataclass(frozen=True)
 class augment:
-  """Random resized crop, flip, colour jitter, grey, Gaussian blur, solarise, normalise.
+  """Random resized crop, flip, color jitter, gray, Gaussian blur, solarize, normalize.
 
   In this order, for one view of each image; `contrastax.views.papers` has the settings of SimCLR,
   MoCo v2, BYOL and SwAV. Raises UserError for a setting without meaning, and for images of another
@@ -43,15 +43,15 @@ class augment:
   flip: probability of a left-right mirror.
   jitter: probability that brightness, contrast, saturation and hue change, in random order.
   brightness, contrast, saturation: factors lie in [max(0, 1 − value), 1 + value].
-  hue: turned by up to this share of the colour circle, either way; at most ½.
-  grey: probability that only luminance is left.
+  hue: turned by up to this share of the color circle, either way; at most ½.
+  gray: probability that only luminance is left.
   blur: probability of a Gaussian blur; its σ is uniform in `sigma`, in pixels of the view.
   kernel: odd number of pixels at which the blur is cut; None is SimCLR's, a tenth of the view's
     side: 2 ⌊size / 20⌋ + 1, so 23 at 224 pixels and 3 at 32.
-  solarise: probability that what is ½ or brighter is inverted.
+  solarize: probability that what is ½ or brighter is inverted.
   mean, std: per channel, subtracted and divided by; () for neither. What an encoder is given in
-    evaluation must then be normalised in the same way; `evaluation.embed` does not.
-  channels: of the images, any number. Saturation, hue and grey need 3: red, green and blue.
+    evaluation must then be normalized in the same way; `evaluation.embed` does not.
+  channels: of the images, any number. Saturation, hue and gray need 3: red, green and blue.
   left_out: the operations of a paper's recipe that images of so many channels do not allow. The
     recipes of papers fill it in; it changes no view.
   """
@@ -65,11 +65,11 @@ class augment:
   contrast: float = 0.0
   saturation: float = 0.0
   hue: float = 0.0
-  grey: float = 0.0
+  gray: float = 0.0
   blur: float = 0.0
   sigma: tuple[float, float] = (0.1, 2.0)
   kernel: int | None = None
-  solarise: float = 0.0
+  solarize: float = 0.0
   mean: tuple[float, ...] = ()
   std: tuple[float, ...] = ()
   channels: int = 3
@@ -83,7 +83,7 @@ class augment:
     if not (isinstance(self.channels, int) and self.channels >= 1):
       raise UserError(f"augment: channels must be an integer, 1 or more, not {self.channels!r}")
     bounds = {"hue": 0.5, "brightness": None, "contrast": None, "saturation": None}
-    for name in ("flip", "jitter", *bounds, "grey", "blur", "solarise"):
+    for name in ("flip", "jitter", *bounds, "gray", "blur", "solarize"):
       value, most = getattr(self, name), bounds.get(name, 1)
       if not 0 <= value <= (value if most is None else most):
         wanted = "0 or more" if most is None else f"between 0 and {most}"
@@ -124,14 +124,14 @@ class augment:
     x = resized_crop(images, size=self.size, mirrored=drawn["mirrored"], **drawn["box"])
     if self.jitter and (self.brightness or self.contrast or self.saturation or self.hue):
       x = jitter(x, **drawn["jitter"])
-    if self.grey:
-      x = jnp.where(drawn["grey"][:, None, None, None], to_grey(x), x)
+    if self.gray:
+      x = jnp.where(drawn["gray"][:, None, None, None], to_gray(x), x)
     if self.blur:
       x = gaussian_blur(x, drawn["sigma"], kernel=self.kernel or 2 * (self.size // 20) + 1)
-    if self.solarise:
-      x = jnp.where(drawn["solarised"][:, None, None, None], solarise(x), x)
+    if self.solarize:
+      x = jnp.where(drawn["solarized"][:, None, None, None], solarize(x), x)
     if self.mean:
-      x = normalise(x, self.mean, self.std)
+      x = normalize(x, self.mean, self.std)
     return x.astype(dtype)
 
   def _sample(self, keys, shape):
@@ -139,16 +139,16 @@ class augment:
     an operation is part of the recipe does not change what is drawn for the others."""
     counts = (BOX_NUMBERS, JITTER_NUMBERS, 5)
     draw = jax.vmap(lambda key: jax.random.uniform(key, (sum(counts),), jnp.float32))
-    box, colours, rest = jnp.split(draw(keys), (counts[0], counts[0] + counts[1]), 1)
+    box, colors, rest = jnp.split(draw(keys), (counts[0], counts[0] + counts[1]), 1)
     reach = {"brightness": self.brightness, "contrast": self.contrast}
     if self.channels == 3:
       reach |= {"saturation": self.saturation, "hue": self.hue}
     low, high = self.sigma
     return {
       "box": sample_box(box, shape, area=self.area, ratio=self.ratio),
-      "jitter": sample_jitter(colours, probability=self.jitter, **reach),
+      "jitter": sample_jitter(colors, probability=self.jitter, **reach),
       "mirrored": rest[:, 0] < self.flip,
-      "grey": rest[:, 1] < self.grey,
+      "gray": rest[:, 1] < self.gray,
       "sigma": jnp.where(rest[:, 2] < self.blur, low + (high - low) * rest[:, 3], 0.0),
-      "solarised": rest[:, 4] < self.solarise,
+      "solarized": rest[:, 4] < self.solarize,
     }

@@ -31,7 +31,7 @@ def gaussian_blur(images: Array, sigma: Array, *, kernel: int) -> Array:
   height, width = images.shape[1:3]
   check_kernel("gaussian_blur", kernel, min(height, width))
   dtype = jnp.promote_types(images.dtype, jnp.float32)
-  # Below a hundredth of a pixel the neighbours' weights are 0 in any precision.
+  # Below a hundredth of a pixel the neighbors' weights are 0 in any precision.
   sigma = jnp.maximum(sigma, 0.01).astype(dtype)[:, None, None]
   down, across = (_matrices(sigma, kernel // 2, side) for side in (height, width))
   return separable(images, down, across)

@@ -30,7 +30,7 @@ def resized_crop(
   """The box of each image, resized to [n, size, size, c]; where `mirrored`, left and right exchanged.
 
   Bilinear with antialiasing, as Pillow's `resize` and torchvision with `antialias=True` have it:
-  output pixel o of a side of L pixels has its centre at u = (o + ½) L / size of the box, and is
+  output pixel o of a side of L pixels has its center at u = (o + ½) L / size of the box, and is
 
     Σ_p w_p x_p / Σ_p w_p,   w_p = max(0, 1 − |p + ½ − u| / max(1, L / size)),   p = 0 … L − 1,
 
@@ -61,8 +61,8 @@ def _matrices(start, length, full, place, dtype):
   start, length = start[:, None, None], length[:, None, None]
   ratio = length.astype(dtype) / place.shape[-1]
   pixel = jnp.arange(full) - start  # of the box: its own are 0 … length − 1
-  centre = (place[..., None] + 0.5).astype(dtype) * ratio
-  weight = 1 - jnp.abs(pixel + jnp.asarray(0.5, dtype) - centre) / jnp.maximum(ratio, 1)
+  center = (place[..., None] + 0.5).astype(dtype) * ratio
+  weight = 1 - jnp.abs(pixel + jnp.asarray(0.5, dtype) - center) / jnp.maximum(ratio, 1)
   weight = jnp.where((pixel >= 0) & (pixel < length), jnp.maximum(weight, 0), 0)
   return weight / weight.sum(-1, keepdims=True)
 

@@ -21,7 +21,7 @@ def flip(images: Array, mirrored: Array) -> Array:
 def affine(images: Array, *, shift: Array, scale: Array, angle: Array) -> Array:
   """Each image rotated by `angle`, enlarged by `scale` and then moved by `shift`.
 
-  Bilinear, about the image's centre; outside the image is 0.
+  Bilinear, about the image's center; outside the image is 0.
 
   Args:
     images: [n, h, w, c], float.
@@ -33,13 +33,13 @@ def affine(images: Array, *, shift: Array, scale: Array, angle: Array) -> Array:
   n, height, width, _ = images.shape
   check_shape("affine: shift", shift, (n, 2))
   dtype = jnp.promote_types(images.dtype, jnp.float32)  # of places; bfloat16 has too few
-  centre = jnp.asarray([height - 1, width - 1], dtype) / 2
+  center = jnp.asarray([height - 1, width - 1], dtype) / 2
   grid = jnp.stack(jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij"), -1)
-  out = grid.astype(dtype) - centre - shift[:, None, None]  # [n, h, w, 2], about the centre
+  out = grid.astype(dtype) - center - shift[:, None, None]  # [n, h, w, 2], about the center
   sine, cosine = jnp.sin(angle) / scale, jnp.cos(angle) / scale
   sine, cosine = sine[:, None, None], cosine[:, None, None]
-  row = cosine * out[..., 0] - sine * out[..., 1] + centre[0]
-  column = sine * out[..., 0] + cosine * out[..., 1] + centre[1]
+  row = cosine * out[..., 0] - sine * out[..., 1] + center[0]
+  column = sine * out[..., 0] + cosine * out[..., 1] + center[1]
   return jax.vmap(_bilinear)(images, row, column).astype(images.dtype)
 
 
@@ -47,7 +47,7 @@ def _bilinear(image, row, column):
   """image [h, w, c] read at fractional places row, column [h', w']; 0 outside."""
   height, width, channels = image.shape
   padded = jnp.pad(image, ((1, 1), (1, 1), (0, 0)))
-  # One step outside is already 0 on all four neighbours, so places further out may be clipped.
+  # One step outside is already 0 on all four neighbors, so places further out may be clipped.
   row = jnp.clip(row, -1, height) + 1
   column = jnp.clip(column, -1, width) + 1
   top = jnp.minimum(jnp.floor(row).astype(jnp.int32), height)

@@ -78,7 +78,7 @@ class mixup:
 class cutmix:
   """CutMix (Yun et al. 2019, arXiv 1905.04899): a box of another image's pixels.
 
-  With λ ~ Beta(alpha, alpha): sides r = ⌊√(1 − λ) · side⌋, the centre any pixel with equal
+  With λ ~ Beta(alpha, alpha): sides r = ⌊√(1 − λ) · side⌋, the center any pixel with equal
   probability, ⌊r / 2⌋ to either side of it, what lies outside the image cut off. `weight` is the
   share of pixels that stay, not λ. Called as `cutmix()(key, images, index) -> Mixed`.
   """
@@ -97,9 +97,9 @@ class cutmix:
     for i, (start, extent) in enumerate((("top", "height"), ("left", "width"))):
       side = images.shape[1 + i]
       half = jnp.floor(jnp.sqrt(1 - share) * side).astype(jnp.int32) // 2
-      centre = jnp.minimum(jnp.floor(u[:, i] * side).astype(jnp.int32), side - 1)
-      box[start] = jnp.maximum(centre - half, 0)
-      box[extent] = jnp.minimum(centre + half, side) - box[start]
+      center = jnp.minimum(jnp.floor(u[:, i] * side).astype(jnp.int32), side - 1)
+      box[start] = jnp.maximum(center - half, 0)
+      box[extent] = jnp.minimum(center + half, side) - box[start]
     pixels = images.shape[1] * images.shape[2]
     weight = 1 - (box["height"] * box["width"]).astype(jnp.float32) / pixels
     return Mixed(paste(images, partner, **box), partner, weight)

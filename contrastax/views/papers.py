@@ -1,19 +1,18 @@
 """Recipes of papers: `augment` with their settings; and views by a recipe each.
 
 A paper whose views differ (BYOL's two, SwAV's sizes) is a tuple of recipes, one per view, for
-`draw_views`. No recipe normalises, so encoders see [0, 1] in training as in evaluation;
+`draw_views`. No recipe normalizes, so encoders see [0, 1] in training as in evaluation;
 `dataclasses.replace(recipe, mean=IMAGENET_MEAN, std=IMAGENET_STD)` does.
 
 With `channels` other than 3 a recipe leaves out what needs red, green and blue (saturation, hue
-and grey), and names it in `left_out`.
+and gray), and names it in `left_out`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
 
-from contrastax.core import Array, UserError, named
+from contrastax.core import UserError
 from contrastax.views.augment import COLOR_OPERATIONS, augment
 
 
@@ -27,7 +26,7 @@ def simclr(
 ) -> augment:
   """SimCLR (Chen et al. 2020, arXiv 2002.05709, appendix A).
 
-  Jitter of 0.8 s, 0.8 s, 0.8 s and 0.2 s with probability 0.8, grey 0.2, blur of σ in [0.1, 2] cut
+  Jitter of 0.8 s, 0.8 s, 0.8 s and 0.2 s with probability 0.8, gray 0.2, blur of σ in [0.1, 2] cut
   at a tenth of the side. ImageNet: s = 1. CIFAR-10 (appendix B.9): `simclr(32, strength=0.5,
   blur=0.0)`. The paper's own code adds in place of multiplying brightness in its first version;
   the arithmetic here is torchvision's.
@@ -40,7 +39,7 @@ def simclr(
     contrast=0.8 * strength,
     saturation=0.8 * strength,
     hue=0.2 * strength,
-    grey=0.2,
+    gray=0.2,
     blur=blur,
   )
 
@@ -48,7 +47,7 @@ def simclr(
 def moco_v2(size: int, *, area: tuple[float, float] = (0.2, 1.0), channels: int = 3) -> augment:
   """MoCo v2 (Chen et al. 2020, arXiv 2003.04297).
 
-  Jitter of 0.4, 0.4, 0.4 and 0.1 with probability 0.8, grey 0.2, half of the views blurred by σ in
+  Jitter of 0.4, 0.4, 0.4 and 0.1 with probability 0.8, gray 0.2, half of the views blurred by σ in
   [0.1, 2]. The paper's code blurs with Pillow, whose kernel is not cut: here it ends at 4 σ.
   """
   return _of_channels(
@@ -59,7 +58,7 @@ def moco_v2(size: int, *, area: tuple[float, float] = (0.2, 1.0), channels: int 
     contrast=0.4,
     saturation=0.4,
     hue=0.1,
-    grey=0.2,
+    gray=0.2,
     blur=0.5,
     kernel=_uncut(size),
   )
@@ -70,13 +69,13 @@ def byol(
 ) -> tuple[augment, augment]:
   """BYOL's two views (Grill et al. 2020, arXiv 2006.07733, table 6).
 
-  Both: jitter of 0.4, 0.4, 0.2 and 0.1 with probability 0.8, grey 0.2. The first is always blurred
-  and never solarised; the second blurred with probability 0.1 and solarised with 0.2. The blur
+  Both: jitter of 0.4, 0.4, 0.2 and 0.1 with probability 0.8, gray 0.2. The first is always blurred
+  and never solarized; the second blurred with probability 0.1 and solarized with 0.2. The blur
   is cut at 23 pixels of 224, in proportion at other sizes.
   """
-  colours = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.2, "hue": 0.1, "grey": 0.2}
-  first = _of_channels(channels, size=size, area=area, **colours, blur=1.0)
-  second = _of_channels(channels, size=size, area=area, **colours, blur=0.1, solarise=0.2)
+  colors = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.2, "hue": 0.1, "gray": 0.2}
+  first = _of_channels(channels, size=size, area=area, **colors, blur=1.0)
+  second = _of_channels(channels, size=size, area=area, **colors, blur=0.1, solarize=0.2)
   return first, second
 
 
@@ -91,7 +90,7 @@ def multi_crop(
   """SwAV's multi-crop (Caron et al. 2020, arXiv 2006.09882): few large views, more small ones.
 
   `counts[g]` views of side `sizes[g]`, cropped from a share in `areas[g]`, for each group g. All
-  have SimCLR's colours, of s = `strength`, and its blur by Pillow, so uncut, as in MoCo v2.
+  have SimCLR's colors, of s = `strength`, and its blur by Pillow, so uncut, as in MoCo v2.
   """
   if not len(sizes) == len(counts) == len(areas) or not all(c >= 1 for c in counts):
     raise UserError(
@@ -105,7 +104,7 @@ def multi_crop(
   return tuple(recipes)
 
 
-def grey(
+def gray(
   size: int,
   *,
   area: tuple[float, float] = (0.2, 1.0),
@@ -113,7 +112,7 @@ def grey(
   strength: float = 0.4,
   blur: float = 0.5,
 ) -> augment:
-  """MoCo v2's recipe without saturation, hue and grey, for images of one channel.
+  """MoCo v2's recipe without saturation, hue and gray, for images of one channel.
 
   Crop, flip, brightness and contrast of `strength` in random order with probability 0.8, and blur cut at
   a tenth of the side. `flip=0.0` where handedness has meaning, as for digits.
@@ -128,25 +127,6 @@ def grey(
     channels=1,
     left_out=COLOR_OPERATIONS,
   )
-
-
-def draw_views(
-  recipes: Callable | Sequence[Callable],
-  key: Array,
-  images: Array,
-  index: Array,
-  *,
-  first: int = 0,
-) -> list[Array]:
-  """A list of views, view v by `recipes[v]`; its key is folded from `key` and v, counted from `first`.
-
-  One recipe, not in a tuple, stands for two views. Views are [n, h, w, c], each of its
-  recipe's size.
-  """
-  recipes = (recipes, recipes) if callable(recipes) else recipes
-  if not (isinstance(recipes, tuple | list) and recipes and all(map(callable, recipes))):
-    raise UserError(f"draw_views takes a recipe, or a tuple of one per view, not {recipes!r}")
-  return [recipe(named(key, f"view {v}"), images, index) for v, recipe in enumerate(recipes, first)]
 
 
 def _of_channels(channels, **settings):

@@ -31,8 +31,8 @@ from ml_collections import ConfigDict
 
 from contrastax import core, data, evaluation, training
 from contrastax.core import key_for
+from contrastax.experiments.build import build
 from contrastax.parts import assemble
-from experiments.build import build
 from studies.common import fit
 
 EVERY, CURVE = 8, 2_000

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from contrastax.core import UserError
-from experiments.workdir import circumstances
+from contrastax.experiments.workdir import circumstances
 from studies.common.records import Record, Records, append, read
 from studies.common.report import Verdict
 

@@ -10,12 +10,12 @@ import jax.numpy as jnp
 
 from contrastax.core import UserError
 from contrastax.pairwise.scores.precision import einsum, unit
-from contrastax.pairwise.scores.similarity import InTwoParts
+from contrastax.pairwise.scores.similarity import TwoPartScore
 from contrastax.propagate import relu
 
 
 @dataclasses.dataclass(frozen=True)
-class multi_head(InTwoParts):
+class multi_head(TwoPartScore):
   """Σ_c cos(x_c, y_c): vectors [.., C·d] are those of C `heads` in a row, of d dimensions each."""
 
   heads: int
@@ -23,19 +23,19 @@ class multi_head(InTwoParts):
   def __post_init__(self):
     _check(self.heads)
 
-  def once(self, params, vectors, anchor):
+  def prepare(self, params, vectors, anchor):
     return unit(_split(vectors, self.heads))
 
-  def meet(self, params, anchors, candidates):
+  def combine(self, params, anchors, candidates):
     return _of_each_head(anchors, candidates).sum(0)
 
 
 @dataclasses.dataclass(frozen=True)
-class adaptive_heads(InTwoParts):
+class adaptive_heads(TwoPartScore):
   """AMCL: the similarities of C heads, each divided by a temperature of the pair's own.
 
     score(x, y) = Σ_c s_c / τ_c,      s_c = cos(x_c, y_c)
-    τ_c = smallest + (largest − smallest) σ(−φ(x_c)·φ(y_c))
+    τ_c = min_temperature + (max_temperature − min_temperature) σ(−φ(x_c)·φ(y_c))
     penalty(x, y) = Σ_c (d/2) log τ_c + 1/τ_c
 
   Vectors [.., C·d] are those of C `heads` in a row, of d dimensions each: of a projection of C·d
@@ -50,16 +50,16 @@ class adaptive_heads(InTwoParts):
   has_temperature: ClassVar[bool] = True
 
   heads: int = 3
-  smallest: float = 1e-5
-  largest: float = 2.0
+  min_temperature: float = 1e-5
+  max_temperature: float = 2.0
   hidden: int = 128
   regularizer: float = 0.1
 
   def __post_init__(self):
     _check(self.heads)
-    if not 0 < self.smallest < self.largest:
+    if not 0 < self.min_temperature < self.max_temperature:
       raise UserError(
-        f"adaptive_heads needs 0 < smallest < largest, not {self.smallest} and {self.largest}"
+        f"adaptive_heads needs 0 < min_temperature < max_temperature, not {self.min_temperature} and {self.max_temperature}"
       )
     if not (isinstance(self.hidden, int) and self.hidden > 0):
       raise UserError(
@@ -75,20 +75,22 @@ class adaptive_heads(InTwoParts):
     second = jax.random.normal(keys[1], (self.hidden, d)) * (1 / (self.hidden * d)) ** 0.5
     return {"first": first, "bias": jnp.zeros(self.hidden), "second": second}
 
-  def once(self, params, vectors, anchor):
+  def prepare(self, params, vectors, anchor):
     z = unit(_split(vectors, self.heads))
     inner = relu(einsum("...d,dh->...h", z, params["first"]) + params["bias"])
     return z, einsum("...h,hd->...d", inner, params["second"])
 
-  def meet(self, params, anchors, candidates):
+  def combine(self, params, anchors, candidates):
     similarity, temperature = self.temperatures(anchors, candidates)
     return (similarity / temperature).sum(0)
 
   def temperatures(self, anchors, candidates):
-    """(s, τ), each [C, n, m], from what `once` gives."""
+    """(s, τ), each [C, n, m], from what `prepare` gives."""
     (a, of_a), (c, of_c) = anchors, candidates
     share = jax.nn.sigmoid(-_of_each_head(of_a, of_c))
-    return _of_each_head(a, c), self.smallest + (self.largest - self.smallest) * share
+    return _of_each_head(a, c), self.min_temperature + (
+      self.max_temperature - self.min_temperature
+    ) * share
 
   @property
   def penalized(self):
@@ -97,13 +99,13 @@ class adaptive_heads(InTwoParts):
 
 
 @dataclasses.dataclass(frozen=True)
-class _Penalized(InTwoParts):
+class _Penalized(TwoPartScore):
   score: adaptive_heads
 
-  def once(self, params, vectors, anchor):
-    return self.score.once(params, vectors, anchor)
+  def prepare(self, params, vectors, anchor):
+    return self.score.prepare(params, vectors, anchor)
 
-  def meet(self, params, anchors, candidates):
+  def combine(self, params, anchors, candidates):
     similarity, temperature = self.score.temperatures(anchors, candidates)
     d = anchors[0].shape[-1]
     penalty = d / 2 * jnp.log(temperature) + 1 / temperature

@@ -3,7 +3,7 @@
 A score may also be a tuple of such arrays, which the channels then are given: `side_by_side`.
 
 A score of a user's own is a frozen dataclass, a subclass of `core.Score` with `__call__`; or of
-`InTwoParts`, with `once` and `meet` in its place.
+`TwoPartScore`, with `prepare` and `combine` in its place.
 """
 
 import dataclasses
@@ -25,37 +25,37 @@ from contrastax.pairwise.scores.precision import (
 from contrastax.propagate import minimum
 
 
-class InTwoParts(Score):
-  """A score of its two parts: `once` of each vector alone, `meet` of every pair."""
+class TwoPartScore(Score):
+  """A score of its two parts: `prepare` of each vector alone, `combine` of every pair."""
 
   symmetric = True
 
   def __call__(self, params, anchors, candidates):
     anchors, candidates = promoted(anchors, candidates)
-    once = self.once(params, anchors, True), self.once(params, candidates, False)
-    return self.meet(params, *once)
+    once = self.prepare(params, anchors, True), self.prepare(params, candidates, False)
+    return self.combine(params, *once)
 
 
 @dataclasses.dataclass(frozen=True)
-class dot(InTwoParts):
+class dot(TwoPartScore):
   """a·c."""
 
-  def meet(self, params, anchors, candidates):
+  def combine(self, params, anchors, candidates):
     return product(anchors, candidates)
 
 
 @dataclasses.dataclass(frozen=True)
-class cosine(InTwoParts):
+class cosine(TwoPartScore):
   """a·c / (‖a‖‖c‖), in [−1, 1]; a vector of no entry above 1e-12 has cosine 0 and no gradient."""
 
-  def once(self, params, vectors, anchor):
+  def prepare(self, params, vectors, anchor):
     if not is_half(vectors):
       return unit(vectors)
     # Unit vectors of half precision would be rounded again: their lengths divide the product.
     scaled, inverse = direction(vectors)
     return scaled, jax.lax.stop_gradient(inverse), vectors[..., :0]  # empty: it tells the type
 
-  def meet(self, params, anchors, candidates):
+  def combine(self, params, anchors, candidates):
     if not isinstance(anchors, tuple):
       return product(anchors, candidates)
     (a, of_a, like), (c, of_c, _) = anchors, candidates
@@ -63,20 +63,20 @@ class cosine(InTwoParts):
 
 
 @dataclasses.dataclass(frozen=True)
-class negative_squared_distance(InTwoParts):
+class negative_squared_distance(TwoPartScore):
   """−‖a − c‖², at most 0; exactly 0 for equal vectors only up to rounding."""
 
-  def once(self, params, vectors, anchor):
+  def prepare(self, params, vectors, anchor):
     return vectors, (wide(vectors) ** 2).sum(-1)
 
-  def meet(self, params, anchors, candidates):
+  def combine(self, params, anchors, candidates):
     (a, of_a), (c, of_c) = anchors, candidates
     squares = of_a[:, None] + (of_c if c.ndim == 3 else of_c[None])
     return minimum(2 * product(a, c) - squares, 0)
 
 
 @dataclasses.dataclass(frozen=True)
-class bilinear(InTwoParts):
+class bilinear(TwoPartScore):
   """a·W c, with W [d, d] learned; it begins as the dot product, W = 1 (CPC: arXiv 1807.03748)."""
 
   symmetric = False
@@ -84,15 +84,15 @@ class bilinear(InTwoParts):
   def init(self, key, d):
     return jnp.eye(d)
 
-  def once(self, params, vectors, anchor):
+  def prepare(self, params, vectors, anchor):
     return einsum("...d,de->...e", vectors, params) if anchor else wide(vectors)
 
-  def meet(self, params, anchors, candidates):
+  def combine(self, params, anchors, candidates):
     return product(anchors, candidates)
 
 
 @dataclasses.dataclass(frozen=True)
-class multilinear(InTwoParts):
+class multilinear(TwoPartScore):
   """Σ_d a_d c¹_d c²_d …: anchors [n, d], and candidates [m, parts·d], each `parts` vectors in a row.
 
   The similarity of Symile (Saporta et al. 2024, arXiv 2411.01053): with one part, the dot
@@ -102,17 +102,17 @@ class multilinear(InTwoParts):
   parts: int
   symmetric = False
 
-  def once(self, params, vectors, anchor):
+  def prepare(self, params, vectors, anchor):
     if anchor:
       return vectors
     return wide(vectors).reshape(*vectors.shape[:-1], self.parts, -1).prod(-2)
 
-  def meet(self, params, anchors, candidates):
+  def combine(self, params, anchors, candidates):
     return product(anchors, candidates)
 
 
 @dataclasses.dataclass(frozen=True)
-class side_by_side(InTwoParts):
+class side_by_side(TwoPartScore):
   """(first, second): two scores of vectors that are two in a row, the first of d dimensions.
 
   For losses that weigh a pair by another similarity than they train. Without parameters.
@@ -126,13 +126,13 @@ class side_by_side(InTwoParts):
   def symmetric(self):
     return self.first.symmetric and self.second.symmetric
 
-  def once(self, params, vectors, anchor):
+  def prepare(self, params, vectors, anchor):
     parts = vectors[..., : self.d], vectors[..., self.d :]
     return tuple(
-      score.once((), part, anchor)
+      score.prepare((), part, anchor)
       for score, part in zip((self.first, self.second), parts, strict=True)
     )
 
-  def meet(self, params, anchors, candidates):
+  def combine(self, params, anchors, candidates):
     meetings = zip((self.first, self.second), anchors, candidates, strict=True)
-    return tuple(score.meet((), a, c) for score, a, c in meetings)
+    return tuple(score.combine((), a, c) for score, a, c in meetings)

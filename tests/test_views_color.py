@@ -1,4 +1,4 @@
-"""Colour and blur: each operation against its definition in float64, and against Pillow."""
+"""Color and blur: each operation against its definition in float64, and against Pillow."""
 
 import colorsys
 import itertools
@@ -11,20 +11,20 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from contrastax import views
 from contrastax.core import UserError
-from contrastax.views.colour import JITTER_NUMBERS
+from contrastax.views.color import JITTER_NUMBERS
 
 N, SIZE = 12, 6
-CORNERS = np.array(list(itertools.product((0.0, 0.5, 1.0), repeat=3)))  # greys, pure colours, ties
+CORNERS = np.array(list(itertools.product((0.0, 0.5, 1.0), repeat=3)))  # grays, pure colors, ties
 
 
 def random_images(seed=0):
-  """Random images; the first holds black, white, greys, pure colours and ties of channels."""
+  """Random images; the first holds black, white, grays, pure colors and ties of channels."""
   images = np.random.default_rng(seed).random((N, SIZE, SIZE, 3))
   images[0].reshape(-1, 3)[: len(CORNERS)] = CORNERS
   return images
 
 
-def grey(image):
+def gray(image):
   return image @ np.array([0.299, 0.587, 0.114])
 
 
@@ -33,11 +33,11 @@ def brightness(image, factor):
 
 
 def contrast(image, factor):
-  return np.clip(factor * image + (1 - factor) * grey(image).mean(), 0, 1)
+  return np.clip(factor * image + (1 - factor) * gray(image).mean(), 0, 1)
 
 
 def saturation(image, factor):
-  return np.clip(factor * image + (1 - factor) * grey(image)[..., None], 0, 1)
+  return np.clip(factor * image + (1 - factor) * gray(image)[..., None], 0, 1)
 
 
 def hue(image, shift):
@@ -85,7 +85,7 @@ ENHANCERS = {
 
 @pytest.mark.parametrize("name", ENHANCERS)
 def test_an_adjustment_is_pillows_within_a_level(name):
-  """Pillow rounds the result, contrast's mean and the grey to whole levels of 255."""
+  """Pillow rounds the result, contrast's mean and the gray to whole levels of 255."""
   image = (random_images(1)[0] * 255).astype(np.uint8)
   for value in (0.0, 0.3, 1.0, 1.7):
     expected = np.asarray(ENHANCERS[name](Image.fromarray(image)).enhance(value)) / 255
@@ -102,7 +102,7 @@ def test_factor_1_and_shift_0_change_nothing():
   np.testing.assert_allclose(views.adjust_hue(images, zero), images, rtol=0, atol=1e-6)
 
 
-def test_a_third_of_the_colour_circle_makes_red_green_and_greys_stay():
+def test_a_third_of_the_color_circle_makes_red_green_and_greys_stay():
   x = np.array([[[[1, 0, 0], [0.2, 0.7, 0.2], [0.3, 0.3, 0.3]]]], np.float32)
   expected = [[[[0, 1, 0], [0.2, 0.2, 0.7], [0.3, 0.3, 0.3]]]]
   np.testing.assert_allclose(views.adjust_hue(x, np.array([1 / 3])), expected, atol=1e-6)
@@ -116,32 +116,32 @@ def test_contrast_of_a_large_image_keeps_its_mean_exact():
 
 def test_grey_is_pillows(float64):
   images = random_images()
-  expected = np.repeat(np.stack([grey(image) for image in images])[..., None], 3, -1)
-  np.testing.assert_allclose(views.to_grey(images), expected, rtol=0, atol=1e-15)
+  expected = np.repeat(np.stack([gray(image) for image in images])[..., None], 3, -1)
+  np.testing.assert_allclose(views.to_gray(images), expected, rtol=0, atol=1e-15)
   bytes_ = (images * 255).astype(np.uint8)
   pillow = np.stack([np.asarray(Image.fromarray(image).convert("L")) for image in bytes_])
-  found = views.to_grey(jnp.asarray(bytes_ / 255))[..., 0] * 255
+  found = views.to_gray(jnp.asarray(bytes_ / 255))[..., 0] * 255
   np.testing.assert_allclose(found, pillow, rtol=0, atol=0.501)
-  np.testing.assert_array_equal(views.to_grey(images[..., :1]), images[..., :1])
+  np.testing.assert_array_equal(views.to_gray(images[..., :1]), images[..., :1])
 
 
-def test_solarise_inverts_the_bright_and_is_pillows():
+def test_solarize_inverts_the_bright_and_is_pillows():
   levels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
   for threshold in (0, 100, 128, 255):
     expected = np.asarray(ImageOps.solarize(Image.fromarray(levels[0, ..., 0]), threshold))
     x = views.to_float(jnp.asarray(levels))
-    found = np.asarray(views.solarise(x, x.reshape(-1)[threshold]))[0, ..., 0] * 255
+    found = np.asarray(views.solarize(x, x.reshape(-1)[threshold]))[0, ..., 0] * 255
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
   four = np.array([0.25, 0.5, 0.75, 1.0]).reshape(1, 1, 4, 1)
-  np.testing.assert_array_equal(views.solarise(four).reshape(4), [0.25, 0.5, 0.25, 0])
-  np.testing.assert_array_equal(views.solarise(x), views.solarise(x, x.reshape(-1)[128]))
+  np.testing.assert_array_equal(views.solarize(four).reshape(4), [0.25, 0.5, 0.25, 0])
+  np.testing.assert_array_equal(views.solarize(x), views.solarize(x, x.reshape(-1)[128]))
 
 
-def test_normalise_subtracts_the_mean_and_divides_by_the_deviation(float64):
+def test_normalize_subtracts_the_mean_and_divides_by_the_deviation(float64):
   images = random_images()
   expected = (images - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
-  np.testing.assert_allclose(views.normalise(images), expected, rtol=0, atol=1e-14)
-  found = views.normalise(images[..., :1], (0.25,), (0.5,))
+  np.testing.assert_allclose(views.normalize(images), expected, rtol=0, atol=1e-14)
+  found = views.normalize(images[..., :1], (0.25,), (0.5,))
   np.testing.assert_allclose(found, 2 * images[..., :1] - 0.5, rtol=0, atol=1e-14)
 
 
@@ -191,12 +191,12 @@ def test_jitter_of_one_channel_has_two_orders(float64):
   values = {"brightness": np.array([1.7, 1.7]), "contrast": np.array([1.5, 1.5])}
   found = views.jitter(images, order=np.array([[0, 1], [1, 0]]), **values)
 
-  def contrast_of_grey(image, factor):
+  def contrast_of_gray(image, factor):
     return np.clip(factor * image + (1 - factor) * image.mean(), 0, 1)
 
   expected = [
-    contrast_of_grey(brightness(images[0], 1.7), 1.5),
-    brightness(contrast_of_grey(images[1], 1.5), 1.7),
+    contrast_of_gray(brightness(images[0], 1.7), 1.5),
+    brightness(contrast_of_gray(images[1], 1.5), 1.7),
   ]
   np.testing.assert_allclose(found, expected, rtol=0, atol=1e-14)
 
@@ -204,9 +204,9 @@ def test_jitter_of_one_channel_has_two_orders(float64):
 DRAWS = 24_000
 
 
-def sampled(probability, **colours):
+def sampled(probability, **colors):
   u = np.random.default_rng(2).random((DRAWS, JITTER_NUMBERS), np.float32)
-  reach = {"brightness": 0.4, "contrast": 1.6, **colours}
+  reach = {"brightness": 0.4, "contrast": 1.6, **colors}
   drawn = views.sample_jitter(u, probability=probability, **reach)
   return {name: np.asarray(values) for name, values in drawn.items()}
 
@@ -240,7 +240,7 @@ def test_jitter_is_applied_as_often_as_asked():
     np.testing.assert_array_equal(drawn[name] == nothing, untouched)
 
 
-def test_without_colours_there_are_brightness_and_contrast():
+def test_without_colors_there_are_brightness_and_contrast():
   drawn = sampled(1.0)
   assert set(drawn) == {"order", "brightness", "contrast"}
   assert abs((drawn["order"][:, 0] == 0).mean() - 0.5) < 4.5 * np.sqrt(0.25 / DRAWS)
@@ -248,14 +248,14 @@ def test_without_colours_there_are_brightness_and_contrast():
 
 @pytest.mark.parametrize("name", ["adjust_saturation", "adjust_hue"])
 @pytest.mark.parametrize("channels", [1, 4])
-def test_colours_need_three_channels(name, channels):
+def test_colors_need_three_channels(name, channels):
   with pytest.raises(UserError, match=f"{name} needs images of 3 channels, .*, not {channels}"):
     getattr(views, name)(jnp.zeros((2, 3, 3, channels)), jnp.ones(2))
 
 
 def test_grey_of_four_channels_is_refused():
-  with pytest.raises(UserError, match="grey needs images of 3 channels, .*, not 4"):
-    views.to_grey(jnp.zeros((2, 3, 3, 4)))
+  with pytest.raises(UserError, match="gray needs images of 3 channels, .*, not 4"):
+    views.to_gray(jnp.zeros((2, 3, 3, 4)))
 
 
 # Blur.

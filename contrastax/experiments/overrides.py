@@ -9,8 +9,8 @@ from typing import Any
 
 from contrastax.annotations import PLACE
 from contrastax.core import UserError
+from contrastax.experiments.schema import FIELDS, completed, flat
 from contrastax.parts import UnknownKey
-from experiments.schema import FIELDS, completed, flat
 
 MEANT = {
   "batch": "batch_size",

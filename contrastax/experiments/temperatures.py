@@ -7,12 +7,12 @@ import pathlib
 import numpy as np
 
 from contrastax import reporting
-from contrastax.methods import Clip, Multiview
+from contrastax.experiments.build import inputs_of
+from contrastax.experiments.figures import figure, is_images
+from contrastax.methods import CLIP, Multiview
 from contrastax.methods.base import MAIN, all_terms
 from contrastax.reporting.temperatures import QUANTILES
 from contrastax.terms import Contrast
-from experiments.build import inputs_of
-from experiments.figures import figure, is_images
 
 
 def measure(method, state) -> dict[str, float]:
@@ -57,6 +57,6 @@ def _each(method, state):
   if not (isinstance(contrast, Contrast) and contrast.temperature.per_anchor):
     return {}
   values = np.asarray(contrast.temperature.each(state.state["terms"][MAIN]["temperature"]))
-  names = method.inputs if isinstance(method, Clip) else tuple(map(str, range(contrast.rows)))
+  names = method.inputs if isinstance(method, CLIP) else tuple(map(str, range(contrast.rows)))
   names = ("examples",) if contrast.rows == 1 else names
   return dict(zip(names, np.split(values, len(names)), strict=True))

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from contrastax.core import Pairs, UserError
 from contrastax.labels import share_label
 from contrastax.pairwise.scores.precision import promoted, wide
-from contrastax.positives.relations import Relation
+from contrastax.relations.equality import Relation
 
 
 @dataclasses.dataclass(frozen=True)

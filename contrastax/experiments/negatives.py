@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 import pathlib
 
 import jax
 import numpy as np
 
 from contrastax import evaluation, reporting
+from contrastax.compilation import quick_jit
 from contrastax.core import key_for
+from contrastax.experiments.build import inputs_of
+from contrastax.experiments.figures import figure, is_images
 from contrastax.methods.base import MAIN, all_terms
-from experiments.build import inputs_of
-from experiments.figures import figure, is_images
 
 ANCHORS = 1024  # batches are drawn until there are so many
 PAIRS = 2**24  # fewer anchors, where that many would be more pairs than this
@@ -21,7 +21,7 @@ PICTURED = 8
 
 def report(parts, state, figures: pathlib.Path) -> dict:
   """Draws the figures, of a method that has a contrast; returns the summary's entry."""
-  ranked, metrics = look(parts.method, parts.source_at(state), state)
+  ranked, metrics = collect_negatives(parts.method, parts.source_at(state), state)
   with figure(figures / "negatives.png") as path:
     reporting.hardness(ranked, path)
   images, label = inputs_of(parts.method, parts.dataset.train), parts.dataset.train.get("label")
@@ -34,7 +34,7 @@ def report(parts, state, figures: pathlib.Path) -> dict:
   return {"anchors": len(ranked.anchor), **metrics, **ranked.means()}
 
 
-def look(method, source, state):
+def collect_negatives(method, source, state):
   """(`evaluation.RankedNegatives`, the method's own metrics of them), the state being as it is."""
   contrast = all_terms(method)[MAIN]
   found, metrics, drawn, wanted = [], [], 0, 1
@@ -64,7 +64,7 @@ def _thinned(group, every):
   return jax.tree.map(lambda x: x[::every], group)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@quick_jit(static_argnums=0)
 def _meet(method, params, state, batch, key):
   """What the method's loss is given, and the metrics of the negatives."""
   seen, (own, kept) = (

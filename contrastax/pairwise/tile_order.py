@@ -9,7 +9,7 @@ import jax
 from jax import lax
 
 
-class _Leg(NamedTuple):
+class _Phase(NamedTuple):
   """One visit of the candidates that are here: which tiles, and in which roles.
 
   tiles: "all"; "diagonal": block i of anchors and of candidates; "triangle": the candidates
@@ -22,40 +22,40 @@ class _Leg(NamedTuple):
   moves: bool
 
 
-def _itinerary(spec, kind):
-  """(leg, how often), such that every pair of an anchor and a candidate is met once.
+def _phases(spec, kind):
+  """(phase, how often), such that every pair of an anchor and a candidate is met once.
 
   The anchors' own set, whose score is symmetric: each unordered pair of tiles is visited
   once, and exchanged. Around a ring this halves the way too; with an even number of
   devices the last stop is opposite, where both sides come and each serves its own rows.
   """
   if kind.per_anchor:
-    return [(_Leg("diagonal", "one", False), 1)]
+    return [(_Phase("diagonal", "one", False), 1)]
   if not kind.own:
     roles = "both" if spec.both else "one"
-    return [(_Leg("all", roles, kind.travels), spec.ring[1] if kind.travels else 1)]
-  legs = [(_Leg("triangle", "both", kind.travels), 1)]
+    return [(_Phase("all", roles, kind.travels), spec.ring[1] if kind.travels else 1)]
+  phases = [(_Phase("triangle", "both", kind.travels), 1)]
   if kind.travels:
     devices = spec.ring[1]
-    legs.append((_Leg("all", "both", True), (devices - 1) // 2))
-    legs.append((_Leg("all", "one", False), 1 - devices % 2))
-  return legs
+    phases.append((_Phase("all", "both", True), (devices - 1) // 2))
+    phases.append((_Phase("all", "one", False), 1 - devices % 2))
+  return phases
 
 
-def tour(spec, kind, meet, anchors, candidates, visitor, state):
+def visit_tiles(spec, kind, process_tile, anchors, candidates, visitor, state):
   """Visits all tiles; returns the state, what belongs to the candidates being back at home.
 
   The state: what belongs to the anchors, [blocks, …]; to the candidates, [blocks, …]; to
-  none of them. Where candidates travel, theirs and the visitor (what `meet` needs to know
+  none of them. Where candidates travel, theirs and the visitor (what `process_tile` needs to know
   of them) move on together, one device a hop.
   """
   sizes, hops = (anchors.place.shape[0], candidates.place.shape[0]), 0
-  for leg, times in _itinerary(spec, kind):
+  for phase, times in _phases(spec, kind):
 
-    def stop(_, carry, leg=leg):
+    def stop(_, carry, phase=phase):
       visitor, state = carry
-      mine, theirs, rest = _visit(leg, sizes, meet, visitor, state)
-      if leg.moves:
+      mine, theirs, rest = _visit(phase, sizes, process_tile, visitor, state)
+      if phase.moves:
         visitor, theirs = _move(spec, 1, (visitor, theirs))
       return visitor, (mine, theirs, rest)
 
@@ -63,15 +63,15 @@ def tour(spec, kind, meet, anchors, candidates, visitor, state):
       visitor, state = stop(0, (visitor, state))
     elif times > 1:
       visitor, state = lax.fori_loop(0, times, stop, (visitor, state))
-    hops += times * leg.moves
+    hops += times * phase.moves
   mine, theirs, rest = state
   if kind.travels and hops % spec.ring[1]:
     theirs = _move(spec, -hops, theirs)
   return mine, theirs, rest
 
 
-def _visit(leg, sizes, meet, visitor, state):
-  """mine[i], theirs[j], rest = meet(…, i, j, …) for all tiles of a leg.
+def _visit(phase, sizes, process_tile, visitor, state):
+  """mine[i], theirs[j], rest = process_tile(…, i, j, …) for all tiles of a phase.
 
   Row by row, with mine[i] in hand: a buffer that is read and written in two places at
   every tile would be copied as a whole at every tile.
@@ -79,20 +79,20 @@ def _visit(leg, sizes, meet, visitor, state):
 
   def tile(roles, i, j, carry):
     mine_i, theirs, rest = carry
-    mine_i, theirs_j, rest = meet(roles, i, j, visitor, (mine_i, at(theirs, j), rest))
+    mine_i, theirs_j, rest = process_tile(roles, i, j, visitor, (mine_i, at(theirs, j), rest))
     return mine_i, _put(theirs, j, theirs_j), rest
 
   def row(i, carry):
     mine, theirs, rest = carry
     mine_i = at(mine, i)
-    if leg.tiles == "diagonal":
+    if phase.tiles == "diagonal":
       mine_i, theirs, rest = tile("one", i, i, (mine_i, theirs, rest))
-    elif leg.tiles == "triangle":
-      mine_i, _, rest = meet("itself", i, i, visitor, (mine_i, (), rest))
+    elif phase.tiles == "triangle":
+      mine_i, _, rest = process_tile("itself", i, i, visitor, (mine_i, (), rest))
       along = functools.partial(tile, "both", i)
       mine_i, mine, rest = lax.fori_loop(i + 1, sizes[1], along, (mine_i, mine, rest))
     else:
-      along = functools.partial(tile, leg.roles, i)
+      along = functools.partial(tile, phase.roles, i)
       mine_i, theirs, rest = lax.fori_loop(0, sizes[1], along, (mine_i, theirs, rest))
     return _put(mine, i, mine_i), theirs, rest
 

@@ -1,9 +1,9 @@
-"""Brightness, contrast, saturation, hue, grey, solarise, normalise.
+"""Brightness, contrast, saturation, hue, gray, solarize, normalize.
 
 Images are float [n, h, w, c] in [0, 1]; three channels are red, green and blue. Factors are arrays
-[n], one per image. Results lie in [0, 1], except those of `normalise`. Saturation, hue and grey
+[n], one per image. Results lie in [0, 1], except those of `normalize`. Saturation, hue and gray
 need three channels; the other operations take any number. The arithmetic is torchvision's on float
-images, except for the weights of grey, which are Pillow's.
+images, except for the weights of gray, which are Pillow's.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def adjust_brightness(images: Array, factor: Array) -> Array:
 def adjust_contrast(images: Array, factor: Array) -> Array:
   """clip(f x + (1 − f) m, 0, 1): f = 0 gives m.
 
-  m is the mean of the grey image where there are three channels; for any other number of channels
+  m is the mean of the gray image where there are three channels; for any other number of channels
   each channel has its own m, its mean over the pixels.
   """
   check_operation("adjust_contrast", images, factor=factor)
@@ -40,14 +40,14 @@ def adjust_contrast(images: Array, factor: Array) -> Array:
 
 
 def adjust_saturation(images: Array, factor: Array) -> Array:
-  """clip(f x + (1 − f) grey(x), 0, 1): 0 gives the grey image, 1 the image; needs 3 channels."""
+  """clip(f x + (1 − f) gray(x), 0, 1): 0 gives the gray image, 1 the image; needs 3 channels."""
   check_operation("adjust_saturation", images, factor=factor)
-  _need_colours("adjust_saturation", images)
+  _need_colors("adjust_saturation", images)
   return _blend(images, _luma(images), factor)
 
 
 def adjust_hue(images: Array, shift: Array) -> Array:
-  """Hue turned by `shift` [n] of the colour circle: ⅓ makes red green; needs 3 channels.
+  """Hue turned by `shift` [n] of the color circle: ⅓ makes red green; needs 3 channels.
 
   Hue, saturation and value of HSV; hue + shift modulo 1. With M and m the largest and least
   channel and H in [0, 6) the turned hue, the result is m + (M − m) t, where
@@ -57,7 +57,7 @@ def adjust_hue(images: Array, shift: Array) -> Array:
   of red, green and blue. Greys have no hue and stay.
   """
   check_operation("adjust_hue", images, shift=shift)
-  _need_colours("adjust_hue", images)
+  _need_colors("adjust_hue", images)
   red, green, blue = (images[..., i] for i in range(3))
   most = jnp.maximum(jnp.maximum(red, green), blue)
   least = jnp.minimum(jnp.minimum(red, green), blue)
@@ -74,35 +74,35 @@ def adjust_hue(images: Array, shift: Array) -> Array:
   return jnp.stack([least + chroma * jnp.clip(t, 0, 1) for t in amounts], -1)
 
 
-def to_grey(images: Array) -> Array:
+def to_gray(images: Array) -> Array:
   """0.299 R + 0.587 G + 0.114 B in all three channels.
 
   Pillow's `convert("L")`; torchvision's tensors have 0.2989 for 0.299, at most 1e-4 away. An image
-  of one channel is its own grey; of other numbers of channels there is none.
+  of one channel is its own gray; of other numbers of channels there is none.
   """
-  check_operation("to_grey", images)
+  check_operation("to_gray", images)
   if images.shape[-1] == 1:
     return images
-  _need_colours("to_grey", images)
+  _need_colors("to_gray", images)
   return jnp.broadcast_to(_luma(images), images.shape)
 
 
-def solarise(images: Array, threshold: float | Array = 0.5) -> Array:
+def solarize(images: Array, threshold: float | Array = 0.5) -> Array:
   """1 − x where x ≥ threshold, else x, in each channel."""
-  check_operation("solarise", images)
+  check_operation("solarize", images)
   return jnp.where(images >= threshold, 1 - images, images)
 
 
-def normalise(
+def normalize(
   images: Array,
   mean: Sequence[float] = IMAGENET_MEAN,
   std: Sequence[float] = IMAGENET_STD,
 ) -> Array:
   """(x − mean) / std, with a number for each of c channels; ImageNet's three by default."""
-  check_operation("normalise", images)
+  check_operation("normalize", images)
   center, scale = jnp.asarray(mean, images.dtype), jnp.asarray(std, images.dtype)
-  check_shape("normalise: mean", center, images.shape[-1:])
-  check_shape("normalise: std", scale, images.shape[-1:])
+  check_shape("normalize: mean", center, images.shape[-1:])
+  check_shape("normalize: std", scale, images.shape[-1:])
   return (images - center) / scale
 
 
@@ -118,7 +118,7 @@ def jitter(
   """Brightness, contrast, saturation and hue adjusted, in each image's own order.
 
   An image in its own order, exactly, and yet a batched program: three of the four are one
-  operation, a mixture with black, with the mean or with the grey, clipped, so each place in the
+  operation, a mixture with black, with the mean or with the gray, clipped, so each place in the
   order costs one such mixture whichever it is. Hue, the costliest, is computed once: three
   mixtures go before it and three after, each for the images whose order has it on that side,
   with factor 1, the identity, for the others. So six mixtures and one hue, in place of the
@@ -180,7 +180,7 @@ def _enhance(images, kind, factors):
   factor = jnp.concatenate([factors, jnp.ones_like(factors[:, :1])], 1)
   factor = jnp.take_along_axis(factor, jnp.minimum(kind, factors.shape[1])[:, None], 1)[:, 0]
   kind = kind[:, None, None, None]
-  saturated = _luma(images) if images.shape[-1] == 3 else 0  # kind 2 needs colours
+  saturated = _luma(images) if images.shape[-1] == 3 else 0  # kind 2 needs colors
   other = jnp.where(kind == 1, _middle(images), jnp.where(kind == 2, saturated, 0))
   return _blend(images, other, factor)
 
@@ -195,11 +195,11 @@ def _luma(images):
 
 
 def _middle(images):
-  """What contrast 0 leaves: the mean grey of three channels, else each channel's mean."""
+  """What contrast 0 leaves: the mean gray of three channels, else each channel's mean."""
   images = _luma(images) if images.shape[-1] == 3 else images
   return images.mean((1, 2), keepdims=True)
 
 
-def _need_colours(name, images):
+def _need_colors(name, images):
   if images.shape[-1] != 3:
     raise UserError(f"{name} needs images of 3 channels, red, green, blue, not {images.shape[-1]}")

@@ -7,11 +7,11 @@ import numpy as np
 
 from contrastax import data, evaluation
 from contrastax.core import UserError
-from contrastax.evaluation.finetune import labelled
+from contrastax.evaluation.finetune import labeled
 from contrastax.evaluation.transfer import fitted
-from experiments import judge
+from contrastax.experiments import judge
 
-NEIGHBOURS = (20, 200)
+NEIGHBORS = (20, 200)
 RECALLS = (1, 5, 10)
 LIDAR_INPUTS, LIDAR_VIEWS = 1000, 50
 EPOCHS = {0.01: 60, 0.1: 30}  # of fine-tuning, by the share of the labels
@@ -25,7 +25,7 @@ def frozen(encoders, train, test) -> dict:
   are a space themselves.
   """
   label, theirs = train["label"], test["label"]
-  nearest = possible("knn_", NEIGHBOURS, len(label), "training")
+  nearest = possible("knn_", NEIGHBORS, len(label), "training")
   depths = possible("recall@", RECALLS, len(theirs) - 1, "other test")
   probes, retrieval = {}, {}
   for row, features in judge.spaces(encoders, train["inputs"], test["inputs"]).items():
@@ -69,7 +69,7 @@ def fine_tuned(networks, train, test) -> dict:
   train, test = ({"image": split["inputs"], "label": split["label"]} for split in (train, test))
   rows = {row: {} for row in networks}
   for fraction, epochs in EPOCHS.items():
-    count = len(labelled(train["label"], fraction))
+    count = len(labeled(train["label"], fraction))
     size = min(64, count)
     recipe = {"fraction": fraction, "steps": epochs * (count // size), "batch_size": size}
     for row, network in networks.items():
@@ -80,7 +80,7 @@ def fine_tuned(networks, train, test) -> dict:
 
 
 def splits(name: str, validation: int, shape) -> list[dict]:
-  """Training and test split of another, labelled data set, its images made the encoder's shape.
+  """Training and test split of another, labeled data set, its images made the encoder's shape.
 
   validation: the run's; where images are held out of its training set, so are they of this one.
   """

@@ -11,14 +11,14 @@ import numpy as np
 from contrastax import evaluation, reporting, training
 from contrastax.core import UserError, named_leaves
 from contrastax.evaluation.embed import count_rows
+from contrastax.experiments import negatives, temperatures
+from contrastax.experiments.build import inputs_of
+from contrastax.experiments.figures import figure
+from contrastax.experiments.judge import WATCHED, few_labels, geometry, spaces
 from contrastax.files import make_folder, read_json, replace_damaged, write_json
 from contrastax.methods.base import MAIN, all_terms
 from contrastax.terms import Contrast
 from contrastax.training.health import check_collapse
-from experiments import negatives, temperatures
-from experiments.build import inputs_of
-from experiments.figures import figure
-from experiments.judge import WATCHED, few_labels, geometry, spaces
 
 MAPPED = 1000  # test images in the map
 
@@ -125,7 +125,7 @@ def finish(config, parts, mesh, workdir: pathlib.Path, state, seconds: float) ->
   return summary
 
 
-def stands(workdir: pathlib.Path, steps: int) -> bool:
+def is_finished(workdir: pathlib.Path, steps: int) -> bool:
   """Whether the report of a run of so many steps is complete: its summary lists the figures.
 
   A damaged summary is set aside.

@@ -59,8 +59,8 @@ class same_label(Relation):
     example = a["index"] == c["index"]
     itself = example & (a["view"] == c["view"])
     same = share_label(a["label"], c["label"])
-    unlabelled = example & ~has_label(a["label"])
-    return Pairs(same & ~itself, ~same & ~unlabelled)
+    unlabeled = example & ~has_label(a["label"])
+    return Pairs(same & ~itself, ~same & ~unlabeled)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,10 +12,10 @@ from ml_collections import ConfigDict
 from contrastax import core, data, pairwise, training
 from contrastax.annotations import PLACE, imported
 from contrastax.evaluation.embed import count_rows
+from contrastax.experiments.schema import completed
 from contrastax.nouns import nearest
 from contrastax.parts import assemble
 from contrastax.paths import fields
-from experiments.schema import completed
 
 
 class Parts(NamedTuple):
@@ -43,7 +43,7 @@ def build(config: ConfigDict, mesh: Mesh, *, allow: Collection[str] | None = Non
   """The parts that a config names.
 
   Args:
-    config: see `experiments.schema`; defaults may be left out.
+    config: see `contrastax.experiments.schema`; defaults may be left out.
     mesh: the devices.
     allow: modules of the user that the config may name; None: all.
 

@@ -91,13 +91,13 @@ def penalty(anchors: Group, groups: tuple[Group, ...], compare: Compare) -> Arra
 
   Σ_j w⁺_ij penalty_ij / Σ_j w⁺_ij,    0 without positives
   """
-  rows = {"penalty": sum_, "weight": sum_}
+  reductions = {"penalty": sum_, "weight": sum_}
   r = _reduced(
     _Penalty(compare.relation),
     anchors,
     groups,
     compare._replace(score=compare.score.penalized),
-    rows,
+    reductions,
   )
   none = r["weight"] <= 0
   return jnp.where(none, 0, r["penalty"] / jnp.where(none, 1, r["weight"]))
@@ -116,7 +116,7 @@ class _Penalty:
     }
 
 
-def with_logs(group):
+def with_log_weights(group):
   """A group with the logarithms of its weights, taken once and not once per pair.
 
   A candidate that weighs nothing is not there: no loss has a gradient by such a weight.
@@ -129,13 +129,13 @@ def with_logs(group):
   return group.attach(**sides)
 
 
-class Found(NamedTuple):
+class SoftmaxReductions(NamedTuple):
   """Reductions, each [n]: `rows` those asked for, the others of use to all losses.
 
   `weight` is the `Outcome`'s: 1 for an anchor with a positive, else 0.
   """
 
-  rows: dict
+  reductions: dict
   positive: jax.Array
   positive_weight: jax.Array
   some_positive: jax.Array
@@ -174,22 +174,24 @@ def evaluate(
   return criterion(anchors, groups, compare, temperature=temperature, **more)
 
 
-def find(channels, anchors, groups, compare, temperature, rows, stats, shared=()) -> Found:
+def softmax_reductions(
+  channels, anchors, groups, compare, temperature, reductions, stats, shared=()
+) -> SoftmaxReductions:
   """The reductions `rows` of the channels, and what the stats need."""
   anchors = attach(anchors, temperature)
-  groups = [with_logs(group) for group in groups]
-  found = _reduced(channels, anchors, groups, compare, wanted(rows, stats), shared)
-  return read(found, rows, anchors, stats)
+  groups = [with_log_weights(group) for group in groups]
+  found = _reduced(channels, anchors, groups, compare, needed_reductions(reductions, stats), shared)
+  return read(found, reductions, anchors, stats)
 
 
-def _reduced(channels, anchors, groups, compare, rows, shared=()):
+def _reduced(channels, anchors, groups, compare, reductions, shared=()):
   check_relation(compare.relation)
   return reduce(
     channels,
     anchors,
     groups,
     score=compare.score,
-    rows=rows,
+    reductions=reductions,
     score_params=compare.score_params,
     shared=shared,
     same_set=compare.same_set,
@@ -197,20 +199,20 @@ def _reduced(channels, anchors, groups, compare, rows, shared=()):
   )
 
 
-def wanted(rows, stats):
+def needed_reductions(reductions, stats):
   """The reductions that a loss and its stats need, and nothing else."""
   unknown = set(stats) - set(STATS)
   if unknown:
     raise UserError(f"unknown stats {sorted(unknown)}; known: {', '.join(STATS)}")
-  rows = {"pull": sum_, "positive_weight": sum_, **rows}
+  reductions = {"pull": sum_, "positive_weight": sum_, **reductions}
   if {"log_mean", "mean_logit", "divergence"} & set(stats):
-    rows["negatives"] = softmax_mean
+    reductions["negatives"] = softmax_mean
   if set(stats) - {"positive"}:
-    rows["negative_weight"] = sum_
-  return rows
+    reductions["negative_weight"] = sum_
+  return reductions
 
 
-def read(r, rows, anchors, stats) -> Found:
+def read(r, reductions, anchors, stats) -> SoftmaxReductions:
   weight = r["positive_weight"]
   none = weight <= 0
   positive = jnp.where(none, 0, r["pull"] / jnp.where(none, 1, weight))
@@ -222,8 +224,8 @@ def read(r, rows, anchors, stats) -> Found:
     log_count = jnp.log(jnp.where(count <= 0, 1, count))
     observed["log_mean"] = jnp.where(count <= 0, 0, log_sum - log_count)
     observed["divergence"] = observed["mean_logit"] - observed["log_mean"]
-  return Found(
-    rows={name: r[name] for name in rows},
+  return SoftmaxReductions(
+    reductions={name: r[name] for name in reductions},
     positive=positive,
     positive_weight=jnp.where(none, 1, weight),
     some_positive=~none,
