@@ -97,8 +97,8 @@ class Study:
     for stage in self.stages:
       if lacks := missing(stage(records), records):
         raise UserError(
-          f"{len(lacks)} runs are missing, the first is {lacks[0]}; run them with python -m studies "
-          f"{self.name} run"
+          f"{len(lacks)} runs are missing, the first is {lacks[0]}; run them with python -m "
+          f"studies {self.name} run"
         )
     blocks, before = [f"# {self.title}", heading(self.name, read(self.path).starts[0])], None
     for block in self.report(records):
