@@ -4,6 +4,8 @@ import pathlib
 
 from setuptools import find_packages, setup
 
+DOCS = ["mkdocs-material>=9.6", "mkdocstrings[python]>=0.30", "ruff>=0.9"]
+
 setup(
   name="contrastax",
   version="0.1.0",
@@ -33,16 +35,17 @@ setup(
     "tqdm",
   ],
   extras_require={
+    "docs": DOCS,
     "cuda12": ["jax[cuda12]"],
     "tpu": ["jax[tpu]"],
     "test": [
+      *DOCS,
       "import-linter>=2.0",
       "ipykernel",
       "nbclient",
       "nbformat",
       "pytest>=8",
       "pytest-xdist>=3.6",
-      "ruff>=0.9",
     ],
   },
 )
