@@ -67,6 +67,21 @@ def api_page(module: str, names: list[str]) -> str:
   return "\n".join([*lines, *(f"        - {name}" for name in names)]) + "\n"
 
 
+def api_index(modules: list[str]) -> str:
+  """Returns the list of the API pages, with the first sentence of each module's docstring."""
+  rows = []
+  for module in modules:
+    path = ROOT / module.replace(".", "/")
+    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    purpose = " ".join(docstring.split("\n\n")[0].split()).replace("|", "\\|")
+    rows.append(f"| [`{module}`]({module}.md) | {purpose} |")
+  intro = "Each page lists the public names of one module, with signatures and examples."
+  return "\n".join(
+    ["# API reference", "", intro, "", "| module | contents |", "|---|---|", *rows, ""]
+  )
+
+
 def notebook_page(path: pathlib.Path) -> str:
   """Returns a notebook as Markdown: its texts, code and printed results. Figures are left out."""
   parts = []
@@ -128,6 +143,7 @@ def on_files(files, config):
   from mkdocs.structure.files import File  # the tests read the names without MkDocs
 
   modules = public_names()
+  files.append(File.generated(config, "api/index.md", content=api_index(list(modules))))
   for module, names in modules.items():
     files.append(File.generated(config, f"api/{module}.md", content=api_page(module, names)))
   documents = {f"docs/{file.src_uri}" for file in files.documentation_pages() if file.abs_src_path}
