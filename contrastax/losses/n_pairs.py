@@ -48,7 +48,7 @@ def n_pairs(
     (8,)
 
   References:
-    Sohn, "Improved Deep Metric Learning with Multi-class N-pair Loss Objective", NIPS 2016,
+    Sohn, "Improved Deep Metric Learning with Multi-class N-pair Loss Objective", 2016 (NIPS),
     eq. 6.
 
   In other libraries:
