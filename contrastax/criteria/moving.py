@@ -175,5 +175,5 @@ def check_gamma(gamma: float | Schedule, owner: str) -> None:
   """
   if not callable(gamma) and not (isinstance(gamma, int | float) and 0 < gamma <= 1):
     raise UserError(
-      f"{owner}: gamma, the weight of the new value, must be above 0 and at most 1, not {gamma!r}"
+      f"{owner}: gamma, the weight of the new value, must be in (0, 1], not {gamma!r}"
     )

@@ -310,6 +310,4 @@ class debiased(Criterion):
 
 def _check_tau_plus(tau_plus: float) -> None:
   if not (isinstance(tau_plus, int | float) and 0 <= tau_plus < 1):
-    raise UserError(
-      f"tau_plus, the share of a class, must be at least 0 and below 1, not {tau_plus!r}"
-    )
+    raise UserError(f"tau_plus, the share of a class, must be in [0, 1), not {tau_plus!r}")

@@ -141,7 +141,7 @@ def hard_quantile(
   """
   check_numbers(alpha=alpha)
   if not 0 < alpha <= 1:
-    raise UserError(f"alpha, the share of negatives, must be above 0 and at most 1, not {alpha}")
+    raise UserError(f"alpha, the share of negatives, must be in (0, 1], not {alpha}")
   views = two_views(z1, z2)
   n_examples, n = len(views.vectors) // 2, len(views.vectors)
   dtype = compute_dtype(z1)
@@ -204,7 +204,7 @@ def rince(
   check_numbers(q=q)
   check_positive("weight", weight)
   if not 0 < q <= 1:
-    raise UserError(f"q must be above 0 and at most 1, not {q}")
+    raise UserError(f"q must be in (0, 1], not {q}")
   views = attach_temperature(two_views(z1, z2), temperature)
   reduced = reduce(
     _Rince(),

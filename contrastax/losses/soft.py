@@ -60,8 +60,8 @@ def soft_contrastive(
   (guide,) = to_common_dtype(guide=guide)
   if jnp.ndim(guide) != 2 or len(guide) != len(anchors) or not guide.shape[1]:
     raise UserError(
-      f"guide must have the shape [n, e] with n = {len(anchors)} rows, as the anchors, and e ≥ 1, "
-      f"not {jnp.shape(guide)}"
+      "guide must have the shape [n, e] with e ≥ 1 and one row for each anchor, "
+      f"not {jnp.shape(guide)} where the anchors have the shape {anchors.shape}"
     )
   guide, d = jax.lax.stop_gradient(guide), anchors.shape[1]
   dtype = jnp.result_type(anchors, positives, guide)

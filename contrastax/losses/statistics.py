@@ -153,11 +153,11 @@ def w_mse(
   z1, z2 = check_vectors(z1=z1, z2=z2)
   check_numbers(shrinkage=shrinkage)
   if not isinstance(shrinkage, Tracer) and not 0 <= shrinkage < 1:
-    raise UserError(f"shrinkage must be at least 0 and below 1, not {shrinkage}")
+    raise UserError(f"shrinkage must be in [0, 1), not {shrinkage}")
   n, d = z1.shape
   check_integer("slices", slices, 1)
   if n % slices:
-    raise UserError(f"slices must be a divisor of the number of rows, {n}, not {slices}")
+    raise UserError(f"{n} rows cannot be divided into {slices} slices; use a divisor of {n}")
   rows = n // slices
   if rows <= d and shrinkage == 0:
     raise UserError(

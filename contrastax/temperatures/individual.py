@@ -87,8 +87,7 @@ class individual(Temperature):
         raise UserError(f"individual: {name} must be above 0, not {value!r}")
     if not 0 < self.beta <= 1:
       raise UserError(
-        "individual: beta, the weight of the new gradient, must be above 0 and at most 1, "
-        f"not {self.beta!r}"
+        f"individual: beta, the weight of the new gradient, must be in (0, 1], not {self.beta!r}"
       )
     if self.clip is not None and not self.clip > 0:
       raise UserError(f"individual: clip must be above 0, or None, not {self.clip!r}")
