@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 import contrastax
@@ -47,7 +48,13 @@ def main(argv: list[str] | None = None) -> int:
     print(f"error: no command {name!r}; commands: {', '.join(COMMANDS)}", file=sys.stderr)
     return 2
   module = importlib.import_module(COMMANDS[name][0])
-  return module.main([f"contrastax {name}", *rest])
+  try:
+    status = module.main([f"contrastax {name}", *rest])
+    sys.stdout.flush()
+    return status
+  except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 128 + 13  # as a shell reports SIGPIPE
 
 
 if __name__ == "__main__":

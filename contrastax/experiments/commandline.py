@@ -13,10 +13,12 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import scipy.linalg  # noqa: F401
 from absl import flags, logging
 from ml_collections import ConfigDict
+from threadpoolctl import threadpool_limits
 
-from contrastax.core import UserError
+from contrastax.core import TrainingDiverged, UserError
 from contrastax.experiments import examples
 from contrastax.experiments.overrides import overridden
 from contrastax.experiments.schema import flat
@@ -39,15 +41,20 @@ class Options(NamedTuple):
 def status(command: Callable[[], None]) -> int:
   """Runs a command and returns its exit status.
 
-  What a user can mend, memory that does not suffice, and files that cannot be read or written are one
-  line on stderr, and status 2.
+  Each of these errors prints one line on stderr: invalid user input, insufficient memory, and files
+  that cannot be read or written, with status 2; a run that diverged, with status 3.
   """
-  # What libraries have to say of a failure reaches us as an exception, and is said once.
+  # Errors of libraries are raised, so their log messages would print them twice.
   logging.set_verbosity(logging.FATAL)
   try:
-    command()
+    # One thread, because waiting threads of BLAS spin and take the cores from JAX's own threads. JAX
+    # calls SciPy's BLAS, and the limit holds only for libraries that are loaded.
+    with threadpool_limits(1, "blas"):
+      command()
   except UserError as error:
     return _refused(error)
+  except TrainingDiverged as error:
+    return _refused(error, 3)
   except OSError as error:
     if error.errno == errno.ENOSPC:
       return _refused("the disk is full; free some space and run the same command again")
@@ -63,9 +70,10 @@ def status(command: Callable[[], None]) -> int:
   return 0
 
 
-def _refused(text):
+def _refused(text: object, code: int = 2) -> int:
+  """Prints an error as one line and returns the exit status."""
   print(f"error: {_line(text)}", file=sys.stderr)
-  return 2
+  return code
 
 
 def parse(argv: list[str], help_text: str) -> Options | None:

@@ -7,7 +7,7 @@ weights:
     same_example() & similarity_within(most=0.9)
 """
 
-from contrastax.relations.equality import Relation as Relation
+from contrastax.core import Relation as Relation
 from contrastax.relations.equality import other_view as other_view
 from contrastax.relations.equality import same_example as same_example
 from contrastax.relations.equality import same_label as same_label

@@ -7,46 +7,13 @@ the sides have shapes that broadcast, and the pairs may be all pairs or one tile
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import jax.numpy as jnp
 from typing_extensions import override
 
-from contrastax.core import Array, Pairs, UserError
+from contrastax.core import Array, Pairs, Relation, UserError
 from contrastax.labels import has_label, share_label
-
-
-class Relation:
-  """The base of relations. `a & b` is the relation whose weights are the products of theirs."""
-
-  def __call__(self, a: Mapping[str, Array], c: Mapping[str, Array], similarity: Array) -> Pairs:
-    """Returns the weights of pairs.
-
-    Args:
-      a: Sides of the anchors, with shapes that broadcast to that of the similarities.
-      c: Sides of the candidates, likewise.
-      similarity: Similarities of the pairs.
-
-    Returns:
-      The weights of the pairs as positives and as negatives.
-    """
-    raise NotImplementedError
-
-  def __and__(self, other: Callable[..., Pairs]) -> Relation:
-    """Returns the relation whose weights are the products of those of both relations."""
-    return _Both(self, other)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Both(Relation):
-  left: Callable[..., Pairs]
-  right: Callable[..., Pairs]
-
-  @override
-  def __call__(self, a: Mapping[str, Array], c: Mapping[str, Array], similarity: Array) -> Pairs:
-    left, right = self.left(a, c, similarity), self.right(a, c, similarity)
-    # The product of two masks is their conjunction.
-    return Pairs(left.positive * right.positive, left.negative * right.negative)
 
 
 @dataclasses.dataclass(frozen=True)

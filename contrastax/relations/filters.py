@@ -13,10 +13,9 @@ import jax
 import jax.numpy as jnp
 from typing_extensions import override
 
-from contrastax.core import Array, Pairs, UserError
+from contrastax.core import Array, Pairs, Relation, UserError
 from contrastax.labels import share_label
 from contrastax.pairwise.scores.precision import promoted, wide
-from contrastax.relations.equality import Relation
 
 
 @dataclasses.dataclass(frozen=True)
