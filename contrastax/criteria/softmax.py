@@ -150,7 +150,7 @@ class dclw(Criterion):
   has the value 0 and no gradient.
 
   Args:
-    sigma: Width σ > 0 of the weight, in units of the similarity.
+    sigma: width σ > 0 of the weight, in units of the similarity.
 
   Raises:
     UserError: σ is not above 0.
@@ -205,9 +205,9 @@ class hard_negative(Criterion):
   a negative also has the value 0.
 
   Args:
-    beta: Concentration β ≥ 0 of the weights, in units of logits. With β = 0 the weights are
+    beta: concentration β ≥ 0 of the weights, in units of logits. With β = 0 the weights are
       uniform.
-    tau_plus: Share τ⁺ of the anchor's class in the data, in [0, 1). With τ⁺ = 0 there is no
+    tau_plus: share τ⁺ of the anchor's class in the data, in [0, 1). With τ⁺ = 0 there is no
       correction.
 
   Raises:
@@ -279,7 +279,7 @@ class debiased(Criterion):
   for similarities of at least −1, such as the cosine.
 
   Args:
-    tau_plus: Share τ⁺ of the anchor's class in the data, in [0, 1).
+    tau_plus: share τ⁺ of the anchor's class in the data, in [0, 1).
 
   Raises:
     UserError: τ⁺ is out of range.

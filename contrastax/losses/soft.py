@@ -33,13 +33,13 @@ def soft_contrastive(
   s is the cosine similarity. The loss has one direction.
 
   Args:
-    anchors: Anchors a, [n, d]. The loss normalizes all vectors.
-    positives: Candidates p, [n, d]. Row i of anchors and positives belongs to the same example.
-    guide: Vectors g that determine the weights, [n, e]: the features of a frozen encoder of one of
+    anchors: anchors a, [n, d]. The loss normalizes all vectors.
+    positives: candidates p, [n, d]. Row i of anchors and positives belongs to the same example.
+    guide: vectors g that determine the weights, [n, e]: the features of a frozen encoder of one of
       the modalities (CWCL), or the embedding of a label (Dialog2Flow). No gradient flows into them.
-    temperature: Temperature τ > 0, scalar or [n].
-    guide_temperature: Temperature τ_g > 0 of the weights; None for the linear weights.
-    plan: How the pairs are evaluated. It does not change the result.
+    temperature: temperature τ > 0, scalar or [n].
+    guide_temperature: temperature τ_g > 0 of the weights; None for the linear weights.
+    plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
     The loss of each anchor, [n]. It is at least the entropy of the normalized weights.
