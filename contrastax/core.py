@@ -462,7 +462,7 @@ class Criterion(abc.ABC):
     groups: tuple[Group, ...],
     compare: Compare,
     *,
-    temperature: Array,
+    temperature: ArrayLike,
     memory: State = (),
     stats: tuple[str, ...] = (),
   ) -> Outcome:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import optax
+from jax.typing import ArrayLike
 
 from contrastax import core
 from contrastax.core import UserError
@@ -80,10 +81,17 @@ ALIASES = {
 }
 
 
+# A config can write no array, so `ArrayLike` in an annotation means a number there.
+ARRAY_LIKE = typing.get_args(ArrayLike)
+
+
 def options(hint: Any) -> list[Any]:
   """The alternatives of an annotation: those of a union, or the annotation itself."""
   if typing.get_origin(hint) in (typing.Union, types.UnionType):
-    return [option for each in typing.get_args(hint) for option in options(each)]
+    members = typing.get_args(hint)
+    if set(ARRAY_LIKE) <= set(members):
+      members = (float, *(each for each in members if each not in ARRAY_LIKE))
+    return [option for each in members for option in options(each)]
   return [hint]
 
 

@@ -128,6 +128,8 @@ def test_an_array_loss_awaits_what_its_owner_passes():
   assert refused(Other, {"loss": {"name": "mv_dhel"}}, "term") == (
     "term.loss: mv_dhel needs 'temperature'"
   )
+  said = refused(Other, {"loss": {"name": "mv_dhel", "temperature": "0.1"}}, "term")
+  assert said == "term.loss.temperature must be a number, not '0.1'"
   plan = Plan(block=8)
   spec = {"loss": {"name": "mv_dhel", "temperature": 0.1}}
   bound = assemble(Other, spec, "term", given={"plan": plan}).loss
