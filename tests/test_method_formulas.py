@@ -329,7 +329,9 @@ def test_small_crops_come_after_the_large_ones(method):
   value, _, _ = objective(made, batch)
   assert np.isfinite(value)
   wrong = dataclasses.replace(made, views=made.views[::-1][1:])  # small, large, large
-  with pytest.raises(UserError, match=f"{method.__name__} makes targets of its first two views"):
+  with pytest.raises(
+    UserError, match=f"the first two views of {method.__name__} must have the same size"
+  ):
     objective(wrong, batch)
 
 
