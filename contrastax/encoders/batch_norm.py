@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 
 from contrastax.core import Array, Encoder, UserError, named
@@ -39,7 +40,7 @@ class BatchNorm(nnx.Module):
 
   def __init__(
     self, width: int, rngs: nnx.Rngs, *, groups: int = 1, dtype: DTypeLike | None = None,
-    affine: bool = True, scale_init: nnx.initializers.Initializer = nnx.initializers.ones,
+    affine: bool = True, scale_init: Initializer = nnx.initializers.ones,
   ):  # fmt: skip
     self.scale = nnx.Param(scale_init(rngs.params(), (width,))) if affine else None
     self.bias = nnx.Param(nnx.initializers.zeros(rngs.params(), (width,))) if affine else None

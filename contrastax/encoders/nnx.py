@@ -82,7 +82,8 @@ def from_nnx(build: Callable[..., nnx.Module], *, together: bool = True) -> Enco
       copy=True,
     )
     y = module(x)
-    return y, _plain(nnx.split(module, nnx.Param, nnx.RngState, ...)[3])
+    _, _, _, state = nnx.split(module, nnx.Param, nnx.RngState, ...)
+    return y, _plain(state)
 
   return Encoder(init, apply, together)
 
@@ -101,7 +102,9 @@ def _plain(state: nnx.State) -> dict[str, Any]:
 def _keyed(randomness: nnx.State, key: Array | None, train: bool) -> nnx.State:
   """Returns the random streams of the module, each with its own key folded from `key`."""
   streams, tree = jax.tree.flatten(randomness)
-  if streams and key is None:
+  if not streams:
+    return randomness
+  if key is None:
     if train:
       raise ValueError("this encoder is random in training: give apply a key")
     key = jax.random.key(0)
