@@ -69,6 +69,13 @@ class UserError(ValueError):
   """Invalid user input. The message is one line: the problem, the value found and the fix."""
 
 
+class TrainingDiverged(RuntimeError):
+  """Training cannot continue: a metric is not finite, or the embeddings have collapsed.
+
+  A collapse stops a run only with `stop_on_collapse`. The message is one line.
+  """
+
+
 def check_integer(name: str, value: Any, least: int | None = None, most: int | None = None) -> int:
   """Returns the value as a Python integer.
 
