@@ -195,7 +195,7 @@ def test_multiview_is_its_loss(float64, loss):
 
 @pytest.mark.parametrize("loss", [losses.cacr, losses.dhel, losses.nt_xent])
 def test_multiview_refuses_what_is_no_loss_of_all_views(loss):
-  with pytest.raises(UserError, match="Multiview takes a loss of all views at a temperature"):
+  with pytest.raises(UserError, match="Multiview: loss must be a loss of all views"):
     methods.Multiview(**TEMPERED, loss=loss)
 
 

@@ -391,7 +391,7 @@ def test_two_towers_have_parameters_of_their_own():
   method = pairs(other_encoder=encoders.mlp((16,)), other_projection=encoders.projection((16,), 8))
   params, _ = jax.jit(method.init)(jax.random.key(0), pair_batch())
   assert {"encoder", "projection", "other_encoder", "other_projection"} <= set(params)
-  with pytest.raises(UserError, match="other_projection belongs to other_encoder"):
+  with pytest.raises(UserError, match="other_projection needs other_encoder"):
     pairs(other_projection=encoders.projection())
 
 

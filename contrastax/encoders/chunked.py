@@ -73,7 +73,7 @@ def chunked(encoder: Encoder, n: int, *, batch_norm: Literal["per chunk"] | None
     if not train:
       return encoder.apply(params, state, x, key=key, train=False)
 
-    @functools.partial(jax.checkpoint, prevent_cse=False)  # a scan needs no such protection
+    @functools.partial(jax.checkpoint, prevent_cse=False)  # a scan prevents it by itself
     def encode_chunk(state, chunk):
       i, x = chunk
       chunk_key = None if key is None else jax.random.fold_in(key, i)
