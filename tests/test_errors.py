@@ -146,7 +146,7 @@ WRONG_PARTS = {
   "crops in the wrong order": (
     "digits_dino",
     {**MINE, "method.views": {"name": "multi_crop", "sizes": (6, 8), "counts": (1, 2)}},
-    "DINO makes targets of its first two views, which must be of one size, not 6×6, 8×8",
+    "the first two views of DINO must have the same size, not 6×6, 8×8",
   ),
   "a part of other methods": (
     "digits_byol", {"method.negatives": {"name": "in_batch"}}, "BYOL takes no 'negatives'",

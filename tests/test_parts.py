@@ -303,10 +303,10 @@ OWN = {
   "argument": ({"name": "mine_parts:encoder", "widht": 3}, "takes no 'widht'; did you mean 'width'?"),
   "type": ({"name": "mine_parts:encoder", "width": "x"}, "config.width must be an integer, not 'x'"),
   "kind": ({"name": "mine_parts:wrong"}, "mine_parts:wrong gives int, not Encoder"),
-  "no callable": ({"name": "mine_parts:NUMBER"}, "is neither a function nor a class, but 3"),
+  "no callable": ({"name": "mine_parts:NUMBER"}, "must be a function or a class, not 3"),
   "no annotation": (
     {"name": "mine_parts:free", "inner": {"name": "mlp"}},
-    "config.inner is a part, but the argument has no annotation; annotate it",
+    "config.inner is a part, but its argument has no annotation; annotate the argument",
   ),
   "class": (
     "mine_parts:Mine",
