@@ -78,12 +78,17 @@ def check_finite(name: str, rows: Array, first: int = 0) -> None:
   if isinstance(rows, Tracer) or not jnp.issubdtype(rows.dtype, jnp.floating):
     return
   with jax.ensure_compile_time_eval():  # evaluates at once, even inside `jax.jit`
-    bad = np.asarray(~jnp.isfinite(rows).reshape(len(rows), -1).all(1))
+    bad = np.asarray(_not_finite(rows))
   if bad.any():
     raise UserError(
       f"row {first + int(bad.argmax())} of {name} has a NaN or an infinity "
       f"({int(bad.sum())} of {len(bad)} rows have one); leave such rows out"
     )
+
+
+@jax.jit
+def _not_finite(rows: Array) -> Array:
+  return ~jnp.isfinite(rows).reshape(len(rows), -1).all(1)
 
 
 def check_mesh(name: str, mesh: Mesh | AbstractMesh) -> None:
