@@ -25,7 +25,8 @@ class bank(NegativeSource):
   negatives are a shared group [N or sample, d], without a gradient. They have the sides of their
   examples (with several keys, of the first one), but the view −1. An entry without a key so far has
   the weight 0, and is drawn only where fewer than `sample` entries have one. The relation
-  `same_example` leaves out the anchor's own entry.
+  `same_example` leaves out the anchor's own entry. A method needs the size of the data, as in
+  `methods.SimCLR(negatives=in_batch() + bank(sample=512), examples=1297, …)`.
 
   A key of index −1, of no example, is not stored. A key of an index of N or more is not stored
   either, and no other entry changes: a compiled step cannot raise an error. Outside of `jax.jit`, it
@@ -40,9 +41,15 @@ class bank(NegativeSource):
     UserError: an argument is outside its range, or the method's `examples` is 0 or below `sample`.
 
   Example:
-    >>> from contrastax import methods, negatives
-    >>> source = negatives.in_batch() + negatives.bank(sample=512)
-    >>> method = methods.SimCLR(negatives=source, examples=1297)
+    >>> import jax
+    >>> from contrastax import negatives, relations
+    >>> q, k = jax.random.normal(jax.random.key(0), (2, 8, 3))
+    >>> source = negatives.in_batch() + negatives.bank(sample=4)
+    >>> anchors, groups = negatives.on_arrays(
+    ...   source, q, k, relation=relations.same_example(), rng=jax.random.key(1)
+    ... )
+    >>> [group.vectors.shape for group in groups]
+    [(8, 3), (4, 3)]
 
   References:
     Wu et al., Unsupervised Feature Learning via Non-Parametric Instance Discrimination, 2018, arXiv

@@ -45,11 +45,16 @@ class clusters(NegativeSource):
       already have an array `cluster`.
 
   Example:
-    >>> from contrastax import methods, negatives, relations
-    >>> method = methods.SimCLR(
-    ...   negatives=negatives.in_batch() + negatives.clusters(32),
-    ...   relation=relations.same_example() & relations.negatives_differ("cluster"),
+    >>> import jax
+    >>> from contrastax import negatives, relations
+    >>> q, k = jax.random.normal(jax.random.key(0), (2, 8, 3))
+    >>> relation = relations.same_example() & relations.negatives_differ("cluster")
+    >>> source = negatives.in_batch() + negatives.clusters(4)
+    >>> anchors, groups = negatives.on_arrays(
+    ...   source, q, k, relation=relation, rng=jax.random.key(1)
     ... )
+    >>> groups[1].side["cluster"].shape
+    (4,)
 
   References:
     Deng et al. (ClusterNS), 2023, arXiv 2305.09892: 128 clusters.

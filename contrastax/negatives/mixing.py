@@ -41,9 +41,15 @@ class mochi(NegativeSource):
       left beside the keys, or there are fewer than `hard`.
 
   Example:
-    >>> from contrastax import methods, negatives
-    >>> source = negatives.queue(4096) + negatives.mochi(hard=64, mixed=32, with_anchor=8)
-    >>> method = methods.MoCo(negatives=source)
+    >>> import jax
+    >>> from contrastax import negatives, relations
+    >>> q, k = jax.random.normal(jax.random.key(0), (2, 8, 3))
+    >>> source = negatives.queue(16) + negatives.mochi(hard=8, mixed=4, with_anchor=2)
+    >>> anchors, groups = negatives.on_arrays(
+    ...   source, q, k, relation=relations.same_example(), rng=jax.random.key(1)
+    ... )
+    >>> [group.vectors.shape for group in groups]
+    [(8, 3), (16, 3), (8, 6, 3)]
 
   References:
     Kalantidis et al., Hard Negative Mixing for Contrastive Learning, 2020, arXiv 2010.01028, §3.2 and

@@ -32,8 +32,14 @@ class queue(NegativeSource):
     UserError: `size` is not an integer of at least 1, or not such a multiple.
 
   Example:
-    >>> from contrastax import methods, negatives
-    >>> method = methods.MoCo(negatives=negatives.queue(4096))
+    >>> import jax
+    >>> from contrastax import negatives, relations
+    >>> q, k = jax.random.normal(jax.random.key(0), (2, 8, 3))
+    >>> anchors, groups = negatives.on_arrays(
+    ...   negatives.queue(16), q, k, relation=relations.same_example(), rng=jax.random.key(1)
+    ... )
+    >>> [group.vectors.shape for group in groups]
+    [(8, 3), (16, 3)]
 
   References:
     He et al. (MoCo), 2019, arXiv 1911.05722, §3.1.
@@ -101,11 +107,20 @@ class queues(NegativeSource):
     UserError: an argument is outside its range, or the keys have no such side.
 
   Example:
-    >>> from contrastax import methods, negatives, relations
-    >>> method = methods.MoCo(
-    ...   negatives=negatives.queues(1024, by="language", count=4),
-    ...   relation=relations.same_example() & relations.negatives_share("language"),
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> from contrastax import negatives, relations
+    >>> q, k = jax.random.normal(jax.random.key(0), (2, 8, 3))
+    >>> anchors, groups = negatives.on_arrays(
+    ...   negatives.queues(16, by="label", count=2),
+    ...   q,
+    ...   k,
+    ...   label=jnp.arange(8) % 2,
+    ...   relation=relations.same_example() & relations.negatives_share("label"),
+    ...   rng=jax.random.key(1),
     ... )
+    >>> [group.vectors.shape for group in groups]
+    [(8, 3), (32, 3)]
 
   References:
     Wu et al., 2022, arXiv 2206.03281: a memory bank for each language.
@@ -130,8 +145,8 @@ class queues(NegativeSource):
     value = keys.side[self.by]
     if value.ndim > 1 or not jnp.issubdtype(value.dtype, jnp.integer):
       raise UserError(
-        f"queues needs an integer {self.by!r} for each key, not {value.dtype} {list(value.shape)}; "
-        "number its values from 0"
+        f"queues needs one integer for each key, and {self.by!r} is {value.dtype} "
+        f"{list(value.shape)}; number its values from 0"
       )
     keys = unfilled(keys, self.count * self.size)
     return {"next": jnp.zeros(self.count, jnp.int32), "keys": keys}

@@ -22,7 +22,7 @@ from contrastax.pairwise.tiles import (
   candidate_positions,
   empty_states,
   evaluate_tile,
-  finish,
+  finish_all,
   is_exchanged,
 )
 
@@ -90,8 +90,8 @@ def _forward(spec, anchors, groups, score_params, shared):
         for name, reduction in spec.reductions
       }
     all_group_states.append(candidate_states if exchanges else None)
-  group_results = [None if states is None else finish(spec, states) for states in all_group_states]
-  return (finish(spec, anchor_states), group_results), (anchor_states, all_group_states)
+  results = finish_all(spec, anchor_states, all_group_states)
+  return results, (anchor_states, all_group_states)
 
 
 def _forward_rule(spec, *primals):

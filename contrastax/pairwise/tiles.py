@@ -90,7 +90,7 @@ def dense(
   Returns:
     {channel: [n]}, and for each group {channel: [m]} with the roles exchanged, or None.
   """
-  anchor_states, group_results = empty_states(spec, anchors), []
+  anchor_states, all_group_states = empty_states(spec, anchors), []
   for group_spec, group in zip(spec.group_specs, groups, strict=True):
     roles = "both" if is_exchanged(spec, group_spec) else "one"
     own, exchanged = evaluate_tile(
@@ -99,12 +99,12 @@ def dense(
     positions = candidate_positions(group_spec, group)
     anchor_states = add_tile(spec, anchor_states, own, positions, 1)
     if exchanged is None:
-      group_results.append(None)
+      all_group_states.append(None)
     else:
       empty = empty_states(spec, group)
       states = add_tile(spec, empty, exchanged, anchors.position[:, None], 0)
-      group_results.append(finish(spec, states))
-  return finish(spec, anchor_states), group_results
+      all_group_states.append(states)
+  return finish_all(spec, anchor_states, all_group_states)
 
 
 def evaluate_tile(
@@ -178,9 +178,16 @@ def add_tile(
   }
 
 
-def finish(spec: EvalSpec, states: Results) -> Results:
-  """Returns the results of the states."""
-  return {name: reduction.finish(states[name]) for name, reduction in spec.reductions}
+def finish_all(
+  spec: EvalSpec, anchor_states: Results, all_group_states: list[Results | None]
+) -> tuple[Results, list[Results | None]]:
+  """Returns the results of the states of the anchors, and of the states of each group."""
+
+  def finish(states):
+    return {name: reduction.finish(states[name]) for name, reduction in spec.reductions}
+
+  results = finish(anchor_states)
+  return results, [None if states is None else finish(states) for states in all_group_states]
 
 
 def candidate_positions(group_spec: GroupSpec, candidates: TileData) -> Array:
