@@ -20,12 +20,12 @@ from contrastax.pairwise.scores.precision import wide
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class adversarial_negatives(NegativeSource):
-  """Adds to each anchor a negative: its key, moved until another anchor is more likely.
+  """Adds a negative to each anchor: its key, moved to where it is less likely to be recognized.
 
     p(j | k) = softmax_j( s(a_j, k)/τ ),   j over the batch's anchors, without k itself
     k'_i = k_i + radius ‖k_i‖ g/‖g‖,   g = −∇_k log Σ_{j of example i} p(j | k) at k_i
 
-  s is the method's score. With the cosine, `radius` is the tangent of the angle between k_i and k'_i.
+  p is the likelihood that anchor j belongs to key k, and s is the method's score. With the cosine, `radius` is the tangent of the angle between k_i and k'_i.
   k_i is the anchor's positive of the greatest weight among the keys; of equal weights, the first. An
   anchor without a positive gets a negative of the weight 0. The negatives are a group [n, 1, d]. They
   belong to no example, and have no gradient.
@@ -74,7 +74,7 @@ class adversarial_negatives(NegativeSource):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class adversarial_positives(NegativeSource):
-  """Adds to each anchor a positive: its key, moved far away and then back toward the same p.
+  """Adds a positive to each anchor: its key, moved far away, then back toward its likelihood p.
 
     k'_i as in `adversarial_negatives`, then `steps` times
     k'_i ← k'_i − size ‖k_i‖ f/‖f‖,   f = ∇_{k'} KL( p(· | k_i) ‖ p(· | k'_i) )

@@ -62,9 +62,9 @@ class clusters(NegativeSource):
   In other libraries:
     In the paper, false negatives stay in the denominator, and a further loss with two margins keeps
     them near the positive. The paper's code moves the centroids before a step uses them, by the
-    anchors, with AdamW or toward the sum of their members. Here they move after the step, so its
-    negatives do not depend on its own keys. They move by the keys, and toward the mean, which does
-    not depend on the batch size. The paper's code begins when the mean cosine has fallen to 0.4, with
+    anchors, with AdamW or toward the sum of their members. Here they move after the step, so
+    the negatives of a step do not depend on its keys. They move by the keys, and toward the mean,
+    which does not depend on the batch size. The paper's code begins when the mean cosine has fallen to 0.4, with
     keys of which each is least similar to the one before.
   """
 

@@ -24,8 +24,9 @@ def stages(
     data = Resident({"image": images, "cluster": ids}, batch_size=1024)
     relation = same_example() & negatives_share("cluster")
 
-  The representation is the concatenation of the features of all stages. In a batch of b, an anchor has
-  on average about b divided by the number of labels negatives. So later stages need larger batches.
+  The representation is the concatenation of the features of all stages. An anchor has
+  as negatives, on average, the batch size divided by the number of labels. So later stages need
+  larger batches.
 
   Args:
     features: [n, d], the features of all examples from the encoder of the last stage.

@@ -26,15 +26,15 @@ class supremix(NegativeSource):
       y_i − window < y_j < y_i < y_k < y_i + window
 
   z_i is the unit vector of the anchor, and z_j and z_k are unit vectors of keys. For each anchor,
-  `negatives` mix-negs and `positives` mix-poss are drawn, [n, k, d] each. j and k are drawn uniformly
-  and with replacement. Where there is no such j or k, the mixes have the weight 0. Mixes belong to no
-  example and have no gradient. The relation decides what is a positive or a negative: use
+  `negatives` mixes of the first kind and `positives` mixes of the second kind are drawn, [n, k, d]
+  each. j and k are drawn uniformly and with replacement. Where there is no such j or k, the mixes have
+  the weight 0. Mixes belong to no example and have no gradient. The relation decides what is a positive or a negative: use
   `same_label()`. The paper's "distance magnifying" is `same_label() & label_distance()`. Filters by
   other sides do not apply to mixes.
 
   Args:
-    negatives: the number of mix-negs of an anchor, at least 0.
-    positives: the number of mix-poss of an anchor, at least 0.
+    negatives: the number of mix-neg candidates of an anchor, at least 0.
+    positives: the number of mix-pos candidates of an anchor, at least 0.
     alpha: the first parameter of the beta distribution, above 0.
     beta: the second parameter, above 0; None: alpha. With (2, 8) a mix-neg is nearer to the negative,
       with (8, 2) nearer to the anchor.

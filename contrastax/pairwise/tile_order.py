@@ -20,11 +20,12 @@ for its candidates. "itself": as "one", for a block of anchors that are their ow
 class _Phase(NamedTuple):
   """One visit of the candidates that are on the device.
 
-  tiles: "all": every pair of blocks. "diagonal": block i of the anchors with block i of the
-    candidates. "triangle": each unordered pair of blocks once; the candidates are the anchors of
-    this device.
-  roles: the roles of each tile.
-  moves: whether the candidates move to the next device afterwards.
+  Args:
+    tiles: "all": every pair of blocks. "diagonal": block i of the anchors with block i of the
+      candidates. "triangle": each unordered pair of blocks once; the candidates are the anchors of
+      this device.
+    roles: the roles of each tile.
+    moves: whether the candidates move to the next device afterwards.
   """
 
   tiles: Literal["all", "diagonal", "triangle"]

@@ -27,10 +27,11 @@ Results = dict[str, Any]
 class TileData(NamedTuple):
   """The arrays that tiles are cut from, for the anchors or for one group of candidates.
 
-  vectors: the vectors as the score prepared them, a tree.
-  side: the sides of the vectors in their own role.
-  exchanged: the sides in the other role; {} where roles are not exchanged.
-  position: int32, the number of each vector among all candidates; −1 for padding.
+  Args:
+    vectors: the vectors as the score prepared them, a tree.
+    side: the sides of the vectors in their own role.
+    exchanged: the sides in the other role; {} where roles are not exchanged.
+    position: int32, the number of each vector among all candidates; −1 for padding.
   """
 
   vectors: Any
@@ -42,10 +43,11 @@ class TileData(NamedTuple):
 class GroupSpec(NamedTuple):
   """The static properties of a group.
 
-  per_anchor: whether the group is a set per anchor.
-  own: whether the candidates are the anchors, and the score is symmetric.
-  padded: whether the group has padding, or, where roles are exchanged, the anchors have.
-  travels: whether the group is divided over the ring.
+  Args:
+    per_anchor: whether the group is a set per anchor.
+    own: whether the candidates are the anchors, and the score is symmetric.
+    padded: whether the group has padding, or, where roles are exchanged, the anchors have.
+    travels: whether the group is divided over the ring.
   """
 
   per_anchor: bool
