@@ -20,15 +20,16 @@ from contrastax.pairwise.scores.precision import wide
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class adversarial_negatives(NegativeSource):
-  """Adds a negative to each anchor: its key, moved to where it is less likely to be recognized.
+  """Adds a negative to each anchor: its key, moved to where its own example is less likely.
 
     p(j | k) = softmax_j( s(a_j, k)/τ ),   j over the batch's anchors, without k itself
     k'_i = k_i + radius ‖k_i‖ g/‖g‖,   g = −∇_k log Σ_{j of example i} p(j | k) at k_i
 
-  p is the likelihood that anchor j belongs to key k, and s is the method's score. With the cosine, `radius` is the tangent of the angle between k_i and k'_i.
-  k_i is the anchor's positive of the greatest weight among the keys; of equal weights, the first. An
-  anchor without a positive gets a negative of the weight 0. The negatives are a group [n, 1, d]. They
-  belong to no example, and have no gradient.
+  p is the likelihood that anchor j belongs to key k, and s is the method's score. With the cosine,
+  `radius` is the tangent of the angle between k_i and k'_i. k_i is the anchor's positive of the
+  greatest weight among the keys; of equal weights, the first. An anchor without a positive gets a
+  negative of the weight 0. The negatives are a group [n, 1, d]. They belong to no example, and have
+  no gradient.
 
   Args:
     radius: the length of the step, above 0, in lengths of the key. Use a small number, such as 0.1.
@@ -52,9 +53,9 @@ class adversarial_negatives(NegativeSource):
     Lee et al. (CLAPS), 2021, arXiv 2012.07280, eqs. 5 and 6.
 
   In other libraries:
-    The paper moves hidden states of a text generator, and p is the likelihood of its target text. Its
-    public code has no gradient through the moved states either. The radius there is not in lengths of
-    the key; it is 1 in the code.
+    The paper moves hidden states of a text generator, and p is the likelihood of its target text.
+    Its public code has no gradient through the moved states either. The radius there is not in
+    lengths of the key; it is 1 in the code.
   """
 
   radius: float
@@ -80,8 +81,9 @@ class adversarial_positives(NegativeSource):
     k'_i ← k'_i − size ‖k_i‖ f/‖f‖,   f = ∇_{k'} KL( p(· | k_i) ‖ p(· | k'_i) )
 
   p and k_i are those of `adversarial_negatives`. The positives are a group [n, 1, d] without a
-  gradient. They have the sides of their keys, but the anchor's index and the view −1, so that they are
-  positives under `same_example` and `same_label`. An anchor without a key gets one of the weight 0.
+  gradient. They have the sides of their keys, but the anchor's index and the view −1, so that they
+  are positives under `same_example` and `same_label`. An anchor without a key gets one of the
+  weight 0.
 
   Args:
     radius: the length of the step away, above 0, in lengths of the key.
@@ -108,8 +110,8 @@ class adversarial_positives(NegativeSource):
     Lee et al. (CLAPS), 2021, arXiv 2012.07280, eqs. 7 to 9.
 
   In other libraries:
-    The paper takes one step back, of size = radius. In its public code both are 3, not in lengths of
-    the key. There the first step is on the contrastive loss; here it is on −log p.
+    The paper takes one step back, of size = radius. In its public code both are 3, not in lengths
+    of the key. There the first step is on the contrastive loss; here it is on −log p.
   """
 
   radius: float
@@ -210,7 +212,7 @@ def _likelihood(
   compare: Compare,
   wanted: Mapping[str, Reduction],
 ) -> dict[str, Any]:
-  """Reduces, over the anchors, their logits with each moved key and with the key before the move."""
+  """Reduces, over the anchors, their logits with each key after and before its move."""
   anchors, params = jax.lax.stop_gradient((anchors, compare.score_params))
   key_side = {name: own.side[name] for name in ("index", "view")}
   both = jnp.concatenate([moved, own.vectors], axis=-1)

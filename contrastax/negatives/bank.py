@@ -29,8 +29,8 @@ class bank(NegativeSource):
   `methods.SimCLR(negatives=in_batch() + bank(sample=512), examples=1297, …)`.
 
   A key of index −1, of no example, is not stored. A key of an index of N or more is not stored
-  either, and no other entry changes: a compiled step cannot raise an error. Outside of `jax.jit`, it
-  is an error. Beside the table, a step needs n² numbers for n keys.
+  either, and no other entry changes: a compiled step cannot raise an error. Outside of `jax.jit`,
+  it is an error. Beside the table, a step needs n² numbers for n keys.
 
   Args:
     sample: the number of entries that are drawn in each step, without replacement and the same for
@@ -81,7 +81,8 @@ class bank(NegativeSource):
       )
     if self.sample is not None and self.sample > examples:
       raise UserError(
-        f"bank draws {self.sample:,} of {examples:,} examples; use a smaller sample, or None for all"
+        f"bank draws {self.sample:,} of {examples:,} examples; use a smaller sample, or None for "
+        "all"
       )
     return {"keys": unfilled(keys, examples)}
 

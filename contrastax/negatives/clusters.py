@@ -23,20 +23,20 @@ class clusters(NegativeSource):
     μ_c ← momentum · μ_c + (1 − momentum) · mean of the step's keys of cluster c,   after the step
 
   The filter `negatives_differ("cluster")` then removes the candidates of the anchor's own cluster,
-  which are probably false negatives. Put this source to the right of all sources of candidates, as in
-  `in_batch() + queue(4096) + clusters(128)`: candidates that are added later have no side `cluster`.
-  There is no gradient. A step computes a product [m, count] for m vectors.
+  which are probably false negatives. Put this source to the right of all sources of candidates, as
+  in `in_batch() + queue(4096) + clusters(128)`: candidates that are added later have no side
+  `cluster`. There is no gradient. A step computes a product [m, count] for m vectors.
 
-  Up to and including step `warmup`, the hard negatives have the weight 0, and `cluster` is −1 for anchors and −2 for
-  candidates. So no pair has the same cluster.
+  Up to and including step `warmup`, the hard negatives have the weight 0, and `cluster` is −1 for
+  anchors and −2 for candidates. So no pair has the same cluster.
 
   Args:
     count: the number of centroids, at least 2.
     momentum: the weight of the old centroid, at least 0 and below 1.
     shared: whether each anchor has the hard negatives of all anchors, as in the paper. The group is
       then the centroids [count, d], and the weight of centroid c is the number of anchors i with
-      hard(i) = c. Otherwise each anchor has its own hard negative only, [n, 1, d]. The `cluster` of a
-      centroid is its own number, so the filter also removes the anchor's nearest centroid.
+      hard(i) = c. Otherwise each anchor has its own hard negative only, [n, 1, d]. The `cluster` of
+      a centroid is its own number, so the filter also removes the anchor's nearest centroid.
     warmup: the step after which the centroids begin, as `count` of its keys, drawn at random by
       example and view.
 
@@ -64,8 +64,8 @@ class clusters(NegativeSource):
     them near the positive. The paper's code moves the centroids before a step uses them, by the
     anchors, with AdamW or toward the sum of their members. Here they move after the step, so
     the negatives of a step do not depend on its keys. They move by the keys, and toward the mean,
-    which does not depend on the batch size. The paper's code begins when the mean cosine has fallen to 0.4, with
-    keys of which each is least similar to the one before.
+    which does not depend on the batch size. The paper's code begins when the mean cosine has fallen
+    to 0.4, with keys of which each is least similar to the one before.
   """
 
   count: int

@@ -40,14 +40,14 @@ def mine(
 
     s ≤ min(s⁺ − margin,  s⁺ − (1 − share)·|s⁺|,  at_most)
 
-  after the first `skip` of these. A bound that is None does not apply. For s⁺ > 0 the second bound is
-  share·s⁺; for s⁺ < 0 that product would be above the positive.
+  after the first `skip` of these. A bound that is None does not apply. For s⁺ > 0 the second bound
+  is share·s⁺; for s⁺ < 0 that product would be above the positive.
 
   The device holds the queries, one positive of each at a time, the results and at most four times
-  block·d numbers (two blocks, and what the score prepares of one), beside about 20 MB. It never holds
-  the corpus or the scores of all pairs. s⁺ and s are rounded separately. So a candidate within
-  rounding of a bound, such as a copy of the positive at margin 0, may or may not be selected. A
-  positive itself is recognized by its position, and never selected.
+  block·d numbers (two blocks, and what the score prepares of one), beside about 20 MB. It never
+  holds the corpus or the scores of all pairs. s⁺ and s are rounded separately. So a candidate
+  within rounding of a bound, such as a copy of the positive at margin 0, may or may not be
+  selected. A positive itself is recognized by its position, and never selected.
 
   Args:
     queries: [n, d].
@@ -64,12 +64,12 @@ def mine(
     plan: how a block is evaluated. The default is in tiles, as for `pairwise.top_k`.
 
   Returns:
-    Scores [n, k] in descending order, and positions in the corpus [n, k], int32. Of equal scores, the
-    lower position comes first. Where fewer than k satisfy the bounds, the row ends in (−∞, −1).
+    Scores [n, k] in descending order, and positions in the corpus [n, k], int32. Of equal scores,
+    the lower position comes first. Where fewer than k satisfy the bounds, the row ends in (−∞, −1).
 
   Raises:
-    UserError: shapes do not fit, a number is outside its range, a query has no positive or one whose
-      score is not finite, or a row of queries or corpus has a NaN or an infinity.
+    UserError: shapes do not fit, a number is outside its range, a query has no positive or one
+      whose score is not finite, or a row of queries or corpus has a NaN or an infinity.
 
   Example:
     >>> import numpy as np
@@ -83,9 +83,9 @@ def mine(
     [[2]]
 
   References:
-    Moreira et al. (NV-Retriever), 2024, arXiv 2407.15831. Its methods are: naive (no bound), shifted
-    by N (`skip`), absolute (`at_most`), margin to the positive (`margin`) and percentage of the
-    positive (`share`).
+    Moreira et al. (NV-Retriever), 2024, arXiv 2407.15831. Its methods are: naive (no bound),
+    shifted by N (`skip`), absolute (`at_most`), margin to the positive (`margin`) and percentage of
+    the positive (`share`).
   """
   positive_positions = _checked_positives(queries, corpus, positives)
   m = np.shape(corpus)[0]
@@ -160,8 +160,8 @@ def _checked_positives(queries: Any, corpus: Any, positives: Any) -> np.ndarray:
   matrices = len(queries_shape) == len(corpus_shape) == 2
   if not (matrices and queries_shape[1] == corpus_shape[1]) or 0 in queries_shape:
     raise UserError(
-      f"queries must be [n, d], n > 0, and the corpus [m, d] of the same d, not {queries_shape} and "
-      f"{corpus_shape}"
+      f"queries must be [n, d], n > 0, and the corpus [m, d] of the same d, not {queries_shape} "
+      f"and {corpus_shape}"
     )
   n, m = queries_shape[0], corpus_shape[0]
   positives = np.asarray(positives)

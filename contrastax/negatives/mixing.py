@@ -25,10 +25,11 @@ class mochi(NegativeSource):
 
   Put this source to the right of the candidates that it mixes, as in `queue(4096) + mochi(…)`. It
   mixes all candidates to its left except the keys of the step. The method's relation and score
-  decide what is a negative and how similar it is. So a filter that removes false negatives also keeps
-  them out of Q_i. A mix has the sides of its first negative (h': of n_c), but belongs to no example,
-  so its index is −1. Mixes have no gradient. While a queue fills, Q_i has as many negatives as there
-  are. Beside the candidates, a step needs n (hard + (mixed + with_anchor) d) numbers.
+  decide what is a negative and how similar it is. So a filter that removes false negatives also
+  keeps them out of Q_i. A mix has the sides of its first negative (h': of n_c), but belongs to no
+  example, so its index is −1. Mixes have no gradient. While a queue fills, Q_i has as many
+  negatives as there are. Beside the candidates, a step needs n (hard + (mixed + with_anchor) d)
+  numbers.
 
   Args:
     hard: the size of Q_i, at least 1.
@@ -52,9 +53,9 @@ class mochi(NegativeSource):
     [(8, 3), (16, 3), (8, 6, 3)]
 
   References:
-    Kalantidis et al., Hard Negative Mixing for Contrastive Learning, 2020, arXiv 2010.01028, §3.2 and
-    3.3: (hard, mixed, with_anchor) = (1024, 512, 256) and others, with a queue of 65,536, after 15
-    epochs without mixes (ImageNet).
+    Kalantidis et al., Hard Negative Mixing for Contrastive Learning, 2020, arXiv 2010.01028, §3.2
+    and 3.3: (hard, mixed, with_anchor) = (1024, 512, 256) and others, with a queue of 65,536, after
+    15 epochs without mixes (ImageNet).
 
   In other libraries:
     In the public code, a may equal b.
@@ -114,8 +115,8 @@ class mochi(NegativeSource):
     """Draws the mixes of each anchor, whose Q has `count` negatives.
 
     Returns:
-      (a, b, share): ranks in Q [n, mixed + with_anchor] and [n, mixed], and the share of n_a in each
-      mix. For h', a is c and the share is 1 − β.
+      (a, b, share): ranks in Q [n, mixed + with_anchor] and [n, mixed], and the share of n_a in
+      each mix. For h', a is c and the share is 1 − β.
     """
     mixed, total = self.mixed, self.mixed + self.with_anchor
     dtype = jnp.result_type(anchors.vectors, jnp.float32)

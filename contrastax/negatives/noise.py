@@ -26,17 +26,17 @@ class noise(NegativeSource):
   method's relation. Where the embeddings are dense, they are most similar to noise. So the noise
   moves there, and pushes them apart.
 
-  The noise belongs to no example. It is a group [count, d], not normalized (the cosine uses directions
-  only), without a gradient. What is drawn depends on the random key of the step and the number of
-  the vector only. A step costs as much as `count` further candidates, forward and backward. The
-  candidates to the left are compared once.
+  The noise belongs to no example. It is a group [count, d], not normalized (the cosine uses
+  directions only), without a gradient. What is drawn depends on the random key of the step and the
+  number of the vector only. A step costs as much as `count` further candidates, forward and
+  backward. The candidates to the left are compared once.
 
   Args:
     count: the number of vectors, at least 1. In the paper it is 1 to 5 times the batch size.
     steps: the number of steps of gradient ascent, at least 0. With 0, the noise stays as drawn.
     size: the length of a step, above 0, in units of the vectors. It is 1e-3 in the public code.
-    temperature: τ > 0 of L. It is an argument because the method's temperature may be learned, or be
-      one per anchor. It is 0.05 in the public code.
+    temperature: τ > 0 of L. It is an argument because the method's temperature may be learned, or
+      be one per anchor. It is 0.05 in the public code.
 
   Raises:
     UserError: an argument is outside its range.
@@ -96,8 +96,8 @@ class noise(NegativeSource):
 
     def log_sum(anchors, groups, same_set):
       return reduce(
-        channels, anchors, groups, reductions={"all": log_sum_exp}, score=score, score_params=params,
-        same_set=same_set, plan=plan,
+        channels, anchors, groups, reductions={"all": log_sum_exp}, score=score,
+        score_params=params, same_set=same_set, plan=plan,
       )["all"]  # fmt: skip
 
     others = log_sum(anchors, groups, same_set)

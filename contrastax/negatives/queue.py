@@ -21,9 +21,9 @@ class queue(NegativeSource):
 
   The keys of a step replace the oldest ones after the step. So an anchor is never compared with its
   own batch here. The keys have no gradient. They keep their sides, so a relation can recognize the
-  key of the anchor's own example from an earlier epoch; `same_example` leaves it out. The vectors are
-  stored as they are. What the score computes for each vector, such as its length for the cosine, is
-  computed once per step.
+  key of the anchor's own example from an earlier epoch; `same_example` leaves it out. The vectors
+  are stored as they are. What the score computes for each vector, such as its length for the
+  cosine, is computed once per step.
 
   Args:
     size: the number of keys, a multiple of the number of keys of a step.
@@ -45,8 +45,8 @@ class queue(NegativeSource):
     He et al. (MoCo), 2019, arXiv 1911.05722, §3.1.
 
   In other libraries:
-    A slot that is not filled yet has the weight 0 here. The code of MoCo fills the queue with random
-    vectors, which are negatives in its first steps.
+    A slot that is not filled yet has the weight 0 here. The code of MoCo fills the queue with
+    random vectors, which are negatives in its first steps.
   """
 
   size: int
@@ -94,9 +94,9 @@ class queues(NegativeSource):
   may have any number of keys of a value, which are stored in the order of the batch. Of more than
   `size` keys, the last `size` are stored.
 
-  A key of the value −1, which stands for none, is not stored. A key of a value outside 0 … count − 1
-  is not stored either: a compiled step cannot raise an error. Outside of `jax.jit`, it is an error.
-  With the filter, an anchor of such a value has no negatives here.
+  A key of the value −1, which stands for none, is not stored. A key of another value outside of
+  0 … count − 1 is not stored either: a compiled step cannot raise an error. Outside of `jax.jit`, it
+  is an error. With the filter, an anchor of such a value has no negatives here.
 
   Args:
     size: the number of keys of each queue, at least 1.
@@ -167,8 +167,8 @@ class queues(NegativeSource):
     No slot is used twice, because the order of several writes to one slot is not defined.
 
     Returns:
-      The slot of each key, [n], or count · size for a key that is not stored; and the number of keys
-      of each value, [count].
+      The slot of each key, [n], or count · size for a key that is not stored; and the number of
+      keys of each value, [count].
     """
     valid = valid_index(
       value, self.count, f"a key's {self.by!r}", "give queues as count one more than the largest"
@@ -186,8 +186,8 @@ class queues(NegativeSource):
 def entries(state: Any) -> Group:
   """Returns the keys in a queue or bank as negatives.
 
-  The view of a key is −1, as it is not a view of this step. Its weight is its side `weight`, or 1. A
-  slot that is not filled has the index −1 and the weight 0.
+  The view of a key is −1, as it is not a view of this step. Its weight is its side `weight`, or 1.
+  A slot that is not filled has the index −1 and the weight 0.
 
   Args:
     state: the state of `queue`, `queues` or `bank`.

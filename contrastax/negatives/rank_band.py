@@ -35,8 +35,8 @@ def rank_band(
     score: the similarity, without parameters.
 
   Returns:
-    The positions of the neighbors [q, last − first], int32, nearest first. Of equal scores, the lower
-    position comes first.
+    The positions of the neighbors [q, last − first], int32, nearest first. Of equal scores, the
+    lower position comes first.
 
   Raises:
     UserError: the band is empty or beyond the n − 1 other examples, or a position is outside.

@@ -93,8 +93,8 @@ def hardest_positions(
     plan: as for `hardest`.
 
   Returns:
-    (similarities [n, k] in descending order, positions [n, k] in the sequence of all groups, numbers
-    of negatives [n]). Where an anchor has fewer than k negatives, its row ends in (−∞, −1).
+    (similarities [n, k] in descending order, positions [n, k] in the sequence of all groups,
+    numbers of negatives [n]). Where an anchor has fewer than k negatives, its row ends in (−∞, −1).
   """
   check_integer("k", k, 1)
   check_relation(relation)

@@ -17,8 +17,8 @@ def stages(
 
     label_t(i) = (label_{t−1}(i), k-means cluster of features_t(i) among all examples)
 
-  The next stage trains a new encoder whose negatives have the anchor's own label. The features so far
-  do not distinguish these, so the new encoder learns other features:
+  The next stage trains a new encoder whose negatives have the anchor's own label. The features so
+  far do not distinguish these, so the new encoder learns other features:
 
     ids = stages(features, earlier)              # features of this stage's encoder
     data = Resident({"image": images, "cluster": ids}, batch_size=1024)
@@ -38,8 +38,8 @@ def stages(
     int32 [n], from 0 without gaps. It depends on the arguments only.
 
   Raises:
-    UserError: features are not [n, d] or not finite, the labels have another length, or there are too
-      few or too many clusters.
+    UserError: features are not [n, d] or not finite, the labels have another length, or there are
+      too few or too many clusters.
 
   Example:
     >>> import numpy as np
@@ -72,8 +72,11 @@ def stages(
   if not np.isfinite(features).all():
     i = np.isfinite(features).all(1).argmin()
     raise UserError(f"the features of example {i} are not finite; leave such examples out")
-  # scikit-learn's stub knows `n_init` as a string only.
-  k_means = MiniBatchKMeans(clusters, random_state=seed, n_init=3)  # pyright: ignore[reportArgumentType]
+  k_means = MiniBatchKMeans(
+    clusters,
+    random_state=seed,
+    n_init=3,  # pyright: ignore[reportArgumentType]  # inferred as a string from the default
+  )
   with threadpool_limits(1):  # the result of parallel sums would depend on the number of threads
     cluster = k_means.fit_predict(features)
   _, joint = np.unique(np.stack([labels, cluster], 1), axis=0, return_inverse=True)

@@ -27,17 +27,17 @@ class supremix(NegativeSource):
 
   z_i is the unit vector of the anchor, and z_j and z_k are unit vectors of keys. For each anchor,
   `negatives` mixes of the first kind and `positives` mixes of the second kind are drawn, [n, k, d]
-  each. j and k are drawn uniformly and with replacement. Where there is no such j or k, the mixes have
-  the weight 0. Mixes belong to no example and have no gradient. The relation decides what is a positive or a negative: use
-  `same_label()`. The paper's "distance magnifying" is `same_label() & label_distance()`. Filters by
-  other sides do not apply to mixes.
+  each. j and k are drawn uniformly and with replacement. Where there is no such j or k, the mixes
+  have the weight 0. Mixes belong to no example and have no gradient. The relation decides what is a
+  positive or a negative: use `same_label()`. The paper's "distance magnifying" is `same_label() &
+  label_distance()`. Filters by other sides do not apply to mixes.
 
   Args:
     negatives: the number of mix-neg candidates of an anchor, at least 0.
     positives: the number of mix-pos candidates of an anchor, at least 0.
     alpha: the first parameter of the beta distribution, above 0.
-    beta: the second parameter, above 0; None: alpha. With (2, 8) a mix-neg is nearer to the negative,
-      with (8, 2) nearer to the anchor.
+    beta: the second parameter, above 0; None: alpha. With (2, 8) a mix-neg is nearer to the
+      negative, with (8, 2) nearer to the anchor.
     window: the largest difference of labels in a mix-pos, above 0, in units of the label.
 
   Raises:
@@ -61,8 +61,8 @@ class supremix(NegativeSource):
 
   In other libraries:
     The paper's code makes all b³ mixes of a batch, without a gradient, with (alpha, beta) = (2, 8),
-    (5, 5) or (8, 2). It subtracts one maximum from the logits of the keys and another from the logits
-    of the mixes, and then adds their exponentials. Here there is one denominator.
+    (5, 5) or (8, 2). It subtracts one maximum from the logits of the keys and another from the
+    logits of the mixes, and then adds their exponentials. Here there is one denominator.
   """
 
   negatives: int
@@ -87,8 +87,8 @@ class supremix(NegativeSource):
   def candidates(self, state, anchors, groups, rng, compare):
     constants, keys = jax.lax.stop_gradient((anchors, groups[0]))
     y_i, y = _label(constants), _label(keys)
-    # In the order of the labels, the candidates of a mix are a range. Equal labels are ordered by the
-    # sides that identify a vector, so that the order in the batch does not matter.
+    # In the order of the labels, the candidates of a mix are a range. Equal labels are ordered by
+    # the sides that identify a vector, so that the order in the batch does not matter.
     ties = [keys.side[name] for name in ("place", "view", "index") if name in keys.side]
     order = jnp.lexsort((*ties, y))
     z, y = unit(keys.vectors[order]), y[order]
@@ -132,8 +132,8 @@ class supremix(NegativeSource):
       *counts: for each anchor, the sizes of the ranges of negatives, lower and higher keys.
 
     Returns:
-      Ranks in the range of negatives [n, negatives], the anchor's share of these mixes, and ranks in
-      the ranges of lower and higher keys [n, positives].
+      Ranks in the range of negatives [n, negatives], the anchor's share of these mixes, and ranks
+      in the ranges of lower and higher keys [n, positives].
     """
     beta = self.alpha if self.beta is None else self.beta
     dtype = jnp.promote_types(anchors.vectors.dtype, jnp.float32)

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
   from contrastax.pairwise.tiles import EvalSpec, GroupSpec, TileData
 
 Roles = Literal["one", "both", "itself"]
-"""How a tile is reduced. "one": over its candidates, for its anchors. "both": also over its anchors,
-for its candidates. "itself": as "one", for a block of anchors that are their own candidates."""
+"""How a tile is reduced. "one": over its candidates, for its anchors. "both": also over its
+anchors, for its candidates. "itself": as "one", where its candidates are its anchors."""
 
 
 class _Phase(NamedTuple):

@@ -37,7 +37,8 @@ def _tiled(
   """Evaluates all pairs in tiles, in memory that is linear in the number of vectors.
 
   Only the states of the reductions are stored, and the backward pass computes every tile again. It
-  computes nothing for arrays that are constant, and nothing for results that are not differentiated.
+  computes nothing for arrays that are constant, and nothing for results that are not
+  differentiated.
 
   Args:
     spec: the evaluation.
@@ -193,9 +194,10 @@ tiled.defvjp(_forward_rule, _backward_rule, symbolic_zeros=True)
 
 
 # Which arrays are differentiated is known in the forward pass and needed in the backward pass. Each
-# flag is passed on as the shape of an empty array. A Python value would be part of the tree structure
-# of the residuals. JAX keeps one such structure for a traced function, whichever of its arguments are
-# differentiated. Then one of two calls that share a trace would get the gradient of the wrong arrays.
+# flag is passed on as the shape of an empty array. A Python value would be part of the tree
+# structure of the residuals. JAX keeps one such structure for a traced function, whichever of its
+# arguments are differentiated. Then one of two calls that share a trace would get the gradient of
+# the wrong arrays.
 
 
 def _encode_flag(flag: bool) -> Array:

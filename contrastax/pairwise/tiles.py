@@ -1,9 +1,9 @@
 """One tile, and the evaluation of all pairs as a single tile.
 
-`pairwise.reduce` passes anchors and candidates as `TileData`. Each evaluation is written in terms of
-`evaluate_tile`, which computes the channels of a block of anchors and a block of candidates. Where
-roles are exchanged, it also computes the channels with the candidates as anchors, from the same
-scores.
+`pairwise.reduce` passes anchors and candidates as `TileData`. Each evaluation is written in terms
+of `evaluate_tile`, which computes the channels of a block of anchors and a block of candidates.
+Where roles are exchanged, it also computes the channels with the candidates as anchors, from the
+same scores.
 """
 
 from __future__ import annotations
