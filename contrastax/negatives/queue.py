@@ -95,8 +95,8 @@ class queues(NegativeSource):
   `size` keys, the last `size` are stored.
 
   A key of the value −1, which stands for none, is not stored. A key of another value outside of
-  0 … count − 1 is not stored either: a compiled step cannot raise an error. Outside of `jax.jit`, it
-  is an error. With the filter, an anchor of such a value has no negatives here.
+  0 … count − 1 is not stored either: a compiled step cannot raise an error. Outside of `jax.jit`,
+  it is an error. With the filter, an anchor of such a value has no negatives here.
 
   Args:
     size: the number of keys of each queue, at least 1.
