@@ -107,11 +107,11 @@ WRONG = {
   "unwritable workdir": ([DIGITS, "--workdir=/proc/runs"], "cannot be written"),
   "queue, no multiple": (
     [MOCO, "--config.batch_size=100"],
-    "a queue of 1,024 keys is not a multiple of the 100 of a step; take 1,000",
+    "a queue of 1,024 keys is not a multiple of the 100 of a step; use 1,000",
   ),
   "queue, too short": (
     [MOCO, "--config.batch_size=1100"],
-    "a queue of 1,024 keys is shorter than the 1,100 of a step; take 1,100",
+    "a queue of 1,024 keys is shorter than the 1,100 of a step; use 1,100",
   ),
   "momentum": ([MOCO, "--config.method.momentm=1"], "did you mean config.method.momentum?"),
   "foreign workdir": ([DIGITS, f"--workdir={ROOT}/tests"], "is no run's"),
@@ -159,7 +159,7 @@ WRONG_PARTS = {
   ),
   "a hard set longer than the queue": (
     "digits_moco", {"method.negatives": ({"name": "queue", "size": 512}, MIXES)},
-    "mochi takes the 1,024 hardest of 512 candidates; take a longer queue, or a smaller hard set",
+    "mochi takes the 1,024 hardest of 512 candidates; use a longer queue, or a smaller hard set",
   ),
   "a filter that leaves nothing": (
     "digits_simclr",

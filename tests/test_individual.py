@@ -395,10 +395,10 @@ def test_the_penalty_is_minimized_beside_the_loss():
 
 def test_heads_that_do_not_fit_are_refused():
   for score, said in (
-    (lambda: adaptive_heads(heads=0), "heads is a number of heads"),
-    (lambda: multi_head(0), "heads is a number of heads"),
+    (lambda: adaptive_heads(heads=0), "heads must be an integer"),
+    (lambda: multi_head(0), "heads must be an integer"),
     (lambda: adaptive_heads(min_temperature=2.0), "0 < min_temperature < max_temperature"),
-    (lambda: adaptive_heads(hidden=0), "hidden is a number of units"),
+    (lambda: adaptive_heads(hidden=0), "hidden must be an integer"),
     (lambda: adaptive_heads(heads=3).init(jax.random.key(0), 8), "8 dimensions are not divisible"),
   ):
     with pytest.raises(UserError, match=said):
