@@ -74,8 +74,8 @@ class Worker:
   def __init__(self, command: Sequence[str], **environment: str):
     self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
     self._process = subprocess.Popen(
-      [sys.executable, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
-      text=True, bufsize=1, env=os.environ | environment,
+      [sys.executable, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+      stderr=self._errors, text=True, bufsize=1, env=os.environ | environment,
     )  # fmt: skip
 
   def ask(self, line: str):

@@ -4,8 +4,8 @@
 
 Aim 1.02, bound 1.05, on configs/digits_simclr.py: the loop gathers its batches, logs as the config
 states and checks for signals; the bare step gets one batch that is ready. Both are timed in turn in
-one process, ROUNDS times STEPS steps each, without evaluation and checkpoints; the ratio is
-taken round by round. The start is the time of a new process from its beginning to the end of its first
+one process, ROUNDS times STEPS steps each, without evaluation and checkpoints; the ratio is taken
+round by round. The start is the time of a new process from its beginning to the end of its first
 step. Run it while nothing else runs.
 
 Writes results/frame_cost.json.
@@ -58,7 +58,7 @@ def seconds() -> list[tuple[float, float]]:
   pairs, began = [], None
 
   def between(state):
-    """Is called by the loop where it evaluates: ends its round, times a bare one, starts the next."""
+    """Ends the round of the loop, which calls it to evaluate, and times a bare one."""
     nonlocal own, began
     jax.block_until_ready(state)
     now = start = time.perf_counter()
@@ -96,8 +96,8 @@ def main() -> int:
     "circumstances": circumstances("python -m benchmarks.frame_cost"),
   })  # fmt: skip
   print(
-    f"loop / bare step: {ratio:.3f} (median of {len(each)}, {min(each):.3f} to {max(each):.3f}), bare "
-    f"step {bare:.1f} ms; process start to first step: {', '.join(f'{s:.1f} s' for s in starts)}"
+    f"loop / bare step: {ratio:.3f} (median of {len(each)}, {min(each):.3f} to {max(each):.3f}), "
+    f"bare step {bare:.1f} ms; process start to first step: {', '.join(f'{s:.1f} s' for s in starts)}"
   )
   return 0 if ratio <= BOUND and statistics.median(starts) <= START_BOUND else 1
 

@@ -3,11 +3,11 @@
   python -m benchmarks.individual_scale     # some 5 minutes on two cores, while nothing else runs
 
 SimCLR, ConvNet 32-64-128 on images of 32×32 in batches of 256, with the views of
-configs/cifar10_convnet_simclr.py: DCL at a fixed temperature, beside `sogclr` with individual ones, of
-1,300,000 examples. The images are noise, because their content costs nothing; each batch's indices are
-drawn from all examples. Both steps are timed in turn, ROUNDS times STEPS steps, and the ratio is taken
-round by round. Bound 1.05, aim 1.02 of the median. Then the tables' memory, and the time that a
-checkpoint and its restoring take, of both.
+configs/cifar10_convnet_simclr.py: DCL at a fixed temperature, beside `sogclr` with individual ones,
+of 1,300,000 examples. The images are noise, because their content costs nothing; each batch's
+indices are drawn from all examples. Both steps are timed in turn, ROUNDS times STEPS steps, and the
+ratio is taken round by round. Bound 1.05, aim 1.02 of the median. Then the tables' memory, and the
+time that a checkpoint and its restoring take, of both.
 
 Writes results/individual_scale.json.
 """

@@ -22,8 +22,8 @@ Two measurements:
      stops where it would need more than 12 GB.
 Run it while nothing else runs. Records that exist in results/losses.jsonl are not measured again.
 
-Bounds: tiles at most 1.10 of jnp with 1/10 of its temporaries; one set against itself at most 0.7 with
-1/15; CLIP at most 1.05 of jnp; 2.5 times as fast as PyTorch; 65,536 rows in less than 1.5 GB.
+Bounds: tiles at most 1.10 of jnp with 1/10 of its temporaries; one set against itself at most 0.7
+with 1/15; CLIP at most 1.05 of jnp; 2.5 times as fast as PyTorch; 65,536 rows in less than 1.5 GB.
 """
 
 from __future__ import annotations
@@ -77,7 +77,10 @@ def page(records: Records) -> str:
       memory = [f"{r['temporaries_mb']:.1f}", f"1/{1 / r['temporaries_ratio']:.1f}"]
     times = (r["median_seconds"], 3), (r["ratio"], 2), (r["ratio_of_minima"], 2)
     rows.append([arm, *(f"{x:.{digits}f}" for x, digits in times), *memory])
-  header = ["", "seconds (median)", "ratio (median of rounds)", "ratio of the fastest", "temporaries (MB)", "of jnp's"]  # fmt: skip
+  header = [
+    "", "seconds (median)", "ratio (median of rounds)", "ratio of the fastest", "temporaries (MB)",
+    "of jnp's",
+  ]  # fmt: skip
 
   def cell(arm, n):
     found = records.where(kind="sweep", arm=arm, n=n)
@@ -94,8 +97,8 @@ def page(records: Records) -> str:
 
 `python -m benchmarks.losses`, {about["time"]}; {about["machine"]}; {named}.
 
-Value and gradient, the temperature's included, n = {measured["n"]:,} rows, d = {D}, float32; all in one
-process in turn, {measured["rounds"]} rounds. Ratios are to jnp (CLIP's to CLIP's).
+Value and gradient, the temperature's included, n = {measured["n"]:,} rows, d = {D}, float32; all in
+one process in turn, {measured["rounds"]} rounds. Ratios are to jnp (CLIP's to CLIP's).
 
 {table(header, rows)}
 

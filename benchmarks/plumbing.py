@@ -2,7 +2,7 @@
 
   git worktree add ../old COMMIT
   python -m benchmarks.plumbing --old=../old --new=.
-  python -m benchmarks.plumbing --old=../old --new=. --pairs=2 --steps=2 --compiles=2 --out=trial.jsonl
+  python -m benchmarks.plumbing --old=../old --new=. --pairs=2 --steps=2 --compiles=2 --out=x.jsonl
 
 SimCLR, MoCo and BYOL on digits, batch 256, with the networks and views of configs/digits_*.py. Each
 checkout has a process of its own, which waits while the other measures. A pair is one measurement
@@ -14,7 +14,8 @@ of each, in alternating order, and its ratio is new over old:
   trace     the part of it before XLA: tracing and lowering
 
 Bounds, on the median ratio of each method: step at most 1.02, compile at most 1.10. Run it while
-nothing else runs. benchmarks/plumbing_worker.py builds the methods by code that both checkouts can run.
+nothing else runs. benchmarks/plumbing_worker.py builds the methods by code that both checkouts can
+run.
 
 Writes results/plumbing.jsonl (replaced in each run) and results/plumbing.md.
 """
@@ -43,7 +44,9 @@ PLAIN = {"JAX_ENABLE_COMPILATION_CACHE": "0", "XLA_PYTHON_CLIENT_PREALLOCATE": "
 def measure(paths, pairs, steps, compiles):
   """Returns {(method, what): {"old": seconds of each pair, "new": the same}}."""
   worker = str(HERE / "plumbing_worker.py")
-  sides = {side: Worker([worker, str(path)], PYTHONPATH=str(path), **PLAIN) for side, path in paths.items()}  # fmt: skip
+  sides = {
+    side: Worker([worker, str(path)], PYTHONPATH=str(path), **PLAIN) for side, path in paths.items()
+  }
   found = {}
   # The first compilation warms the process up, and the first block the step.
   plan = [(0, False)] + [(0, True)] * compiles + [(steps, False)] + [(steps, True)] * pairs
@@ -81,7 +84,8 @@ def page(records: Records) -> str:
   return f"""# Step and compile time of two checkouts
 
 `python -m benchmarks.plumbing --old=OLD --new=NEW`, {where["time"]}: {commits}; {where["machine"]};
-{", ".join(where["devices"])}; python {where["python"]}, {named}. Load average at the start {where["load_average"]:.1f}.
+{", ".join(where["devices"])}; python {where["python"]}, {named}.
+Load average at the start {where["load_average"]:.1f}.
 
 {table(header, rows)}
 """

@@ -1,7 +1,7 @@
 """The process of one checkout in benchmarks/plumbing.py: `python plumbing_worker.py CHECKOUT`.
 
-It imports contrastax from the checkout and nothing else of either. Each line of stdin, `METHOD STEPS`,
-is answered by a line of JSON; with 0 steps the step is compiled.
+It imports contrastax from the checkout and nothing else of either. Each line of stdin, `METHOD
+STEPS`, is answered by a line of JSON; with 0 steps the step is compiled.
 """
 
 from __future__ import annotations

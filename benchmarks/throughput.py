@@ -17,10 +17,10 @@ stride 2 (32, 64, 128 channels; BatchNorm, ReLU, global mean), a head of 128 and
   contrastax, no views    our bare step on a batch of float images that is ready
   torch, no views         PyTorch's step on two batches of views that are ready
 
-Each arm has a process, which waits while another measures. Rounds go through all of them in turn;
-a round is STEPS steps, after others that fill a DataLoader's queue where there is one, so that its
-steady state is timed. A peer that cannot be imported is left out, with the reason. After each of our
-rounds the same process times the parts of the step as programs of their own.
+Each arm has a process, which waits while another measures. Rounds go through all of them in turn; a
+round is STEPS steps, after others that fill a DataLoader's queue where there is one, so that its
+steady state is timed. A peer that cannot be imported is left out, with the reason. After each of
+our rounds the same process times the parts of the step as programs of their own.
 
 When it counts: pairs per second of ours ahead of lightly's, on either number of threads, and of
 stable-pretraining's, in the median of the rounds' ratios. Run it while nothing else runs. Where
@@ -123,20 +123,20 @@ def page(records: Records) -> str:
   if {"contrastax, no views", "torch, no views"} <= rounds[0]["seconds"].keys():
     bare = [[r["seconds"][f"{arm}, no views"] for r in rounds] for arm in ("torch", "contrastax")]
     notes.append(
-      f"Without views, on batches that are ready, our step makes {quartiles(ratios(*bare), '.2f')} times the "
-      "pairs per second of PyTorch's: XLA's convolutions on a CPU beside oneDNN's."
+      "Without views, on batches that are ready, our step makes "
+      f"{quartiles(ratios(*bare), '.2f')} times the pairs per second of PyTorch's: XLA's convolutions on a CPU beside oneDNN's."
     )
   told = "".join(f"{note}\n\n" for note in notes)
   return f"""# Pairs per second beside peers, on a CPU
 
-SimCLR, batch {BATCH}, {SIZE} px, ConvNet {"-".join(map(str, WIDTHS))}, float32: {len(rounds)} rounds of
-{rounds[0]["steps"]} steps of all arms in turn, a process each (`python -m benchmarks.throughput`). Medians, and
-quartiles; ratios are taken within a round.
+SimCLR, batch {BATCH}, {SIZE} px, ConvNet {"-".join(map(str, WIDTHS))}, float32: {len(rounds)}
+rounds of {rounds[0]["steps"]} steps of all arms in turn, a process each
+(`python -m benchmarks.throughput`). Medians, and quartiles; ratios are taken within a round.
 
 {throughput_table(rounds)}
 
-{told}It counts if our loop is ahead of lightly and of stable-pretraining. stable-pretraining's views have no
-hue and no saturation, and its head no BatchNorm.
+{told}It counts if our loop is ahead of lightly and of stable-pretraining. stable-pretraining's views
+have no hue and no saturation, and its head no BatchNorm.
 
 ## Where our step's time goes
 
@@ -145,7 +145,8 @@ forward and backward less forward.
 
 {parts_table(rounds)}
 
-Load average at the start {where["load_average"]:.1f}; near 0 nothing else ran. {where["machine"]}; {named}.
+Load average at the start {where["load_average"]:.1f}; near 0 nothing else ran.
+{where["machine"]}; {named}.
 """
 
 

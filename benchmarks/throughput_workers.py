@@ -2,7 +2,8 @@
 
   python -m benchmarks.throughput_workers ARM STEPS
 
-Each line of stdin is answered by a line of JSON: the seconds of a round, or of the parts of our step.
+Each line of stdin is answered by a line of JSON: the seconds of a round, or of the parts of our
+step.
 """
 
 from __future__ import annotations

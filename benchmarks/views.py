@@ -128,16 +128,17 @@ def page(records: Records) -> str:
   kornia = "" if "kornia" in seconds else " kornia could not be imported: its arm is left out."
   return f"""# What views cost
 
-Two views of each of {N} color images of {SIZE} px, {len(seconds["step"])} rounds of all arms in turn in one
-process (`python -m benchmarks.views`). Ratios are taken within a round: their median, and quartiles.
+Two views of each of {N} color images of {SIZE} px, {len(seconds["step"])} rounds of all arms in
+turn in one process (`python -m benchmarks.views`). Ratios are taken within a round: their median,
+and quartiles.
 
 {table(header, rows)}
 
-Bound: SimCLR's recipe for CIFAR at most {BOUND} of the train step. kornia draws one order of the color
-operations per batch, ours one per image.{kornia}
+Bound: SimCLR's recipe for CIFAR at most {BOUND} of the train step. kornia draws one order of the
+color operations per batch, ours one per image.{kornia}
 
-Load average at the start {result["load_average"]:.1f}: near 0 nothing else ran. Above that the times are first
-estimates, and PyTorch's threads wait for cores that others hold, so that one thread is faster.
+Load average at the start {result["load_average"]:.1f}: near 0 nothing else ran. Above that the times
+are first estimates, and PyTorch's threads wait for busy cores, so that one thread is faster.
 {where["machine"]}; {told}.
 """
 

@@ -33,7 +33,10 @@ from studies.common.study import Study, grid
 
 CROP = {"name": "augment", "size": 32, "flip": 0.0, "jitter": 0.0}
 COLORS = {"jitter": 0.8, "brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}
-ADDED = {"crop": {}, "+ blur": {"blur": 0.5}, "+ grey": {"gray": 0.2}, "+ jitter": COLORS, "+ flip": {"flip": 0.5}}  # fmt: skip
+ADDED = {
+  "crop": {}, "+ blur": {"blur": 0.5}, "+ grey": {"gray": 0.2}, "+ jitter": COLORS,
+  "+ flip": {"flip": 0.5},
+}  # fmt: skip
 RUNGS, SEEDS = tuple(ADDED), range(3)
 THIRD_PARTY = (0.627, 0.632, 0.835, 0.885, 0.898)
 
@@ -96,7 +99,8 @@ def report(records):
   low, high = np.quantile(drawn, (0.025, 0.975))
   found, (best, worst) = correlation(of.values()), extremes(of)
   yield Verdict(
-    "ladder", f"the rank correlation is {found:.2f} (95 % of draws of seeds: {low:.2f} to {high:.2f})",
+    "ladder", f"the rank correlation is {found:.2f} (95 % of draws of seeds: {low:.2f} to "
+    f"{high:.2f})",
     found >= 0.9, unpaired(of[best], of[worst]).above(3), "the best and the worst rung differ",
   )  # fmt: skip
 

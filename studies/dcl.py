@@ -37,8 +37,8 @@ THIRD_PARTY = "+0.063 and +0.021"
 def config_of(records, job):
   trial, batch = job["kind"] == "trial", job["batch"]
   config = cifar10.base(
-    25_000 if trial else 150_000, batch, validation=5_000, loss={"name": job.get("arm", "info_nce")},
-    temperature={"name": "fixed", "temperature": job.get("tau", 0.2)},
+    25_000 if trial else 150_000, batch, validation=5_000,
+    loss={"name": job.get("arm", "info_nce")}, temperature={"name": "fixed", "temperature": job.get("tau", 0.2)},
   )  # fmt: skip
   rate = job["rate"] if trial else best(records, "rate", kind="trial", batch=batch)
   config.optimizer = {
@@ -83,8 +83,8 @@ def report(records):
     return runs.values("knn", arm=loss, batch=batch, tau=at)
 
   yield (
-    "ConvNet 32-64-128, 150,000 pairs, SGD; kNN of the test images: seed 0, and at the best τ (by held-out "
-    "images, **bold**) 3 seeds, mean ± standard error."
+    "ConvNet 32-64-128, 150,000 pairs, SGD; kNN of the test images: seed 0, and at the best τ (by "
+    "held-out images, **bold**) 3 seeds, mean ± standard error."
   )
   yield table(["batch", "loss", *(f"τ = {at}" for at in TAUS)], [
     [batch, f"`{loss}`", *(
@@ -98,8 +98,8 @@ def report(records):
   same = {batch: knn("dcl", batch, 0.1)[0] - knn("info_nce", batch, 0.1)[0] for batch in BATCHES}
   rest = unpaired(at_best["dcl", 256], at_best["info_nce", 256])
   yield Verdict(
-    "same τ", f"at τ = 0.1 DCL − InfoNCE is {same[32]:+.3f} at batch 32 and {same[256]:+.3f} at 256 (the "
-    f"third party: {THIRD_PARTY}); a seed's standard deviation is {deviation:.3f}",
+    "same τ", f"at τ = 0.1 DCL − InfoNCE is {same[32]:+.3f} at batch 32 and {same[256]:+.3f} at "
+    f"256 (the third party: {THIRD_PARTY}); a seed's standard deviation is {deviation:.3f}",
     same[32] >= 0.02 and same[32] > same[256], same[32] > 4 * deviation,
     "the gain is above four standard deviations",
   )  # fmt: skip

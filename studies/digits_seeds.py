@@ -43,8 +43,9 @@ def report(records):
   leads = [min((of["trained", c] - of[r, c]).min() for r in ROWS[:2]) for c in COLUMNS[1:3]]
   levels = [of["trained", c].mean() for c in COLUMNS[1:3]]
   yield Verdict(
-    "lead", f"the smallest lead of `trained` over the better of the others, of any seed, is "
-    f"{leads[0]:.3f} at 1 label per class and {leads[1]:.3f} at 5 (at least 0.05)", min(leads) >= 0.05,
+    "lead", "the smallest lead of `trained` over the better of the others, of any seed, is "
+    f"{leads[0]:.3f} at 1 label per class and {leads[1]:.3f} at 5 (at least 0.05)",
+    min(leads) >= 0.05,
   )  # fmt: skip
   yield Verdict(
     "level", f"the means are {levels[0]:.3f} (at least 0.75) and {levels[1]:.3f} (at least 0.93)",

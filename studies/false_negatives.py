@@ -134,8 +134,8 @@ def report(records):
     return records.values(lambda r: r["curve"][at]["dropped"][key], arm=arm).astype(float)
 
   yield (
-    "SimCLR, ConvNet 32-64-128, 150,000 pairs, 3 seeds, mean ± standard error. Of the last state; a tenth of "
-    "all negatives is false."
+    "SimCLR, ConvNet 32-64-128, 150,000 pairs, 3 seeds, mean ± standard error. Of the last state; "
+    "a tenth of all negatives is false."
   )
   knn = {arm: records.values("knn", arm=arm) for arm in ARMS}
   keys = ("share", "precision", "recall")
@@ -160,7 +160,8 @@ def report(records):
     return ", ".join(f"{arm} {lead:+.3f}" for arm, lead in leads.items())
 
   yield Verdict(
-    "better than chance", f"precision above 0.1: {told(above)}", all(e.above(3) for e in above.values())
+    "better than chance", f"precision above 0.1: {told(above)}",
+    all(e.above(3) for e in above.values())
   )  # fmt: skip
   yield Verdict(
     "guide", f"its precision above that of {told(others)}", all(e.above(2) for e in others.values())

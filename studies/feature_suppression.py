@@ -64,9 +64,12 @@ from studies.common.study import Study, grid
 
 FACTORS, LABELS, SIDE, EXAMPLES, OTHER = ("digit", "wave"), 20, 8, 256, 1000
 # Cycles over the height and over the width: no two are each other's mirror through the origin.
-WAVES = np.array([(0, 1), (1, 0), (1, 1), (1, -1), (0, 2), (2, 0), (1, 2), (2, 1), (2, -1), (1, -2)])  # fmt: skip
+WAVES = np.array(
+  [(0, 1), (1, 0), (1, 1), (1, -1), (0, 2), (2, 0), (1, 2), (2, 1), (2, -1), (1, -2)]
+)
 REPRESENTATIONS = (
-  "raw pixels", "untrained", "stage 1", "stage 2", "stages 1 + 2", "two seeds", "random clusters", "and untrained",
+  "raw pixels", "untrained",
+  "stage 1", "stage 2", "stages 1 + 2", "two seeds", "random clusters", "and untrained",
 )  # fmt: skip
 STAGES, ENSEMBLE, SHUFFLED, AND_UNTRAINED = REPRESENTATIONS[4:]
 
@@ -168,19 +171,21 @@ def accuracies(records, kind):
 def report(records):
   few, everything = accuracies(records, "few"), accuracies(records, "linear")
   yield (
-    f"A digit beside a grating, 500 test images; 5 seeds, mean ± standard error. Linear probes with {LABELS} labels "
-    "per class, and with all."
+    "A digit beside a grating, 500 test images; 5 seeds, mean ± standard error. Linear probes "
+    f"with {LABELS} labels per class, and with all."
   )
   header = ["representation", *(f"{f}, {n}" for n in (LABELS, "all") for f in FACTORS)]
   yield table(header, [
-    [name, *(f"{estimate(of[name, f]):.3f}" for of in (few, everything) for f in FACTORS)] for name in REPRESENTATIONS
+    [name, *(f"{estimate(of[name, f]):.3f}" for of in (few, everything) for f in FACTORS)]
+    for name in REPRESENTATIONS
   ])  # fmt: skip
   lost, kept = sorted(FACTORS, key=lambda f: few["stage 1", f].mean())
   one, plain, other = few["stage 1", lost], few["untrained", lost], few["stage 1", kept]
   lacks = bool(((other - one >= 0.2) & (one < plain)).all())
   yield (
-    f"The accuracy of stage 1 is {one.mean():.3f} for the {lost} (untrained {plain.mean():.3f}) and {other.mean():.3f} for "
-    f"the {kept}; so the {lost} is {'suppressed' if lacks else 'not suppressed as required on every seed'}."
+    f"The accuracy of stage 1 is {one.mean():.3f} for the {lost} (untrained {plain.mean():.3f}) "
+    f"and {other.mean():.3f} for the {kept}; so the {lost} is "
+    f"{'suppressed' if lacks else 'not suppressed as required on every seed'}."
   )
   gain = {name: paired(few[name, lost], one) for name in (STAGES, ENSEMBLE, SHUFFLED)}
   ours, change = gain[STAGES], paired(few[STAGES, kept], other)
@@ -195,7 +200,8 @@ def report(records):
     )  # fmt: skip
   lead = paired(few[STAGES, lost], few[AND_UNTRAINED, lost])
   yield Verdict(
-    "learned", f"stages 1 + 2 differ by {lead:+.3f} from stage 1 and an untrained encoder", lead.above(2),
+    "learned", f"stages 1 + 2 differ by {lead:+.3f} from stage 1 and an untrained encoder",
+    lead.above(2),
     lacks, "stage 1 suppresses a factor",
   )  # fmt: skip
   information, counts = (
@@ -203,8 +209,8 @@ def report(records):
   )
   told = " and ".join(f"{x:.2f} with the {f}" for x, f in zip(information, FACTORS, strict=True))
   yield (
-    f"The clusters' normalized mutual information is {told}; an anchor of stage 2 has {counts[1]:.0f} negatives, of "
-    f"stage 1 {counts[0]:.0f}."
+    f"The clusters' normalized mutual information is {told}; an anchor of stage 2 has "
+    f"{counts[1]:.0f} negatives, of stage 1 {counts[0]:.0f}."
   )
 
 
@@ -221,6 +227,7 @@ def figure(records, canvas):
 
 
 STUDY = Study(
-  "feature_suppression", "Feature suppression", measure=measure, report=report, figure=figure, size=(9, 3.8),
+  "feature_suppression", "Feature suppression",
+  measure=measure, report=report, figure=figure, size=(9, 3.8),
   stages=[lambda _: grid(part=["run"], seed=range(5))],
 )  # fmt: skip

@@ -68,7 +68,8 @@ def report(records):
   steps = [point["step"] for point in records.where(arm="SimCLR")[0]["curve"]]
   yield table(
     ["step", *(f"β = {beta}" for beta in BETAS)],
-    [[step, *(f"{x:.2f}" for x in row)] for step, row in zip(steps, np.mean(curves, 0), strict=True)],
+    [[step, *(f"{x:.2f}" for x in row)]
+     for step, row in zip(steps, np.mean(curves, 0), strict=True)],
   )  # fmt: skip
 
 

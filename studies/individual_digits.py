@@ -1,4 +1,4 @@
-"""Do moving averages describe the data better than a batch, and do the weights settle at ρ? On digits.
+"""Do moving averages describe digits better than a batch does, and do the weights settle at ρ?
 
 15 runs of some 20 seconds on two cores. SimCLR on the 1,297 training digits, perceptron 256-128,
 batch 64, AdamW 3e-3, 800 steps (40 epochs), `sogclr` with individual temperatures (begun at 0.3, ρ
@@ -45,8 +45,9 @@ from studies.common.study import Study, grid
 GAMMAS, BATCH, STEPS, EPOCHS = (0.1, 0.3, 0.5, 0.9, 1.0), 64, 800, (1, 2, 5, 10, 20, 40)
 RHO, BEGIN, LOW, HIGH, VIEWS = 0.4, 0.3, 0.05, 2.0, 8
 COLUMNS = {
-  "moving": "error of the moving average", "batch": "of a batch", "moving_over_views": "over views: moving",
-  "batch_over_views": "batch", "kl": "KL of the weights", "moved": "moved by", "at_bound": "at a bound",
+  "moving": "error of the moving average", "batch": "of a batch",
+  "moving_over_views": "over views: moving", "batch_over_views": "batch",
+  "kl": "KL of the weights", "moved": "moved by", "at_bound": "at a bound",
 }  # fmt: skip
 
 
@@ -60,7 +61,7 @@ def method_of(gamma):
 
 @functools.partial(jax.jit, static_argnums=0)
 def averages(method, state, batch, key):
-  """Returns (log of each anchor's average over this batch, divergence of its weights, τ), of view 0."""
+  """Returns (log of the average over this batch, divergence of the weights, τ) of view 0."""
   anchors, groups, compare = fit.candidates(method, state, batch, key)
   tau = fit.temperature(method, state, anchors.side)
   wanted = ("positive", "log_mean", "divergence")
@@ -159,5 +160,6 @@ def figure(records, canvas):
 
 STUDY = Study(
   "individual_digits", "Moving averages and individual temperatures on digits", measure=measure,
-  report=report, figure=figure, size=(10, 3.6), stages=[lambda _: grid(gamma=GAMMAS, seed=range(3))],
+  report=report, figure=figure, size=(10, 3.6),
+  stages=[lambda _: grid(gamma=GAMMAS, seed=range(3))],
 )  # fmt: skip

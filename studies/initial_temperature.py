@@ -75,14 +75,16 @@ def report(records):
     told = ", ".join(f"{arm} by {lead:+.3f}" for arm, lead in leads.items())
     yield Verdict(
       f"sensitive, by {title}", f"fixed is best at τ₀ = {BEGINNINGS[best]}, above its worst by "
-      f"{apart:.3f}; its span exceeds that of {told}", all(lead.above(2) for lead in leads.values()),
+      f"{apart:.3f}; its span exceeds that of {told}",
+      all(lead.above(2) for lead in leads.values()),
       apart.above(3), "the best and the worst τ₀ differ",
     )  # fmt: skip
-  ratios = {arm: (of[arm, "reached"].max(1) / of[arm, "reached"].min(1)).max() for arm in ("learned", "individual")}  # fmt: skip
+  reached = {arm: of[arm, "reached"] for arm in ("learned", "individual")}
+  ratios = {arm: (tau.max(1) / tau.min(1)).max() for arm, tau in reached.items()}
   told = " and ".join(f"{ratio:.2f} ({arm})" for arm, ratio in ratios.items())
   yield Verdict(
-    "forgets", f"the largest τ reached over the smallest of its seed is at most {told}, where 1.25 is "
-    "allowed", max(ratios.values()) <= 1.25,
+    "forgets", f"the largest τ reached over the smallest of its seed is at most {told}, where 1.25 "
+    "is allowed", max(ratios.values()) <= 1.25,
   )  # fmt: skip
 
 

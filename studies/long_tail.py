@@ -90,8 +90,10 @@ def measure(job):
       "moved": float(np.median(np.abs(each - tau)) / tau),
       "frequency": float(stats.spearmanr(each, COUNTS[train["label"]]).statistic),
       "at_bound": float(((each <= 0.05) | (each >= 1)).mean()),
-      "by_class": [np.quantile(each[train["label"] == c], (0.25, 0.5, 0.75)).tolist() for c in range(10)],
-    }  # fmt: skip
+      "by_class": [
+        np.quantile(each[train["label"] == c], (0.25, 0.5, 0.75)).tolist() for c in range(10)
+      ],
+    }
   return found
 
 
@@ -109,8 +111,8 @@ def at_best(records):
 def report(records):
   of = {arm: records.where(arm=arm, tau=best_of(records, arm)) for arm in ARMS}
   yield (
-    f"CIFAR-10 with imbalance 100, {COUNTS.sum():,} images, {EPOCHS} epochs; mean ± standard error of 3 seeds "
-    "at the τ that is best on validation."
+    f"CIFAR-10 with imbalance 100, {COUNTS.sum():,} images, {EPOCHS} epochs; mean ± standard error "
+    "of 3 seeds at the τ that is best on validation."
   )
   columns = ("accuracy", "head", "tail")
   yield table(
@@ -123,7 +125,8 @@ def report(records):
   yield left_out(records, "arm", "tau", "seed")
   ours, moved = of["iSogCLR"], of["iSogCLR"].values("moved")
   condition = moved.min() >= 0.2, "the temperatures have moved"
-  yield f"The median |τ_i − τ| is {', '.join(f'{x:.2f}' for x in moved)} of τ (at least 0.2 to count)."
+  told = ", ".join(f"{x:.2f}" for x in moved)
+  yield f"The median |τ_i − τ| is {told} of τ (at least 0.2 to count)."
 
   def ahead(column, one, other):
     return unpaired(of[one].values(column), of[other].values(column))
@@ -155,6 +158,7 @@ def figure(records, canvas):
 
 
 STUDY = Study(
-  "long_tail", "Individual temperatures on a long tail", measure=measure, report=report, figure=figure,
+  "long_tail", "Individual temperatures on a long tail",
+  measure=measure, report=report, figure=figure,
   size=(6, 3.4), stages=[lambda _: grid(arm=ARMS, tau=TAUS, seed=[0]), at_best],
 )  # fmt: skip

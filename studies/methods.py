@@ -222,8 +222,9 @@ def report(records):
   done = records.where(kind="run")
   ratios = {r["method"]: f"{np.median(r['ratios']):.2f}" for r in records.where(kind="cost")}
   yield (
-    f"ConvNet 32-64-128, {STEPS} steps of 256 pairs; 3 seeds, mean ± standard error, else one. A learning rate "
-    "per method, the best of three on held-out training images. `time`: a step over SimCLR's, median."
+    f"ConvNet 32-64-128, {STEPS} steps of 256 pairs; 3 seeds, mean ± standard error, else one. A "
+    "learning rate per method, the best of three on held-out training images. `time`: a step over "
+    "SimCLR's, median."
   )
   digits, rows = {"knn": 3, "linear": 3, "linear_5": 3, "rank": 1}, []
   for name in ("raw", "untrained", "Supervised", *METHODS, *MORE):
@@ -243,7 +244,8 @@ def report(records):
   first, _ = extremes(knn)
   order = stats.spearmanr([knn[name].mean() for name in PUBLISHED], [*PUBLISHED.values()])[0]
   yield Verdict(
-    "learns", f"the smallest lead over the untrained encoder of any seed is {lead:.3f} ({least})", lead >= 0.05
+    "learns", f"the smallest lead over the untrained encoder of any seed is {lead:.3f} ({least})",
+    lead >= 0.05
   )  # fmt: skip
   yield Verdict("labels", f"{first} has the highest kNN", first == "SupCon", *counts)
   yield Verdict(
@@ -262,7 +264,8 @@ def figure(records, canvas):
 
 
 STUDY = Study(
-  "methods", "The methods on CIFAR-10", measure=measure, report=report, figure=figure, size=(8, 4.5),
+  "methods", "The methods on CIFAR-10",
+  measure=measure, report=report, figure=figure, size=(8, 4.5),
   stages=[
     lambda _: grid(kind=["trial"], method=EVERY, rate=RATES), runs,
     lambda _: grid(kind=["cost"], method=EVERY),

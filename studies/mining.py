@@ -157,17 +157,21 @@ def measure(job):
 def report(records):
   yield f"## Cost: {QUERIES:,} queries, d = {D}, k = {K}"
   yield (
-    "A process each; the corpus is a file that is mapped. Its mapped pages count in the peak, and not in the "
-    "process' own memory."
+    "A process each; the corpus is a file that is mapped. Its mapped pages count in the peak, and "
+    "not in the process' own memory."
   )
   rows = []
   for r in records.where(kind="cost"):
     cells = [f"stopped: {r['stopped']}", "", "", ""] if "stopped" in r else [
-      f"{r['first_seconds']:.1f}", f"{r.get('best_seconds', r['seconds']):.1f}", f"{r['peak_gb']:.2f}",
+      f"{r['first_seconds']:.1f}",
+      f"{r.get('best_seconds', r['seconds']):.1f}", f"{r['peak_gb']:.2f}",
       "–" if r["own_gb"] is None else f"{r['own_gb']:.2f}",
     ]  # fmt: skip
     rows.append([f"{r['size']:,}", r["arm"], *cells, f"{r['load_average']:.1f}"])
-  yield table(["corpus", "arm", "seconds, first call", "seconds, best of two more", "peak, GB", "own, GB", "load average"], rows)  # fmt: skip
+  yield table([
+    "corpus", "arm", "seconds, first call", "seconds, best of two more", "peak, GB", "own, GB",
+    "load average",
+  ], rows)  # fmt: skip
   runs = records.where(kind="false negatives")
 
   def of(rule, key):
@@ -175,10 +179,12 @@ def report(records):
 
   yield f"## False negatives: {FAMILIES * TOPICS} queries, {MINED} mined for each"
   yield (
-    f"Mean over {len(runs)} seeds, ± its standard error; {runs.values('documents').mean():,.0f} documents."
+    f"Mean over {len(runs)} seeds, ± its standard error; {runs.values('documents').mean():,.0f} "
+    "documents."
   )
   yield table(
-    ["rule", "false negatives among the mined", "mined per query", "of the own family, rightly negative", "mean score"],
+    ["rule", "false negatives among the mined", "mined per query",
+     "of the own family, rightly negative", "mean score"],
     [[rule, f"{estimate(of(rule, 'rate')):.3f}", f"{of(rule, 'mined').mean():.1f}",
       f"{of(rule, 'family').mean():.2f}", f"{of(rule, 'score').mean():.2f}"] for rule in RULES],
   )  # fmt: skip

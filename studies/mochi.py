@@ -82,8 +82,8 @@ def report(records):
     "`oracle` holds",
   )  # fmt: skip
   yield (
-    "Dropping negatives above a similarity, in MoCo v2's queue: precision / recall of dropping those of "
-    "the anchor's class, mean over seeds (chance: 0.10):"
+    "Dropping negatives above a similarity, in MoCo v2's queue: precision / recall of dropping "
+    "those of the anchor's class, mean over seeds (chance: 0.10):"
   )
   curves = [r["curve"] for r in records.where(arm="MoCo v2")]
   rows = []

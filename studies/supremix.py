@@ -85,7 +85,7 @@ SETTINGS = {  # eight each; windows in standard deviations of the target
 
 @functools.cache
 def split(seed: int):
-  """Returns (numbers, targets) to train, validate and test, standardized; the targets' deviation."""
+  """Returns standardized (numbers, targets) to train, validate and test; the targets' deviation."""
   from sklearn.datasets import load_diabetes
 
   x, y = load_diabetes(return_X_y=True, scaled=False)
@@ -256,8 +256,9 @@ def chosen(rows) -> str:
 def report(records):
   done = records.where(part="run")
   yield (
-    f"90 test patients of {len(SEEDS)} splits, mean ± standard error. L1 predicts by its own layer, the "
-    "others by a ridge regression on frozen features. Chosen: what most splits chose, and by how many."
+    f"90 test patients of {len(SEEDS)} splits, mean ± standard error. L1 predicts by its own "
+    "layer, the others by a ridge regression on frozen features. Chosen: what most splits chose, "
+    "and by how many."
   )
 
   def cells(rows):

@@ -27,7 +27,6 @@ training.
 from __future__ import annotations
 
 import functools
-import itertools
 
 import jax
 import jax.numpy as jnp
@@ -121,9 +120,9 @@ def selected(records, task, arm):
 
 def runs(records):
   return [
-    {"part": "run", "task": task, "arm": arm, "temperature": selected(records, task, arm), "seed": seed}
-    for task, arm, seed in itertools.product(TASKS, ARMS, range(5))
-  ]  # fmt: skip
+    {**job, "temperature": selected(records, job["task"], job["arm"])}
+    for job in grid(part=["run"], task=TASKS, arm=ARMS, seed=range(5))
+  ]
 
 
 def report(records):
@@ -132,8 +131,8 @@ def report(records):
     for task in TASKS for arm in ARMS for c in ("accuracy", "bits")
   }  # fmt: skip
   yield (
-    "Zero-shot accuracy of c from (a, b) among 32 candidates, all 1,024 pairs; 5 seeds, mean ± standard error. "
-    f"Chance: {1 / 2**BITS:.3f}, of bits 0.5."
+    "Zero-shot accuracy of c from (a, b) among 32 candidates, all 1,024 pairs; 5 seeds, mean ± "
+    f"standard error. Chance: {1 / 2**BITS:.3f}, of bits 0.5."
   )
   yield table(["task", "loss", "τ", "accuracy", "lowest seed", "highest seed", "bits right"], [
     [task, arm, selected(records, task, arm), f"{estimate(of[task, arm, 'accuracy']):.3f}",
@@ -144,8 +143,9 @@ def report(records):
   lowest = {arm: of["xor", arm, "accuracy"].min() for arm in ARMS[1:]}
   solved = sum(low >= 0.95 for low in lowest.values())
   yield Verdict(
-    "xor", f"the accuracy of clip is {clip:.3f}, with {bits:.3f} of the bits right, and {solved} of the 2 symile "
-    f"arms reach 0.95 on every seed (lowest seeds: {'; '.join(f'{a}: {low:.3f}' for a, low in lowest.items())})",
+    "xor", f"the accuracy of clip is {clip:.3f}, with {bits:.3f} of the bits right, and {solved} "
+    "of the 2 symile arms reach 0.95 on every seed (lowest seeds: "
+    f"{'; '.join(f'{a}: {low:.3f}' for a, low in lowest.items())})",
     clip <= 0.10 and abs(bits - 0.5) <= 0.05 and solved == 2,
     all(of["copy", arm, "accuracy"].mean() >= 0.95 for arm in ARMS), "all arms learn the control",
   )  # fmt: skip
@@ -155,10 +155,10 @@ def report(records):
   )
   right = " and ".join(f"{r['bits']:.2f}" for r in hot[1:])
   yield (
-    f"No part of the hypothesis, on one seed and 256 triples: τ matters to Symile. At τ = {TEMPERATURES[-1]} its "
-    f"accuracy on xor goes {found} in the course of training, where {right} of the bits are right; a guess at "
-    "2 bits of 5 gives 0.25 and 0.80. An explanation that was not tested: fewer bits in fewer dimensions reach "
-    "a greater product of unit vectors."
+    "No part of the hypothesis, on one seed and 256 triples: τ matters to Symile. At τ = "
+    f"{TEMPERATURES[-1]} its accuracy on xor goes {found} in the course of training, where {right} "
+    "of the bits are right; a guess at 2 bits of 5 gives 0.25 and 0.80. An explanation that was "
+    "not tested: fewer bits in fewer dimensions reach a greater product of unit vectors."
   )
 
 

@@ -26,7 +26,10 @@ from studies.common.report import Verdict, estimate, extremes, left_out, table, 
 from studies.common.study import Study, grid
 
 TAUS = (0.07, 0.1, 0.2, 0.3, 0.7, 1.0)
-PUBLISHED = {0.07: (79.75, -3.86, 0.040), 0.3: (83.27, -3.60, 0.178), 0.7: (82.69, -3.17, 0.333), 1.0: (82.21, -2.96, 0.372)}  # fmt: skip
+PUBLISHED = {
+  0.07: (79.75, -3.86, 0.040), 0.3: (83.27, -3.60, 0.178), 0.7: (82.69, -3.17, 0.333),
+  1.0: (82.21, -2.96, 0.372),
+}  # fmt: skip
 CURVES = ("knn", "uniformity", "tolerance", "divergence")
 
 
@@ -49,10 +52,8 @@ def report(records):
   step = {key: np.diff([of[key][tau].mean() for tau in TAUS]) for key in CURVES}
   rises = {key: bool((step[key] > 0).all()) for key in ("uniformity", "tolerance")}
   falls = bool((step["divergence"] < 0).all())
-  yield Verdict(
-    "space", " and ".join(f"{key} {'rises' if it else 'does not rise'} throughout" for key, it in rises.items()),
-    all(rises.values()),
-  )  # fmt: skip
+  told = [f"{key} {'rises' if it else 'does not rise'} throughout" for key, it in rises.items()]
+  yield Verdict("space", " and ".join(told), all(rises.values()))
   yield Verdict("hard", f"the divergence {'falls' if falls else 'does not fall'} throughout", falls)
   knn = of["knn"]
   best, worst = extremes(knn)

@@ -31,6 +31,7 @@ hypothesis.
 from __future__ import annotations
 
 import functools
+import itertools
 
 import numpy as np
 
@@ -96,7 +97,8 @@ def report(records):
   of = {(name, c): accuracies(records, name, c) for name in LOSSES for c in COLUMNS}
   untrained = {c: records.values(c, part="untrained") for c in COLUMNS}
   yield (
-    f"500 test images; 5 seeds, mean ± standard error. hard_quantile keeps α = {selected(records)} of 254 negatives."
+    f"500 test images; 5 seeds, mean ± standard error. hard_quantile keeps α = {selected(records)} "
+    "of 254 negatives."
   )
   rows = [[name, tau, *(f"{estimate(of[name, c][:, place]):.3f}" for c in COLUMNS)]
           for name in LOSSES for place, tau in enumerate(TAUS)]  # fmt: skip
@@ -104,10 +106,10 @@ def report(records):
   yield table(["loss", "τ", *COLUMNS.values()], rows)
   mean = {key: found.mean(0) for key, found in of.items()}
   able, learns = mean["nt_xent", "knn"].max() > untrained["knn"].mean(), "nt_xent learns"
-  falls = {
-    c: [f"{a} to {b}" for a, b, step in zip(TAUS, TAUS[1:], np.diff(mean["nt_xent", c]), strict=False) if step <= 0]
-    for c in ("uniformity", "tolerance")
-  }  # fmt: skip
+  falls = {}  # the steps at which a measure does not rise
+  for c in ("uniformity", "tolerance"):
+    steps = zip(itertools.pairwise(TAUS), np.diff(mean["nt_xent", c]), strict=True)
+    falls[c] = [f"{a} to {b}" for (a, b), step in steps if step <= 0]
   told = [f"{c} {'does not rise from ' + ', '.join(where) if where else 'rises at each step'}"
           for c, where in falls.items()]  # fmt: skip
   yield Verdict(
@@ -122,16 +124,18 @@ def report(records):
       ours < theirs / 2, able and theirs >= 0.005, "nt_xent learns, and its accuracies differ",
     )  # fmt: skip
   level = " and ".join(
-    f"{mean['hard_quantile', c][-1]:.3f} and {mean['nt_xent', c][-1]:.3f} ({title})" for c, title in ACCURACIES.items()
-  )  # fmt: skip
+    f"{mean['hard_quantile', c][-1]:.3f} and {mean['nt_xent', c][-1]:.3f} ({title})"
+    for c, title in ACCURACIES.items()
+  )
   longer = {
     tau: records.values("uniformity", part="longer", temperature=tau)[0] for tau in TAUS[:3]
   }
   told = ", ".join(f"{found:.2f} at τ = {tau}" for tau, found in longer.items())
   yield f"At τ = 1 hard_quantile and nt_xent reach {level}."
   yield (
-    f"Added after these results: with {LONGER} steps, seed 0, uniformity under nt_xent is {told}, so four times the "
-    f"steps {'do not restore' if longer[0.1] <= longer[0.05] else 'restore'} the order of the smallest two."
+    f"Added after these results: with {LONGER} steps, seed 0, uniformity under nt_xent is {told}, "
+    f"so four times the steps {'do not restore' if longer[0.1] <= longer[0.05] else 'restore'} the "
+    "order of the smallest two."
   )
 
 
@@ -142,8 +146,9 @@ def peak(name, found, able):
   leads = [paired(found[:, top], found[:, end]) for end in (0, -1) if top != end % len(TAUS)]
   ends = " and ".join(f"{lead:+.3f}" for lead in leads)
   return Verdict(
-    name, f"nt_xent is best at τ = {TAUS[top]}, by {apart:.3f} over its worst, {TAUS[low]}, and by {ends} over the "
-    "other ends of the range", len(leads) == 2 and all(lead.above(2) for lead in leads),
+    name, f"nt_xent is best at τ = {TAUS[top]}, by {apart:.3f} over its worst, {TAUS[low]}, and by "
+    f"{ends} over the other ends of the range",
+    len(leads) == 2 and all(lead.above(2) for lead in leads),
     able and apart.above(2), "nt_xent learns, and its best and worst τ differ",
   )  # fmt: skip
 

@@ -46,13 +46,13 @@ def test_a_run_that_was_killed_within_a_line_resumes(tmp_path, left):
   toy, done = study(tmp_path)
   toy.run()
   lines = toy.path.read_bytes().splitlines(keepends=True)
-  toy.path.write_bytes(b"".join(lines[:4]) + lines[4][:left])
+  toy.path.write_bytes(b"".join(lines[:5]) + lines[5][:left])
   assert len(toy.records()) == 4
   done.clear()
   toy.run()
-  assert done == [{"arm": "b", "seed": 0}, {"arm": "b", "seed": 1}, {"arm": "b", "seed": 2}]
+  assert done == [{"arm": "b", "seed": 1}, {"arm": "b", "seed": 2}]
   resumed = toy.path.read_bytes().splitlines(keepends=True)
-  assert resumed[:4] == lines[:4]
+  assert resumed[:5] == lines[:5]
   assert all(json.loads(line) for line in resumed)
   assert toy.records().values("accuracy", arm="b").tolist() == [0.6, 0.61, 0.62]
 
@@ -102,7 +102,7 @@ def test_records_of_another_version_of_the_arms_are_refused(tmp_path, before, no
 def test_records_state_their_circumstances(tmp_path):
   toy, _ = study(tmp_path)
   toy.run()
-  (start,) = toy.records().starts
+  (start,) = read(toy.path).starts
   assert start["command"] == "python -m studies toy run"
   assert start["version"] == 1
   assert {"machine", "versions", "commit", "time", "devices"} <= start.keys()

@@ -13,8 +13,10 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import scipy.linalg  # noqa: F401
 from absl import flags, logging
 from ml_collections import ConfigDict
+from threadpoolctl import threadpool_limits
 
 from contrastax.core import TrainingDiverged, UserError
 from contrastax.experiments import examples
@@ -45,7 +47,10 @@ def status(command: Callable[[], None]) -> int:
   # Errors of libraries are raised, so their log messages would print them twice.
   logging.set_verbosity(logging.FATAL)
   try:
-    command()
+    # One thread, because waiting threads of BLAS spin and take the cores from JAX's own threads. JAX
+    # calls SciPy's BLAS, and the limit holds only for libraries that are loaded.
+    with threadpool_limits(1, "blas"):
+      command()
   except UserError as error:
     return _refused(error)
   except TrainingDiverged as error:

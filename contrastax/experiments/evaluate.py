@@ -15,6 +15,7 @@ from contrastax.evaluation.embed import count_rows
 from contrastax.evaluation.probes import DRAWS
 from contrastax.experiments import commandline, protocols
 from contrastax.experiments.build import build, inputs_of
+from contrastax.experiments.cache import keep_programs
 from contrastax.experiments.workdir import config_of
 from contrastax.files import write_json
 from contrastax.reporting import table
@@ -89,6 +90,7 @@ def evaluate(
   allow: Collection[str] = (),
 ) -> dict:
   """All figures of a run, by protocol, row and column; prints them as tables."""
+  keep_programs()
   config, run = config_of(workdir), load(workdir, allow=allow)
   mesh = training.make_mesh(jax.devices()[:1])
   try:

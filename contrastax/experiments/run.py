@@ -12,6 +12,7 @@ from contrastax.annotations import PLACE
 from contrastax.evaluation import online_probe, with_online_probe
 from contrastax.experiments import commandline, report
 from contrastax.experiments.build import build, encoder_spec
+from contrastax.experiments.cache import keep_programs
 from contrastax.experiments.schema import flat
 from contrastax.experiments.workdir import Workdir
 from contrastax.training import Interrupted, Stop, make_mesh, train
@@ -29,6 +30,10 @@ In a checkout, `python -m experiments.run --config=configs/digits_simclr.py` is 
 config.json (with all defaults), run.json (versions, devices, commit), encoder.json and, at the end,
 summary.json. The same command resumes a run that was stopped. Then only steps, log_every,
 eval_every and checkpoint_every may differ. `contrastax.load(workdir)` gives the encoder.
+
+Compiled programs are kept for the next run in the user's cache folder, which is ~/.cache/contrastax on
+Linux. JAX_ENABLE_COMPILATION_CACHE=false switches the cache off, and JAX_COMPILATION_CACHE_DIR moves
+it.
 
 Exit status: 0 finished; 2 invalid input, explained in one line; 3 the run diverged: a metric is not
 finite, or the embeddings collapsed with stop_on_collapse; 129, 130 or 143 stopped by SIGHUP (the
@@ -51,6 +56,7 @@ def _main(argv):
     options = commandline.parse(argv, HELP)
     if options is None:
       return
+    keep_programs()
     mesh = make_mesh()
     print(f"devices: {describe(mesh)}", flush=True)
     if idle_gpu():

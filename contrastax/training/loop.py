@@ -7,15 +7,15 @@ import os
 import pathlib
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import jax
 import numpy as np
 import optax
 from jax.sharding import Mesh
 
 from contrastax.core import (
-  EvaluatedMethod,
+  HasEvaluated,
   Method,
   Source,
   TrainState,
@@ -144,7 +144,7 @@ def train(
     step = restored or 0
     if step < steps:
       batch = source_at(step, state).batch(step)
-      jax.eval_shape(train_step, state, batch)  # Errors of the method are raised here.
+      lowered = train_step.lower(state, batch)  # Errors of the method are raised here.
     if accepted is not None:
       accepted()
     _save_spec(workdir, method, source, encoder)
@@ -158,7 +158,14 @@ def train(
     log = Log(
       workdir, restored=restored, steps=steps, batch_size=source.batch_size, every=log_every
     )
-    with contextlib.closing(log), _handled_signals(stop) as stop, stop.deferred():
+    with (
+      ThreadPoolExecutor(1) as aside,
+      contextlib.closing(log),
+      _handled_signals(stop) as stop,
+      stop.deferred(),
+    ):
+      # The step is compiled while the state before it is evaluated and saved.
+      compiled = aside.submit(lowered.compile)
       while True:
         # A signal may arrive at any time, so `stop` is read once per step.
         last, stopping = step == steps, bool(stop)
@@ -176,6 +183,7 @@ def train(
         if refresh is not None and step % refresh.every == 0:
           with log.aside():
             source_at(step, state)
+        compiled.result()
         batch = block_on_virtual_devices(source_at(step, state).batch(step), mesh)
         state, metrics = block_on_virtual_devices(train_step(state, batch), mesh)
         step += 1
@@ -186,7 +194,7 @@ def train(
 
 def _save_spec(workdir: pathlib.Path, method: Method, source: Source, encoder: Any) -> None:
   """Writes encoder.json, if the method names the network that is evaluated."""
-  if not isinstance(method, EvaluatedMethod):
+  if not isinstance(method, HasEvaluated):
     return
   arrays = source.arrays if isinstance(source, Resident) else source.batch(0)
   network, names, _ = method.evaluated

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from contrastax import data
 from contrastax.core import (
-  EvaluatedMethod,
+  HasEvaluated,
   Method,
   Source,
   TrainState,
@@ -211,8 +211,8 @@ def _evaluated_features(method: Method, state: TrainState, source: Source) -> np
   return features(method, state, evaluated.network, evaluated.input, arrays)
 
 
-def _checked(method: Method) -> EvaluatedMethod:
-  if not isinstance(method, EvaluatedMethod):
+def _checked(method: Method) -> HasEvaluated:
+  if not isinstance(method, HasEvaluated):
     raise UserError(
       "a refresh embeds the data, so its method must have evaluated and network, as "
       f"methods.BaseMethod has, unlike {type(method).__name__}"

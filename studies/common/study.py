@@ -57,29 +57,29 @@ class Study:
     return self.folder / (self.name + self.suffix)
 
   def records(self) -> Records:
-    """Reads the records.
+    """Reads the records of all jobs.
 
     Raises:
       UserError: The records are of another version of the arms.
     """
     found = read(self.path)
     for about in found.starts:
-      if about.get("version", 1) != self.version:
+      if (version := about.get("version", 1)) != self.version:
         raise UserError(
-          f"{self.path} has records of version {about.get('version', 1)} of the arms, and the study "
-          f"is version {self.version}; move the file away and run the study again"
+          f"{self.path} has records of version {version} of the arms, and the study is version "
+          f"{self.version}; move the file away and run the study again"
         )
-    return found
+    return Records(record for record in found if "machine" not in record)
 
   def run(self) -> None:
     """Measures all jobs that have no record, stage by stage; it can be stopped at any time."""
-    began = False
+    about = None
     for stage in self.stages:
       for job in missing(stage(self.records()), self.records()):
-        about = {"version": self.version, **circumstances(f"python -m studies {self.name} run")}
-        if self.suffix == ".jsonl" and not began:
-          append(self.path, {"part": "circumstances", **about})
-          began = True
+        if about is None:
+          about = {"version": self.version, **circumstances(f"python -m studies {self.name} run")}
+          if self.suffix == ".jsonl":
+            append(self.path, {"part": "circumstances", **about})
         start = time.perf_counter()
         found = {**job, **self.measure(job)}
         if self.suffix == ".json":
@@ -97,9 +97,10 @@ class Study:
     for stage in self.stages:
       if lacks := missing(stage(records), records):
         raise UserError(
-          f"{len(lacks)} runs are missing, the first is {lacks[0]}; python -m studies {self.name} run"
+          f"{len(lacks)} runs are missing, the first is {lacks[0]}; run them with python -m "
+          f"studies {self.name} run"
         )
-    blocks, before = [f"# {self.title}", heading(self.name, records)], None
+    blocks, before = [f"# {self.title}", heading(self.name, read(self.path).starts[0])], None
     for block in self.report(records):
       if isinstance(block, Verdict) and isinstance(before, Verdict):
         blocks[-1] += f"\n{block}"  # one list
@@ -137,8 +138,7 @@ def missing(jobs: Iterable[Job], records: Records) -> list[Job]:
   return found
 
 
-def heading(name: str, records: Records) -> str:
-  about = records.starts[0]
+def heading(name: str, about: Record) -> str:
   commit = about["commit"] or "unknown"
   versions = ", ".join(f"{package} {about['versions'][package]}" for package in ("jax", "numpy"))
   return (
