@@ -1,6 +1,6 @@
 """Which methods, negatives, temperatures and losses go together, and what refuses the rest?
 
-  python benchmarks/combinations.py        # writes docs/combinations.md
+  python -m benchmarks.combinations      # writes docs/combinations.md
 
 Every cell is built and its objective traced on made images of 32 examples, which is where what does
 not fit is refused; so a cell stands here as valid if the library takes it. That it learns, and gives the

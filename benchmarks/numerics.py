@@ -1,6 +1,6 @@
 """The numerical certificate: what float32 and bfloat16 make of every public loss.
 
-  python benchmarks/numerics.py            # 5 minutes; writes docs/numerics.md
+  python -m benchmarks.numerics          # 5 minutes; writes docs/numerics.md
 
 Every loss on arrays, in all its forms (tests/formulas.py lists them, each with its formula written
 plainly), at temperatures from 1e-3 to 10 where it has one, of float32 and bfloat16 inputs, which are

@@ -2,7 +2,7 @@
 
   pip install torch torchvision --index-url https://download.pytorch.org/whl/cpu
   pip install lightly==1.6.0       (all in an environment of its own; jax is not needed)
-  python benchmarks/peers_parity.py
+  python -m benchmarks.peers_parity
 
 SimCLR, MoCo v2, BYOL, Barlow Twins and VICReg, from the same weights and on the same views, five
 steps of SGD with momentum in float64 on one thread; it takes seconds. Losses, the memory bank and

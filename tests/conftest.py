@@ -1,12 +1,29 @@
 """Fixtures of all tests, and how their programs are compiled."""
 
+import gc
 import os
 
-# Most of the time goes into compiling small programs that then run for milliseconds.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+import jax
+import processes
+import pytest
 
-import jax  # noqa: E402
-import pytest  # noqa: E402
+
+def pytest_configure(config):
+  """Compiles quickly in the default run, and as users do in `-m full`.
+
+  Most of the time goes into the compilation of small programs that run for milliseconds, so the
+  default run leaves out the optimizations of XLA. The tolerances are the same in both runs: they
+  hold for optimized programs and for programs that are not.
+  """
+  if config.getoption("markexpr") == "not full":
+    os.environ.setdefault("XLA_FLAGS", processes.flags(processes.QUICK))
+    # Nothing here reads the source lines in a compiled program; they take time in each lowering.
+    os.environ["JAX_TRACEBACK_IN_LOCATIONS_LIMIT"] = "0"
+    jax.config.update("jax_traceback_in_locations_limit", 0)
+  # No test depends on programs that an earlier command has kept in the user's folder.
+  if os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "false") == "false":
+    jax.config.update("jax_enable_compilation_cache", False)
+  processes.collect_garbage_rarely()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -15,6 +32,7 @@ def programs_end_with_their_file():
   (65,530 on Linux), where the compiler crashes."""
   yield
   jax.clear_caches()
+  gc.collect()
 
 
 @pytest.fixture

@@ -823,7 +823,6 @@ MEASURES = {
 
 
 def main(which, *names):
-  jax.config.update("jax_disable_most_optimizations", True)  # most programs run once
   print(json.dumps({name: MEASURES[name](which) for name in names or MEASURES}))
 
 

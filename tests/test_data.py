@@ -201,7 +201,7 @@ REFUSED = {
   "too few": ({"image": BYTES[:4]}, "4 images are too few to hold out a fifth"),
   "other size": (
     {"image": BYTES, "test_image": BYTES[:, :3]},
-    "images are (4, 3, 2) and test images (3, 3, 2)",
+    "images are (4, 3, 2) but test images (3, 3, 2)",
   ),
   "only training labels": (
     {"image": BYTES, "label": LABELS, "test_image": BYTES},
@@ -242,7 +242,7 @@ def test_npz_says_what_is_wrong_and_where(npz, tmp_path, mistake):
 def test_npz_says_that_there_is_no_such_file(tmp_path):
   with pytest.raises(UserError) as error:
     load(f"npz:{tmp_path}/none.npz")
-  expected = f"no such file: {tmp_path}/none.npz (a relative path starts where you are)"
+  expected = f"there is no file {tmp_path}/none.npz; a relative path starts in the current folder"
   assert str(error.value) == expected
 
 
@@ -343,14 +343,14 @@ def test_arrays_of_different_lengths_are_refused():
   with pytest.raises(UserError) as error:
     Resident({"image": ARRAYS["image"], "label": ARRAYS["label"][:20]}, batch_size=4)
   assert str(error.value) == (
-    "arrays of one data set have one length, not {'image': 23, 'label': 20}"
+    "the arrays of a data set must have equal lengths, not {'image': 23, 'label': 20}"
   )
 
 
 ROWS = np.arange(8)
 WRONG_ARRAYS = {
-  "none": ({}, "a data set is arrays by name, .*; found none"),
-  "no mapping": ([ROWS], "a data set is arrays by name, .*; found list"),
+  "none": ({}, "the data must be a dict of arrays by name, .*; found none"),
+  "no mapping": ([ROWS], "the data must be a dict of arrays by name, .*; found list"),
   "a list": ({"label": [0] * 8}, "array 'label' is list; pass np.asarray"),
   "strings": ({"label": ROWS.astype(str)}, "array 'label' must be real .*; found <U21; number its"),
   "objects": (
@@ -358,9 +358,12 @@ WRONG_ARRAYS = {
     "array 'label' must be real .*; found object; number",
   ),
   "complex": ({"kspace": ROWS * 1j}, "array 'kspace' must be real numbers .*; found complex128"),
-  "a scalar": ({"image": ROWS, "label": np.array(3)}, "array 'label' has no axis of examples"),
+  "a scalar": (
+    {"image": ROWS, "label": np.array(3)},
+    "array 'label' must have an axis of examples",
+  ),
   "no examples": ({"image": ROWS[:0]}, "1 example or more; found 0 in image"),
-  "own index": ({"image": ROWS, "index": ROWS}, "no array may be called 'index'"),
+  "own index": ({"image": ROWS, "index": ROWS}, "rename the array 'index'"),
   "beyond int32": (
     {"label": ROWS + 10**12},
     "'label' holds 1000000000000, .* not fit int32; number",
@@ -400,7 +403,7 @@ def test_a_step_may_be_an_array_of_one_integer(step):
 
 @pytest.mark.parametrize("step", [-1, 1.0, None, "1", jnp.float32(1), np.arange(2)], ids=str)
 def test_another_step_is_refused(step):
-  with pytest.raises(UserError, match="batch takes a step, an integer of 0 or more, not"):
+  with pytest.raises(UserError, match="the step of a batch must be an integer of 0 or more, not"):
     Resident(ARRAYS, batch_size=7).batch(step)
 
 
@@ -603,7 +606,7 @@ def test_tfds_names_what_a_set_lacks(prepared):
   )
   assert prepared["found"]["tfds:tfrecords"] == (
     "tfds:tfrecords is prepared as tfrecord; "
-    "reading without TensorFlow needs --file_format=array_record"
+    "which needs TensorFlow; prepare it with --file_format=array_record"
   )
 
 
@@ -626,7 +629,7 @@ def test_tfds_answers_an_unknown_name_with_the_nearest(unprepared):
 def test_tfds_says_how_to_prepare_the_sets_of_the_benchmarks(unprepared, name):
   text = unprepared["found"][f"tfds:{name}"]
   assert text.startswith(f"the data set tfds:{name} is not prepared below ")
-  assert text.endswith(f"run: python benchmarks/prepare_datasets.py {name}")
+  assert text.endswith(f"run: contrastax prepare {name}")
 
 
 def test_tfds_says_how_to_prepare_any_other_set(unprepared):

@@ -53,7 +53,7 @@ WRONG = {
     [DIGITS, "--config.data=digit"],
     "no data set 'digit'; there are: digits, npz:PATH, tfds:NAME, made:HxWxC",
   ),
-  "file": ([DIGITS, "--config.data=npz:nowhere.npz"], "no such file: nowhere.npz"),
+  "file": ([DIGITS, "--config.data=npz:nowhere.npz"], "there is no file nowhere.npz"),
   "batch 0": ([DIGITS, "--config.batch_size=0"], "batch_size must be between 1 and the data's 1297"),
   "batch -1": ([DIGITS, "--config.batch_size=-1"], "between 1 and the data's 1297, not -1"),
   "batch large": ([DIGITS, "--config.batch_size=1298"], "between 1 and the data's 1297, not 1298"),
@@ -228,10 +228,10 @@ def test_dry_run_says_sizes_and_leaves_nothing(capsys, tmp_path):
 
 def test_a_metric_that_is_not_finite_stops_the_run(capsys, tmp_path):
   options = ["--config.optimizer.learning_rate=1e30", "--config.optimizer.warmup=0"]
-  assert main(["run", DIGITS + ":runlocal", *options, f"--workdir={tmp_path}/run"]) == 2
+  assert main(["run", DIGITS + ":runlocal", *options, f"--workdir={tmp_path}/run"]) == 3
   printed = capsys.readouterr().err
-  assert printed.startswith("error: step 2: ")
-  assert "is nan, so the run stops; the checkpoints before it stand" in printed
+  assert printed.startswith("error: step 2: ") and printed.count("\n") == 1
+  assert "is nan, so the run stops; earlier checkpoints are kept" in printed
 
 
 def test_an_unlabeled_file_of_ones_own(capsys, tmp_path, monkeypatch):

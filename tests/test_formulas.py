@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -11,15 +10,10 @@ import pytest
 from formulas import LOSSES
 from mesh import public
 
+from benchmarks import numerics
 from contrastax import losses
 from contrastax.core import Group
 from contrastax.pairwise import cosine, log_sum_exp, reduce
-
-# Small and run once: compiling takes the time.
-quick = functools.partial(
-  jax.jit,
-  compiler_options={"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True},
-)
 
 
 def test_every_public_loss_is_listed():
@@ -36,7 +30,7 @@ def differentiated(function, loss, x, tau):
   moved = {n: array for n, array in x.items() if array.dtype.kind == "f" and n not in loss.free}
   fixed = {n: array for n, array in x.items() if n not in moved}
   of = jax.grad(total, (0, 1), has_aux=True) if tau is not None else jax.grad(total, has_aux=True)
-  gradients, values = quick(of)(moved, tau, fixed)
+  gradients, values = jax.jit(of)(moved, tau, fixed)
   return np.asarray(values), jax.tree.leaves(gradients)
 
 
@@ -281,17 +275,13 @@ def test_what_cannot_be_meant_is_refused_in_one_line(call, parts):
 
 # The certificate of docs/numerics.md.
 
-BENCHMARKS = pathlib.Path(__file__).parent.parent / "benchmarks"
 SOME = ["nt_xent", "rince", "koleo", "triplet all", "arcface", "symile", "sinkhorn", "mv_dhel"]
 
 
 @pytest.mark.parametrize(
   "name", [n if n in SOME else pytest.param(n, marks=pytest.mark.full) for n in LOSSES]
 )
-def test_the_numerical_certificate_holds(name, monkeypatch):
-  monkeypatch.syspath_prepend(BENCHMARKS)
-  import numerics
-
+def test_the_numerical_certificate_holds(name):
   temperatures = (1e-3, 0.1, 10.0)
   found = list(numerics.findings([name], temperatures, dtypes=(jnp.float32,)))
   assert found
@@ -299,9 +289,6 @@ def test_the_numerical_certificate_holds(name, monkeypatch):
 
 
 def test_a_planted_error_would_be_found_out(monkeypatch):
-  monkeypatch.syspath_prepend(BENCHMARKS)
-  import numerics
-
   def rounded(x, tau):
     x = {name: jnp.float32(jnp.bfloat16(array)) if array.dtype == np.float32 else array
          for name, array in x.items()}  # fmt: skip

@@ -909,9 +909,7 @@ def compiled(row, score, static):
     x, p = types.SimpleNamespace(**wanted, **others), types.SimpleNamespace(**static, **numbers)
     return row(x, p, score)
 
-  # Small and run once or twice: compiling takes the time, and needs no optimizing.
-  options = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-  return jax.jit(jax.value_and_grad(value), compiler_options=options)
+  return jax.jit(jax.value_and_grad(value))
 
 
 def evaluate(row, score, inputs, names, params):

@@ -244,11 +244,11 @@ def test_an_anchor_without_negatives_leaves_its_temperature():
     ({"temperature": 2.0}, "0 < min_temperature <= temperature <= max_temperature"),
     ({"min_temperature": 0.3}, "0 < min_temperature <= temperature <= max_temperature"),
     ({"min_temperature": 0.1, "max_temperature": 0.1}, "min_temperature < max_temperature"),
-    ({"rho": 0}, "rho is above 0, not 0"),
-    ({"rho": -1.0}, "rho is above 0, not -1.0"),
-    ({"learning_rate": 0.0}, "learning_rate is above 0"),
+    ({"rho": 0}, "rho must be above 0, not 0"),
+    ({"rho": -1.0}, "rho must be above 0, not -1.0"),
+    ({"learning_rate": 0.0}, "learning_rate must be above 0"),
     ({"beta": 1.5}, "beta, the weight of the new"),
-    ({"clip": -3.0}, "clip is above 0, or None"),
+    ({"clip": -3.0}, "clip must be above 0, or None"),
   ],
 )
 def test_what_contradicts_is_refused(own, said):

@@ -354,31 +354,23 @@ CASES = {
 }  # fmt: skip
 each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 
-# Small and run a few times: compiling takes the time.
-quick = functools.partial(
-  jax.jit,
-  compiler_options={"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True},
-)
-
 
 def evaluate(case, arrays, temperature, weights=1.0):
   """The values, and the gradients of Σ weight · value by τ and by each array."""
   dtype = np.promote_types(arrays[0].dtype, np.float32)
   tau = np.broadcast_to(temperature, case.temperatures or case.values).astype(dtype)
   weights = np.broadcast_to(weights, case.values).astype(dtype)
-  # What float32 rounds is looked at as it is used: compiled with all optimizations.
-  compiler = jax.jit if arrays[0].dtype == np.float32 else quick
-  return differentiated(case, len(arrays), compiler)(weights, tau, *arrays)
+  return differentiated(case, len(arrays))(weights, tau, *arrays)
 
 
 @functools.cache
-def differentiated(case, arrays, compiler):
+def differentiated(case, arrays):
   def total(weights, temperature, *arrays):
     values = case.loss(*arrays, temperature=temperature)
     return (weights * values).sum(), values
 
   gradients = jax.grad(total, tuple(range(1, 2 + arrays)), has_aux=True)
-  return compiler(lambda *arguments: gradients(*arguments)[::-1])
+  return jax.jit(lambda *arguments: gradients(*arguments)[::-1])
 
 
 def slopes(function, at, step):
@@ -715,7 +707,7 @@ def _on_groups(name, relation, score, stats):
     assert found.memory == ()
     return (jnp.arange(1, 1 + len(tau)) * found.value).sum(), (found.value, found.stats)
 
-  @quick
+  @jax.jit
   def found(problem):
     gradients, (values, observed) = jax.grad(total, has_aux=True, allow_int=True)(problem)
     return values, observed, gradients
@@ -786,7 +778,7 @@ def test_a_weight_is_a_number_of_copies(float64, name):
   copies = keys.attach(as_positive=np.ones(7), as_negative=keys.side["as_negative"] / fold)
   copied = repeated(copies, fold), repeated(queue.attach(as_negative=np.ones(6)), times), mixes
 
-  @quick
+  @jax.jit
   def values(groups):
     return GROUPS[name][0](anchors, groups, relation=graded(), temperature=tau).value
 
@@ -924,7 +916,7 @@ def test_stats_are_what_they_are_said_to_be(float64, name):
 def test_stats_carry_no_gradient_and_change_nothing(float64, name):
   problem = weighted_problem()
 
-  @quick
+  @jax.jit
   @functools.partial(jax.grad, allow_int=True)
   def of_stats(problem):
     anchors, groups, tau = problem
@@ -950,7 +942,7 @@ def with_gradients(loss, *arrays):
     values = loss(*arrays)
     return (jnp.arange(1, 1 + len(values)) * values).sum(), values
 
-  found = quick(jax.grad(total, tuple(range(len(arrays))), has_aux=True))(*arrays)
+  found = jax.jit(jax.grad(total, tuple(range(len(arrays))), has_aux=True))(*arrays)
   return found[1], *found[0]
 
 
@@ -1036,7 +1028,7 @@ def test_the_gradient_of_info_nce_is_dcls_times_one_minus_the_positives_mass(flo
         criterion, anchors, groups, relation=same_example(), temperature=tau
       ).value
 
-    return quick(jax.jacrev(values, (0, 1)))(vectors, keys)
+    return jax.jit(jax.jacrev(values, (0, 1)))(vectors, keys)
 
   s = np.array([[np.exp(similarity(a, k) / tau) for k in keys] for a in vectors])
   q = 1 - np.diag(s) / s.sum(1)
@@ -1094,7 +1086,7 @@ def test_a_scalar_temperature_is_that_of_every_anchor(float64, name):
   arrays = case.arrays()
   each, gradients = evaluate(case, arrays, 0.1)
   total = jax.value_and_grad(lambda tau: case.loss(*arrays, temperature=tau).sum())
-  value, gradient = quick(total)(0.1)
+  value, gradient = jax.jit(total)(0.1)
   np.testing.assert_allclose(value, each.sum(), rtol=1e-12)
   np.testing.assert_allclose(gradient, gradients[0].sum(), rtol=1e-9)
 

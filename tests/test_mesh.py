@@ -8,7 +8,6 @@ import functools
 import json
 import pathlib
 import subprocess
-import sys
 
 import processes
 import pytest
@@ -31,7 +30,7 @@ def started(which):
   pipe = subprocess.PIPE
   return [
     subprocess.Popen(
-      [sys.executable, MEASURE, which, *names],
+      processes.command(MEASURE, which, *names),
       env=processes.environment(),
       stdout=pipe,
       stderr=pipe,

@@ -706,7 +706,7 @@ MISTAKES = {
   ),
   "a function as reduction": (
     lambda a, g: (a, g, {"reductions": {"x": jnp.sum}}),
-    ["the reduction of 'x' must be a pairwise.reductions.Reduction, such as pairwise.sum_"],
+    ["the reduction of 'x' must be a pairwise.reduction.Reduction, such as pairwise.sum_"],
   ),
   "an array in the score": (
     lambda a, g: (a, g, {"score": Holding(np.ones(3))}),

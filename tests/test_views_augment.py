@@ -263,25 +263,25 @@ def test_a_config_names_a_recipe_and_recipes_are_hashable(spec):
 WRONG = {
   "size": ({"size": 0}, "size must be a number of pixels, 1 or more, not 0"),
   "size in halves": ({"size": 31.5}, "size must be a number of pixels, 1 or more, not 31.5"),
-  "area": ({"area": (0.0, 1.0)}, r"area must be two shares of the image, .*, not \(0.0, 1.0\)"),
-  "area above": ({"area": (0.5, 1.5)}, "area must be two shares of the image"),
+  "area": ({"area": (0.0, 1.0)}, r"area must be \(low, high\) .*, not \(0.0, 1.0\)"),
+  "area above": ({"area": (0.5, 1.5)}, r"area must be \(low, high\)"),
   "a list": ({"area": [0.5, 1.0]}, r"area must be a tuple, not \[0.5, 1.0\]"),
-  "area reversed": ({"area": (0.5, 0.2)}, "area must be two shares of the image"),
-  "ratio": ({"ratio": (4 / 3, 3 / 4)}, "ratio must be two widths over heights"),
+  "area reversed": ({"area": (0.5, 0.2)}, r"area must be \(low, high\)"),
+  "ratio": ({"ratio": (4 / 3, 3 / 4)}, r"ratio must be \(low, high\)"),
   "flip": ({"flip": 1.5}, "flip must be between 0 and 1, not 1.5"),
   "gray": ({"gray": -0.1}, "gray must be between 0 and 1, not -0.1"),
   "hue": ({"hue": 0.6}, "hue must be between 0 and 0.5, not 0.6"),
   "brightness": ({"brightness": -1.0}, "brightness must be 0 or more, not -1.0"),
   "nan": ({"contrast": float("nan")}, "contrast must be 0 or more, not nan"),
-  "sigma": ({"sigma": (2.0, 0.1)}, r"sigma must be two widths, .*, not \(2.0, 0.1\)"),
+  "sigma": ({"sigma": (2.0, 0.1)}, r"sigma must be \(low, high\) .*, not \(2.0, 0.1\)"),
   "kernel": ({"kernel": 4}, "kernel must be an odd number of pixels, 1 or more, not 4"),
-  "kernel too large": ({"kernel": 99}, "kernel 99 reaches 49 pixels beyond the border"),
-  "mean alone": ({"mean": (0.5, 0.5, 0.5)}, "mean and std have 3 numbers each, not mean"),
-  "std alone": ({"std": (0.5, 0.5, 0.5)}, "mean and std have 3 numbers each, not mean"),
+  "kernel too large": ({"kernel": 99}, "kernel 99 needs images of more than 49 pixels a side"),
+  "mean alone": ({"mean": (0.5, 0.5, 0.5)}, "mean and std must have 3 numbers each, not mean"),
+  "std alone": ({"std": (0.5, 0.5, 0.5)}, "mean and std must have 3 numbers each, not mean"),
   "channels": ({"channels": 0}, "channels must be an integer, 1 or more, not 0"),
   "hue of gray": (
     {"channels": 1, "hue": 0.1},
-    "hue needs 3 channels, red, green, blue; it must be 0 for channels=1, not 0.1",
+    r"hue needs 3 channels \(red, green, blue\), so it must be 0 for channels=1, not 0.1",
   ),
 }
 
@@ -297,11 +297,11 @@ def test_a_setting_without_meaning_is_refused(name):
 WRONG_IMAGES = {
   "gray for color": (
     views.simclr(8), (2, 9, 9, 1), "float32",
-    "must have 3 channels; found 1: take a recipe with channels=1"
+    "must have 3 channels; found 1: use a recipe with channels=1"
   ),
   "color for gray": (
     views.gray(8), (2, 9, 9, 3), "float32",
-    "must have 1 channel; found 3: take a recipe with channels=3"
+    "must have 1 channel; found 3: use a recipe with channels=3"
   ),
   "integers": (
     views.simclr(8), (2, 9, 9, 3), "int32", r"must be uint8, or float in \[0, 1\]; found int32: pass"
@@ -325,9 +325,13 @@ def test_one_recipe_stands_for_two_views(examples):
 
 def test_no_recipe_is_refused_and_groups_agree():
   for wrong in ((), None, 3, ("simclr",)):
-    with pytest.raises(UserError, match="draw_views takes a recipe, or a tuple of one per view, n"):
+    with pytest.raises(
+      UserError, match="draw_views: recipes must be a recipe or a tuple of one per v"
+    ):
       views.draw_views(wrong, KEY, jnp.zeros((2, 8, 8, 3)), jnp.arange(2))
-  with pytest.raises(UserError, match="multi_crop: sizes, counts and areas say one thing each"):
+  with pytest.raises(
+    UserError, match="multi_crop: sizes, counts and areas must have equal lengths"
+  ):
     views.multi_crop((32, 16, 8))
 
 

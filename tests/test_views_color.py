@@ -249,12 +249,12 @@ def test_without_colors_there_are_brightness_and_contrast():
 @pytest.mark.parametrize("name", ["adjust_saturation", "adjust_hue"])
 @pytest.mark.parametrize("channels", [1, 4])
 def test_colors_need_three_channels(name, channels):
-  with pytest.raises(UserError, match=f"{name} needs images of 3 channels, .*, not {channels}"):
+  with pytest.raises(UserError, match=f"{name} needs images of 3 channels .*, not {channels}"):
     getattr(views, name)(jnp.zeros((2, 3, 3, channels)), jnp.ones(2))
 
 
 def test_grey_of_four_channels_is_refused():
-  with pytest.raises(UserError, match="gray needs images of 3 channels, .*, not 4"):
+  with pytest.raises(UserError, match="gray needs images of 3 channels .*, not 4"):
     views.to_gray(jnp.zeros((2, 3, 3, 4)))
 
 
@@ -300,5 +300,8 @@ def test_a_kernel_is_odd(kernel):
 
 
 def test_a_kernel_fits_the_image():
-  with pytest.raises(UserError, match="gaussian_blur: kernel 17 reaches 8 .* not 8; at most 15"):
+  with pytest.raises(
+    UserError,
+    match="gaussian_blur: kernel 17 needs .* more than 8 .* not 8; use a kernel of at most 15",
+  ):
     views.gaussian_blur(jnp.zeros((1, 8, 9, 1)), jnp.ones(1), kernel=17)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -42,15 +43,37 @@ def embed(
     check_inputs("embed: inputs", inputs)
   for name, leaf in named_leaves(inputs):
     check_inputs(f"embed: inputs{f' {name!r}' if name else ''}", leaf, bounded=bounded)
-  n = count_rows(inputs)
+  count_rows(inputs)
   if not (isinstance(batch_size, int | np.integer) and batch_size >= 1):
     raise UserError(f"embed: batch_size must be an integer, 1 or more, not {batch_size!r}")
-  batch_size, out = min(batch_size, n), []
+
+  def of_batch(part):
+    # Scaled by a program of its own, so that uint8 and float images share the encoder's.
+    part = jax.tree.map(lambda x: _as_input(x) if x.dtype == np.uint8 else x, part)
+    return np.asarray(_apply(encoder, params, state, part), np.float32)
+
+  return in_batches(of_batch, inputs, batch_size)
+
+
+def in_batches(function: Callable[[Any], Any], inputs: Any, batch_size: int = 512) -> Any:
+  """The rows that a function of batches gives for all inputs, as NumPy arrays.
+
+  All batches have one shape, so that one program serves them. For fewer inputs than `batch_size` it
+  is the next power of two, so that sets of similar sizes share a program too.
+
+  Args:
+    function: maps a batch to an array or a tree of arrays, row by row.
+    inputs: an array or a tree of arrays with one row per example.
+    batch_size: examples in a batch. The last batch is filled up with its last example.
+  """
+  n = count_rows(inputs)
+  batch_size = min(batch_size, 1 << (n - 1).bit_length())
+  found = []
   for start in range(0, n, batch_size):
-    size = min(batch_size, n - start)
     part = jax.tree.map(lambda rows, start=start: _filled(rows[start:], batch_size), inputs)
-    out.append(np.asarray(_apply(encoder, params, state, part), np.float32)[:size])
-  return np.concatenate(out)
+    size = min(batch_size, n - start)
+    found.append(jax.tree.map(lambda rows, size=size: np.asarray(rows)[:size], function(part)))
+  return jax.tree.map(lambda *rows: np.concatenate(rows), *found)
 
 
 def count_rows(inputs: Any) -> int:
@@ -68,7 +91,9 @@ def _filled(rows, size):
   return np.concatenate([rows, np.repeat(rows[-1:], missing, 0)]) if missing else rows
 
 
+_as_input = jax.jit(as_input)
+
+
 @functools.partial(jax.jit, static_argnums=0)
 def _apply(encoder, params, state, inputs):
-  inputs = jax.tree.map(as_input, inputs)
   return embedding_of(encoder.apply(params, state, inputs, key=None, train=False)[0])

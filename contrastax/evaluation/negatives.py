@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
+from contrastax.compilation import quick_jit
 from contrastax.core import Group, Pairs, Params, Score, UserError
 from contrastax.evaluation.inputs import known_vectors
 from contrastax.labels import class_numbers, has_label
@@ -110,7 +109,7 @@ def _numbered(groups):
   return [part.reshape(label.shape) for part, label in zip(parts, labels, strict=True)]
 
 
-@functools.partial(jax.jit, static_argnums=(2, 3))
+@quick_jit(static_argnums=(2, 3))
 def _meet(anchors, group, relation, score, score_params):
   """[n, m] of one group: similarity, whether positive, whether negative, index, whether false."""
   a = {name: x[:, None] for name, x in anchors.side.items()}

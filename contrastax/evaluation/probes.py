@@ -11,9 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
+from scipy.special import stdtrit
 from threadpoolctl import threadpool_limits
 
 from contrastax.core import UserError, check_integer
@@ -58,7 +56,7 @@ def few_label(
   if np.bincount(number).min() < check_integer("per_class", per_class, 1):
     return np.full(DRAWS, np.nan)
   train, test = standardized(train, test)
-  return np.array([_fit(train[at], number[at], test, expected) for at in draws(number, per_class)])
+  return np.array(_fits(train, number, test, expected, draws(number, per_class)))
 
 
 def draws(labels: ArrayLike, per_class: int) -> Iterator[np.ndarray]:
@@ -106,7 +104,7 @@ def mean_and_interval(values: ArrayLike, *, confidence: float = 0.95) -> tuple[f
   mean, n = float(given.mean()), len(given)
   if n < 2:
     return mean, float("nan")
-  quantile = stats.t.ppf((1 + confidence) / 2, n - 1)
+  quantile = stdtrit(n - 1, (1 + confidence) / 2)
   return mean, float(quantile * given.std(ddof=1) / np.sqrt(n))
 
 
@@ -127,12 +125,17 @@ def probes(
   }
 
 
-def _fit(features, number, test_features, expected):
-  # One thread: the products are small, and waiting threads spin when other work has the cores.
-  # A fit that is cut off after 200 iterations is still a probe. Few labels of many classes are
-  # not a regression problem, as scikit-learn suspects.
+def _fits(features, number, test_features, expected, places):
+  """The accuracy on the test examples of a fit to each of several choices of training examples."""
+  from sklearn.exceptions import ConvergenceWarning  # slow to import, and needed only here
+  from sklearn.linear_model import LogisticRegression
+
+  # One thread: the products are small, and waiting threads spin when other work has the cores. The
+  # limit is set once, because to set it takes as long as a fit. A fit that is cut off after 200
+  # iterations is still a probe. Few labels of many classes are not a regression problem, as
+  # scikit-learn suspects.
   with threadpool_limits(1), warnings.catch_warnings():
     warnings.simplefilter("ignore", ConvergenceWarning)
     warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%")
-    probe = LogisticRegression(C=1.0, max_iter=200).fit(features, number)
-  return float(np.mean(probe.predict(test_features) == expected))
+    fits = (LogisticRegression(C=1.0, max_iter=200).fit(features[at], number[at]) for at in places)
+    return [float(np.mean(fit.predict(test_features) == expected)) for fit in fits]

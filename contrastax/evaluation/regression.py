@@ -17,6 +17,9 @@ L2 = tuple(10.0**-e for e in range(7))
 """From which `linear` chooses: 1, 0.1, …, 1e-6, the penalty's weight beside the mean loss."""
 
 
+WIDTH = 128
+
+
 def linear(
   features: ArrayLike, labels: ArrayLike, test_features: ArrayLike, test_labels: ArrayLike
 ) -> float:
@@ -57,7 +60,7 @@ def linear_predictions(
 
 def _predicted(features, number, test_features):
   """Class numbers of the test examples, from those of the training examples."""
-  features, test_features = map(jnp.asarray, standardized(features, test_features))
+  features, test_features = map(_wide, standardized(features, test_features))
   l2, start = chosen_l2(features, number)
   weights = softmax_regression(features, number, start, l2=l2, weight=np.ones(len(number)))
   return predict(weights, test_features)
@@ -81,9 +84,7 @@ def chosen_l2(features, target):
   losses, found = [], []
   for l2 in L2:
     weights = softmax_regression(features, target, weights, l2=l2, weight=kept)
-    logits = _logits(weights, features[held])
-    loss = optax.softmax_cross_entropy_with_integer_labels(logits, target[held])
-    losses.append(float(loss.mean()))
+    losses.append(float(_mean_loss(weights, features[held], target[held])))
     found.append(weights)
   best = int(np.argmin(losses))
   return L2[best], found[best]
@@ -146,7 +147,26 @@ def softmax_regression(
 
 def predict(weights, features):
   """The class of each example, [n] int, by weights [d + 1, c]."""
-  return np.asarray(_logits(weights, features).argmax(1))
+  return np.asarray(_classes(weights, features))
+
+
+@jax.jit
+def _classes(weights, features):
+  return _logits(weights, features).argmax(1)
+
+
+@jax.jit
+def _mean_loss(weights, features, target):
+  logits = _logits(weights, features)
+  return optax.softmax_cross_entropy_with_integer_labels(logits, target).mean()
+
+
+def _wide(features):
+  """The features with zeros up to a multiple of `WIDTH`, so that similar widths share a program.
+
+  The weights of the zeros stay 0.
+  """
+  return np.pad(features, ((0, 0), (0, -features.shape[1] % WIDTH)))
 
 
 def _logits(weights, features):

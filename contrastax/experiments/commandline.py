@@ -13,10 +13,13 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import scipy.linalg  # noqa: F401
 from absl import flags, logging
 from ml_collections import ConfigDict
+from threadpoolctl import threadpool_limits
 
-from contrastax.core import UserError
+from contrastax.core import TrainingDiverged, UserError
+from contrastax.experiments import examples
 from contrastax.experiments.overrides import overridden
 from contrastax.experiments.schema import flat
 
@@ -25,6 +28,8 @@ OUT_OF_MEMORY = (
   "MemoryError", "RESOURCE_EXHAUSTED", "Out of memory", "out of memory", "bad_alloc",
   "can't start new thread",
 )  # fmt: skip
+WITH_VALUE = ("workdir",)
+"""Flags, besides those of the config, whose value may be the next argument."""
 
 
 class Options(NamedTuple):
@@ -36,15 +41,20 @@ class Options(NamedTuple):
 def status(command: Callable[[], None]) -> int:
   """Runs a command and returns its exit status.
 
-  What a user can mend, memory that does not suffice, and files that cannot be read or written are one
-  line on stderr, and status 2.
+  Each of these errors prints one line on stderr: invalid user input, insufficient memory, and files
+  that cannot be read or written, with status 2; a run that diverged, with status 3.
   """
-  # What libraries have to say of a failure reaches us as an exception, and is said once.
+  # Errors of libraries are raised, so their log messages would print them twice.
   logging.set_verbosity(logging.FATAL)
   try:
-    command()
+    # One thread, because waiting threads of BLAS spin and take the cores from JAX's own threads. JAX
+    # calls SciPy's BLAS, and the limit holds only for libraries that are loaded.
+    with threadpool_limits(1, "blas"):
+      command()
   except UserError as error:
     return _refused(error)
+  except TrainingDiverged as error:
+    return _refused(error, 3)
   except OSError as error:
     if error.errno == errno.ENOSPC:
       return _refused("the disk is full; free some space and run the same command again")
@@ -60,9 +70,10 @@ def status(command: Callable[[], None]) -> int:
   return 0
 
 
-def _refused(text):
+def _refused(text: object, code: int = 2) -> int:
+  """Prints an error as one line and returns the exit status."""
   print(f"error: {_line(text)}", file=sys.stderr)
-  return 2
+  return code
 
 
 def parse(argv: list[str], help_text: str) -> Options | None:
@@ -75,7 +86,9 @@ def parse(argv: list[str], help_text: str) -> Options | None:
       print("\nWith --config=… as well, --help lists that config's keys.")
       return None
   if place is None:
-    raise UserError("no config; give one: --config=configs/digits_simclr.py")
+    raise UserError(
+      "no config; give one: --config=configs/digits_simclr.py, or the name digits_simclr"
+    )
   values = flags.FlagValues()
   flags.DEFINE_string("workdir", None, "where the run lives", flag_values=values)
   flags.DEFINE_bool("dry_run", False, "train nothing, show sizes", flag_values=values)
@@ -97,10 +110,19 @@ def parse(argv: list[str], help_text: str) -> Options | None:
 
 
 def get_config(place: str) -> dict[str, Any]:
-  """What `get_config` of a file returns; `place` is the file's path, or path:preset."""
+  """Returns what `get_config` of a config file returns.
+
+  Args:
+    place: the file's path, or the name of an example config; `:preset` may follow.
+
+  Raises:
+    UserError: there is no such config, or its code raises.
+  """
   path, colon, preset = place.partition(":")
   if not pathlib.Path(path).is_file():
-    raise UserError(f"no such config: {path}{_close_file(path)}")
+    if path not in examples.names():
+      raise UserError(f"no such config: {path}{_close(path)}")
+    path = str(examples.path_of(path))
   try:
     made = runpy.run_path(path)["get_config"](*([preset] if colon else []))
     return made.to_dict() if isinstance(made, ConfigDict) else dict(made)
@@ -111,8 +133,14 @@ def get_config(place: str) -> dict[str, Any]:
 
 
 def format_command(argv: list[str]) -> str:
-  """The command that was given, as a shell takes it."""
-  return shlex.join(["python", "-m", "experiments.run", *argv[1:]])
+  """Returns the command line, quoted for a shell."""
+  return f"{program(argv)} {shlex.join(argv[1:])}".strip()
+
+
+def program(argv: list[str], name: str = "run") -> str:
+  """Returns how the user started the program `name`: as a command or as a module of a checkout."""
+  command = argv[0].startswith("contrastax ")
+  return f"contrastax {name}" if command else f"python -m experiments.{name}"
 
 
 def _split(argv):
@@ -121,8 +149,14 @@ def _split(argv):
   while rest:
     flag, equals, text = rest.pop(0).partition("=")
     name = re.sub("^--?", "", flag) if flag.startswith("-") else ""
+    if place is None and not equals and not flag.startswith("-"):
+      place = flag
+      continue
     if name != "config" and not name.startswith("config."):
       others.append(flag + equals + text)
+      # The value of a flag may be the next argument; it is not the config.
+      if not equals and name in WITH_VALUE and rest:
+        others.append(rest.pop(0))
       continue
     if not equals and (not rest or rest[0].startswith("--")):
       raise UserError(f"{flag} needs a value: {flag}=…")
@@ -134,11 +168,13 @@ def _split(argv):
   return place, overrides, others
 
 
-def _close_file(path):
+def _close(path: str) -> str:
   folder = pathlib.Path(path).parent
   known = [str(p) for p in folder.glob("*.py")] if folder.is_dir() else []
-  close = difflib.get_close_matches(path, known, 1)
-  return f"; did you mean {close[0]}?" if close else " (a relative path starts where you are)"
+  close = difflib.get_close_matches(path, [*known, *examples.names()], 1)
+  if close:
+    return f"; did you mean {close[0]}?"
+  return "; give the path of a file, or a name that `contrastax configs` lists"
 
 
 def _line(text):

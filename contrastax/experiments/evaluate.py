@@ -15,23 +15,25 @@ from contrastax.evaluation.embed import count_rows
 from contrastax.evaluation.probes import DRAWS
 from contrastax.experiments import commandline, protocols
 from contrastax.experiments.build import build, inputs_of
+from contrastax.experiments.cache import keep_programs
 from contrastax.experiments.workdir import config_of
 from contrastax.files import write_json
 from contrastax.reporting import table
 
-HELP = """Judges a run in full, at its last checkpoint: frozen features, probes, retrieval, geometry.
+HELP = """Evaluates a run in full, at its last checkpoint: probes, retrieval and geometry.
 
-  python -m experiments.evaluate --workdir=runs/digits_simclr
-  python -m experiments.evaluate --workdir=… --finetune                 1 % and 10 % of the labels
-  python -m experiments.evaluate --workdir=… --data=tfds:fashion_mnist  transfer to another set
-  python -m experiments.evaluate --workdir=… --against=runs/other       CKA with another run
-  python -m experiments.evaluate --workdir=… --allow=mymodule           a run with parts of your own
+  contrastax evaluate runs/digits_simclr
+  contrastax evaluate runs/digits_simclr --finetune                 fine-tune on 1 % and 10 % of the labels
+  contrastax evaluate runs/digits_simclr --data=tfds:fashion_mnist  transfer to another data set
+  contrastax evaluate runs/digits_simclr --against=runs/other       CKA with another run
+  contrastax evaluate runs/digits_simclr --allow=mymodule           a run with parts of your own
 
-Flags may be combined. Data, seed and what is held out are those of the run's config.json. What
-is printed is written to evaluation.json in the workdir, in place of what a call before wrote
-there, with the values of all draws. docs/evaluation.md defines each figure.
+In a checkout, `python -m experiments.evaluate --workdir=…` is the same program. Flags may be
+combined. The data, the seed and the validation split are those of the run's config.json. The results
+are printed, and written to evaluation.json in the run's folder with the values of all draws; an
+earlier evaluation.json is replaced. docs/evaluation.md defines each figure.
 
-Exit status: 0 finished; 2 a mistake, explained in one line.
+Exit status: 0 finished; 2 invalid input, explained in one line.
 """
 
 TITLES = {
@@ -71,6 +73,8 @@ def parse(argv: list[str]) -> flags.FlagValues | None:
     rest = values(argv)[1:]
   except flags.Error as error:
     raise UserError(" ".join(str(error).split())) from None
+  if len(rest) == 1 and values.workdir is None:
+    values.workdir = rest.pop()
   if rest:
     raise UserError(f"cannot use {rest[0]!r}; --help lists the flags")
   if values.workdir is None:
@@ -86,6 +90,7 @@ def evaluate(
   allow: Collection[str] = (),
 ) -> dict:
   """All figures of a run, by protocol, row and column; prints them as tables."""
+  keep_programs()
   config, run = config_of(workdir), load(workdir, allow=allow)
   mesh = training.make_mesh(jax.devices()[:1])
   try:

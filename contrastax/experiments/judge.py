@@ -6,14 +6,13 @@ arguments are those of `evaluation.embed`.
 
 from __future__ import annotations
 
-import functools
-
 import jax
 import numpy as np
 
 from contrastax import evaluation, views
+from contrastax.compilation import quick_jit
 from contrastax.core import View, key_for
-from contrastax.evaluation.embed import count_rows
+from contrastax.evaluation.embed import count_rows, in_batches
 
 # Examples whose geometry is measured: of the training set, and at the end of the test set.
 WATCHED = 2000
@@ -62,16 +61,17 @@ def draw(recipes, inputs, purpose: str, count: int):
   recipe = recipes if callable(recipes) else recipes[0]
   index = np.arange(count_rows(inputs), dtype=np.int32)
   for key in jax.random.split(key_for(0, purpose), count):
-    yield jax.tree.map(np.asarray, _view(recipe, key, inputs, index))
+    # In batches, because the key and an example's index alone determine its view.
+    yield in_batches(lambda part, key=key: _view(recipe, key, *part), (inputs, index))
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@quick_jit(static_argnums=0)
 def _view(recipe, key, inputs, index):
   view = recipe(key, inputs, index)
   return view.x if isinstance(view, View) else view
 
 
-@jax.jit
+@quick_jit()
 def _measure(x, y, z, label):
   measures = {
     "alignment": evaluation.alignment(x, y),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import pathlib
 
 import jax
 import numpy as np
 
 from contrastax import evaluation, reporting
+from contrastax.compilation import quick_jit
 from contrastax.core import key_for
 from contrastax.experiments.build import inputs_of
 from contrastax.experiments.figures import figure, is_images
@@ -64,7 +64,7 @@ def _thinned(group, every):
   return jax.tree.map(lambda x: x[::every], group)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@quick_jit(static_argnums=0)
 def _meet(method, params, state, batch, key):
   """What the method's loss is given, and the metrics of the negatives."""
   seen, (own, kept) = (

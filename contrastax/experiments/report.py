@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import pathlib
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import numpy as np
@@ -66,6 +68,9 @@ def progress(config, parts, state) -> dict[str, float]:
 def finish(config, parts, mesh, workdir: pathlib.Path, state, seconds: float) -> dict:
   """Judges the run on the test images: prints the table, writes summary.json and figures."""
   train, test = parts.dataset.train, parts.dataset.test
+  judged_on = "validation" if config.validation else "test"
+  kinds = "kNN, linear probes and geometry" if "label" in test else "geometry"
+  print(f"judging: {kinds} of {count_rows(test):,} {judged_on} examples", flush=True)
   fresh = training.init(
     parts.method, parts.optimizer, parts.first_batch(), seed=config.seed, mesh=mesh
   )
@@ -74,36 +79,46 @@ def finish(config, parts, mesh, workdir: pathlib.Path, state, seconds: float) ->
   }
   features = spaces(encoders, *(inputs_of(parts.method, split) for split in (train, test)))
   inputs, labels = _head(parts.method, test, WATCHED)
-  summary = {
-    "table": {},
-    "half_intervals": {},
-    "geometry": {
-      row: geometry(
-        encode, parts.method.evaluated.views, inputs, labels, features[row][1][:WATCHED]
-      )
-      for row, encode in encoders.items()
-    },
-    "judged_on": "validation" if config.validation else "test",
-    "data": config.data,
-    "seed": config.seed,
-    "steps": config.steps,
-    "parameters": {name: _count(params) for name, params in state.params.items()},
-    "train_seconds": seconds,
+  splits = {
+    row: (ours, train["label"], theirs, test["label"])
+    for row, (ours, theirs) in (features.items() if labels is not None else ())
   }
+  with _aside() as aside:  # the linear probes are fitted while the rest is judged
+    linear = {row: aside.submit(evaluation.linear, *split) for row, split in splits.items()}
+    few = {row: few_labels(*split) for row, split in splits.items()}
+    summary = {
+      "table": {
+        row: {
+          "knn": evaluation.knn(*split),
+          **{name: found["mean"] for name, found in few[row].items()},
+        }
+        for row, split in splits.items()
+      },
+      "half_intervals": {
+        row: {name: found["half_interval"] for name, found in values.items()}
+        for row, values in few.items()
+      },
+      "geometry": {
+        row: geometry(
+          encode, parts.method.evaluated.views, inputs, labels, features[row][1][:WATCHED]
+        )
+        for row, encode in encoders.items()
+      },
+      "judged_on": judged_on,
+      "data": config.data,
+      "seed": config.seed,
+      "steps": config.steps,
+      "parameters": {name: _count(params) for name, params in state.params.items()},
+      "train_seconds": seconds,
+    }
+    for row, accuracy in linear.items():
+      summary["table"][row]["linear"] = accuracy.result()
   if labels is not None:
-    for row, (ours, theirs) in features.items():
-      split = ours, train["label"], theirs, test["label"]
-      few = few_labels(*split)
-      summary["table"][row] = {
-        "knn": evaluation.knn(*split),
-        **{name: found["mean"] for name, found in few.items()},
-        "linear": evaluation.linear(*split),
-      }
-      summary["half_intervals"][row] = {name: found["half_interval"] for name, found in few.items()}
     print(reporting.table.text(summary["table"]))
   else:
     print("the data have no labels: no probes; the geometry of the space is in summary.json")
   figures, path = workdir / "figures", workdir / "summary.json"
+  print(f"figures: drawing them in {figures}/", flush=True)
   make_folder(figures)
   if isinstance(all_terms(parts.method).get(MAIN), Contrast):
     summary["negatives"] = negatives.report(parts, state, figures)
@@ -139,6 +154,16 @@ def is_finished(workdir: pathlib.Path, steps: int) -> bool:
   except UserError as error:
     replace_damaged(path, str(error))
     return False
+
+
+@contextlib.contextmanager
+def _aside():
+  """A thread for work beside the main thread's. A command that is stopped waits for one task at most."""
+  thread = ThreadPoolExecutor(1)
+  try:
+    yield thread
+  finally:
+    thread.shutdown(wait=False, cancel_futures=True)
 
 
 def _encoder(method, state):

@@ -12,6 +12,7 @@ from contrastax.annotations import PLACE
 from contrastax.evaluation import online_probe, with_online_probe
 from contrastax.experiments import commandline, report
 from contrastax.experiments.build import build, encoder_spec
+from contrastax.experiments.cache import keep_programs
 from contrastax.experiments.schema import flat
 from contrastax.experiments.workdir import Workdir
 from contrastax.training import Interrupted, Stop, make_mesh, train
@@ -19,18 +20,24 @@ from contrastax.training.mesh import describe, idle_gpu
 
 HELP = """Trains, evaluates, resumes and explains one experiment.
 
-  python -m experiments.run --config=configs/digits_simclr.py
-  python -m experiments.run --config=configs/digits_simclr.py:runlocal    a run of seconds
-  python -m experiments.run --config=configs/digits_simclr.py --dry_run   shapes, sizes, memory; trains nothing
-  python -m experiments.run --config=configs/digits_simclr.py --config.batch_size=128 --workdir=runs/small
+  contrastax run digits_simclr                  an example config; `contrastax configs` lists them
+  contrastax run digits_simclr:runlocal         a run of seconds
+  contrastax run my_config.py --dry_run         shapes, sizes and memory; trains nothing
+  contrastax run digits_simclr --config.batch_size=128 --workdir=runs/small
 
+In a checkout, `python -m experiments.run --config=configs/digits_simclr.py` is the same program.
 --workdir (default runs/<config>) gets checkpoints/, metrics.jsonl, tensorboard/, figures/,
 config.json (with all defaults), run.json (versions, devices, commit), encoder.json and, at the end,
 summary.json. The same command resumes a run that was stopped. Then only steps, log_every,
 eval_every and checkpoint_every may differ. `contrastax.load(workdir)` gives the encoder.
 
-Exit status: 0 finished; 2 a mistake, explained in one line; 129, 130 or 143 stopped by
-SIGHUP (the terminal was closed), SIGINT or SIGTERM, after saving.
+Compiled programs are kept for the next run in the user's cache folder, which is ~/.cache/contrastax on
+Linux. JAX_ENABLE_COMPILATION_CACHE=false switches the cache off, and JAX_COMPILATION_CACHE_DIR moves
+it.
+
+Exit status: 0 finished; 2 invalid input, explained in one line; 3 the run diverged: a metric is not
+finite, or the embeddings collapsed with stop_on_collapse; 129, 130 or 143 stopped by SIGHUP (the
+terminal was closed), SIGINT or SIGTERM, after saving a checkpoint.
 """
 
 
@@ -49,6 +56,7 @@ def _main(argv):
     options = commandline.parse(argv, HELP)
     if options is None:
       return
+    keep_programs()
     mesh = make_mesh()
     print(f"devices: {describe(mesh)}", flush=True)
     if idle_gpu():
@@ -58,10 +66,10 @@ def _main(argv):
       report.dry_run(options.config, parts, mesh)
       return
     with Workdir(options.workdir, options.config, argv) as workdir:
-      run(options.config, parts, mesh, workdir, stop)
+      run(options.config, parts, mesh, workdir, stop, argv)
 
 
-def run(config, parts, mesh, held: Workdir, stop: Stop) -> None:
+def run(config, parts, mesh, held: Workdir, stop: Stop, argv: list[str]) -> None:
   """Trains to the end, or goes on from where a run before it stopped; then judges."""
   workdir = held.path
   start = time.perf_counter()
@@ -94,5 +102,6 @@ def run(config, parts, mesh, held: Workdir, stop: Stop) -> None:
   print(
     f"see {workdir}/summary.json and {workdir}/figures/; "
     f"contrastax.load('{workdir}'{allow}) returns the encoder;\n"
-    f"all measurements: python -m experiments.evaluate --workdir={shlex.quote(str(workdir))}{flag}"
+    f"all measurements: {commandline.program(argv, 'evaluate')} "
+    f"--workdir={shlex.quote(str(workdir))}{flag}"
   )

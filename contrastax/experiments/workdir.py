@@ -15,6 +15,7 @@ import time
 import jax
 from ml_collections import ConfigDict
 
+import contrastax
 from contrastax.core import UserError
 from contrastax.experiments.commandline import format_command
 from contrastax.experiments.schema import flat, is_flat
@@ -141,25 +142,34 @@ def _compare(before, now, path):
 
 def circumstances(command: str) -> dict:
   """What a result depends on besides its config: versions, devices, machine, commit."""
-  git = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
-  try:
-    commit = (
-      subprocess.run(
-        git, cwd=pathlib.Path(__file__).parent, capture_output=True, text=True, timeout=10
-      ).stdout.strip()
-      or None
-    )
-  except (OSError, subprocess.TimeoutExpired):
-    commit = None
   return {
     "command": command,
     "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-    "commit": commit,
+    "contrastax": contrastax.__version__,
+    "commit": _commit(),
     "python": platform.python_version(),
     "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
     "devices": [str(device) for device in jax.devices()],
     "machine": f"{platform.platform()}, {os.cpu_count()} cores, {_processor()}",
   }
+
+
+def _commit() -> str | None:
+  """The commit of the checkout that this file belongs to; None for an installed package."""
+  here = pathlib.Path(__file__)
+
+  def git(*arguments: str) -> str | None:
+    try:
+      done = subprocess.run(
+        ["git", *arguments], cwd=here.parent, capture_output=True, text=True, timeout=10
+      )
+    except (OSError, subprocess.TimeoutExpired):
+      return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+  # A package that is installed inside another repository is not a file of that repository.
+  tracked = git("ls-files", "--error-unmatch", here.name)
+  return git("describe", "--always", "--dirty", "--abbrev=40") if tracked else None
 
 
 def _processor():

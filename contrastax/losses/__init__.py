@@ -1,14 +1,37 @@
-"""Losses on arrays, under their papers' names; `contrastax.criteria` has those on groups.
+"""Losses on arrays, under the names of their papers.
 
-Each returns one value per anchor, a scalar only where it is of the whole set: `uniformity`,
-`barlow_twins`, `vicreg`. Those over pairs are evaluated by `contrastax.pairwise`, as their
-`plan` says, and their memory is linear in the number of vectors but for
+A loss takes arrays of vectors and returns one value per anchor; its mean is the training loss:
 
-  triplet            "batch all" and "semi-hard": [n, n], and n³ steps
-  hard_quantile      the hardest are gathered: [2n, αN, d]
-  symile             without shuffles, of m > 2 modalities: n^(m−1) vectors
+    losses.nt_xent(z1, z2, temperature=0.1).mean()
 
-`triplet`, `koleo` and `group_ordering` gather the vectors they have chosen, from all devices.
+`uniformity`, `barlow_twins` and `vicreg` return one number for the whole batch. `sinkhorn` is not a
+loss but makes the targets of `swapped_prediction`. The losses are grouped by their inputs:
+
+- Two views of each example, [n, d]: `nt_xent`, `info_nce`, `dcl`, `dclw`, `debiased`,
+  `hard_negative`, `hard_quantile`, `dual_temperature`, `rince`, `sogclr`, `soft_contrastive`,
+  `group_ordering`, `dhel`, `spectral`, `alignment`, `negative_cosine`, `barlow_twins`, `vicreg`,
+  `w_mse`.
+- Any number of views, [v, n, d]: `mv_info_nce`, `mv_dhel`, `poly_view`, `cacr`,
+  `swapped_prediction`, `self_distillation`.
+- Several modalities, each [n, d]: `clip`, `siglip`, `symile`.
+- Vectors [n, d] and labels [n]: `sup_con`, `sup_con_in`, `triplet`, `n_pairs`, `circle`,
+  `multi_similarity`, `soft_nearest_neighbor`; with class proxies `proxy_nca`, `cosface`, `arcface`.
+- Vectors [n, d] only: `uniformity`, `koleo`.
+- Scores of data and noise: `meco`, `binary_nce`.
+
+A label of −1 means that a vector has no label (`contrastax.labels`). `contrastax.criteria` has
+losses on groups of candidates, which methods take.
+
+Losses over pairs take a `plan` (`contrastax.pairwise.Plan`), which determines how the pairs are
+evaluated and does not change the result. Their memory is linear in the number of vectors, with
+these exceptions:
+
+- `triplet` with "batch all" and "semi-hard" mining needs [n, n] distances and n³ steps.
+- `hard_quantile` gathers the hardest negatives, [2n, αN, d].
+- `group_ordering` gathers k negatives per anchor, [n, k, d], and needs [n, k + 1, k + 1].
+- `symile` without shuffles needs n^(m−1) vectors for m > 2 modalities.
+
+`triplet`, `koleo` and `group_ordering` gather the selected vectors from all devices.
 """
 
 from contrastax.losses.circle import circle as circle

@@ -6,50 +6,72 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
-from contrastax.losses.arrays import (
-  labeled,
-  precision,
-)  # fmt: skip
-from contrastax.pairwise import (
-  Plan,
-  cosine,
-  log_sum_exp,
-  reduce,
-)  # fmt: skip
+from contrastax.core import Array
+from contrastax.losses.arrays import compute_dtype, labeled_group
+from contrastax.pairwise import Plan, cosine, log_sum_exp, reduce
 from contrastax.pairwise.inputs import check_numbers, check_positive
 from contrastax.propagate import relu
 from contrastax.relations import same_label
 
 
-def circle(z, labels, *, margin=0.25, scale=256.0, plan=Plan()):
-  """Circle loss: each similarity is moved as far as it still has to go.
+def circle(
+  z: ArrayLike,
+  labels: ArrayLike,
+  *,
+  margin: ArrayLike = 0.25,
+  scale: ArrayLike = 256.0,
+  plan: Plan = Plan(),
+) -> Array:
+  """Circle loss: a loss of labeled vectors that weights each pair by its distance from its goal.
 
-    L_i = log(1 + Σ_n exp(γ α_n (s_in − m)) Σ_p exp(−γ α_p (s_ip − 1 + m)))
-    α_p = max(0, 1 + m − s_ip),  α_n = max(0, s_in + m), without gradient
+      L_i = log(1 + Σ_n exp(γ α_n (s_in − m)) Σ_p exp(−γ α_p (s_ip − 1 + m)))
+      α_p = max(0, 1 + m − s_ip),  α_n = max(0, s_in + m)
+
+  p runs over the positives of anchor i, n over its negatives, and s is the cosine similarity. No
+  gradient flows through the weights α.
 
   Args:
-    z: [n, d]; normalized here, s is the cosine.
-    labels: [n], the numbers of classes; −1: no label (`contrastax.labels`).
-    margin: m, in units of the cosine.
-    scale: γ > 0; 256 in the paper for faces, 80 for finer classes.
+    z: Vectors [n, d]. The loss normalizes them.
+    labels: Class numbers [n]; −1 for a vector without a label.
+    margin: Margin m, in units of the cosine.
+    scale: Scale γ > 0. The paper uses 256 for faces and 80 for fine-grained classes.
+    plan: How the pairs are evaluated. It does not change the result.
 
   Returns:
-    [n].
+    The loss of each vector, [n].
 
-  Sun et al. 2020, arXiv 2002.10857, eq. 6, for each anchor, as fast-reid has it.
-  pytorch-metric-learning averages over anchors whose loss is not 0; some code sums over all
-  pairs of the batch inside one logarithm.
+  Example:
+    >>> import jax
+    >>> from contrastax import losses
+    >>> z = jax.random.normal(jax.random.key(0), (4, 8))
+    >>> losses.circle(z, jax.numpy.array([0, 0, 1, 1])).shape
+    (4,)
+
+  References:
+    Sun et al., "Circle Loss", 2020, arXiv 2002.10857, eq. 6.
+
+  In other libraries:
+    fast-reid computes the loss per anchor, as here. pytorch-metric-learning averages only over
+    anchors with a loss above 0. Some implementations sum all pairs of the batch inside one
+    logarithm.
   """
   check_numbers(margin=margin)
   check_positive("scale", scale)
-  group = labeled(z, labels)
-  r = reduce(
-    _Circle(), group, (group,), score=cosine(), same_set=True, plan=plan,
-    shared=(jnp.asarray(margin, precision(z)), jnp.asarray(scale, precision(z))),
+  group = labeled_group(z, labels)
+  dtype = compute_dtype(z)
+  reduced = reduce(
+    _Circle(),
+    group,
+    (group,),
+    score=cosine(),
     reductions={"positive": log_sum_exp, "negative": log_sum_exp},
-  )  # fmt: skip
-  return jax.nn.softplus(r["positive"] + r["negative"])
+    shared=(jnp.asarray(margin, dtype), jnp.asarray(scale, dtype)),
+    same_set=True,
+    plan=plan,
+  )
+  return jax.nn.softplus(reduced["positive"] + reduced["negative"])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,10 +79,10 @@ class _Circle:
   def __call__(self, similarity, a, c, shared):
     margin, scale = shared
     pairs = same_label()(a, c, similarity)
-    s = jax.lax.stop_gradient(similarity)
-    pull = -scale * relu(1 + margin - s) * (similarity - 1 + margin)
-    push = scale * relu(s + margin) * (similarity - margin)
+    fixed = jax.lax.stop_gradient(similarity)
+    attraction = -scale * relu(1 + margin - fixed) * (similarity - 1 + margin)
+    repulsion = scale * relu(fixed + margin) * (similarity - margin)
     return {
-      "positive": jnp.where(pairs.positive, pull, -jnp.inf),
-      "negative": jnp.where(pairs.negative, push, -jnp.inf),
+      "positive": jnp.where(pairs.positive, attraction, -jnp.inf),
+      "negative": jnp.where(pairs.negative, repulsion, -jnp.inf),
     }

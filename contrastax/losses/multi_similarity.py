@@ -6,68 +6,96 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
-from contrastax.criteria.softmax_core import or_nan
-from contrastax.losses.arrays import (
-  labeled,
-  precision,
-)  # fmt: skip
-from contrastax.pairwise import (
-  Plan,
-  cosine,
-  log_sum_exp,
-  max_,
-  min_,
-  reduce,
-)  # fmt: skip
+from contrastax.core import Array
+from contrastax.criteria.softmax_core import defined_or_nan
+from contrastax.losses.arrays import compute_dtype, labeled_group
+from contrastax.pairwise import Plan, cosine, log_sum_exp, max_, min_, reduce
 from contrastax.pairwise.inputs import check_numbers, check_positive
 from contrastax.relations import same_label
 
 
 def multi_similarity(
-  z, labels, *, alpha=2.0, beta=50.0, base=0.5, margin: float | None = 0.1, plan=Plan()
-):
-  """Multi-similarity loss: soft weights on the pairs that are hard beside the anchor's others.
+  z: ArrayLike,
+  labels: ArrayLike,
+  *,
+  alpha: ArrayLike = 2.0,
+  beta: ArrayLike = 50.0,
+  base: ArrayLike = 0.5,
+  margin: float | None = 0.1,
+  plan: Plan = Plan(),
+) -> Array:
+  """Multi-similarity loss: mines hard pairs and gives harder pairs a larger weight.
 
-    L_i = 1/α log(1 + Σ_p exp(−α (s_ip − λ))) + 1/β log(1 + Σ_n exp(β (s_in − λ)))
+      L_i = 1/α log(1 + Σ_p exp(−α (s_ip − λ))) + 1/β log(1 + Σ_n exp(β (s_in − λ)))
 
-  over the negatives with s_in + margin > min_p s_ip and the positives with
-  s_ip − margin < max_n s_in; 0 for an anchor to which no positive or no negative is left.
+  n runs over the negatives with s_in + margin > min_p s_ip, p over the positives with
+  s_ip − margin < max_n s_in. s is the cosine similarity.
 
   Args:
-    z: [n, d]; normalized here, s is the cosine.
-    labels: [n], the numbers of classes; −1: no label (`contrastax.labels`).
-    alpha, beta: > 0.
-    base: λ, in units of the cosine.
-    margin: in units of the cosine. None: over all pairs, and then an anchor without positives
-      keeps its second term, and without negatives its first.
+    z: Vectors [n, d]. The loss normalizes them.
+    labels: Class numbers [n]; −1 for a vector without a label.
+    alpha: Sharpness α > 0 of the weights of positives.
+    beta: Sharpness β > 0 of the weights of negatives.
+    base: Similarity λ, in units of the cosine.
+    margin: Margin of the mining, in units of the cosine; None to use all pairs.
+    plan: How the pairs are evaluated. It does not change the result.
 
   Returns:
-    [n].
+    The loss of each vector, [n]. With mining, it is 0 for an anchor that has no positive or no
+    negative left. Without mining, an anchor without positives keeps its second term, and an anchor
+    without negatives its first term.
 
-  Wang et al. 2019, arXiv 1904.06627, eqs. 10 to 13. Some code divides by the anchors that have
-  pairs left.
+  Example:
+    >>> import jax
+    >>> from contrastax import losses
+    >>> z = jax.random.normal(jax.random.key(0), (4, 8))
+    >>> losses.multi_similarity(z, jax.numpy.array([0, 0, 1, 1])).shape
+    (4,)
+
+  References:
+    Wang et al., "Multi-Similarity Loss with General Pair Weighting for Deep Metric Learning", 2019,
+    arXiv 1904.06627, eqs. 10 to 13.
+
+  In other libraries:
+    Some implementations average only over the anchors that have pairs left.
   """
   check_numbers(base=base, margin=0.0 if margin is None else margin)
   check_positive("alpha", alpha)
   check_positive("beta", beta)
-  group = labeled(z, labels)
-  how = {"score": cosine(), "same_set": True, "plan": plan}
-  rows = {"positive": log_sum_exp, "negative": log_sum_exp}
+  group = labeled_group(z, labels)
   if margin is not None:
-    extremes = {"positive": min_, "negative": max_}
-    hardest = jax.lax.stop_gradient(reduce(_Hardest(), group, (group,), reductions=extremes, **how))
+    hardest = jax.lax.stop_gradient(
+      reduce(
+        _Hardest(),
+        group,
+        (group,),
+        score=cosine(),
+        reductions={"positive": min_, "negative": max_},
+        same_set=True,
+        plan=plan,
+      )
+    )
     group = group.attach(hardest_positive=hardest["positive"], hardest_negative=hardest["negative"])
-  numbers = {"alpha": alpha, "beta": beta, "base": base, "margin": margin or 0.0}
-  shared = {name: jnp.asarray(number, precision(z)) for name, number in numbers.items()}
-  r = reduce(
-    _MultiSimilarity(margin is not None), group, (group,), reductions=rows, shared=shared, **how
+  constants = {"alpha": alpha, "beta": beta, "base": base, "margin": margin or 0.0}
+  reduced = reduce(
+    _MultiSimilarity(margin is not None),
+    group,
+    (group,),
+    score=cosine(),
+    reductions={"positive": log_sum_exp, "negative": log_sum_exp},
+    shared={name: jnp.asarray(x, compute_dtype(z)) for name, x in constants.items()},
+    same_set=True,
+    plan=plan,
   )
-  pull = jax.nn.softplus(r["positive"]) / alpha
-  push = jax.nn.softplus(r["negative"]) / beta
-  some = (r["positive"] != -jnp.inf) & (r["negative"] != -jnp.inf)
-  some = or_nan(some, pull, push)
-  return pull + push if margin is None else jnp.where(some, pull + push, 0)
+  attraction = jax.nn.softplus(reduced["positive"]) / alpha
+  repulsion = jax.nn.softplus(reduced["negative"]) / beta
+  if margin is None:
+    return attraction + repulsion
+  has_both = (reduced["positive"] != -jnp.inf) & (reduced["negative"] != -jnp.inf)
+  has_both = defined_or_nan(has_both, attraction, repulsion)
+  return jnp.where(has_both, attraction + repulsion, 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,15 +112,15 @@ class _Hardest:
 class _MultiSimilarity:
   mined: bool
 
-  def __call__(self, similarity, a, c, of):
+  def __call__(self, similarity, a, c, constants):
     positive, negative = same_label()(a, c, similarity)
     if self.mined:
-      s = jax.lax.stop_gradient(similarity)
-      # Written so that NaN, which no comparison holds for, is kept.
-      positive = positive & ~(s - of["margin"] >= a["hardest_negative"])
-      negative = negative & ~(s + of["margin"] <= a["hardest_positive"])
-    away = similarity - of["base"]
+      fixed = jax.lax.stop_gradient(similarity)
+      # The comparisons are negated so that a pair with NaN, for which none holds, remains.
+      positive = positive & ~(fixed - constants["margin"] >= a["hardest_negative"])
+      negative = negative & ~(fixed + constants["margin"] <= a["hardest_positive"])
+    difference = similarity - constants["base"]
     return {
-      "positive": jnp.where(positive, -of["alpha"] * away, -jnp.inf),
-      "negative": jnp.where(negative, of["beta"] * away, -jnp.inf),
+      "positive": jnp.where(positive, -constants["alpha"] * difference, -jnp.inf),
+      "negative": jnp.where(negative, constants["beta"] * difference, -jnp.inf),
     }

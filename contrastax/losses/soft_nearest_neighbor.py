@@ -5,43 +5,61 @@ from __future__ import annotations
 import dataclasses
 
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
-from contrastax.criteria.softmax_core import attach, difference
-from contrastax.losses.arrays import (
-  labeled,
-)  # fmt: skip
-from contrastax.pairwise import (
-  Plan,
-  log_sum_exp,
-  negative_squared_distance,
-  reduce,
-)  # fmt: skip
+from contrastax.core import Array
+from contrastax.criteria.softmax_core import attach_temperature, difference
+from contrastax.losses.arrays import labeled_group
+from contrastax.pairwise import Plan, log_sum_exp, negative_squared_distance, reduce
 from contrastax.relations import same_label
 
 
-def soft_nearest_neighbor(z, labels, *, temperature, plan=Plan()):
-  """Soft nearest neighbor loss: the log of the chance to meet a neighbor of one's own class.
+def soft_nearest_neighbor(
+  z: ArrayLike, labels: ArrayLike, *, temperature: ArrayLike, plan: Plan = Plan()
+) -> Array:
+  """Soft nearest neighbor loss: the log-probability that a sampled neighbor has the anchor's label.
 
-    L_i = −log( Σ_{p ∈ P(i)} exp(−‖z_i − z_p‖²/τ) / Σ_{k ≠ i} exp(−‖z_i − z_k‖²/τ) )
+      L_i = −log( Σ_{p ∈ P(i)} exp(−‖z_i − z_p‖²/τ) / Σ_{k ≠ i} exp(−‖z_i − z_k‖²/τ) )
+
+  P(i) are the other vectors that have the label of vector i.
 
   Args:
-    z: [n, d], as it is.
-    labels: [n], the numbers of classes; −1: no label (`contrastax.labels`).
-    temperature: τ > 0, scalar or [n], in units of a squared distance.
+    z: Vectors [n, d]. The loss does not normalize them.
+    labels: Class numbers [n]; −1 for a vector without a label.
+    temperature: Temperature τ > 0, scalar or [n], in units of a squared distance.
+    plan: How the pairs are evaluated. It does not change the result.
 
   Returns:
-    [n], 0 for an anchor without a positive; and for one without a negative.
+    The loss of each vector, [n]. It is 0 for an anchor without a positive, and for an anchor
+    without a negative.
 
-  Frosst et al. 2019, arXiv 1902.01889, eq. 1. Of unit vectors it is neighborhood component
-  analysis (Goldberger et al. 2004). Public code adds 1e-9 or 1e-5 under the logarithm, where the
-  loss stops to grow; here it does not.
+  Example:
+    >>> import jax
+    >>> from contrastax import losses
+    >>> z = jax.random.normal(jax.random.key(0), (4, 8))
+    >>> losses.soft_nearest_neighbor(z, jax.numpy.array([0, 0, 1, 1]), temperature=1.0).shape
+    (4,)
+
+  References:
+    Frosst et al., "Analyzing and Improving Representations with the Soft Nearest Neighbor Loss",
+    2019, arXiv 1902.01889, eq. 1.
+    Goldberger et al., "Neighbourhood Components Analysis", 2004, which it equals for unit vectors.
+
+  In other libraries:
+    Public implementations add 1e-9 or 1e-5 inside the logarithm, which bounds the loss. This
+    function does not.
   """
-  group = attach(labeled(z, labels), temperature)
-  r = reduce(
-    _SoftNeighbors(), group, (group,), score=negative_squared_distance(), same_set=True,
-    reductions={"all": log_sum_exp, "positive": log_sum_exp}, plan=plan,
-  )  # fmt: skip
-  return difference(r["positive"] != -jnp.inf, r["all"], r["positive"])
+  group = attach_temperature(labeled_group(z, labels), temperature)
+  reduced = reduce(
+    _SoftNeighbors(),
+    group,
+    (group,),
+    score=negative_squared_distance(),
+    reductions={"all": log_sum_exp, "positive": log_sum_exp},
+    same_set=True,
+    plan=plan,
+  )
+  return difference(reduced["positive"] != -jnp.inf, reduced["all"], reduced["positive"])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,13 @@
-"""Relations: what counts as a positive, and what as a negative."""
+"""Relations: functions that give each pair a weight as a positive and a weight as a negative.
 
-from contrastax.relations.equality import Relation as Relation
+`same_example`, `same_label` and `virtual_labels` determine positives and negatives. The others are
+filters, which remove pairs or change their weights. `&` joins relations by multiplying their
+weights:
+
+    same_example() & similarity_within(most=0.9)
+"""
+
+from contrastax.core import Relation as Relation
 from contrastax.relations.equality import other_view as other_view
 from contrastax.relations.equality import same_example as same_example
 from contrastax.relations.equality import same_label as same_label

@@ -1,44 +1,39 @@
-"""Relations: which pairs are positives, which negatives, with what weight.
+"""Relations that compare sides of anchors and candidates for equality.
 
-A relation is elementwise, `(anchor side, candidate side, similarity) -> Pairs`: the sides
-come shaped to broadcast, so it cannot know whether it sees all pairs or one tile of them.
+A relation is a function `(anchor side, candidate side, similarity) -> Pairs`. It is elementwise:
+the sides have shapes that broadcast, and the pairs may be all pairs or one tile of them.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import jax.numpy as jnp
+from typing_extensions import override
 
-from contrastax.core import Pairs, UserError
+from contrastax.core import Array, Pairs, Relation, UserError
 from contrastax.labels import has_label, share_label
-
-
-class Relation:
-  """What relations share: `a & b` multiplies both weights of a and of b."""
-
-  def __and__(self, other: Relation) -> Relation:
-    return _Both(self, other)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Both(Relation):
-  left: Relation
-  right: Relation
-
-  def __call__(self, a, c, similarity):
-    left, right = self.left(a, c, similarity), self.right(a, c, similarity)
-    return Pairs(left.positive * right.positive, left.negative * right.negative)  # masks: and
 
 
 @dataclasses.dataclass(frozen=True)
 class same_example(Relation):
-  """Positive: the same example in another view. Negative: every other example.
+  """Positives are other views of the anchor's example. Negatives are all other examples.
 
-  A vector and itself (same index, same view) are neither.
+  A vector and itself, with the same index and view, are neither.
+
+  Example:
+    >>> from jax.numpy import array
+    >>> from contrastax import relations
+    >>> anchor = {"index": array([[0]]), "view": array([[0]])}
+    >>> candidates = {"index": array([[0, 0, 1]]), "view": array([[0, 1, 1]])}
+    >>> pairs = relations.same_example()(anchor, candidates, array([[1.0, 0.5, 0.2]]))
+    >>> pairs.positive.tolist(), pairs.negative.tolist()
+    ([[False, True, False]], [[False, False, True]])
   """
 
-  def __call__(self, a, c, similarity):
+  @override
+  def __call__(self, a: Mapping[str, Array], c: Mapping[str, Array], similarity: Array) -> Pairs:
     same = a["index"] == c["index"]
     other_view = a["view"] != c["view"]
     return Pairs(same & other_view, ~same)
@@ -46,16 +41,25 @@ class same_example(Relation):
 
 @dataclasses.dataclass(frozen=True)
 class same_label(Relation):
-  """Positive: every other vector of the same label. Negative: every one of another label.
+  """Positives are other vectors of the anchor's label. Negatives are vectors of other labels.
 
-  A vector and itself (same index, same view) are neither. An example without a label (−1, or NaN
-  where labels are floats) is nobody's positive and a negative of the others; two vectors of it are
-  neither.
+  A vector and itself, with the same index and view, are neither. An example without a label (−1, or
+  NaN for labels that are floats) is no positive, and it is a negative of other examples. Two
+  vectors of one example without a label are neither.
+
+  Raises:
+    UserError: The anchors have no side `label`.
+
+  Example:
+    >>> from contrastax import methods, relations
+    >>> relations.same_label() & relations.other_view()
+    _Both(left=same_label(), right=other_view())
   """
 
-  def __call__(self, a, c, similarity):
+  @override
+  def __call__(self, a: Mapping[str, Array], c: Mapping[str, Array], similarity: Array) -> Pairs:
     if "label" not in a:
-      raise UserError("same_label needs labels, and the data have none; take same_example")
+      raise UserError("same_label needs labels, and the data have none; use same_example")
     example = a["index"] == c["index"]
     itself = example & (a["view"] == c["view"])
     same = share_label(a["label"], c["label"])
@@ -65,30 +69,45 @@ class same_label(Relation):
 
 @dataclasses.dataclass(frozen=True)
 class other_view(Relation):
-  """A filter: only vectors of another view than the anchor's count, as either (MoCo v3; CLIP).
+  """Keeps only pairs of different views, as positives and as negatives (MoCo v3, CLIP).
 
-  What has no view, −1, is in another than any.
+  A vector with the view −1, which means no view of this step, differs from all views.
+
+  Example:
+    >>> from contrastax import relations
+    >>> relations.same_example() & relations.other_view()
+    _Both(left=same_example(), right=other_view())
   """
 
-  def __call__(self, a, c, similarity):
+  @override
+  def __call__(self, a: Mapping[str, Array], c: Mapping[str, Array], similarity: Array) -> Pairs:
     other = a["view"] != c["view"]
     return Pairs(other, other)
 
 
 @dataclasses.dataclass(frozen=True)
 class virtual_labels(Relation):
-  """Soft positives of mixed anchors: what share of each example an anchor is made of.
+  """Soft positives of mixed anchors: weights by the share of each example in the anchor.
 
-    w⁺_ij = λ_i [j is i's example] + (1 − λ_i) [j is i's partner],   w⁻_ij = 1 − w⁺_ij
+      w⁺_ij = λ_i [j is i's example] + (1 − λ_i) [j is i's partner],   w⁻_ij = 1 − w⁺_ij
 
-  The anchors' side has `partner`, the index of the example that is mixed into each, and
-  `share`, λ. Vectors of these two from another step, as in a queue, are neither. i-Mix: Lee et
-  al. 2021, arXiv 2010.08887, eq. 4.
+  The anchors have the sides `partner`, the index of the example that is mixed into each, and
+  `share`, which is λ. Vectors of these two examples from another step, such as those in a queue,
+  are neither.
+
+  Example:
+    >>> from contrastax import relations
+    >>> relations.virtual_labels()
+    virtual_labels()
+
+  References:
+    Lee et al., "i-Mix", 2021, arXiv 2010.08887, eq. 4.
   """
 
-  def __call__(self, a, c, similarity):
+  @override
+  def __call__(self, a: Mapping[str, Array], c: Mapping[str, Array], similarity: Array) -> Pairs:
     share = a["share"]
-    own, partner = (a[name] == c["index"] for name in ("index", "partner"))
+    own, partner = a["index"] == c["index"], a["partner"] == c["index"]
     positive = own * share + partner * (1 - share)
-    older = (own | partner) & (c["view"] < 0)
-    return Pairs(positive, jnp.where(older, 0, 1 - positive))
+    from_other_step = (own | partner) & (c["view"] < 0)
+    return Pairs(positive, jnp.where(from_other_step, 0, 1 - positive))

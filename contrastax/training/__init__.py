@@ -1,4 +1,4 @@
-"""Training: the train step over a mesh, the loop around it, checkpoints and logs."""
+"""Training: the train step on a mesh, the training loop, checkpoints, logs and refreshes."""
 
 from contrastax.training.checkpoints import Checkpoints as Checkpoints
 from contrastax.training.load import load as load

@@ -1,6 +1,6 @@
-"""Views: augmentations as batched pure functions, and recipes that put them together.
+"""Views: operations on batches of images, and recipes that draw random views with them.
 
-Images are [n, h, w, c]; recipes take uint8 or float in [0, 1], operations float in [0, 1].
+Images are [n, h, w, c]. Recipes take uint8, or float in [0, 1]. Operations take float.
 """
 
 from contrastax.views.augment import augment as augment

@@ -1,9 +1,8 @@
-"""Brightness, contrast, saturation, hue, gray, solarize, normalize.
+"""Color operations: brightness, contrast, saturation, hue, gray, solarize and normalize.
 
-Images are float [n, h, w, c] in [0, 1]; three channels are red, green and blue. Factors are arrays
-[n], one per image. Results lie in [0, 1], except those of `normalize`. Saturation, hue and gray
-need three channels; the other operations take any number. The arithmetic is torchvision's on float
-images, except for the weights of gray, which are Pillow's.
+Images are float [n, h, w, c] in [0, 1]. Parameters are arrays [n], one number per image. Results
+lie in [0, 1], except those of `normalize`. Saturation and hue need three channels: red, green and
+blue. Gray needs one or three. The other operations take any number of channels.
 """
 
 from __future__ import annotations
@@ -19,45 +18,96 @@ from contrastax.views.images import check_operation, check_shape
 
 LUMA = (0.299, 0.587, 0.114)
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
+"""The mean of ImageNet's red, green and blue."""
 IMAGENET_STD = (0.229, 0.224, 0.225)
-JITTER_NUMBERS = 6  # random numbers per image: four strengths, an order, whether at all
+"""The standard deviation of ImageNet's red, green and blue."""
+JITTER_NUMBERS = 6  # Random numbers per image: 4 factors, the order, whether jitter is applied.
 
 
 def adjust_brightness(images: Array, factor: Array) -> Array:
-  """clip(f x, 0, 1), f ≥ 0: 0 gives black, 1 the image."""
+  """Scales the brightness of each image: clip(f x, 0, 1).
+
+  Args:
+    images: [n, h, w, c], float in [0, 1].
+    factor: [n], f ≥ 0. 0 gives black, 1 the image.
+
+  Returns:
+    Images [n, h, w, c].
+
+  Raises:
+    UserError: an argument has another type or shape.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from contrastax import views
+    >>> image = jnp.full((1, 2, 2, 3), 0.4)
+    >>> print(views.adjust_brightness(image, jnp.array([2.0]))[0, 0, 0])
+    [0.8 0.8 0.8]
+  """
   check_operation("adjust_brightness", images, factor=factor)
   return _blend(images, 0.0, factor)
 
 
 def adjust_contrast(images: Array, factor: Array) -> Array:
-  """clip(f x + (1 − f) m, 0, 1): f = 0 gives m.
+  """Scales the contrast of each image: clip(f x + (1 − f) m, 0, 1).
 
-  m is the mean of the gray image where there are three channels; for any other number of channels
-  each channel has its own m, its mean over the pixels.
+  With three channels m is the mean of the gray image. With another number of channels each channel
+  has its own m, its mean over the pixels.
+
+  Args:
+    images: [n, h, w, c], float in [0, 1].
+    factor: [n], f ≥ 0. 0 gives m, 1 the image.
+
+  Returns:
+    Images [n, h, w, c].
+
+  Raises:
+    UserError: an argument has another type or shape.
   """
   check_operation("adjust_contrast", images, factor=factor)
-  return _blend(images, _middle(images), factor)
+  return _blend(images, _mean_level(images), factor)
 
 
 def adjust_saturation(images: Array, factor: Array) -> Array:
-  """clip(f x + (1 − f) gray(x), 0, 1): 0 gives the gray image, 1 the image; needs 3 channels."""
+  """Scales the saturation of each image: clip(f x + (1 − f) gray(x), 0, 1).
+
+  Args:
+    images: [n, h, w, 3], float in [0, 1].
+    factor: [n], f ≥ 0. 0 gives the gray image, 1 the image.
+
+  Returns:
+    Images [n, h, w, 3].
+
+  Raises:
+    UserError: an argument has another type or shape, or the images do not have 3 channels.
+  """
   check_operation("adjust_saturation", images, factor=factor)
-  _need_colors("adjust_saturation", images)
+  _check_rgb("adjust_saturation", images)
   return _blend(images, _luma(images), factor)
 
 
 def adjust_hue(images: Array, shift: Array) -> Array:
-  """Hue turned by `shift` [n] of the color circle: ⅓ makes red green; needs 3 channels.
+  """Shifts the hue of each image, in the color space HSV.
 
-  Hue, saturation and value of HSV; hue + shift modulo 1. With M and m the largest and least
-  channel and H in [0, 6) the turned hue, the result is m + (M − m) t, where
+  The shifted hue is H = 6 ((hue + shift) mod 1). With M and m, the largest and smallest channel of
+  a pixel, each channel becomes m + (M − m) t, where t is, for red, green and blue,
 
-    t = clip(|H − 3| − 1, 0, 1), clip(2 − |H − 2|, 0, 1), clip(2 − |H − 4|, 0, 1)
+    clip(|H − 3| − 1, 0, 1), clip(2 − |H − 2|, 0, 1), clip(2 − |H − 4|, 0, 1).
 
-  of red, green and blue. Greys have no hue and stay.
+  Gray pixels do not change.
+
+  Args:
+    images: [n, h, w, 3], float in [0, 1].
+    shift: [n], as a share of the color circle: 1/3 turns red into green.
+
+  Returns:
+    Images [n, h, w, 3].
+
+  Raises:
+    UserError: an argument has another type or shape, or the images do not have 3 channels.
   """
   check_operation("adjust_hue", images, shift=shift)
-  _need_colors("adjust_hue", images)
+  _check_rgb("adjust_hue", images)
   red, green, blue = (images[..., i] for i in range(3))
   most = jnp.maximum(jnp.maximum(red, green), blue)
   least = jnp.minimum(jnp.minimum(red, green), blue)
@@ -75,20 +125,41 @@ def adjust_hue(images: Array, shift: Array) -> Array:
 
 
 def to_gray(images: Array) -> Array:
-  """0.299 R + 0.587 G + 0.114 B in all three channels.
+  """Converts images to gray: 0.299 R + 0.587 G + 0.114 B in all three channels.
 
-  Pillow's `convert("L")`; torchvision's tensors have 0.2989 for 0.299, at most 1e-4 away. An image
-  of one channel is its own gray; of other numbers of channels there is none.
+  Args:
+    images: [n, h, w, c], float. c is 3, or 1, where the images are returned as they are.
+
+  Returns:
+    Images [n, h, w, c], with equal channels.
+
+  Raises:
+    UserError: the images have another type, shape or number of channels.
+
+  In other libraries:
+    The weights are those of Pillow's `convert("L")`. torchvision's weight of red is 0.2989 for
+    tensors, so its result differs by up to 1e-4.
   """
   check_operation("to_gray", images)
   if images.shape[-1] == 1:
     return images
-  _need_colors("to_gray", images)
+  _check_rgb("to_gray", images)
   return jnp.broadcast_to(_luma(images), images.shape)
 
 
 def solarize(images: Array, threshold: float | Array = 0.5) -> Array:
-  """1 − x where x ≥ threshold, else x, in each channel."""
+  """Inverts bright values: 1 − x where x ≥ threshold, else x.
+
+  Args:
+    images: [n, h, w, c], float in [0, 1].
+    threshold: a number, or an array that broadcasts with the images.
+
+  Returns:
+    Images [n, h, w, c].
+
+  Raises:
+    UserError: the images have another type or shape.
+  """
   check_operation("solarize", images)
   return jnp.where(images >= threshold, 1 - images, images)
 
@@ -98,7 +169,19 @@ def normalize(
   mean: Sequence[float] = IMAGENET_MEAN,
   std: Sequence[float] = IMAGENET_STD,
 ) -> Array:
-  """(x − mean) / std, with a number for each of c channels; ImageNet's three by default."""
+  """Standardizes each channel: (x − mean) / std.
+
+  Args:
+    images: [n, h, w, c], float.
+    mean: c numbers. The default is ImageNet's, for 3 channels.
+    std: c numbers.
+
+  Returns:
+    Images [n, h, w, c].
+
+  Raises:
+    UserError: the images have another type or shape, or the numbers are not c.
+  """
   check_operation("normalize", images)
   center, scale = jnp.asarray(mean, images.dtype), jnp.asarray(std, images.dtype)
   check_shape("normalize: mean", center, images.shape[-1:])
@@ -115,91 +198,118 @@ def jitter(
   saturation: Array | None = None,
   hue: Array | None = None,
 ) -> Array:
-  """Brightness, contrast, saturation and hue adjusted, in each image's own order.
-
-  An image in its own order, exactly, and yet a batched program: three of the four are one
-  operation, a mixture with black, with the mean or with the gray, clipped, so each place in the
-  order costs one such mixture whichever it is. Hue, the costliest, is computed once: three
-  mixtures go before it and three after, each for the images whose order has it on that side,
-  with factor 1, the identity, for the others. So six mixtures and one hue, in place of the
-  sixteen operations of choosing at each of four places.
+  """Adjusts brightness, contrast, saturation and hue, in an order of each image's own.
 
   Args:
     images: [n, h, w, c], float in [0, 1].
-    order: [n, 4], int: at each place 0 brightness, 1 contrast, 2 saturation or 3 hue, each once;
-      [n, 2] where saturation and hue are not given, as for images of other than three channels.
-    brightness, contrast, saturation: [n], factors ≥ 0; 1 changes nothing.
-    hue: [n], in [−½, ½]; 0 changes nothing but for rounding.
+    order: [n, 4], integers: the operations in the order of their application, where 0 is
+      brightness, 1 contrast, 2 saturation and 3 hue. [n, 2] without saturation and hue.
+    brightness: [n], factors ≥ 0; 1 changes nothing.
+    contrast: [n], factors ≥ 0; 1 changes nothing.
+    saturation: [n], factors ≥ 0; 1 changes nothing. None without `hue`, as for images that do not
+      have 3 channels.
+    hue: [n], shifts in [−0.5, 0.5] of the color circle; 0 changes nothing except by rounding.
+
+  Returns:
+    Images [n, h, w, c].
+
+  Raises:
+    UserError: an argument has another type or shape.
   """
+  # Brightness, contrast and saturation are one operation: a mixture of the image with another one,
+  # clipped. Hue, the most expensive one, is computed once. Three mixtures precede it and three
+  # follow it. A mixture has factor 1 for the images whose order has it on the other side of hue.
+  # These are six mixtures and one hue; a choice among four operations at four places is sixteen.
   each = {"brightness": brightness, "contrast": contrast}
   if saturation is not None:
     each |= {"saturation": saturation, "hue": hue}
   check_operation("jitter", images, **each)
   check_shape("jitter: order", order, (len(images), len(each)))
   order = jnp.asarray(order)
-  if saturation is None:
+  if saturation is None or hue is None:
     factors = jnp.stack([brightness, contrast], 1)
-    return jax.lax.fori_loop(0, 2, lambda t, x: _enhance(x, order[:, t], factors), images)
+    return jax.lax.fori_loop(0, 2, lambda t, x: _mix(x, order[:, t], factors), images)
   factors = jnp.stack([brightness, contrast, saturation], 1)
   turn = jnp.argmax(order == 3, 1)
 
   def before(place, x):
-    return _enhance(x, jnp.where(place < turn, order[:, place], 3), factors)
+    return _mix(x, jnp.where(place < turn, order[:, place], 3), factors)
 
   def after(place, x):
-    return _enhance(x, jnp.where(place > turn, order[:, place], 3), factors)
+    return _mix(x, jnp.where(place > turn, order[:, place], 3), factors)
 
-  # Loops, not repeated lines: compiled in a third of the time, and on a CPU twice as fast,
-  # since XLA computes a mixture again inside what follows it where it can see both.
+  # Loops compile in a third of the time of unrolled code and run twice as fast on a CPU, because
+  # XLA would fuse a mixture into each of its uses and compute it several times.
   images = adjust_hue(jax.lax.fori_loop(0, 3, before, images), hue)
   return jax.lax.fori_loop(1, 4, after, images)
 
 
-def sample_jitter(u, *, probability, brightness, contrast, saturation=None, hue=None):
-  """Random arguments of `jitter` for n images, but for `images`.
+def sample_jitter(
+  u: Array,
+  *,
+  probability: float,
+  brightness: float,
+  contrast: float,
+  saturation: float | None = None,
+  hue: float | None = None,
+) -> dict[str, Array]:
+  """Turns uniform random numbers into random arguments of `jitter`.
 
-  Of u [n, JITTER_NUMBERS], uniform in [0, 1): factors uniform in [max(0, 1 − r), 1 + r], where r
-  is `brightness`, `contrast` and `saturation`; hue uniform in [−`hue`, `hue`]; each order equally
-  likely. With probability 1 − `probability` nothing changes. Without saturation and hue there
-  are only the other two.
+  Factors are uniform in [max(0, 1 − r), 1 + r], where r is `brightness`, `contrast` or
+  `saturation`. Shifts are uniform in [−hue, hue]. All orders are equally likely.
+
+  Args:
+    u: [n, 6], uniform in [0, 1).
+    probability: probability that an image changes at all.
+    brightness: r of brightness.
+    contrast: r of contrast.
+    saturation: r of saturation. None without `hue`.
+    hue: largest shift, as a share of the color circle.
+
+  Returns:
+    The arguments of `jitter` for n images, by name, without `images`.
   """
   reach = {"brightness": brightness, "contrast": contrast}
-  if saturation is not None:
+  if saturation is not None and hue is not None:
     reach |= {"saturation": saturation, "hue": hue}
   orders = jnp.asarray(list(itertools.permutations(range(len(reach)))), jnp.int32)
   applied = u[:, 5] < probability
   drawn = {"order": orders[jnp.floor(u[:, 4] * len(orders)).astype(jnp.int32)]}
   for i, (kind, r) in enumerate(reach.items()):
-    nothing, low, high = (0.0, -r, r) if kind == "hue" else (1.0, max(0.0, 1 - r), 1 + r)
-    drawn[kind] = jnp.where(applied, low + (high - low) * u[:, i], nothing)
+    identity, low, high = (0.0, -r, r) if kind == "hue" else (1.0, max(0.0, 1 - r), 1 + r)
+    drawn[kind] = jnp.where(applied, low + (high - low) * u[:, i], identity)
   return drawn
 
 
-def _enhance(images, kind, factors):
-  """Each image's own `kind` [n] of the three mixtures, with its factor of it; 3: none."""
+def _mix(images: Array, kind: Array, factors: Array) -> Array:
+  """Applies to each image its own of the three mixtures, `kind` [n]; kind 3 changes nothing."""
   factor = jnp.concatenate([factors, jnp.ones_like(factors[:, :1])], 1)
   factor = jnp.take_along_axis(factor, jnp.minimum(kind, factors.shape[1])[:, None], 1)[:, 0]
   kind = kind[:, None, None, None]
-  saturated = _luma(images) if images.shape[-1] == 3 else 0  # kind 2 needs colors
-  other = jnp.where(kind == 1, _middle(images), jnp.where(kind == 2, saturated, 0))
+  gray = _luma(images) if images.shape[-1] == 3 else 0  # Only images with colors have kind 2.
+  other = jnp.where(kind == 1, _mean_level(images), jnp.where(kind == 2, gray, 0))
   return _blend(images, other, factor)
 
 
-def _blend(images, other, factor):
+def _blend(images: Array, other: Array | float, factor: Array) -> Array:
   factor = factor[:, None, None, None]
   return jnp.clip(factor * images + (1 - factor) * other, 0, 1)
 
 
-def _luma(images):
-  return sum(weight * images[..., i, None] for i, weight in enumerate(LUMA))
+def _luma(images: Array) -> Array:
+  red, green, blue = (weight * images[..., i, None] for i, weight in enumerate(LUMA))
+  return red + green + blue
 
 
-def _middle(images):
-  """What contrast 0 leaves: the mean gray of three channels, else each channel's mean."""
+def _mean_level(images: Array) -> Array:
+  """Returns the mean of the gray image for three channels, else each channel's mean."""
   images = _luma(images) if images.shape[-1] == 3 else images
   return images.mean((1, 2), keepdims=True)
 
 
-def _need_colors(name, images):
+def _check_rgb(name: str, images: Array) -> None:
   if images.shape[-1] != 3:
-    raise UserError(f"{name} needs images of 3 channels, red, green, blue, not {images.shape[-1]}")
+    raise UserError(
+      f"{name} needs images of 3 channels (red, green, blue), not {images.shape[-1]}; leave the "
+      "operation out"
+    )
