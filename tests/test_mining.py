@@ -381,7 +381,7 @@ def test_the_same_seed_gives_the_same_labels():
   ("arguments", "message"),
   [
     ((np.ones(4),), r"features must be \[n, d\], not \(4,\)"),
-    ((np.ones((4, 2)), np.zeros(3, int)), r"int \[4\], one for each row .* not int64 \[3\]"),
+    ((np.ones((4, 2)), np.zeros(3, int)), r"int \[4\], one label for each row .* not int64 \[3\]"),
     ((np.ones((4, 2)), np.zeros(4)), r"not float64 \[4\]"),
     ((np.ones((4, 2)), None, 5), r"clusters must be from 2 to the 4 examples, not 5"),
     ((np.ones((4, 2)), None, 1), r"not 1"),
