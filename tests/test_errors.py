@@ -96,7 +96,7 @@ WRONG = {
     "write --config.method.negatives.0.name=queue",
   ),
   "argument of another part": (
-    [DIGITS, "--config.method.temperature.min_temperature=0.1"],
+    [DIGITS, "--config.method.temperature.smallest=0.1"],
     "fixed takes no 'smallest'; there are: temperature",
   ),
   "index": ([DIGITS, "--config.method.negatives.1.size=8"], "has 1 part(s)"),
