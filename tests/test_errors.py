@@ -1,5 +1,7 @@
 """What a user gets wrong on the command line: one line that names the mend, exit code 2, no traceback."""
 
+import contextlib
+import io
 import json
 import pathlib
 
@@ -96,7 +98,7 @@ WRONG = {
     "write --config.method.negatives.0.name=queue",
   ),
   "argument of another part": (
-    [DIGITS, "--config.method.temperature.smallest=0.1"],
+    [DIGITS, "--config.method.temperature.min_temperature=0.1"],
     "fixed takes no 'smallest'; there are: temperature",
   ),
   "index": ([DIGITS, "--config.method.negatives.1.size=8"], "has 1 part(s)"),
@@ -199,11 +201,26 @@ def test_a_method_says_what_it_cannot_be_given(mistake, capsys, tmp_path, monkey
   assert expected in printed.err
 
 
-def test_a_workdir_of_another_method_is_refused(capsys, tmp_path):
-  assert main(["run", DIGITS + ":runlocal", f"--workdir={tmp_path}/run"]) == 0
-  assert main(["run", MOCO + ":runlocal", f"--workdir={tmp_path}/run"]) == 2
+@pytest.fixture(scope="module")
+def unlabeled_run(tmp_path_factory):
+  """(Folder, options, output) of a run in that folder on an unlabeled file, of the digits' config."""
+  folder, output = tmp_path_factory.mktemp("unlabeled"), io.StringIO()
+  images = np.random.default_rng(0).integers(0, 256, (40, 12, 10), dtype=np.uint8)
+  np.savez(folder / "mine.npz", image=images)
+  options = ["--config.data=npz:mine.npz", "--config.batch_size=16", "--config.steps=4"]
+  with contextlib.chdir(folder), contextlib.redirect_stdout(output):
+    assert main(["run", DIGITS + ":runlocal", *options]) == 0
+  return folder, options, output.getvalue()
+
+
+def test_a_workdir_of_another_method_is_refused(unlabeled_run, capsys, monkeypatch):
+  folder, options, _ = unlabeled_run
+  monkeypatch.chdir(folder)
+  workdir = "--workdir=runs/digits_simclr_runlocal"
+  assert main(["run", MOCO + ":runlocal", *options, workdir]) == 2
   printed = capsys.readouterr().err
   assert printed.startswith("error: ") and printed.count("\n") == 1
+  assert "'SimCLR' → 'MoCo'" in printed
 
 
 def test_help_helps(capsys):
@@ -234,14 +251,10 @@ def test_a_metric_that_is_not_finite_stops_the_run(capsys, tmp_path):
   assert "is nan, so the run stops; earlier checkpoints are kept" in printed
 
 
-def test_an_unlabeled_file_of_ones_own(capsys, tmp_path, monkeypatch):
-  monkeypatch.chdir(tmp_path)
-  images = np.random.default_rng(0).integers(0, 256, (40, 12, 10), dtype=np.uint8)
-  np.savez("mine.npz", image=images)
-  options = ["--config.data=npz:mine.npz", "--config.batch_size=16", "--config.steps=4"]
-  assert main(["run", DIGITS + ":runlocal", *options]) == 0
-  assert "the data have no labels" in capsys.readouterr().out
-  assert (tmp_path / "runs" / "digits_simclr_runlocal" / "summary.json").exists()
+def test_an_unlabeled_file_of_ones_own(unlabeled_run):
+  folder, _, printed = unlabeled_run
+  assert "the data have no labels" in printed
+  assert (folder / "runs" / "digits_simclr_runlocal" / "summary.json").exists()
 
 
 @pytest.mark.full

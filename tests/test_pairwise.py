@@ -35,13 +35,6 @@ from contrastax.pairwise import (
 )
 from contrastax.relations import Relation, same_example, same_label
 
-
-@pytest.fixture(autouse=True, scope="module")
-def free_the_compiled_programs():
-  yield
-  jax.clear_caches()
-
-
 # Scores.
 
 W = np.random.default_rng(5).normal(size=(3, 3))
