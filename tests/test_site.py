@@ -28,15 +28,12 @@ HOOK = load_hook()
 PAGES = HOOK.public_names()
 
 
-def imported_names(module):
-  """The public names of a package at run time that are ours and not modules."""
-  return {
-    name
-    for name, value in vars(importlib.import_module(module)).items()
-    if not name.startswith("_")
-    and not isinstance(value, types.ModuleType)
-    and name != "annotations"
-  }
+def imported_names(package):
+  """The names that a package exports at run time, without modules."""
+  module = importlib.import_module(package)
+  names = getattr(module, "__all__", [name for name in vars(module) if not name.startswith("_")])
+  values = {name: getattr(module, name) for name in names if name != "annotations"}
+  return {name for name, value in values.items() if not isinstance(value, types.ModuleType)}
 
 
 def test_every_export_of_every_package_has_a_place_on_an_api_page():

@@ -12,7 +12,9 @@ import re
 
 import griffe
 
-SECTION = re.compile(r"(Args|Arguments|Attributes|Example|Examples|Raises|Returns|Yields):\s*$")
+SECTION = re.compile(
+  r"(Args|Attributes|Examples?|In other libraries|Notes?|Raises|References|Returns|Yields):\s*$"
+)
 ITEM = re.compile(r"\s*([-*+]|\d+\.) ")
 
 
@@ -54,7 +56,8 @@ def all_modules(module: griffe.Module) -> dict[str, griffe.Module]:
 def rewrite_docstrings(owner: griffe.Object) -> None:
   """Prepares the docstrings of an object and of all that it defines for Markdown."""
   if owner.docstring:
-    owner.docstring.value = escape_shapes(fence_formulas(owner.docstring.value))
+    text = escape_shapes(fence_formulas(owner.docstring.value))
+    owner.docstring.value = re.sub(r"^Example:$", "Examples:", text, flags=re.MULTILINE)
   for member in owner.members.values():
     if not member.is_alias:
       rewrite_docstrings(member)

@@ -83,14 +83,18 @@ def api_index(modules: list[str]) -> str:
 
 
 def notebook_page(path: pathlib.Path) -> str:
-  """Returns a notebook as Markdown: its texts, code and printed results. Figures are left out."""
+  """Returns a notebook as Markdown: its texts, code, printed results and figures."""
   parts = []
   for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
     source = "".join(cell["source"])
     parts.append(source if cell["cell_type"] == "markdown" else f"```python\n{source}\n```")
-    printed = "".join("".join(output.get("text", "")) for output in cell.get("outputs", ()))
-    if printed:
-      parts.append(f"```text\n{printed.rstrip()}\n```")
+    for output in cell.get("outputs", ()):
+      data = output.get("data", {})
+      text = "".join(output.get("text", data.get("text/plain", "")))
+      if "image/png" in data:
+        parts.append(f"![](data:image/png;base64,{''.join(data['image/png'].split())})")
+      elif text.strip():
+        parts.append(f"```text\n{text.rstrip()}\n```")
   return "\n\n".join(parts) + "\n"
 
 
