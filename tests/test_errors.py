@@ -40,7 +40,7 @@ WRONG = {
   ),
   "places and validation": (
     [DIGITS, "--config.related={'near': 'label'}", "--config.validation=100"],
-    "config.related holds their numbers; set validation to 0",
+    "config.related contains their numbers; set validation to 0",
   ),
   "flag": (["--wrkdir=x", DIGITS], "Unknown command line flag 'wrkdir'. Did you mean: workdir"),
   "loose word": ([DIGITS, "steps=3"], "overrides are written --config.KEY=VALUE"),

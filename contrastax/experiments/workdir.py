@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 import contrastax
 from contrastax.core import UserError
 from contrastax.experiments.commandline import format_command
-from contrastax.experiments.schema import flat, is_flat
+from contrastax.experiments.schema import flat, is_former
 from contrastax.files import read_json, replace_damaged, unfinished_of, write_json
 
 MAY_CHANGE = {"steps", "log_every", "eval_every", "checkpoint_every"}
@@ -107,7 +107,7 @@ def _config_json(workdir):
     raise UserError(f"{error}; {COPY}") from None
   if not found:
     raise UserError(f"{path} is damaged: it is empty; {COPY}")
-  if is_flat(found):
+  if is_former(found):
     raise UserError(
       f"{path} is of an older version of contrastax, whose checkpoints this version cannot read; "
       "train again in another --workdir"

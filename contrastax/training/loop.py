@@ -142,13 +142,14 @@ def train(
         )
       state = _restore(checkpoints, restored, state, data)
     step = restored or 0
+    lowered = None
     if step < steps:
       batch = source_at(step, state).batch(step)
       lowered = train_step.lower(state, batch)  # Errors of the method are raised here.
     if accepted is not None:
       accepted()
     _save_spec(workdir, method, source, encoder)
-    if step == steps:
+    if lowered is None:
       cut(workdir / "metrics.jsonl", step)
       print(f"finished: checkpoint {step} is the last one and intact", flush=True)
       return state
