@@ -186,7 +186,9 @@ def test_an_unlabeled_run_is_judged_by_its_geometry(runs, capsys, monkeypatch):
   monkeypatch.setattr(protocols, "LIDAR_VIEWS", 2)
   assert main(["evaluate", f"--workdir={runs[1]}"]) == 0
   printed = capsys.readouterr().out
-  assert "step 2 of 4, the last checkpoint; judged on the validation split, 40 examples" in printed
+  assert (
+    "step 2 of 4, the last checkpoint; evaluated on the validation split, 40 examples" in printed
+  )
   assert "mine.npz has no labels: no probes, no retrieval" in printed
   found = json.loads((runs[1] / "evaluation.json").read_text())
   assert "probes" not in found and "tolerance" not in found["geometry"]["trained"]
@@ -194,11 +196,11 @@ def test_an_unlabeled_run_is_judged_by_its_geometry(runs, capsys, monkeypatch):
 
 
 WRONG = {
-  "no flag": ([], "no run; give one: --workdir=runs/digits_simclr"),
+  "no flag": ([], "there is no run; give one: --workdir=runs/digits_simclr"),
   "no run": (["--workdir={here}"], "holds no run: it has no config.json"),
   "file": (["--workdir={config}"], "holds no run: it has no config.json"),
   "unknown flag": (["--workdir={a}", "--fine_tune"], "Unknown command line flag 'fine_tune'"),
-  "loose word": (["{a}", "loose"], "cannot use "),
+  "loose word": (["{a}", "loose"], "unexpected argument "),
   "no such data": (["--workdir={a}", "--data=digit"], "no data set 'digit'; there are: digits"),
   "transfer without labels": (
     ["--workdir={a}", "--data={unlabeled}"],

@@ -53,7 +53,7 @@ def progress(config: ConfigDict, parts: Parts, state: TrainState) -> dict[str, f
   """Returns the metrics of an evaluation during training, which uses training examples only.
 
   Raises:
-    UserError: the embeddings have collapsed, and the config has `stop_on_collapse`.
+    TrainingDiverged: the embeddings have collapsed, and the config has `stop_on_collapse`.
   """
   inputs, labels = _first(parts.method, parts.dataset.train, MEASURED)
   encode = _encoder(parts.method, state)
