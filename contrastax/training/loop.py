@@ -141,12 +141,7 @@ def train(
           "raise steps, or give another workdir"
         )
       state = _restore(checkpoints, restored, state, data)
-<<<<<<< HEAD
     step, lowered = restored or 0, None
-=======
-    step = restored or 0
-    lowered = None
->>>>>>> prose5
     if step < steps:
       batch = source_at(step, state).batch(step)
       lowered = train_step.lower(state, batch)  # Errors of the method are raised here.
