@@ -104,14 +104,17 @@ def check_integer(name: str, value: Any, least: int | None = None, most: int | N
   return number
 
 
-def check_kind(name: str, value: Any, kind: type, example: str) -> None:
-  """Checks that a value is an instance of a class.
+def check_kind(name: str, value: Any, kind: type[T], example: str) -> T:
+  """Checks that a value is an instance of a class, and returns it.
 
   Args:
     name: the name of the argument, for the message.
     value: the value.
     kind: the class.
     example: an expression of a valid value, for the message.
+
+  Returns:
+    The value.
 
   Raises:
     UserError: the value is a class, or is not an instance of `kind`.
@@ -124,6 +127,7 @@ def check_kind(name: str, value: Any, kind: type, example: str) -> None:
       f"{name} must be a {kind.__module__.removeprefix('contrastax.')}.{kind.__name__}, such as "
       f"{example}, not {shown}"
     )
+  return value
 
 
 def check_seed(value: Any) -> int:
@@ -462,7 +466,7 @@ class Criterion(abc.ABC):
     groups: tuple[Group, ...],
     compare: Compare,
     *,
-    temperature: Array,
+    temperature: ArrayLike,
     memory: State = (),
     stats: tuple[str, ...] = (),
   ) -> Outcome:

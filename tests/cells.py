@@ -58,6 +58,7 @@ LOSSES = {
   "hard_negative": criteria.hard_negative(beta=0.5, tau_plus=0.05),
   "debiased": criteria.debiased(tau_plus=0.05),
 }
+effective_rank = jax.jit(evaluation.effective_rank)
 CUBE = tuple(itertools.product(METHODS, NEGATIVES, TEMPERATURES, LOSSES))
 
 
@@ -122,7 +123,7 @@ def measured(cell):
       return evaluation.embed(method.encoder, *own, x["image"])
 
     split = embed(found.train), found.train["label"], embed(found.test), found.test["label"]
-    rank = float(evaluation.effective_rank(jnp.asarray(split[2])))
+    rank = float(effective_rank(split[2]))
     return evaluation.few_label(*split, per_class=5), rank
 
   before, rank_before = judged(state)

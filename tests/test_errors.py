@@ -1,5 +1,7 @@
 """What a user gets wrong on the command line: one line that names the mend, exit code 2, no traceback."""
 
+import contextlib
+import io
 import json
 import pathlib
 
@@ -107,11 +109,11 @@ WRONG = {
   "unwritable workdir": ([DIGITS, "--workdir=/proc/runs"], "cannot be written"),
   "queue, no multiple": (
     [MOCO, "--config.batch_size=100"],
-    "a queue of 1,024 keys is not a multiple of the 100 of a step; take 1,000",
+    "a queue of 1,024 keys is not a multiple of the 100 of a step; use 1,000",
   ),
   "queue, too short": (
     [MOCO, "--config.batch_size=1100"],
-    "a queue of 1,024 keys is shorter than the 1,100 of a step; take 1,100",
+    "a queue of 1,024 keys is shorter than the 1,100 of a step; use 1,100",
   ),
   "momentum": ([MOCO, "--config.method.momentm=1"], "did you mean config.method.momentum?"),
   "foreign workdir": ([DIGITS, f"--workdir={ROOT}/tests"], "is no run's"),
@@ -146,7 +148,7 @@ WRONG_PARTS = {
   "crops in the wrong order": (
     "digits_dino",
     {**MINE, "method.views": {"name": "multi_crop", "sizes": (6, 8), "counts": (1, 2)}},
-    "DINO makes targets of its first two views, which must be of one size, not 6×6, 8×8",
+    "the first two views of DINO must have the same size, not 6×6, 8×8",
   ),
   "a part of other methods": (
     "digits_byol", {"method.negatives": {"name": "in_batch"}}, "BYOL takes no 'negatives'",
@@ -159,7 +161,7 @@ WRONG_PARTS = {
   ),
   "a hard set longer than the queue": (
     "digits_moco", {"method.negatives": ({"name": "queue", "size": 512}, MIXES)},
-    "mochi takes the 1,024 hardest of 512 candidates; take a longer queue, or a smaller hard set",
+    "mochi takes the 1,024 hardest of 512 candidates; use a longer queue, or a smaller hard set",
   ),
   "a filter that leaves nothing": (
     "digits_simclr",
@@ -199,11 +201,26 @@ def test_a_method_says_what_it_cannot_be_given(mistake, capsys, tmp_path, monkey
   assert expected in printed.err
 
 
-def test_a_workdir_of_another_method_is_refused(capsys, tmp_path):
-  assert main(["run", DIGITS + ":runlocal", f"--workdir={tmp_path}/run"]) == 0
-  assert main(["run", MOCO + ":runlocal", f"--workdir={tmp_path}/run"]) == 2
+@pytest.fixture(scope="module")
+def unlabeled_run(tmp_path_factory):
+  """(Folder, options, output) of a run in that folder on an unlabeled file, of the digits' config."""
+  folder, output = tmp_path_factory.mktemp("unlabeled"), io.StringIO()
+  images = np.random.default_rng(0).integers(0, 256, (40, 12, 10), dtype=np.uint8)
+  np.savez(folder / "mine.npz", image=images)
+  options = ["--config.data=npz:mine.npz", "--config.batch_size=16", "--config.steps=4"]
+  with contextlib.chdir(folder), contextlib.redirect_stdout(output):
+    assert main(["run", DIGITS + ":runlocal", *options]) == 0
+  return folder, options, output.getvalue()
+
+
+def test_a_workdir_of_another_method_is_refused(unlabeled_run, capsys, monkeypatch):
+  folder, options, _ = unlabeled_run
+  monkeypatch.chdir(folder)
+  workdir = "--workdir=runs/digits_simclr_runlocal"
+  assert main(["run", MOCO + ":runlocal", *options, workdir]) == 2
   printed = capsys.readouterr().err
   assert printed.startswith("error: ") and printed.count("\n") == 1
+  assert "'SimCLR' → 'MoCo'" in printed
 
 
 def test_help_helps(capsys):
@@ -234,14 +251,10 @@ def test_a_metric_that_is_not_finite_stops_the_run(capsys, tmp_path):
   assert "is nan, so the run stops; earlier checkpoints are kept" in printed
 
 
-def test_an_unlabeled_file_of_ones_own(capsys, tmp_path, monkeypatch):
-  monkeypatch.chdir(tmp_path)
-  images = np.random.default_rng(0).integers(0, 256, (40, 12, 10), dtype=np.uint8)
-  np.savez("mine.npz", image=images)
-  options = ["--config.data=npz:mine.npz", "--config.batch_size=16", "--config.steps=4"]
-  assert main(["run", DIGITS + ":runlocal", *options]) == 0
-  assert "the data have no labels" in capsys.readouterr().out
-  assert (tmp_path / "runs" / "digits_simclr_runlocal" / "summary.json").exists()
+def test_an_unlabeled_file_of_ones_own(unlabeled_run):
+  folder, _, printed = unlabeled_run
+  assert "the data have no labels" in printed
+  assert (folder / "runs" / "digits_simclr_runlocal" / "summary.json").exists()
 
 
 @pytest.mark.full

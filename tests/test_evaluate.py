@@ -198,7 +198,7 @@ WRONG = {
   "no run": (["--workdir={here}"], "holds no run: it has no config.json"),
   "file": (["--workdir={config}"], "holds no run: it has no config.json"),
   "unknown flag": (["--workdir={a}", "--fine_tune"], "Unknown command line flag 'fine_tune'"),
-  "loose word": (["{a}"], "cannot use "),
+  "loose word": (["{a}", "loose"], "cannot use "),
   "no such data": (["--workdir={a}", "--data=digit"], "no data set 'digit'; there are: digits"),
   "transfer without labels": (
     ["--workdir={a}", "--data={unlabeled}"],

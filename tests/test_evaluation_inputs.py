@@ -98,7 +98,7 @@ ELSEWHERE = {
   "embed": "takes images",
   "mean_and_interval": "takes values: below",
   "online_probe": "takes labels of training: test_online_probe.py",
-  "watched": "takes a method: test_online_probe.py",
+  "with_online_probe": "takes a method: test_online_probe.py",
 }
 
 GEOMETRY = ("alignment", "uniformity", "tolerance", "effective_rank", "embedding_std", "lidar")
@@ -226,7 +226,7 @@ def test_what_is_no_set_of_vectors_is_refused(name, wrong):
 
 
 def test_ragged_lists_and_traced_arrays_are_refused_on_the_host():
-  assert "features is no array" in refused(lambda: evaluation.retrieval([[1.0, 2], [1.0]], Y))
+  assert "features is not an array" in refused(lambda: evaluation.retrieval([[1.0, 2], [1.0]], Y))
   assert "outside jax.jit" in refused(lambda: jax.jit(lambda x: evaluation.retrieval(x, Y))(X))
 
 
@@ -343,7 +343,7 @@ def test_what_is_no_label_is_refused(name, wrong):
 
 @pytest.mark.parametrize("name", ["knn", "linear", "few_label", "probes", "transfer", "fine_tune"])
 def test_labels_of_training_and_test_are_of_one_kind(name):
-  strings = "labels are integers and test.labels strings; give both in one type"
+  strings = "labels are integers and test.labels strings; use one type for both"
   with pytest.raises(UserError, match=strings):
     LABELS[name](Y, Y2.astype(str))
   with pytest.raises(UserError, match="are strings and test.labels bytes"):

@@ -50,7 +50,8 @@ def test_what_is_written_is_read_and_padding_is_not():
 def test_a_row_outside_is_an_error_and_in_a_compiled_step_no_number(row):
   table = tables.table(5, 0.5, of="a test")
   with pytest.raises(
-    UserError, match=f"an index is 0 to 4, .*not {row:,}; give the method examples"
+    UserError,
+    match=f"an index must be the number of an example, 0 to 4, .*not {row:,}; give the method examples",
   ):
     table.read(jnp.array([1, row]))
   seen = jax.jit(tables.Table.read)(table, jnp.array([1, row]))
@@ -150,7 +151,7 @@ def test_at_low_temperatures_all_is_finite(tau, relative):
 
 def test_an_index_outside_the_table_gives_no_number_in_a_compiled_step():
   index = EVERY.at[2].set(30)
-  with pytest.raises(UserError, match="an index is 0 to 29"):
+  with pytest.raises(UserError, match="an index must be the number of an example, 0 to 29"):
     moving(A, B, index=index)
   value, _ = jax.jit(moving)(A, B, begun(30), index=index)
   assert np.isnan(value[2]) and np.isfinite(np.delete(value, [2, 14])).all()
@@ -317,7 +318,7 @@ def test_the_sigmoid_loss_learns_its_bias():
 
 
 def test_a_bias_beside_a_softmax_is_refused():
-  with pytest.raises(UserError, match="a bias changes no softmax"):
+  with pytest.raises(UserError, match="a bias has no effect on a softmax"):
     training.init(simclr(temperature=learned(0.1, bias=-10.0)), optax.sgd(0.1), digits().batch(0))
 
 
@@ -394,10 +395,10 @@ def test_the_penalty_is_minimized_beside_the_loss():
 
 def test_heads_that_do_not_fit_are_refused():
   for score, said in (
-    (lambda: adaptive_heads(heads=0), "heads is a number of heads"),
-    (lambda: multi_head(0), "heads is a number of heads"),
+    (lambda: adaptive_heads(heads=0), "heads must be an integer"),
+    (lambda: multi_head(0), "heads must be an integer"),
     (lambda: adaptive_heads(min_temperature=2.0), "0 < min_temperature < max_temperature"),
-    (lambda: adaptive_heads(hidden=0), "hidden is a number of units"),
+    (lambda: adaptive_heads(hidden=0), "hidden must be an integer"),
     (lambda: adaptive_heads(heads=3).init(jax.random.key(0), 8), "8 dimensions are not divisible"),
   ):
     with pytest.raises(UserError, match=said):

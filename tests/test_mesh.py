@@ -14,14 +14,13 @@ import pytest
 
 MEASURE = pathlib.Path(__file__).with_name("mesh.py")
 PROCESSES = (
-  ("losses",),
-  ("types",),
+  ("losses", "types"),
   (
     "listed", "reductions", "odd", "two axes", "collectives", "memory", "refusals", "encoder",
     "positives", "weights", "chunks", "explicit", "derivatives",
   ),
 )  # fmt: skip
-"""What each process measures."""
+"""What each process measures. The losses and their types compare with the same programs."""
 
 
 @functools.cache

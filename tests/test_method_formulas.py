@@ -195,7 +195,7 @@ def test_multiview_is_its_loss(float64, loss):
 
 @pytest.mark.parametrize("loss", [losses.cacr, losses.dhel, losses.nt_xent])
 def test_multiview_refuses_what_is_no_loss_of_all_views(loss):
-  with pytest.raises(UserError, match="Multiview takes a loss of all views at a temperature"):
+  with pytest.raises(UserError, match="Multiview: loss must be a loss of all views"):
     methods.Multiview(**TEMPERED, loss=loss)
 
 
@@ -329,7 +329,9 @@ def test_small_crops_come_after_the_large_ones(method):
   value, _, _ = objective(made, batch)
   assert np.isfinite(value)
   wrong = dataclasses.replace(made, views=made.views[::-1][1:])  # small, large, large
-  with pytest.raises(UserError, match=f"{method.__name__} makes targets of its first two views"):
+  with pytest.raises(
+    UserError, match=f"the first two views of {method.__name__} must have the same size"
+  ):
     objective(wrong, batch)
 
 

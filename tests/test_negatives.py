@@ -290,11 +290,14 @@ def test_mixes_have_no_gradient(float64):
 @pytest.mark.parametrize(
   ("source", "message"),
   [
-    (mochi(hard=5, mixed=2, with_anchor=0), "mixes what a queue holds"),
+    (mochi(hard=5, mixed=2, with_anchor=0), "mixes the keys in a queue"),
     (in_batch() + mochi(hard=5, mixed=2, with_anchor=0), "write queue(…) before it"),
     (queue(4) + mochi(hard=5, mixed=2, with_anchor=0), "5 hardest of 4 candidates"),
     (queue(4) + hardest_only(9), "keeps 9 of 8 candidates"),
-    (queue(8) + mochi(hard=5, mixed=2, with_anchor=0) + hardest_only(2), "to the right of the one"),
+    (
+      queue(8) + mochi(hard=5, mixed=2, with_anchor=0) + hardest_only(2),
+      "to the right of the selection",
+    ),
   ],
 )
 def test_sources_that_do_not_fit_say_so_in_one_line(source, message):
@@ -381,7 +384,7 @@ def test_on_plain_arrays_a_source_serves_without_a_method(float64):
   ("shapes", "message"),
   [
     (((4, 5), (3, 5)), r"of one shape, not (4, 5) and (3, 5)"),
-    (((4, 5), (4, 5), (9, 6)), r"negatives are [m, 5], not (9, 6)"),
+    (((4, 5), (4, 5), (9, 6)), r"negatives must be [m, 5], not (9, 6)"),
   ],
 )
 def test_arrays_that_do_not_fit_are_refused(shapes, message):

@@ -197,7 +197,7 @@ def test_string_labels_and_other_dimensions_are_refused():
   probe = online_probe(4)
   with pytest.raises(UserError, match="label must be integers or bools, not <U"):
     probe.step(probe.init(3), FEATURES, CLASS.astype(str))
-  with pytest.raises(UserError, match="of 5 dimensions is given features of 3"):
+  with pytest.raises(UserError, match="of 5 dimensions cannot take features of 3"):
     probe.step(probe.init(5), FEATURES, CLASS)
 
 

@@ -35,13 +35,6 @@ from contrastax.pairwise import (
 )
 from contrastax.relations import Relation, same_example, same_label
 
-
-@pytest.fixture(autouse=True, scope="module")
-def free_the_compiled_programs():
-  yield
-  jax.clear_caches()
-
-
 # Scores.
 
 W = np.random.default_rng(5).normal(size=(3, 3))
@@ -649,7 +642,7 @@ def empty(group):
 
 
 MISTAKES = {
-  "no groups": (lambda a, g: (a, (), {}), ["no candidate group", "at least its keys"]),
+  "no groups": (lambda a, g: (a, (), {}), ["no candidate group", "at least the keys"]),
   "no anchors": (lambda a, g: (empty(a), g, {}), ["anchors", "n > 0", "(0, 3)"]),
   "an empty group": (
     lambda a, g: (a, (g[0], empty(g[1])), {}),
@@ -661,7 +654,10 @@ MISTAKES = {
   ),
   "other sides": (
     lambda a, g: (a, (g[0], without_a_side(g[1])), {}),
-    ["groups of one call carry the same sides", "only one of group 0 and group 1 has 'bias'"],
+    [
+      "the groups of one call must have the same sides",
+      "only one of group 0 and group 1 has 'bias'",
+    ],
   ),
   "same_set": (
     lambda a, g: (a, g, {"same_set": True}),
@@ -679,7 +675,7 @@ MISTAKES = {
     lambda a, g: (a, (jax.tree.map(lambda x: x[:3], g[2]),), {}),
     ["group 0", "(3, 3, 3)", "(4, 3)"],
   ),
-  "anchors in sets": (lambda a, g: (g[2], g, {}), ["anchors are [n, d]", "(4, 3, 3)"]),
+  "anchors in sets": (lambda a, g: (g[2], g, {}), ["anchors must be [n, d]", "(4, 3, 3)"]),
   "side of a group": (
     lambda a, g: (a, (g[1], longer_side(g[0])), {}),
     ["side 'bias' of group 1", "(9,)", "(5, 3)"],
@@ -710,7 +706,7 @@ MISTAKES = {
   ),
   "an array in the score": (
     lambda a, g: (a, g, {"score": Holding(np.ones(3))}),
-    ["Holding holds an array", "side", "score_params", "shared"],
+    ["Holding has an array", "side", "score_params", "shared"],
   ),
 }
 
@@ -778,7 +774,7 @@ def test_a_traced_value_that_a_part_closes_over_is_refused(where, transformation
 @pytest.mark.parametrize("transformation", [jax.grad, jax.jit], ids=["grad", "jit"])
 @pytest.mark.parametrize("where", HIDDEN)
 def test_a_part_that_holds_an_array_is_refused(where, transformation):
-  fragments = ["Holding holds an array", "side", "score_params", "shared"]
+  fragments = ["Holding has an array", "side", "score_params", "shared"]
   refused(lambda: transformation(lambda x: hiding(where, x, Plan()))(2.0), fragments)
   refused(lambda: hiding(where, np.ones(1), Plan()), fragments)
 
@@ -799,7 +795,7 @@ def test_inside_shard_map_a_reduction_is_refused():
 
 @pytest.mark.parametrize("block", [0, -1, 2.0, "tiled", (4,), (4, 0), (4, 4, 4), [4, 4], True])
 def test_a_block_that_is_none_is_refused(block):
-  refused(lambda: Plan(block), ["block is", repr(block)])
+  refused(lambda: Plan(block), ["block must be", repr(block)])
 
 
 def test_an_axis_that_the_mesh_has_not_is_refused():

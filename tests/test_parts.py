@@ -128,6 +128,8 @@ def test_an_array_loss_awaits_what_its_owner_passes():
   assert refused(Other, {"loss": {"name": "mv_dhel"}}, "term") == (
     "term.loss: mv_dhel needs 'temperature'"
   )
+  said = refused(Other, {"loss": {"name": "mv_dhel", "temperature": "0.1"}}, "term")
+  assert said == "term.loss.temperature must be a number, not '0.1'"
   plan = Plan(block=8)
   spec = {"loss": {"name": "mv_dhel", "temperature": 0.1}}
   bound = assemble(Other, spec, "term", given={"plan": plan}).loss
@@ -301,10 +303,10 @@ OWN = {
   "argument": ({"name": "mine_parts:encoder", "widht": 3}, "takes no 'widht'; did you mean 'width'?"),
   "type": ({"name": "mine_parts:encoder", "width": "x"}, "config.width must be an integer, not 'x'"),
   "kind": ({"name": "mine_parts:wrong"}, "mine_parts:wrong gives int, not Encoder"),
-  "no callable": ({"name": "mine_parts:NUMBER"}, "is neither a function nor a class, but 3"),
+  "no callable": ({"name": "mine_parts:NUMBER"}, "must be a function or a class, not 3"),
   "no annotation": (
     {"name": "mine_parts:free", "inner": {"name": "mlp"}},
-    "config.inner is a part, but the argument has no annotation; annotate it",
+    "config.inner is a part, but its argument has no annotation; annotate the argument",
   ),
   "class": (
     "mine_parts:Mine",

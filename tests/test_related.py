@@ -217,7 +217,7 @@ def test_a_run_resumes_bit_for_bit_and_not_with_another_order(tmp_path):
 
 def test_a_tree_with_what_is_no_number_is_refused_by_its_path():
   batch = {"index": np.arange(2), "tokens": {"ids": np.array(["a", "b"])}}
-  with pytest.raises(UserError, match="the batch's 'tokens/ids' holds real numbers, not <U1"):
+  with pytest.raises(UserError, match="the batch's 'tokens/ids' must hold real numbers, not <U1"):
     training.init(LINE, optax.sgd(0.1), batch)
 
 

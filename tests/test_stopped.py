@@ -192,7 +192,9 @@ def guarded(tree):
 
 
 def test_every_figure_of_a_run_is_drawn_in_the_guard():
-  trees = [ast.parse(path.read_text()) for path in (ROOT / "experiments").glob("*.py")]
+  trees = [
+    ast.parse(path.read_text()) for path in (ROOT / "contrastax" / "experiments").glob("*.py")
+  ]
   inside, outside = (set().union(*found) for found in zip(*map(guarded, trees), strict=True))
   assert inside == public(reporting) and not outside
 

@@ -6,7 +6,6 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import losses, plumbing, throughput, views
 from contrastax.core import UserError
 from studies.__main__ import NAMES, main
 from studies.common.records import Records, append, read
@@ -211,14 +210,6 @@ def test_the_figure_is_drawn_from_the_committed_records(name):
   module, canvas = importlib.import_module(f"studies.{name}").STUDY, Figure()
   module.figure(module.records(), canvas)
   assert all(axes.has_data() for axes in canvas.axes)
-
-
-@pytest.mark.parametrize("benchmark", [losses, plumbing, throughput, views])
-def test_the_page_of_a_benchmark_is_drawn_from_the_committed_records(benchmark):
-  path = benchmark.RESULTS
-  records = read(path)
-  page = benchmark.page(records)
-  assert path.with_suffix(".md").read_text(encoding="utf-8") == page
 
 
 def test_every_study_has_a_line_in_the_list():

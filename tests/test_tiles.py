@@ -35,16 +35,6 @@ from contrastax.relations import same_label
 DENSE = Plan("dense")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def compile_quickly():
-  """Many programs that run once each: optimizing them costs more than it gains."""
-  before = jax.config.read("jax_disable_most_optimizations")
-  jax.config.update("jax_disable_most_optimizations", True)
-  yield
-  jax.config.update("jax_disable_most_optimizations", before)
-  jax.clear_caches()
-
-
 # A problem that looks at everything.
 
 

@@ -41,8 +41,8 @@ class sogclr(Criterion):
   stat `divergence` is of the weights e^ℓ / u_i.
 
   Args:
-    gamma: Weight γ of the new value in the average, in (0, 1]; or a schedule of the step.
-    relative: Whether the average is relative to the positive.
+    gamma: weight γ of the new value in the average, in (0, 1]; or a schedule of the step.
+    relative: whether the average is relative to the positive.
 
   Raises:
     UserError: γ is out of range, or a call has no memory.
@@ -139,11 +139,11 @@ def moving_average(
       u ← (1 − γ) u + γ g,    u ← g at the first visit;    ∇ log u = ∇g / u
 
   Args:
-    memory: Memory of `sogclr.init`, or the last result.
-    row: Row of the memory that each g belongs to, [n].
-    defined: Whether there is a g, [n]. If not, the row does not change.
-    log_g: Logarithms of the new values, [n].
-    gamma: Weight γ of the new value; or a schedule of the step.
+    memory: memory of `sogclr.init`, or the last result.
+    row: row of the memory that each g belongs to, [n].
+    defined: whether there is a g, [n]. If not, the row does not change.
+    log_g: logarithms of the new values, [n].
+    gamma: weight γ of the new value; or a schedule of the step.
 
   Returns:
     log u with its gradient, [n]; log u without gradient, [n]; and the next memory.
@@ -167,13 +167,13 @@ def check_gamma(gamma: float | Schedule, owner: str) -> None:
   """Checks gamma.
 
   Args:
-    gamma: Weight of the new value in a moving average.
-    owner: Name of the loss, for the message.
+    gamma: weight of the new value in a moving average.
+    owner: name of the loss, for the message.
 
   Raises:
     UserError: gamma is neither a schedule nor a number in (0, 1].
   """
   if not callable(gamma) and not (isinstance(gamma, int | float) and 0 < gamma <= 1):
     raise UserError(
-      f"{owner}: gamma, the weight of the new value, must be above 0 and at most 1, not {gamma!r}"
+      f"{owner}: gamma, the weight of the new value, must be in (0, 1], not {gamma!r}"
     )

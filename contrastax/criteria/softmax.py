@@ -150,7 +150,7 @@ class dclw(Criterion):
   has the value 0 and no gradient.
 
   Args:
-    sigma: Width σ > 0 of the weight, in units of the similarity.
+    sigma: width σ > 0 of the weight, in units of the similarity.
 
   Raises:
     UserError: σ is not above 0.
@@ -205,9 +205,9 @@ class hard_negative(Criterion):
   a negative also has the value 0.
 
   Args:
-    beta: Concentration β ≥ 0 of the weights, in units of logits. With β = 0 the weights are
+    beta: concentration β ≥ 0 of the weights, in units of logits. With β = 0 the weights are
       uniform.
-    tau_plus: Share τ⁺ of the anchor's class in the data, in [0, 1). With τ⁺ = 0 there is no
+    tau_plus: share τ⁺ of the anchor's class in the data, in [0, 1). With τ⁺ = 0 there is no
       correction.
 
   Raises:
@@ -279,7 +279,7 @@ class debiased(Criterion):
   for similarities of at least −1, such as the cosine.
 
   Args:
-    tau_plus: Share τ⁺ of the anchor's class in the data, in [0, 1).
+    tau_plus: share τ⁺ of the anchor's class in the data, in [0, 1).
 
   Raises:
     UserError: τ⁺ is out of range.
@@ -310,6 +310,4 @@ class debiased(Criterion):
 
 def _check_tau_plus(tau_plus: float) -> None:
   if not (isinstance(tau_plus, int | float) and 0 <= tau_plus < 1):
-    raise UserError(
-      f"tau_plus, the share of a class, must be at least 0 and below 1, not {tau_plus!r}"
-    )
+    raise UserError(f"tau_plus, the share of a class, must be in [0, 1), not {tau_plus!r}")

@@ -37,8 +37,8 @@ class Channels:
   """The quantities of a pair with weights w⁺ and w⁻ and logit ℓ = s/τ that the losses reduce.
 
   Args:
-    relation: Relation that returns the weights.
-    beta: Concentration β of `hard_negative`.
+    relation: relation that returns the weights.
+    beta: concentration β of `hard_negative`.
   """
 
   relation: Callable[..., Pairs]
@@ -50,10 +50,10 @@ class Channels:
     """Returns the channels of pairs by name.
 
     Args:
-      similarity: Similarities s.
-      a: Sides of the anchors, with shapes that broadcast to that of the similarities.
-      c: Sides of the candidates, likewise.
-      shared: Arrays that are the same for all pairs. This class uses none.
+      similarity: similarities s.
+      a: sides of the anchors, with shapes that broadcast to that of the similarities.
+      c: sides of the candidates, likewise.
+      shared: arrays that are the same for all pairs. This class uses none.
 
     Returns:
       The quantities, each with the shape of the similarities. `negatives` is a pair of quantities.
@@ -115,9 +115,9 @@ def penalty(anchors: Group, groups: tuple[Group, ...], compare: Compare) -> Arra
       Σ_j w⁺_ij penalty_ij / Σ_j w⁺_ij,    0 for an anchor without positives
 
   Args:
-    anchors: Vectors [n, d].
-    groups: Candidates.
-    compare: How they are compared. `compare.score.penalized` computes the penalties.
+    anchors: vectors [n, d].
+    groups: candidates.
+    compare: how they are compared. `compare.score.penalized` computes the penalties.
 
   Returns:
     The penalties, [n].
@@ -163,13 +163,13 @@ class SoftmaxReductions(NamedTuple):
   """The reductions of a loss, and quantities that all losses use, each [n].
 
   Args:
-    reductions: The loss's own reductions by the names of their channels.
-    positive: Mean logit p of the positives; 0 without positives.
-    positive_weight: Sum of the weights of the positives; 1 without positives.
-    has_positive: Whether the anchor has a positive.
-    weight: Weight of the outcome: 1 for an anchor with a positive, else 0.
-    temperature: Temperature of each anchor.
-    stats: The stats of the outcome.
+    reductions: the loss's own reductions by the names of their channels.
+    positive: mean logit p of the positives; 0 without positives.
+    positive_weight: sum of the weights of the positives; 1 without positives.
+    has_positive: whether the anchor has a positive.
+    weight: weight of the outcome: 1 for an anchor with a positive, else 0.
+    temperature: temperature of each anchor.
+    stats: the stats of the outcome.
   """
 
   reductions: Mapping[str, Array]
@@ -197,22 +197,22 @@ def evaluate(
   """Evaluates a criterion. The fields of `core.Compare` are arguments.
 
   Args:
-    criterion: Criterion, such as `criteria.info_nce()`.
-    anchors: Vectors [n, d] and their sides.
-    groups: Groups of candidates. The first group are the keys of the anchors.
-    relation: Function `(anchor side, candidate side, similarity) -> Pairs`.
-    temperature: Temperature τ > 0, scalar or [n].
-    score: Similarity of two vectors; `cosine()` in most papers.
-    score_params: Parameters of the score.
-    same_set: Whether the keys are the anchors themselves.
-    plan: How the pairs are evaluated. It does not change the result.
-    **more: Other arguments of the criterion: `memory`, `stats` and `bias`.
+    criterion: criterion, such as `criteria.info_nce()`.
+    anchors: vectors [n, d] and their sides.
+    groups: groups of candidates. The first group are the keys of the anchors.
+    relation: function `(anchor side, candidate side, similarity) -> Pairs`.
+    temperature: temperature τ > 0, scalar or [n].
+    score: similarity of two vectors; `cosine()` in most papers.
+    score_params: parameters of the score.
+    same_set: whether the keys are the anchors themselves.
+    plan: how the pairs are evaluated. It does not change the result.
+    **more: other arguments of the criterion: `memory`, `stats` and `bias`.
 
   Returns:
     The outcome, with one value per anchor.
 
   Raises:
-    UserError: An argument is not of the expected kind, or shapes and sides do not agree.
+    UserError: an argument is not of the expected kind, or shapes and sides do not agree.
 
   Example:
     >>> import jax
@@ -248,19 +248,19 @@ def softmax_reductions(
 
   Args:
     channels: `Channels`, or a subclass with further channels.
-    anchors: Vectors [n, d] and their sides.
-    groups: Groups of candidates.
-    compare: How anchors and candidates are compared.
-    temperature: Temperature τ > 0, scalar or [n].
-    reductions: The loss's own reductions by the names of their channels.
-    stats: Names of the stats to observe.
-    shared: Arrays that the channels read for all pairs.
+    anchors: vectors [n, d] and their sides.
+    groups: groups of candidates.
+    compare: how anchors and candidates are compared.
+    temperature: temperature τ > 0, scalar or [n].
+    reductions: the loss's own reductions by the names of their channels.
+    stats: names of the stats to observe.
+    shared: arrays that the channels read for all pairs.
 
   Returns:
     The reductions.
 
   Raises:
-    UserError: A stat is unknown, the temperature is not above 0, or the relation is not a relation.
+    UserError: a stat is unknown, the temperature is not above 0, or the relation is not a relation.
   """
   anchors = attach_temperature(anchors, temperature)
   weighted = tuple(with_log_weights(group) for group in groups)
@@ -339,7 +339,7 @@ def attach_temperature(anchors: Group, temperature: ArrayLike) -> Group:
   """Returns the anchors with the side `temperature`, [n].
 
   Raises:
-    UserError: The temperature is known and not above 0, or it is neither a scalar nor [n].
+    UserError: the temperature is known and not above 0, or it is neither a scalar nor [n].
   """
   n = anchors.vectors.shape[0]
   check_positive("a temperature", temperature, each=n)

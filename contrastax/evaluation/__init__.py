@@ -1,4 +1,4 @@
-"""Evaluation: probes of features, retrieval, fine-tuning, and the geometry of the space."""
+"""Evaluation: embedding, probes, retrieval, fine-tuning, and measures of an embedding space."""
 
 from contrastax.evaluation.embed import embed as embed
 from contrastax.evaluation.finetune import fine_tune as fine_tune

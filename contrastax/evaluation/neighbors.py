@@ -1,7 +1,4 @@
-"""Weighted nearest neighbors: the accuracy that frozen features give without training.
-
-The search is exact at any size.
-"""
+"""Nearest-neighbor classification: the accuracy of frozen features without training."""
 
 from __future__ import annotations
 
@@ -20,27 +17,43 @@ from contrastax.pairwise import cosine, top_k
 
 
 def knn(
-  features: ArrayLike, labels: ArrayLike, test_features: ArrayLike, test_labels: ArrayLike, *,
-  k: int = 20, temperature: float = 0.1,
-) -> float:  # fmt: skip
-  """Accuracy of weighted nearest neighbors: each of the k nearest by cosine s votes exp(s/τ).
+  features: ArrayLike,
+  labels: ArrayLike,
+  test_features: ArrayLike,
+  test_labels: ArrayLike,
+  *,
+  k: int = 20,
+  temperature: float = 0.1,
+) -> float:
+  """Returns the accuracy of a weighted nearest-neighbor classifier.
+
+  Each of the k nearest neighbors, by cosine similarity s, votes for its class with weight exp(s/τ).
+  The search is exact. Of equal neighbors the one with the lower position is nearer. Of classes with
+  equal votes the one with the nearest neighbor wins.
 
   Args:
-    features: [n, d], with labels [n]: names of classes, of any integers, bools or strings.
-    test_features: [m, d], with test_labels [m]. A class that `labels` does not have is missed.
-    k: at least 1; where it is more than n, all n vote.
-    temperature: τ, above 0. Votes are relative to the nearest's, so a low τ does not overflow.
+    features: [n, d], training features.
+    labels: [n], names of classes: any integers, bools or strings.
+    test_features: [m, d].
+    test_labels: [m]. A class that `labels` does not have counts as missed.
+    k: number of neighbors, 1 or more. If it exceeds n, all n vote.
+    temperature: τ > 0. Votes are relative to the nearest one, so a low τ does not overflow.
 
   Returns:
     The share of the test examples whose class is predicted.
 
-  Of equal neighbors the one with the lower index is nearer. Of classes with equal votes the one
-  with the nearest neighbor wins, whatever the classes' names.
-  Wu et al. 2018, arXiv 1805.01978, §3.4, who take k = 200 and τ = 0.07 for ImageNet; k = 20 suits
-  sets of a few thousand.
-
   Raises:
-    UserError for inputs that `evaluation.inputs` refuses, and for k and τ out of range.
+    UserError: features or labels are invalid, or k or τ is out of range.
+
+  Example:
+    >>> import numpy as np
+    >>> from contrastax import evaluation
+    >>> evaluation.knn(np.eye(2), ["cat", "dog"], np.array([[0.9, 0.1]]), ["cat"], k=1)
+    1.0
+
+  References:
+    Wu et al., 2018, arXiv 1805.01978, section 3.4, who use k = 200 and τ = 0.07 on ImageNet. k = 20
+    suits sets of a few thousand examples.
   """
   corpus, queries = known_split(features, test_features)
   names, number = class_numbers(labels, len(corpus))
@@ -52,7 +65,20 @@ def knn(
 def knn_leave_one_out(
   features: ArrayLike, labels: ArrayLike, *, k: int = 20, temperature: float = 0.1
 ) -> float:
-  """`knn` of each example among all others, which needs no test set but two examples."""
+  """Returns the accuracy of `knn` for each example among all others, without a test set.
+
+  Args:
+    features: [n, d], n ≥ 2.
+    labels: [n], names of classes.
+    k: number of neighbors, 1 or more. If it exceeds n − 1, all others vote.
+    temperature: τ > 0.
+
+  Returns:
+    The share of the examples whose class is predicted.
+
+  Raises:
+    UserError: features or labels are invalid, or k or τ is out of range.
+  """
   corpus = known_vectors(features)
   _, number = class_numbers(labels, len(corpus))
   if len(corpus) < 2:
@@ -63,16 +89,23 @@ def knn_leave_one_out(
   return float(np.mean(predicted == number))
 
 
-def _predicted(corpus, number, queries, k, temperature, exclude=None):
-  """The class number of each query by the votes of its k neighbors."""
+def _predicted(
+  corpus: np.ndarray,
+  number: np.ndarray,
+  queries: np.ndarray,
+  k: int,
+  temperature: float,
+  exclude: np.ndarray | None = None,
+) -> np.ndarray:
+  """Returns the class number of each query by the votes of its k neighbors."""
   check_positive_number("temperature", temperature)
-  found = top_k(queries, corpus, k, score=cosine(), exclude=exclude)
-  similarity, nearest = (np.asarray(x) for x in found)
+  neighbors = top_k(queries, corpus, k, score=cosine(), exclude=exclude)
+  similarity, nearest = (np.asarray(x) for x in neighbors)
   similarity = similarity.astype(np.float64)
   weight = np.exp((similarity - similarity[:, :1]) / temperature)
   voted, rows = number[nearest], np.arange(len(queries))
-  # A ballot is a pair of query and class; the classes that no neighbor has need no memory.
-  ballot = rows[:, None] * np.int64(number.max() + 1) + voted
-  _, at = np.unique(ballot, return_inverse=True)
-  votes = np.bincount(at.ravel(), weight.ravel())[at].reshape(weight.shape)
-  return voted[rows, votes.argmax(1)]  # the first of equal votes, so the nearest neighbor's
+  # Votes are summed per pair of query and class, so classes without a neighbor need no memory.
+  pair = rows[:, None] * np.int64(number.max() + 1) + voted
+  _, slot = np.unique(pair, return_inverse=True)
+  votes = np.bincount(slot.ravel(), weight.ravel())[slot].reshape(weight.shape)
+  return voted[rows, votes.argmax(1)]  # The first of equal votes is that of the nearest neighbor.

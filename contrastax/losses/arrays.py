@@ -17,14 +17,14 @@ def check_vectors(min_rows: int = 1, /, **arrays: ArrayLike) -> list[Array]:
   Types are promoted as JAX promotes them. Integers and booleans become float32.
 
   Args:
-    min_rows: Least n.
+    min_rows: least n.
     **arrays: NumPy or JAX arrays. The names appear in error messages.
 
   Returns:
     The arrays in the order of the arguments.
 
   Raises:
-    UserError: An argument is not an array of numbers, the shapes differ or are not [n, d], n is
+    UserError: an argument is not an array of numbers, the shapes differ or are not [n, d], n is
       below `min_rows`, or d is 0.
   """
   converted = to_common_dtype(**arrays)
@@ -51,7 +51,7 @@ def to_common_dtype(**arrays: ArrayLike) -> list[Array]:
     The arrays in the order of the arguments.
 
   Raises:
-    UserError: An argument is not an array of numbers.
+    UserError: an argument is not an array of numbers.
   """
   return list(promoted(*(numbers(name, x) for name, x in arrays.items())))
 
@@ -60,15 +60,15 @@ def check_views(min_views: int = 2, /, **arrays: ArrayLike) -> Array:
   """Converts one array of views [v, n, d] to a floating type.
 
   Args:
-    min_views: Least v.
-    **arrays: One NumPy or JAX array. `views[a, i]` is view a of example i. The name appears in
+    min_views: least v.
+    **arrays: one NumPy or JAX array. `views[a, i]` is view a of example i. The name appears in
       error messages.
 
   Returns:
     The array.
 
   Raises:
-    UserError: The argument is not an array of numbers, its shape is not [v, n, d], v is below
+    UserError: the argument is not an array of numbers, its shape is not [v, n, d], v is below
       `min_views`, or n or d is 0.
   """
   ((name, _),) = arrays.items()
@@ -85,10 +85,10 @@ def make_group(vectors: Array, index: Array, view: int, *, as_positive: float = 
   """Returns a group of vectors that all belong to one view.
 
   Args:
-    vectors: Vectors [n, d] or [n, k, d].
-    index: Number of the example of each vector, [n] or [n, k]; −1 for none.
-    view: Number of the view.
-    as_positive: Weight of each vector as a positive. The weight as a negative is 1.
+    vectors: vectors [n, d] or [n, k, d].
+    index: number of the example of each vector, [n] or [n, k]; −1 for none.
+    view: number of the view.
+    as_positive: weight of each vector as a positive. The weight as a negative is 1.
 
   Returns:
     The group.

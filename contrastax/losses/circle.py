@@ -33,11 +33,11 @@ def circle(
   gradient flows through the weights α.
 
   Args:
-    z: Vectors [n, d]. The loss normalizes them.
-    labels: Class numbers [n]; −1 for a vector without a label.
-    margin: Margin m, in units of the cosine.
-    scale: Scale γ > 0. The paper uses 256 for faces and 80 for fine-grained classes.
-    plan: How the pairs are evaluated. It does not change the result.
+    z: vectors [n, d]. The loss normalizes them.
+    labels: class numbers [n]; −1 for a vector without a label.
+    margin: margin m, in units of the cosine.
+    scale: scale γ > 0. The paper uses 256 for faces and 80 for fine-grained classes.
+    plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
     The loss of each vector, [n].

@@ -22,8 +22,8 @@ def negative_cosine(predictions: ArrayLike, targets: ArrayLike) -> Array:
       L_i = −cos(p_i, z_i)
 
   Args:
-    predictions: Predictions p of one view, [n, d].
-    targets: Outputs z of the other view, [n, d]. No gradient flows into them.
+    predictions: predictions p of one view, [n, d].
+    targets: outputs z of the other view, [n, d]. No gradient flows into them.
 
   Returns:
     The loss of each example, [n], between −1 and 1. The cosine of a zero vector is 0.
@@ -54,9 +54,9 @@ def sinkhorn(scores: ArrayLike, *, epsilon: ArrayLike = 0.05, iterations: int = 
   regularization ε.
 
   Args:
-    scores: Scores [n, K] of all examples on all devices.
-    epsilon: Regularization ε > 0, in units of the scores.
-    iterations: Number of iterations, at least 1.
+    scores: scores [n, K] of all examples on all devices.
+    epsilon: regularization ε > 0, in units of the scores.
+    iterations: number of iterations, at least 1.
 
   Returns:
     One distribution over the prototypes per example, [n, K], without gradient.
@@ -96,10 +96,10 @@ def swapped_prediction(
       L_i = mean over a and b ≠ a of −Σ_k q_iak log softmax_k(s_ib/τ)
 
   Args:
-    scores: Scores s of v ≥ 2 views, [v, n, K]: products of vectors and prototypes, both normalized
+    scores: scores s of v ≥ 2 views, [v, n, K]: products of vectors and prototypes, both normalized
       by the caller.
-    assignments: Assignments q of the first a ≤ v views, [a, n, K], such as those of `sinkhorn`.
-    temperature: Temperature τ > 0.
+    assignments: assignments q of the first a ≤ v views, [a, n, K], such as those of `sinkhorn`.
+    temperature: temperature τ > 0.
 
   Returns:
     The loss of each example, [n].
@@ -134,12 +134,12 @@ def self_distillation(
       L_i = mean over a and b ≠ a of −Σ_k softmax_k((t_ia − c)/τ_t) log softmax_k(s_ib/τ_s)
 
   Args:
-    student: Logits s of v ≥ 2 views, [v, n, K].
-    teacher: Logits t of the first a ≤ v views, [a, n, K]. No gradient flows into them.
-    center: Moving average c of the teacher's logits before this step, [K] or a shape that
+    student: logits s of v ≥ 2 views, [v, n, K].
+    teacher: logits t of the first a ≤ v views, [a, n, K]. No gradient flows into them.
+    center: moving average c of the teacher's logits before this step, [K] or a shape that
       broadcasts to [K].
-    temperature: Temperature τ_s > 0 of the student.
-    teacher_temperature: Temperature τ_t > 0 of the teacher.
+    temperature: temperature τ_s > 0 of the student.
+    teacher_temperature: temperature τ_t > 0 of the teacher.
 
   Returns:
     The loss of each example, [n].

@@ -23,9 +23,9 @@ def alignment(x: ArrayLike, y: ArrayLike, *, alpha: ArrayLike = 2.0) -> Array:
       L_i = ‖x_i − y_i‖^α
 
   Args:
-    x: Vectors of one view, [n, d]. The loss normalizes them.
-    y: Vectors of another view, [n, d]. Row i of x and y belongs to the same example.
-    alpha: Exponent α > 0.
+    x: vectors of one view, [n, d]. The loss normalizes them.
+    y: vectors of another view, [n, d]. Row i of x and y belongs to the same example.
+    alpha: exponent α > 0.
 
   Returns:
     The loss of each example, [n], between 0 and 2^α. No gradient flows through a distance of 0.
@@ -57,9 +57,9 @@ def uniformity(x: ArrayLike, *, t: ArrayLike = 2.0, plan: Plan = Plan()) -> Arra
       L = log mean_{i < j} exp(−t ‖x_i − x_j‖²)
 
   Args:
-    x: Vectors [n, d], n ≥ 2. The loss normalizes them.
-    t: Inverse width t > 0 of the Gaussian.
-    plan: How the pairs are evaluated. It does not change the result.
+    x: vectors [n, d], n ≥ 2. The loss normalizes them.
+    t: inverse width t > 0 of the Gaussian.
+    plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
     One number for the whole set, between −4t and 0. It is 0 where all vectors are equal. For the
@@ -104,8 +104,8 @@ def koleo(z: ArrayLike, *, plan: Plan = Plan()) -> Array:
   nn(i) is the nearest other vector. The gradient moves both vectors.
 
   Args:
-    z: Vectors [n, d], n ≥ 2. The loss normalizes them.
-    plan: How the pairs are evaluated. It does not change the result.
+    z: vectors [n, d], n ≥ 2. The loss normalizes them.
+    plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
     The loss of each vector, [n], at least −log 2. A vector that equals another one has the loss
@@ -151,10 +151,10 @@ def spectral(
       L_i = −2 z_i·z'_i + 1/(n−1) Σ_{j ≠ i} (z_i·z'_j)²
 
   Args:
-    z1: Vectors z of the first view, [n, d]. The loss does not normalize them.
-    z2: Vectors z' of the second view, [n, d]. Row i of z1 and z2 belongs to the same example.
-    max_length: Length to which longer vectors are shortened first; None for no limit.
-    plan: How the pairs are evaluated. It does not change the result.
+    z1: vectors z of the first view, [n, d]. The loss does not normalize them.
+    z2: vectors z' of the second view, [n, d]. Row i of z1 and z2 belongs to the same example.
+    max_length: length to which longer vectors are shortened first; None for no limit.
+    plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
     The loss of each example, [n]. With n = 1 there are no negatives and only the first term

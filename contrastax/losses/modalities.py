@@ -41,11 +41,11 @@ def clip(
   Both directions use the same similarities, which are computed once.
 
   Args:
-    a: Vectors of one modality, [n, d].
-    b: Vectors of the other modality, [n, d]. Row i of a and b belongs to the same example.
-    temperature: Temperature τ = τ' > 0, scalar or [n]; or the pair (τ, τ'). The logit scale of CLIP
+    a: vectors of one modality, [n, d].
+    b: vectors of the other modality, [n, d]. Row i of a and b belongs to the same example.
+    temperature: temperature τ = τ' > 0, scalar or [n]; or the pair (τ, τ'). The logit scale of CLIP
       is 1/τ.
-    plan: How the pairs are evaluated. It does not change the result.
+    plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
     The mean of both directions for each example, [n]. With n = 1 there are no negatives and the
@@ -104,13 +104,13 @@ def siglip(
       L_i = −Σ_j log σ( y_ij (s(a_i, b_j)/τ + bias) ),    y_ij = 1 if i = j, else −1
 
   Args:
-    a: Vectors of one modality, [n, d].
-    b: Vectors of the other modality, [n, d]. Row i of a and b belongs to the same example.
-    temperature: Temperature τ > 0, scalar or one per row of a, [n]. The paper learns log 1/τ and
+    a: vectors of one modality, [n, d].
+    b: vectors of the other modality, [n, d]. Row i of a and b belongs to the same example.
+    temperature: temperature τ > 0, scalar or one per row of a, [n]. The paper learns log 1/τ and
       starts it at log 10.
-    bias: Scalar that is added to each logit. The paper learns it and starts it at −10, so that the
+    bias: scalar that is added to each logit. The paper learns it and starts it at −10, so that the
       many negatives do not dominate the first steps.
-    plan: How the pairs are evaluated. It does not change the result.
+    plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
     The sum over all pairs of each row of a, [n]. The loss of the paper is the mean of these.
@@ -154,12 +154,12 @@ def symile(
   is the anchor once. The loss depends on information that no pair of modalities has alone.
 
   Args:
-    *modalities: Vectors z¹, …, z^m of at least two modalities, each [n, d].
-    temperature: Temperature τ > 0, scalar or [n].
-    shuffles: Integers [m, m − 1, n] from `contrastax.negatives.shuffles`. others_j, for j ≠ i, are
+    *modalities: vectors z¹, …, z^m of at least two modalities, each [n, d].
+    temperature: temperature τ > 0, scalar or [n].
+    shuffles: integers [m, m − 1, n] from `contrastax.negatives.shuffles`. others_j, for j ≠ i, are
       the rows `shuffles[a, :, j]` of the other modalities. None: others_j are all n^(m−1) − 1
       tuples, which needs memory for as many vectors unless m = 2.
-    plan: How the pairs are evaluated. It does not change the result.
+    plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
     The loss of each example, [n]. For two modalities without shuffles it equals `clip`. With n = 1

@@ -35,17 +35,17 @@ def sogclr(
   modality only.
 
   Args:
-    z1: Vectors of the first view or modality, [n, d].
-    z2: Vectors of the second view or modality, [n, d]. Row i of z1 and z2 belongs to the same
+    z1: vectors of the first view or modality, [n, d].
+    z2: vectors of the second view or modality, [n, d]. Row i of z1 and z2 belongs to the same
       example.
-    index: Numbers of the examples in the data set, integers [n]. They may repeat.
-    memory: Memory that the previous step returned. The first is `criteria.sogclr().init(size)`,
+    index: numbers of the examples in the data set, integers [n]. They may repeat.
+    memory: memory that the previous step returned. The first is `criteria.sogclr().init(size)`,
       where size is the number of examples, or twice that number with `bimodal`.
-    temperature: Temperature τ > 0, scalar or [2n].
-    gamma: Weight γ of the new value in the average, in (0, 1]; or a schedule of the step.
-    relative: Whether the average is relative to the positive; see `criteria.sogclr`.
-    bimodal: Whether z1 and z2 are two modalities, each with averages of its own.
-    plan: How the pairs are evaluated. It does not change the result.
+    temperature: temperature τ > 0, scalar or [2n].
+    gamma: weight γ of the new value in the average, in (0, 1]; or a schedule of the step.
+    relative: whether the average is relative to the positive; see `criteria.sogclr`.
+    bimodal: whether z1 and z2 are two modalities, each with averages of its own.
+    plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
     The loss of each vector, [2n], the vectors of z1 first; and the next memory. With γ = 1 the loss

@@ -34,13 +34,13 @@ def multi_similarity(
   s_ip − margin < max_n s_in. s is the cosine similarity.
 
   Args:
-    z: Vectors [n, d]. The loss normalizes them.
-    labels: Class numbers [n]; −1 for a vector without a label.
-    alpha: Sharpness α > 0 of the weights of positives.
-    beta: Sharpness β > 0 of the weights of negatives.
-    base: Similarity λ, in units of the cosine.
-    margin: Margin of the mining, in units of the cosine; None to use all pairs.
-    plan: How the pairs are evaluated. It does not change the result.
+    z: vectors [n, d]. The loss normalizes them.
+    labels: class numbers [n]; −1 for a vector without a label.
+    alpha: sharpness α > 0 of the weights of positives.
+    beta: sharpness β > 0 of the weights of negatives.
+    base: similarity λ, in units of the cosine.
+    margin: margin of the mining, in units of the cosine; None to use all pairs.
+    plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
     The loss of each vector, [n]. With mining, it is 0 for an anchor that has no positive or no

@@ -31,10 +31,10 @@ def dhel(z1: ArrayLike, z2: ArrayLike, *, temperature: ArrayLike, plan: Plan = P
       L_i = −s(z_i, z'_i)/τ + log Σ_{j ≠ i} exp(s(z_i, z_j)/τ) + log Σ_{j ≠ i} exp(s(z'_i, z'_j)/τ)
 
   Args:
-    z1: Vectors z of the first view, [n, d].
-    z2: Vectors z' of the second view, [n, d]. Row i of z1 and z2 belongs to the same example.
-    temperature: Temperature τ > 0.
-    plan: How the pairs are evaluated. It does not change the result.
+    z1: vectors z of the first view, [n, d].
+    z2: vectors z' of the second view, [n, d]. Row i of z1 and z2 belongs to the same example.
+    temperature: temperature τ > 0.
+    plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
     The loss of each example, [n]. It has no lower bound. With n = 1 there are no negatives and the
@@ -70,9 +70,9 @@ def mv_dhel(views: ArrayLike, *, temperature: ArrayLike, plan: Plan = Plan()) ->
   With two views it equals `dhel`.
 
   Args:
-    views: Vectors of v ≥ 2 views, [v, n, d].
-    temperature: Temperature τ > 0.
-    plan: How the pairs are evaluated. It does not change the result.
+    views: vectors of v ≥ 2 views, [v, n, d].
+    temperature: temperature τ > 0.
+    plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
     The loss of each example, [n]. It has no lower bound. With n = 1 there are no negatives and the
@@ -107,9 +107,9 @@ def mv_info_nce(views: ArrayLike, *, temperature: ArrayLike, plan: Plan = Plan()
       s_i^{ab} = s(z_ia, z_ib)
 
   Args:
-    views: Vectors of v ≥ 2 views, [v, n, d].
-    temperature: Temperature τ > 0.
-    plan: How the pairs are evaluated. It does not change the result.
+    views: vectors of v ≥ 2 views, [v, n, d].
+    temperature: temperature τ > 0.
+    plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
     The loss of each example, [n]. With n = 1 there are no negatives and the loss is 0.
@@ -167,10 +167,10 @@ def poly_view(
   s_i^{ab} is s(z_ia, z_ib). With two views all three forms equal `nt_xent`.
 
   Args:
-    views: Vectors of v ≥ 2 views, [v, n, d].
-    temperature: Temperature τ > 0.
-    aggregate: How the other views are combined.
-    plan: How the pairs are evaluated. It does not change the result.
+    views: vectors of v ≥ 2 views, [v, n, d].
+    temperature: temperature τ > 0.
+    aggregate: how the other views are combined.
+    plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
     The loss of each vector, [v·n], the vectors of view 0 first. With n = 1 there are no negatives
@@ -238,12 +238,12 @@ def cacr(
   ẑ is the unit vector of z. Distant positives and near negatives have larger weights.
 
   Args:
-    views: Vectors of v ≥ 2 views, [v, n, d]. With two views the weight of the positive is 1.
-    t_plus: Inverse temperature t⁺ ≥ 0 of the positives.
-    t_minus: Inverse temperature t⁻ ≥ 0 of the negatives. The authors use 0.9 for CIFAR-10 and 2 for
+    views: vectors of v ≥ 2 views, [v, n, d]. With two views the weight of the positive is 1.
+    t_plus: inverse temperature t⁺ ≥ 0 of the positives.
+    t_minus: inverse temperature t⁻ ≥ 0 of the negatives. The authors use 0.9 for CIFAR-10 and 2 for
       CIFAR-100.
-    detach_weights: Whether to stop the gradient through the weights π.
-    plan: How the pairs are evaluated. It does not change the result.
+    detach_weights: whether to stop the gradient through the weights π.
+    plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
     The loss of each example, [n]. With n = 1 there is no repulsion.

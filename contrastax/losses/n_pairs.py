@@ -30,12 +30,12 @@ def n_pairs(
   P(i) contains i and the rows that have the label of row i.
 
   Args:
-    anchors: Anchors a, [n, d]. The loss does not normalize them.
-    positives: Positives p, [n, d]. Row i of anchors and positives belongs to the same class.
-    labels: Class numbers [n], −1 for a row without a label; None if all rows are of different
+    anchors: anchors a, [n, d]. The loss does not normalize them.
+    positives: positives p, [n, d]. Row i of anchors and positives belongs to the same class.
+    labels: class numbers [n], −1 for a row without a label; None if all rows are of different
       classes.
-    l2_weight: Weight of the squared lengths, at least 0.
-    plan: How the pairs are evaluated. It does not change the result.
+    l2_weight: weight of the squared lengths, at least 0.
+    plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
     The loss of each anchor, [n].
@@ -48,7 +48,7 @@ def n_pairs(
     (8,)
 
   References:
-    Sohn, "Improved Deep Metric Learning with Multi-class N-pair Loss Objective", NIPS 2016,
+    Sohn, "Improved Deep Metric Learning with Multi-class N-pair Loss Objective", 2016 (NIPS),
     eq. 6.
 
   In other libraries:

@@ -34,13 +34,13 @@ def group_ordering(
   The order among the negatives does not matter.
 
   Args:
-    z1: Vectors of the first view, [n, d].
-    z2: Vectors of the second view, [n, d]. Row i of z1 and z2 belongs to the same example. The
+    z1: vectors of the first view, [n, d].
+    z2: vectors of the second view, [n, d]. Row i of z1 and z2 belongs to the same example. The
       negatives of an anchor are the other vectors of its own view. The similarity is the cosine.
-    k: Number of negatives, at least 1. If there are fewer, all are used.
-    steepness: Steepness > 0 of the sorting network, an inverse temperature.
-    detach_candidates: Whether the gradient flows into anchors only, as in the paper.
-    plan: How the pairs are evaluated. It does not change the result.
+    k: number of negatives, at least 1. If there are fewer, all are used.
+    steepness: steepness > 0 of the sorting network, an inverse temperature.
+    detach_candidates: whether the gradient flows into anchors only, as in the paper.
+    plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
     The loss of each vector, [2n], the vectors of z1 first. With n = 1 there are no negatives and

@@ -40,13 +40,13 @@ def proxy_nca(
   ẑ and ŵ are unit vectors, and y_i is the label.
 
   Args:
-    z: Vectors [n, d].
-    labels: Class numbers [n]; −1 for a vector without a label.
-    proxies: Proxies w, [c, d].
-    temperature: Temperature τ > 0.
-    own_in_denominator: Whether the sum runs over all classes, as in ProxyNCA++. The loss is then a
+    z: vectors [n, d].
+    labels: class numbers [n]; −1 for a vector without a label.
+    proxies: proxies w, [c, d].
+    temperature: temperature τ > 0.
+    own_in_denominator: whether the sum runs over all classes, as in ProxyNCA++. The loss is then a
       softmax cross-entropy.
-    plan: How the pairs are evaluated. It does not change the result.
+    plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
     The loss of each vector, [n]. It has no lower bound unless `own_in_denominator`. With a single
@@ -94,12 +94,12 @@ def cosface(
   θ_c is the angle between the vector and the proxy of class c, and y is the label.
 
   Args:
-    z: Vectors [n, d].
-    labels: Class numbers [n]; −1 for a vector without a label.
-    proxies: Proxies, [c, d].
-    margin: Margin m, in units of the cosine.
-    scale: Scale s > 0, an inverse temperature.
-    plan: How the pairs are evaluated. It does not change the result.
+    z: vectors [n, d].
+    labels: class numbers [n]; −1 for a vector without a label.
+    proxies: proxies, [c, d].
+    margin: margin m, in units of the cosine.
+    scale: scale s > 0, an inverse temperature.
+    plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
     The loss of each vector, [n].
@@ -139,12 +139,12 @@ def arcface(
   of ψ makes ψ decrease on the whole range of θ.
 
   Args:
-    z: Vectors [n, d].
-    labels: Class numbers [n]; −1 for a vector without a label.
-    proxies: Proxies, [c, d].
-    margin: Margin m in radians, in [0, π).
-    scale: Scale s > 0, an inverse temperature.
-    plan: How the pairs are evaluated. It does not change the result.
+    z: vectors [n, d].
+    labels: class numbers [n]; −1 for a vector without a label.
+    proxies: proxies, [c, d].
+    margin: margin m in radians, in [0, π).
+    scale: scale s > 0, an inverse temperature.
+    plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
     The loss of each vector, [n]. The margin has no gradient at θ = 0 exactly.

@@ -39,12 +39,12 @@ def dual_temperature(
   (`dcl`) at τ_a, times 1 − p_i(τ_b).
 
   Args:
-    a: Anchors, [n, d].
-    b: Candidates, [n, d]. Row i of b is the positive of row i of a; the other rows are its
+    a: anchors, [n, d].
+    b: candidates, [n, d]. Row i of b is the positive of row i of a; the other rows are its
       negatives.
-    temperature: Temperature τ_a > 0 within an anchor, scalar or [n].
-    inter_temperature: Temperature τ_b > 0 among anchors, scalar or [n]. The paper uses 10 τ_a.
-    plan: How the pairs are evaluated. It does not change the result.
+    temperature: temperature τ_a > 0 within an anchor, scalar or [n].
+    inter_temperature: temperature τ_b > 0 among anchors, scalar or [n]. The paper uses 10 τ_a.
+    plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
     The loss of each anchor, [n]. With n = 1 there are no negatives and the loss is 0.
@@ -118,11 +118,11 @@ def hard_quantile(
   examples.
 
   Args:
-    z1: Vectors of the first view, [n, d].
-    z2: Vectors of the second view, [n, d]. Row i of z1 and z2 belongs to the same example.
-    temperature: Temperature τ > 0, scalar or [2n].
-    alpha: Share α of the negatives that are used, in (0, 1]. With α = 1 the loss equals `nt_xent`.
-    plan: How the pairs are evaluated. It does not change the result.
+    z1: vectors of the first view, [n, d].
+    z2: vectors of the second view, [n, d]. Row i of z1 and z2 belongs to the same example.
+    temperature: temperature τ > 0, scalar or [2n].
+    alpha: share α of the negatives that are used, in (0, 1]. With α = 1 the loss equals `nt_xent`.
+    plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
     The loss of each vector, [2n], the vectors of z1 first. With n = 1 there are no negatives and
@@ -141,7 +141,7 @@ def hard_quantile(
   """
   check_numbers(alpha=alpha)
   if not 0 < alpha <= 1:
-    raise UserError(f"alpha, the share of negatives, must be above 0 and at most 1, not {alpha}")
+    raise UserError(f"alpha, the share of negatives, must be in (0, 1], not {alpha}")
   views = two_views(z1, z2)
   n_examples, n = len(views.vectors) // 2, len(views.vectors)
   dtype = compute_dtype(z1)
@@ -177,13 +177,13 @@ def rince(
   paper is e^{q/τ} times this. That factor is constant at a fixed τ and would overflow.
 
   Args:
-    z1: Vectors of the first view, [n, d].
-    z2: Vectors of the second view, [n, d]. Row i of z1 and z2 belongs to the same example.
-    temperature: Temperature τ > 0, scalar or [2n].
-    q: Exponent in (0, 1]. As q tends to 0 the gradient tends to that of InfoNCE. At q = 1 the loss
+    z1: vectors of the first view, [n, d].
+    z2: vectors of the second view, [n, d]. Row i of z1 and z2 belongs to the same example.
+    temperature: temperature τ > 0, scalar or [2n].
+    q: exponent in (0, 1]. As q tends to 0 the gradient tends to that of InfoNCE. At q = 1 the loss
       is symmetric and most robust.
-    weight: Weight λ > 0 of the denominator.
-    plan: How the pairs are evaluated. It does not change the result.
+    weight: weight λ > 0 of the denominator.
+    plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
     The loss of each vector, [2n], the vectors of z1 first.
@@ -204,7 +204,7 @@ def rince(
   check_numbers(q=q)
   check_positive("weight", weight)
   if not 0 < q <= 1:
-    raise UserError(f"q must be above 0 and at most 1, not {q}")
+    raise UserError(f"q must be in (0, 1], not {q}")
   views = attach_temperature(two_views(z1, z2), temperature)
   reduced = reduce(
     _Rince(),

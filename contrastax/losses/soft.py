@@ -33,13 +33,13 @@ def soft_contrastive(
   s is the cosine similarity. The loss has one direction.
 
   Args:
-    anchors: Anchors a, [n, d]. The loss normalizes all vectors.
-    positives: Candidates p, [n, d]. Row i of anchors and positives belongs to the same example.
-    guide: Vectors g that determine the weights, [n, e]: the features of a frozen encoder of one of
+    anchors: anchors a, [n, d]. The loss normalizes all vectors.
+    positives: candidates p, [n, d]. Row i of anchors and positives belongs to the same example.
+    guide: vectors g that determine the weights, [n, e]: the features of a frozen encoder of one of
       the modalities (CWCL), or the embedding of a label (Dialog2Flow). No gradient flows into them.
-    temperature: Temperature τ > 0, scalar or [n].
-    guide_temperature: Temperature τ_g > 0 of the weights; None for the linear weights.
-    plan: How the pairs are evaluated. It does not change the result.
+    temperature: temperature τ > 0, scalar or [n].
+    guide_temperature: temperature τ_g > 0 of the weights; None for the linear weights.
+    plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
     The loss of each anchor, [n]. It is at least the entropy of the normalized weights.
@@ -60,8 +60,8 @@ def soft_contrastive(
   (guide,) = to_common_dtype(guide=guide)
   if jnp.ndim(guide) != 2 or len(guide) != len(anchors) or not guide.shape[1]:
     raise UserError(
-      f"guide must have the shape [n, e] with n = {len(anchors)} rows, as the anchors, and e ≥ 1, "
-      f"not {jnp.shape(guide)}"
+      "guide must have the shape [n, e] with e ≥ 1 and one row for each anchor, "
+      f"not {jnp.shape(guide)} where the anchors have the shape {anchors.shape}"
     )
   guide, d = jax.lax.stop_gradient(guide), anchors.shape[1]
   dtype = jnp.result_type(anchors, positives, guide)

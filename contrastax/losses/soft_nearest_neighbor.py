@@ -24,10 +24,10 @@ def soft_nearest_neighbor(
   P(i) are the other vectors that have the label of vector i.
 
   Args:
-    z: Vectors [n, d]. The loss does not normalize them.
-    labels: Class numbers [n]; −1 for a vector without a label.
-    temperature: Temperature τ > 0, scalar or [n], in units of a squared distance.
-    plan: How the pairs are evaluated. It does not change the result.
+    z: vectors [n, d]. The loss does not normalize them.
+    labels: class numbers [n]; −1 for a vector without a label.
+    temperature: temperature τ > 0, scalar or [n], in units of a squared distance.
+    plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
     The loss of each vector, [n]. It is 0 for an anchor without a positive, and for an anchor

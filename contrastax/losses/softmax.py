@@ -41,13 +41,13 @@ def info_nce(
       L_i = −s(a_i, p_i)/τ + log( exp(s(a_i, p_i)/τ) + Σ_j exp(s(a_i, n_j)/τ) )
 
   Args:
-    anchors: Anchors a, [n, d].
-    positives: Positives p, [n, d]. `positives[i]` is the positive of `anchors[i]`.
+    anchors: anchors a, [n, d].
+    positives: positives p, [n, d]. `positives[i]` is the positive of `anchors[i]`.
     negatives: None: the positives of the other anchors (in-batch negatives). [m, d]: the same
       negatives for all anchors, such as the queue of MoCo; the positives of other anchors are then
       not negatives. [n, k, d]: k negatives for each anchor.
-    temperature: Temperature τ > 0, scalar or [n].
-    plan: How the pairs are evaluated. It does not change the result.
+    temperature: temperature τ > 0, scalar or [n].
+    plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
     The loss of each anchor, [n]. With in-batch negatives and n = 1 there are no negatives and the
@@ -100,10 +100,10 @@ def nt_xent(z1: ArrayLike, z2: ArrayLike, *, temperature: ArrayLike, plan: Plan 
   z = [z1; z2] are all 2n vectors, and z_i⁺ is the other view of the example of z_i.
 
   Args:
-    z1: Vectors of the first view, [n, d].
-    z2: Vectors of the second view, [n, d]. Row i of z1 and z2 belongs to the same example.
-    temperature: Temperature τ > 0, scalar or [2n].
-    plan: How the pairs are evaluated. It does not change the result.
+    z1: vectors of the first view, [n, d].
+    z2: vectors of the second view, [n, d]. Row i of z1 and z2 belongs to the same example.
+    temperature: temperature τ > 0, scalar or [2n].
+    plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
     The loss of each vector, [2n], the vectors of z1 first. With n = 1 there are no negatives and
@@ -158,10 +158,10 @@ def dcl(z1: ArrayLike, z2: ArrayLike, *, temperature: ArrayLike, plan: Plan = Pl
   j runs over the vectors of the other examples.
 
   Args:
-    z1: Vectors of the first view, [n, d].
-    z2: Vectors of the second view, [n, d]. Row i of z1 and z2 belongs to the same example.
-    temperature: Temperature τ > 0, scalar or [2n].
-    plan: How the pairs are evaluated. It does not change the result.
+    z1: vectors of the first view, [n, d].
+    z2: vectors of the second view, [n, d]. Row i of z1 and z2 belongs to the same example.
+    temperature: temperature τ > 0, scalar or [2n].
+    plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
     The loss of each vector, [2n], the vectors of z1 first. It has no lower bound. With n = 1 there
@@ -210,11 +210,11 @@ def dclw(
   No gradient flows through v.
 
   Args:
-    z1: Vectors of the first view, [n, d].
-    z2: Vectors of the second view, [n, d]. Row i of z1 and z2 belongs to the same example.
-    temperature: Temperature τ > 0, scalar or [2n].
-    sigma: Width σ > 0 of the weight, in units of the cosine.
-    plan: How the pairs are evaluated. It does not change the result.
+    z1: vectors of the first view, [n, d].
+    z2: vectors of the second view, [n, d]. Row i of z1 and z2 belongs to the same example.
+    temperature: temperature τ > 0, scalar or [2n].
+    sigma: width σ > 0 of the weight, in units of the cosine.
+    plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
     The loss of each vector, [2n], the vectors of z1 first. With n = 1 there are no negatives and
@@ -256,10 +256,10 @@ def sup_con(
   P(i) are the other vectors that have the label of vector i.
 
   Args:
-    z: Vectors of all views of all examples, one view after another, [n, d].
-    labels: Class numbers [n]; −1 for a vector without a label.
-    temperature: Temperature τ > 0, scalar or [n].
-    plan: How the pairs are evaluated. It does not change the result.
+    z: vectors of all views of all examples, one view after another, [n, d].
+    labels: class numbers [n]; −1 for a vector without a label.
+    temperature: temperature τ > 0, scalar or [n].
+    plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
     The loss of each vector, [n]. It is 0 for an anchor without a positive.
@@ -301,10 +301,10 @@ def sup_con_in(
   `sup_con`.
 
   Args:
-    z: Vectors of all views of all examples, one view after another, [n, d].
-    labels: Class numbers [n]; −1 for a vector without a label.
-    temperature: Temperature τ > 0, scalar or [n].
-    plan: How the pairs are evaluated. It does not change the result.
+    z: vectors of all views of all examples, one view after another, [n, d].
+    labels: class numbers [n]; −1 for a vector without a label.
+    temperature: temperature τ > 0, scalar or [n].
+    plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
     The loss of each vector, [n]. It is 0 for an anchor without a positive.
@@ -352,13 +352,13 @@ def hard_negative(
   e^{βℓ}, so that easy negatives are attracted (docs/family.md).
 
   Args:
-    z1: Vectors of the first view, [n, d].
-    z2: Vectors of the second view, [n, d]. Row i of z1 and z2 belongs to the same example.
-    temperature: Temperature τ > 0, scalar or [2n].
-    beta: Concentration β ≥ 0 of the weights, in units of logits. The weight of a hard negative
+    z1: vectors of the first view, [n, d].
+    z2: vectors of the second view, [n, d]. Row i of z1 and z2 belongs to the same example.
+    temperature: temperature τ > 0, scalar or [2n].
+    beta: concentration β ≥ 0 of the weights, in units of logits. The weight of a hard negative
       increases with β.
-    tau_plus: Share τ⁺ of the class of an example in the data, in [0, 1).
-    plan: How the pairs are evaluated. It does not change the result.
+    tau_plus: share τ⁺ of the class of an example in the data, in [0, 1).
+    plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
     The loss of each vector, [2n], the vectors of z1 first. With n = 1 there are no negatives and
@@ -410,11 +410,11 @@ def debiased(
   in the denominator.
 
   Args:
-    z1: Vectors of the first view, [n, d].
-    z2: Vectors of the second view, [n, d]. Row i of z1 and z2 belongs to the same example.
-    temperature: Temperature τ > 0, scalar or [2n].
-    tau_plus: Share τ⁺ of the class of an example in the data, in [0, 1).
-    plan: How the pairs are evaluated. It does not change the result.
+    z1: vectors of the first view, [n, d].
+    z2: vectors of the second view, [n, d]. Row i of z1 and z2 belongs to the same example.
+    temperature: temperature τ > 0, scalar or [2n].
+    tau_plus: share τ⁺ of the class of an example in the data, in [0, 1).
+    plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
     The loss of each vector, [2n], the vectors of z1 first. With n = 1 there are no negatives and

@@ -28,10 +28,10 @@ def barlow_twins(
   ẑ = (z − mean)/√(variance + eps) has mean 0 and variance 1 in each dimension over the batch.
 
   Args:
-    z1: Vectors z of the first view, [n, d].
-    z2: Vectors z' of the second view, [n, d]. Row i of z1 and z2 belongs to the same example.
-    redundancy_weight: Weight λ of the off-diagonal entries.
-    eps: Number that is added to the variance. The variance is a sum divided by n.
+    z1: vectors z of the first view, [n, d].
+    z2: vectors z' of the second view, [n, d]. Row i of z1 and z2 belongs to the same example.
+    redundancy_weight: weight λ of the off-diagonal entries.
+    eps: number that is added to the variance. The variance is a sum divided by n.
 
   Returns:
     One number for the batch. A constant dimension has the correlation 0 with all dimensions.
@@ -73,12 +73,12 @@ def vicreg(
       V(z) = mean_k max(0, 1 − √(Var z_k + eps)),  C(z) = 1/d Σ_{k ≠ l} Cov(z)_kl²
 
   Args:
-    z1: Vectors z of the first view, [n, d], n ≥ 2.
-    z2: Vectors z' of the second view, [n, d]. Row i of z1 and z2 belongs to the same example.
-    invariance_weight: Weight λ of the squared difference.
-    variance_weight: Weight μ of the variance terms V.
-    covariance_weight: Weight ν of the covariance terms C.
-    eps: Number that is added to the variance.
+    z1: vectors z of the first view, [n, d], n ≥ 2.
+    z2: vectors z' of the second view, [n, d]. Row i of z1 and z2 belongs to the same example.
+    invariance_weight: weight λ of the squared difference.
+    variance_weight: weight μ of the variance terms V.
+    covariance_weight: weight ν of the covariance terms C.
+    eps: number that is added to the variance.
 
   Returns:
     One number for the batch. Variances and covariances are sums divided by n − 1.
@@ -125,17 +125,17 @@ def w_mse(
       L_i = 2 − 2 cos(w_i, w'_i),  w = (z − mean) L⁻ᵀ,  L Lᵀ = (1 − e) Cov(z) + e·1
 
   Args:
-    z1: Vectors z of the first view, [n, d].
-    z2: Vectors z' of the second view, [n, d]. Row i of z1 and z2 belongs to the same example.
-    slices: Number of slices of consecutive rows. Each slice is whitened separately. Shuffle the
+    z1: vectors z of the first view, [n, d].
+    z2: vectors z' of the second view, [n, d]. Row i of z1 and z2 belongs to the same example.
+    slices: number of slices of consecutive rows. Each slice is whitened separately. Shuffle the
       batch to have different slices in each step.
-    shrinkage: Shrinkage e of the covariance toward the identity, in [0, 1).
+    shrinkage: shrinkage e of the covariance toward the identity, in [0, 1).
 
   Returns:
     The loss of each example, [n]. Covariances are sums divided by n − 1.
 
   Raises:
-    UserError: A slice has at most d rows and there is no shrinkage, so that its covariance is
+    UserError: a slice has at most d rows and there is no shrinkage, so that its covariance is
       singular; or, outside of `jax.jit`, the rows span fewer than d dimensions. Under `jax.jit` the
       result is then NaN.
 
@@ -153,11 +153,11 @@ def w_mse(
   z1, z2 = check_vectors(z1=z1, z2=z2)
   check_numbers(shrinkage=shrinkage)
   if not isinstance(shrinkage, Tracer) and not 0 <= shrinkage < 1:
-    raise UserError(f"shrinkage must be at least 0 and below 1, not {shrinkage}")
+    raise UserError(f"shrinkage must be in [0, 1), not {shrinkage}")
   n, d = z1.shape
   check_integer("slices", slices, 1)
   if n % slices:
-    raise UserError(f"slices must be a divisor of the number of rows, {n}, not {slices}")
+    raise UserError(f"{n} rows cannot be divided into {slices} slices; use a divisor of {n}")
   rows = n // slices
   if rows <= d and shrinkage == 0:
     raise UserError(

@@ -41,12 +41,12 @@ def triplet(
   The factors n/|V| and n/|P| make the mean of the losses equal to the mean over V or P.
 
   Args:
-    z: Vectors [n, d]. The loss does not normalize them. FaceNet uses unit vectors, which
+    z: vectors [n, d]. The loss does not normalize them. FaceNet uses unit vectors, which
       `pairwise.unit` makes.
-    labels: Class numbers [n]; −1 for a vector without a label.
-    margin: Margin, in units of the distance.
-    mining: Which triplets are used.
-    plan: How the pairs of "batch hard" are evaluated, with memory linear in n. It does not change
+    labels: class numbers [n]; −1 for a vector without a label.
+    margin: margin, in units of the distance.
+    mining: which triplets are used.
+    plan: how the pairs of "batch hard" are evaluated, with memory linear in n. It does not change
       the result. The other two forms need [n, n] distances and n³ steps, and are evaluated one
       anchor at a time.
 

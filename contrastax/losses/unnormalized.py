@@ -35,11 +35,11 @@ def meco(
   estimate of Z, and f increases without limit outside the data.
 
   Args:
-    data: Scores f(x_i) of the data, [n].
-    noise: Scores f(x̃_j) of the noise, [m].
-    log_noise: Log-densities log q(x̃_j) of the noise, [m], in nats.
-    memory: Memory that the previous step returned. The first is `criteria.sogclr().init(1)`.
-    gamma: Weight γ of the new value in the average, in (0, 1]; or a schedule of the step.
+    data: scores f(x_i) of the data, [n].
+    noise: scores f(x̃_j) of the noise, [m].
+    log_noise: log-densities log q(x̃_j) of the noise, [m], in nats.
+    memory: memory that the previous step returned. The first is `criteria.sogclr().init(1)`.
+    gamma: weight γ of the new value in the average, in (0, 1]; or a schedule of the step.
 
   Returns:
     The loss of each sample of the data, [n]; and the next memory. The loss is the negative
@@ -90,16 +90,16 @@ def binary_nce(
   not have this problem.
 
   Args:
-    data: Scores f(x_i) of the data, [n].
-    noise: Scores f(x̃_j) of the noise, [m].
-    data_log_noise: Log-densities log q(x_i) of the data under the noise, [n], in nats.
-    log_noise: Log-densities log q(x̃_j) of the noise, [m], in nats.
+    data: scores f(x_i) of the data, [n].
+    noise: scores f(x̃_j) of the noise, [m].
+    data_log_noise: log-densities log q(x_i) of the data under the noise, [n], in nats.
+    log_noise: log-densities log q(x̃_j) of the noise, [m], in nats.
 
   Returns:
     The loss of each sample of the data, [n].
 
   Raises:
-    UserError: The shapes do not agree.
+    UserError: the shapes do not agree.
 
   Example:
     >>> import jax

@@ -1,9 +1,11 @@
-"""Methods: how views, networks, negatives and losses make one training objective.
+"""Methods: training objectives that combine networks, views, negatives and losses.
 
-All views of one shape pass an encoder in one BatchNorm batch, whose statistics are of the global
-batch; `bn_groups` of an encoder divides it. Methods with a momentum keep the moving average of
-their networks in `state["target"]`. `Siamese`, `Towers` and `Pairs` are assembled from parts;
-`BaseMethod` and `ContrastiveMethod` are the bases of methods of your own.
+All views of one shape are encoded in one call. BatchNorm then uses the statistics of all these views
+of the global batch; `bn_groups` of an encoder divides them into groups. Methods with a momentum keep
+the moving averages of their networks in `state["target"]`.
+
+`Siamese`, `Towers` and `Pairs` are assembled from parts. `BaseMethod` and `ContrastiveMethod` are the
+bases of new methods.
 """
 
 from contrastax.methods.barlow_twins import BarlowTwins as BarlowTwins

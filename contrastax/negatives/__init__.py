@@ -1,4 +1,4 @@
-"""Negatives: sources of candidates, joined by `+`, and selections among them."""
+"""Negatives: parts that add candidates or select among them, joined by `+`, and mined negatives."""
 
 from contrastax.negatives.adversarial import adversarial_negatives as adversarial_negatives
 from contrastax.negatives.adversarial import adversarial_positives as adversarial_positives

@@ -120,8 +120,8 @@ def check_parts(channels: Any, score: Any, reductions: Mapping[str, Any], plan: 
       hash(part)
     except TypeError:
       raise UserError(
-        f"{type(part).__name__} has an array as a field; make channels and scores functions or frozen "
-        "dataclasses of Python values, and pass arrays as a side, score_params or shared"
+        f"{type(part).__name__} has an array as a field; make channels and scores functions or "
+        "frozen dataclasses of Python values, and pass arrays as a side, score_params or shared"
       ) from None
 
 

@@ -24,8 +24,8 @@ def numbers(name: str, values: Any) -> Array:
     The same values as an array of JAX.
 
   Raises:
-    UserError: `values` is not an array, does not hold real numbers, holds a 64-bit integer that does
-      not fit JAX's 32 bits, or lies on a mesh with Explicit axes.
+    UserError: `values` is not an array, does not hold real numbers, holds a 64-bit integer that
+      does not fit JAX's 32 bits, or lies on a mesh with Explicit axes.
   """
   if not hasattr(values, "dtype"):
     found = type(values).__name__

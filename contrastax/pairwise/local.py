@@ -151,6 +151,6 @@ def _from_blocks(blocks: Results, size: int) -> Results:
 
 
 def _varying(x: Array, axis: str) -> Array:
-  """Returns x, typed as a value that may differ between devices. The transpose is a sum over them."""
+  """Types x as a value that may differ between devices. The transpose sums over the devices."""
   varying = jax.typeof(x).mat.varying
   return x if axis in varying else jax.lax.pcast(x, axis, to="varying")

@@ -81,8 +81,8 @@ def reduce(
   Args:
     channels: `(similarity, anchor side, candidate side, shared) -> {name: quantity}`, elementwise.
       The quantity of `softmax_mean` is a pair of arrays. The similarity is [n, m], [n, k] or a tile
-      of these, and the sides have shapes that broadcast against it. The channels are a function of a
-      module or a frozen dataclass of Python values, because the compiled evaluation is cached by
+      of these, and the sides have shapes that broadcast against it. The channels are a function of
+      a module or a frozen dataclass of Python values, because the compiled evaluation is cached by
       them. Traced values are passed as sides, `score_params` or `shared`.
     anchors: vectors [n, d] and their sides.
     groups: candidates, each [m, d] or, for a set per anchor, [n, k, d].
@@ -190,8 +190,8 @@ def _evaluate_pairs(
   axis, devices = plan.axis, plan.devices
   if n % devices:
     raise UserError(
-      f"{n} anchors, of shape {anchors.vectors.shape}, cannot be divided over the {devices} devices "
-      f"of axis {axis!r}; use a multiple of {devices}"
+      f"{n} anchors, of shape {anchors.vectors.shape}, cannot be divided over the {devices} "
+      f"devices of axis {axis!r}; use a multiple of {devices}"
     )
   # A group whose size is not a multiple of the devices stays whole on every device.
   travels = tuple(not g.per_anchor and g.vectors.shape[0] % devices == 0 for g in groups)

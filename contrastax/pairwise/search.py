@@ -39,8 +39,8 @@ def top_k(
       the corpus. Beside queries, corpus and results, this needs about 16 MB.
 
   Returns:
-    Scores [n, k] in descending order, and positions in the corpus [n, k], int32. Of equal scores, the
-    lower position comes first. Where `exclude` leaves fewer than k, the row ends in (−∞, −1).
+    Scores [n, k] in descending order, and positions in the corpus [n, k], int32. Of equal scores,
+    the lower position comes first. Where `exclude` leaves fewer than k, the row ends in (−∞, −1).
 
   Raises:
     UserError: k is below 1 or above m, shapes do not fit, or a row has a NaN or an infinity. Traced

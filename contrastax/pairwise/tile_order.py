@@ -13,18 +13,19 @@ if TYPE_CHECKING:
   from contrastax.pairwise.tiles import EvalSpec, GroupSpec, TileData
 
 Roles = Literal["one", "both", "itself"]
-"""How a tile is reduced. "one": over its candidates, for its anchors. "both": also over its anchors,
-for its candidates. "itself": as "one", for a block of anchors that are their own candidates."""
+"""How a tile is reduced. "one": over its candidates, for its anchors. "both": also over its
+anchors, for its candidates. "itself": as "one", where its candidates are its anchors."""
 
 
 class _Phase(NamedTuple):
   """One visit of the candidates that are on the device.
 
-  tiles: "all": every pair of blocks. "diagonal": block i of the anchors with block i of the
-    candidates. "triangle": each unordered pair of blocks once; the candidates are the anchors of
-    this device.
-  roles: the roles of each tile.
-  moves: whether the candidates move to the next device afterwards.
+  Args:
+    tiles: "all": every pair of blocks. "diagonal": block i of the anchors with block i of the
+      candidates. "triangle": each unordered pair of blocks once; the candidates are the anchors of
+      this device.
+    roles: the roles of each tile.
+    moves: whether the candidates move to the next device afterwards.
   """
 
   tiles: Literal["all", "diagonal", "triangle"]

@@ -22,7 +22,7 @@ from contrastax.pairwise.tiles import (
   candidate_positions,
   empty_states,
   evaluate_tile,
-  finish,
+  finish_all,
   is_exchanged,
 )
 
@@ -37,7 +37,8 @@ def _tiled(
   """Evaluates all pairs in tiles, in memory that is linear in the number of vectors.
 
   Only the states of the reductions are stored, and the backward pass computes every tile again. It
-  computes nothing for arrays that are constant, and nothing for results that are not differentiated.
+  computes nothing for arrays that are constant, and nothing for results that are not
+  differentiated.
 
   Args:
     spec: the evaluation.
@@ -90,8 +91,8 @@ def _forward(spec, anchors, groups, score_params, shared):
         for name, reduction in spec.reductions
       }
     all_group_states.append(candidate_states if exchanges else None)
-  group_results = [None if states is None else finish(spec, states) for states in all_group_states]
-  return (finish(spec, anchor_states), group_results), (anchor_states, all_group_states)
+  results = finish_all(spec, anchor_states, all_group_states)
+  return results, (anchor_states, all_group_states)
 
 
 def _forward_rule(spec, *primals):
@@ -193,9 +194,10 @@ tiled.defvjp(_forward_rule, _backward_rule, symbolic_zeros=True)
 
 
 # Which arrays are differentiated is known in the forward pass and needed in the backward pass. Each
-# flag is passed on as the shape of an empty array. A Python value would be part of the tree structure
-# of the residuals. JAX keeps one such structure for a traced function, whichever of its arguments are
-# differentiated. Then one of two calls that share a trace would get the gradient of the wrong arrays.
+# flag is passed on as the shape of an empty array. A Python value would be part of the tree
+# structure of the residuals. JAX keeps one such structure for a traced function, whichever of its
+# arguments are differentiated. Then one of two calls that share a trace would get the gradient of
+# the wrong arrays.
 
 
 def _encode_flag(flag: bool) -> Array:

@@ -1,9 +1,9 @@
 """One tile, and the evaluation of all pairs as a single tile.
 
-`pairwise.reduce` passes anchors and candidates as `TileData`. Each evaluation is written in terms of
-`evaluate_tile`, which computes the channels of a block of anchors and a block of candidates. Where
-roles are exchanged, it also computes the channels with the candidates as anchors, from the same
-scores.
+`pairwise.reduce` passes anchors and candidates as `TileData`. Each evaluation is written in terms
+of `evaluate_tile`, which computes the channels of a block of anchors and a block of candidates.
+Where roles are exchanged, it also computes the channels with the candidates as anchors, from the
+same scores.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ Results = dict[str, Any]
 class TileData(NamedTuple):
   """The arrays that tiles are cut from, for the anchors or for one group of candidates.
 
-  vectors: the vectors as the score prepared them, a tree.
-  side: the sides of the vectors in their own role.
-  exchanged: the sides in the other role; {} where roles are not exchanged.
-  position: int32, the number of each vector among all candidates; −1 for padding.
+  Args:
+    vectors: the vectors as the score prepared them, a tree.
+    side: the sides of the vectors in their own role.
+    exchanged: the sides in the other role; {} where roles are not exchanged.
+    position: int32, the number of each vector among all candidates; −1 for padding.
   """
 
   vectors: Any
@@ -42,10 +43,11 @@ class TileData(NamedTuple):
 class GroupSpec(NamedTuple):
   """The static properties of a group.
 
-  per_anchor: whether the group is a set per anchor.
-  own: whether the candidates are the anchors, and the score is symmetric.
-  padded: whether the group has padding, or, where roles are exchanged, the anchors have.
-  travels: whether the group is divided over the ring.
+  Args:
+    per_anchor: whether the group is a set per anchor.
+    own: whether the candidates are the anchors, and the score is symmetric.
+    padded: whether the group has padding, or, where roles are exchanged, the anchors have.
+    travels: whether the group is divided over the ring.
   """
 
   per_anchor: bool
@@ -90,7 +92,7 @@ def dense(
   Returns:
     {channel: [n]}, and for each group {channel: [m]} with the roles exchanged, or None.
   """
-  anchor_states, group_results = empty_states(spec, anchors), []
+  anchor_states, all_group_states = empty_states(spec, anchors), []
   for group_spec, group in zip(spec.group_specs, groups, strict=True):
     roles = "both" if is_exchanged(spec, group_spec) else "one"
     own, exchanged = evaluate_tile(
@@ -99,12 +101,12 @@ def dense(
     positions = candidate_positions(group_spec, group)
     anchor_states = add_tile(spec, anchor_states, own, positions, 1)
     if exchanged is None:
-      group_results.append(None)
+      all_group_states.append(None)
     else:
       empty = empty_states(spec, group)
       states = add_tile(spec, empty, exchanged, anchors.position[:, None], 0)
-      group_results.append(finish(spec, states))
-  return finish(spec, anchor_states), group_results
+      all_group_states.append(states)
+  return finish_all(spec, anchor_states, all_group_states)
 
 
 def evaluate_tile(
@@ -178,9 +180,16 @@ def add_tile(
   }
 
 
-def finish(spec: EvalSpec, states: Results) -> Results:
-  """Returns the results of the states."""
-  return {name: reduction.finish(states[name]) for name, reduction in spec.reductions}
+def finish_all(
+  spec: EvalSpec, anchor_states: Results, all_group_states: list[Results | None]
+) -> tuple[Results, list[Results | None]]:
+  """Returns the results of the states of the anchors, and of the states of each group."""
+
+  def finish(states):
+    return {name: reduction.finish(states[name]) for name, reduction in spec.reductions}
+
+  results = finish(anchor_states)
+  return results, [None if states is None else finish(states) for states in all_group_states]
 
 
 def candidate_positions(group_spec: GroupSpec, candidates: TileData) -> Array:

@@ -7,12 +7,11 @@ the sides have shapes that broadcast, and the pairs may be all pairs or one tile
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 
 import jax.numpy as jnp
 from typing_extensions import override
 
-from contrastax.core import Array, Pairs, Relation, UserError
+from contrastax.core import Array, Pairs, Relation, Side, UserError
 from contrastax.labels import has_label, share_label
 
 
@@ -33,7 +32,7 @@ class same_example(Relation):
   """
 
   @override
-  def __call__(self, a: Mapping[str, Array], c: Mapping[str, Array], similarity: Array) -> Pairs:
+  def __call__(self, a: Side, c: Side, similarity: Array) -> Pairs:
     same = a["index"] == c["index"]
     other_view = a["view"] != c["view"]
     return Pairs(same & other_view, ~same)
@@ -48,16 +47,16 @@ class same_label(Relation):
   vectors of one example without a label are neither.
 
   Raises:
-    UserError: The anchors have no side `label`.
+    UserError: the anchors have no side `label`.
 
   Example:
-    >>> from contrastax import methods, relations
+    >>> from contrastax import relations
     >>> relations.same_label() & relations.other_view()
     _Both(left=same_label(), right=other_view())
   """
 
   @override
-  def __call__(self, a: Mapping[str, Array], c: Mapping[str, Array], similarity: Array) -> Pairs:
+  def __call__(self, a: Side, c: Side, similarity: Array) -> Pairs:
     if "label" not in a:
       raise UserError("same_label needs labels, and the data have none; use same_example")
     example = a["index"] == c["index"]
@@ -80,7 +79,7 @@ class other_view(Relation):
   """
 
   @override
-  def __call__(self, a: Mapping[str, Array], c: Mapping[str, Array], similarity: Array) -> Pairs:
+  def __call__(self, a: Side, c: Side, similarity: Array) -> Pairs:
     other = a["view"] != c["view"]
     return Pairs(other, other)
 
@@ -105,7 +104,7 @@ class virtual_labels(Relation):
   """
 
   @override
-  def __call__(self, a: Mapping[str, Array], c: Mapping[str, Array], similarity: Array) -> Pairs:
+  def __call__(self, a: Side, c: Side, similarity: Array) -> Pairs:
     share = a["share"]
     own, partner = a["index"] == c["index"], a["partner"] == c["index"]
     positive = own * share + partner * (1 - share)

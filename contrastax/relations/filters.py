@@ -7,13 +7,12 @@ positive is 1, so that it does not change positives. Its weight of a negative th
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 from typing_extensions import override
 
-from contrastax.core import Array, Pairs, Relation, UserError
+from contrastax.core import Array, Pairs, Relation, Side, UserError
 from contrastax.labels import share_label
 from contrastax.pairwise.scores.precision import promoted, wide
 
@@ -27,10 +26,10 @@ class negatives_differ(Relation):
   §3.3.
 
   Args:
-    by: Name of the side, such as "label" or "cluster".
+    by: name of the side, such as "label" or "cluster".
 
   Raises:
-    UserError: The anchors do not have the side.
+    UserError: the anchors do not have the side.
 
   Example:
     >>> from contrastax import relations
@@ -50,7 +49,7 @@ class negatives_differ(Relation):
   by: str
 
   @override
-  def __call__(self, a: Mapping[str, Array], c: Mapping[str, Array], similarity: Array) -> Pairs:
+  def __call__(self, a: Side, c: Side, similarity: Array) -> Pairs:
     return Pairs(True, ~share_label(_side(self, a, self.by), c[self.by]))
 
 
@@ -63,10 +62,10 @@ class negatives_share(Relation):
   multistage contrastive learning.
 
   Args:
-    by: Name of the side, such as "language", "modality" or "cluster".
+    by: name of the side, such as "language", "modality" or "cluster".
 
   Raises:
-    UserError: The anchors do not have the side.
+    UserError: the anchors do not have the side.
 
   Example:
     >>> from contrastax import relations
@@ -81,7 +80,7 @@ class negatives_share(Relation):
   by: str
 
   @override
-  def __call__(self, a: Mapping[str, Array], c: Mapping[str, Array], similarity: Array) -> Pairs:
+  def __call__(self, a: Side, c: Side, similarity: Array) -> Pairs:
     return Pairs(True, share_label(_side(self, a, self.by), c[self.by]))
 
 
@@ -93,9 +92,9 @@ class similarity_within(Relation):
   negatives are removed. No gradient flows through the comparison.
 
   Args:
-    least: Lower limit, in units of the method's score.
-    most: Upper limit, in units of the method's score.
-    otherwise: Weight ≥ 0 of negatives outside the limits.
+    least: lower limit, in units of the method's score.
+    most: upper limit, in units of the method's score.
+    otherwise: weight ≥ 0 of negatives outside the limits.
 
   Raises:
     UserError: `least` is not below `most`, or `otherwise` is negative.
@@ -122,7 +121,7 @@ class similarity_within(Relation):
       )
 
   @override
-  def __call__(self, a: Mapping[str, Array], c: Mapping[str, Array], similarity: Array) -> Pairs:
+  def __call__(self, a: Side, c: Side, similarity: Array) -> Pairs:
     similarity = jax.lax.stop_gradient(similarity)
     # A pair with NaN remains, so that NaN is noticed.
     within = ~((similarity < self.least) | (similarity > self.most))
@@ -137,11 +136,11 @@ class guide_below(Relation):
   data with the features of each example from a frozen model.
 
   Args:
-    most: Upper limit of the cosine, −1 ≤ most < 1. DCLR uses 0.85 to 0.9.
-    otherwise: Weight ≥ 0 of the other negatives.
+    most: upper limit of the cosine, −1 ≤ most < 1. DCLR uses 0.85 to 0.9.
+    otherwise: weight ≥ 0 of the other negatives.
 
   Raises:
-    UserError: A number is out of range, or the anchors do not have the side `guide`.
+    UserError: a number is out of range, or the anchors do not have the side `guide`.
 
   Example:
     >>> from jax.numpy import array
@@ -172,7 +171,7 @@ class guide_below(Relation):
       )
 
   @override
-  def __call__(self, a: Mapping[str, Array], c: Mapping[str, Array], similarity: Array) -> Pairs:
+  def __call__(self, a: Side, c: Side, similarity: Array) -> Pairs:
     anchor_guide, guide = map(wide, promoted(_side(self, a, "guide"), c["guide"]))
     squares = (anchor_guide**2).sum(-1) * (guide**2).sum(-1)
     # There is no division, so that a zero vector, the guide of no example, is below each limit. The
@@ -188,7 +187,7 @@ class label_distance(Relation):
   A negative without a label (NaN) has the weight 1.
 
   Raises:
-    UserError: The anchors do not have the side `label`.
+    UserError: the anchors do not have the side `label`.
 
   Example:
     >>> from jax.numpy import array
@@ -204,12 +203,12 @@ class label_distance(Relation):
   """
 
   @override
-  def __call__(self, a: Mapping[str, Array], c: Mapping[str, Array], similarity: Array) -> Pairs:
+  def __call__(self, a: Side, c: Side, similarity: Array) -> Pairs:
     distance = jnp.abs(_side(self, a, "label") - c["label"])
     return Pairs(True, 1 + jnp.where(jnp.isnan(distance), 0, distance))
 
 
-def _side(relation: Relation, a: Mapping[str, Array], name: str) -> Array:
+def _side(relation: Relation, a: Side, name: str) -> Array:
   if name not in a:
     raise UserError(
       f"{type(relation).__name__} needs the side {name!r}, and the anchors have "

@@ -1,4 +1,4 @@
-"""Reporting: tables to read and figures of a run."""
+"""Reporting: tables as text, and figures of a run."""
 
 from contrastax.reporting import table as table
 from contrastax.reporting.figures import learning_curves as learning_curves

@@ -1,22 +1,33 @@
-"""Figures of what anchors meet: how near negatives come, how many are false, which are nearest."""
+"""Figures of the negatives: their similarities, the rate of false negatives, and pictures."""
 
 from __future__ import annotations
+
+import pathlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from contrastax.views import to_float
 
+if TYPE_CHECKING:
+  from contrastax.evaluation.negatives import RankedNegatives
+
 RANKS = [digit * 10**power for power in range(6) for digit in (1, 2, 5)]
-NEAREST = 8
-CELL = 1.3  # the height of a picture with the text below it, where its width is 1
+NEAREST = 8  # The number of negatives that are shown for each anchor.
+CELL = 1.3  # The height of a cell with a picture and its caption, where the width is 1.
 
 
-def hardness(ranked, path) -> None:
-  """Histograms of similarity, and the rate of false negatives by rank where labels are known.
+def hardness(ranked: RankedNegatives, path: pathlib.Path) -> None:
+  """Draws histograms of the similarities, and the rate of false negatives by rank.
 
-  ranked: an `evaluation.RankedNegatives`.
+  The rate is drawn where labels are known.
+
+  Args:
+    ranked: the negatives, from `evaluation.ranked_negatives`.
+    path: path of the PNG file.
   """
-  from matplotlib.figure import Figure  # slow to import, and needed only here
+  from matplotlib.figure import Figure  # It is slow to import.
 
   labeled = not np.isnan(ranked.false).all()
   figure = Figure(figsize=(11 if labeled else 6, 4), layout="constrained")
@@ -29,40 +40,49 @@ def hardness(ranked, path) -> None:
   figure.savefig(path, dpi=120)
 
 
-def nearest_negatives(images, ranked, rows, path) -> None:
-  """Of some anchors, `rows` of `ranked`: the image, and those of the nearest negatives.
+def nearest_negatives(
+  images: Any, ranked: RankedNegatives, rows: Sequence[int] | np.ndarray, path: pathlib.Path
+) -> None:
+  """Draws some anchors with their nearest negatives, as pictures.
 
-  images: [examples, h, w, c]. An example is shown once, as near as it comes; a negative that is
-  none's is not shown.
+  An example is shown once, at its highest rank. Negatives that belong to no example are not shown.
+
+  Args:
+    images: [examples, h, w, c], uint8 or float in [0, 1].
+    ranked: the negatives, from `evaluation.ranked_negatives`.
+    rows: the rows of `ranked` that are drawn.
+    path: path of the PNG file.
   """
-  from matplotlib.figure import Figure  # slow to import, and needed only here
+  from matplotlib.figure import Figure  # It is slow to import.
 
   height = 0.65 + 1.3 * len(rows)
   figure = Figure(figsize=(1 + 1.1 * NEAREST, height))
   axes = figure.add_axes((0, 0, 1, 1 - 0.65 / height))
-  for line, row in enumerate(rows):
+  for grid_row, row in enumerate(rows):
     positive = ranked.positive[row][~np.isnan(ranked.positive[row])]
-    below = f"{positive.mean():.2f}" if len(positive) else ""
-    picture(axes, 0, line, images[ranked.anchor[row]], below, "C0")
+    caption = f"{positive.mean():.2f}" if len(positive) else ""
+    picture(axes, 0, grid_row, images[ranked.anchor[row]], caption, "C0")
     for column, place in enumerate(shown(ranked.index[row])[:NEAREST], 1):
-      below = f"{ranked.negative[row, place]:.2f}"
+      caption = f"{ranked.negative[row, place]:.2f}"
       frame = "red" if ranked.false[row, place] == 1 else "none"
-      picture(axes, column, line, images[ranked.index[row, place]], below, frame)
+      picture(axes, column, grid_row, images[ranked.index[row, place]], caption, frame)
   arrange(axes, 1 + NEAREST, len(rows))
-  said = "blue: an anchor, with the similarity of its positives; beside it its nearest negatives"
+  title = (
+    "blue: an anchor, with the similarity of its positives; right of it: its nearest negatives"
+  )
   if not np.isnan(ranked.false).all():
-    said += "\nred: those of the anchor's own class, false negatives"
-  figure.suptitle(said, fontsize=10)
+    title += "\nred: false negatives, of the anchor's own class"
+  figure.suptitle(title, fontsize=10)
   figure.savefig(path, dpi=120)
 
 
-def shown(index):
-  """The places of negatives that have a picture, each example at its first."""
+def shown(index: np.ndarray) -> np.ndarray:
+  """Returns the positions of the negatives that have a picture, the first one of each example."""
   examples, first = np.unique(index, return_index=True)
   return np.sort(first[examples >= 0])
 
 
-def _similarities(axes, ranked):
+def _similarities(axes: Any, ranked: RankedNegatives) -> None:
   kinds = {
     "negatives": (ranked.negative, "C0"),
     "hardest of each anchor": (ranked.negative[:, 0], "C3"),
@@ -80,7 +100,7 @@ def _similarities(axes, ranked):
   axes.set_ylabel("density")
 
 
-def _false_by_rank(axes, false):
+def _false_by_rank(axes: Any, false: np.ndarray) -> None:
   known = ~np.isnan(false)
   ranks = [rank for rank in RANKS if rank <= false.shape[1] and known[:, rank - 1].any()]
   rates = [false[known[:, rank - 1], rank - 1].mean() for rank in ranks]
@@ -90,15 +110,26 @@ def _false_by_rank(axes, false):
   axes.set_xticks(ranks, map(str, ranks))
   axes.minorticks_off()
   axes.set_ylim(0)
-  axes.set_xlabel("rank of the negative, 1: the hardest")
-  axes.set_ylabel("share of the anchor's class")
+  axes.set_xlabel("rank of the negative (1 is the hardest)")
+  axes.set_ylabel("share of false negatives")
   axes.grid(alpha=0.3)
 
 
-def picture(axes, column, row, image, below, frame, *, height: float = CELL) -> None:
-  """Draws an image, a text below it and a frame of a color, in a cell of a grid.
+def picture(
+  axes: Any, column: int, row: int, image: Any, caption: str, frame: str, *, height: float = CELL
+) -> None:
+  """Draws an image with a caption and a frame in a cell of a grid.
 
-  All pictures are drawn in one set of axes, because many sets of axes take seconds.
+  All pictures share one set of axes, because many sets of axes take seconds.
+
+  Args:
+    axes: the axes of matplotlib.
+    column: column of the cell.
+    row: row of the cell.
+    image: [h, w, c], uint8 or float in [0, 1].
+    caption: text below the image.
+    frame: color of the frame, or "none".
+    height: height of a cell, where its width is 1.
   """
   from matplotlib.patches import Rectangle
 
@@ -109,10 +140,10 @@ def picture(axes, column, row, image, below, frame, *, height: float = CELL) -> 
   extent = (left, left + wide, top + high, top)
   axes.imshow(image, extent=extent, cmap="gray", vmin=0, vmax=1)
   axes.add_patch(Rectangle((left, top), wide, high, fill=False, edgecolor=frame, linewidth=3))
-  axes.text(column + 0.5, row * height + 1, below, ha="center", va="top", fontsize=9)
+  axes.text(column + 0.5, row * height + 1, caption, ha="center", va="top", fontsize=9)
 
 
-def arrange(axes, columns: int, rows: int, *, height: float = CELL) -> None:
-  """Shows all cells of a grid of pictures, once they are drawn."""
+def arrange(axes: Any, columns: int, rows: int, *, height: float = CELL) -> None:
+  """Sets the limits of the axes to a grid of pictures that `picture` drew."""
   axes.set(xlim=(0, columns), ylim=(rows * height, 0), aspect="equal")
   axes.set_axis_off()

@@ -1,12 +1,27 @@
-"""Tables of numbers, to read."""
+"""Tables of numbers as text."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
 
-def text(table: dict[str, dict]) -> str:
-  """{row: {column: value}} as aligned text, three decimals; a row need not have every column.
 
-  A value is a number, or {"mean", "half_interval", …}: 0.812 ± 0.012.
+def text(table: Mapping[str, Mapping[str, Any]]) -> str:
+  """Formats a table as aligned text, with three decimals.
+
+  Args:
+    table: {row: {column: value}}. A value is a number, or a mapping with `mean` and `half_interval`,
+      which becomes `0.812 ± 0.012`. A row need not have every column.
+
+  Returns:
+    The lines of the table, with a header.
+
+  Example:
+    >>> from contrastax import reporting
+    >>> print(reporting.table.text({"raw": {"knn": 0.5}, "trained": {"knn": 0.9, "n": 3}}))
+                  knn         n
+    raw         0.500
+    trained     0.900         3
   """
   columns = list(dict.fromkeys(column for values in table.values() for column in values))
   cells = {
@@ -21,7 +36,7 @@ def text(table: dict[str, dict]) -> str:
   )
 
 
-def _cell(value):
-  if isinstance(value, dict):
+def _cell(value: Any) -> str:
+  if isinstance(value, Mapping):
     return f"{value['mean']:.3f} ± {value['half_interval']:.3f}"
   return str(value) if isinstance(value, int) else f"{value:.3f}"

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 
 import jax.numpy as jnp
 from typing_extensions import override
 
-from contrastax.core import Array, Params, State, Temperature, UserError
+from contrastax.core import Array, Params, Side, State, Temperature, UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,10 +15,10 @@ class fixed(Temperature):
   """The same temperature for all anchors and steps.
 
   Args:
-    temperature: Temperature τ > 0, in units of the similarity.
+    temperature: temperature τ > 0, in units of the similarity.
 
   Raises:
-    UserError: The temperature is not a number above 0.
+    UserError: the temperature is not a number above 0.
 
   Example:
     >>> from contrastax import temperatures
@@ -37,5 +36,5 @@ class fixed(Temperature):
       )
 
   @override
-  def value(self, params: Params, state: State, side: Mapping[str, Array]) -> Array:
+  def value(self, params: Params, state: State, side: Side) -> Array:
     return jnp.asarray(self.temperature, jnp.result_type(float))

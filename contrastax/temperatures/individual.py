@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import ClassVar
 
 import jax.numpy as jnp
 from typing_extensions import override
 
 from contrastax import tables
-from contrastax.core import Array, Params, State, Temperature, UserError
+from contrastax.core import Array, Params, Side, State, Temperature, UserError
 from contrastax.propagate import clip
 
 
@@ -34,17 +33,17 @@ class individual(Temperature):
   anchor without negatives does not change its τ_i.
 
   Args:
-    temperature: Initial temperature of all examples.
-    rho: Target divergence ρ > 0, in nats. The weights of m negatives have a divergence of at most
+    temperature: initial temperature of all examples.
+    rho: target divergence ρ > 0, in nats. The weights of m negatives have a divergence of at most
       log m. With a larger ρ all τ_i decrease to `min_temperature`.
-    min_temperature: Lower bound of τ_i, above 0.
-    max_temperature: Upper bound of τ_i.
-    learning_rate: Learning rate η > 0.
-    beta: Weight β of the new gradient in its average, in (0, 1].
-    clip: Bound to which |G_i| is clipped; None for no clipping.
+    min_temperature: lower bound of τ_i, above 0.
+    max_temperature: upper bound of τ_i.
+    learning_rate: learning rate η > 0.
+    beta: weight β of the new gradient in its average, in (0, 1].
+    clip: bound to which |G_i| is clipped; None for no clipping.
 
   Raises:
-    UserError: A number is out of range.
+    UserError: a number is out of range.
 
   Example:
     >>> import jax
@@ -87,8 +86,7 @@ class individual(Temperature):
         raise UserError(f"individual: {name} must be above 0, not {value!r}")
     if not 0 < self.beta <= 1:
       raise UserError(
-        "individual: beta, the weight of the new gradient, must be above 0 and at most 1, "
-        f"not {self.beta!r}"
+        f"individual: beta, the weight of the new gradient, must be in (0, 1], not {self.beta!r}"
       )
     if self.clip is not None and not self.clip > 0:
       raise UserError(f"individual: clip must be above 0, or None, not {self.clip!r}")
@@ -107,7 +105,7 @@ class individual(Temperature):
     }
 
   @override
-  def value(self, params: Params, state: State, side: Mapping[str, Array]) -> Array:
+  def value(self, params: Params, state: State, side: Side) -> Array:
     return state["temperature"].read(tables.row_of(side))
 
   @override
@@ -119,9 +117,7 @@ class individual(Temperature):
     return state["temperature"].values[: state["temperature"].size]
 
   @override
-  def advance(
-    self, state: State, side: Mapping[str, Array], temperature: Array, stats: Mapping[str, Array]
-  ) -> State:
+  def advance(self, state: State, side: Side, temperature: Array, stats: Side) -> State:
     row = jnp.where(stats["count"] > 0, tables.row_of(side), -1)
     gradient = tables.mean(row, self.rho - stats["divergence"])
     if self.clip is not None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 from typing_extensions import override
 
-from contrastax.core import Array, Params, State, Temperature, UserError
+from contrastax.core import Array, Params, Side, State, Temperature, UserError
 from contrastax.propagate import clip
 
 
@@ -23,14 +22,14 @@ class learned(Temperature):
   (`negatives.hardest_only`) it may not end, and τ increases to `max_temperature`.
 
   Args:
-    temperature: Initial temperature.
-    min_temperature: Lower bound of τ, above 0.
-    max_temperature: Upper bound of τ.
-    bias: Initial value of a number that is added to each logit and learned together with τ; None
+    temperature: initial temperature.
+    min_temperature: lower bound of τ, above 0.
+    max_temperature: upper bound of τ.
+    bias: initial value of a number that is added to each logit and learned together with τ; None
       for no such number. Only the criterion `siglip` takes it.
 
   Raises:
-    UserError: The bounds do not satisfy 0 < min_temperature ≤ temperature ≤ max_temperature.
+    UserError: the bounds do not satisfy 0 < min_temperature ≤ temperature ≤ max_temperature.
 
   Example:
     >>> from contrastax import temperatures
@@ -83,7 +82,7 @@ class learned(Temperature):
     return {name: jnp.asarray(x, jnp.result_type(float)) for name, x in initial.items()}, ()
 
   @override
-  def value(self, params: Params, state: State, side: Mapping[str, Array]) -> Array:
+  def value(self, params: Params, state: State, side: Side) -> Array:
     low, high = -math.log(self.max_temperature), -math.log(self.min_temperature)
     return jnp.exp(-_clip_with_return(params["log_scale"], low, high))
 

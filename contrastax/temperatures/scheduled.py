@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 
 import jax.numpy as jnp
 from typing_extensions import override
 
 from contrastax import schedules
-from contrastax.core import Array, Params, Schedule, State, Temperature
+from contrastax.core import Array, Params, Schedule, Side, State, Temperature
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +18,7 @@ class scheduled(Temperature):
   The state is the number of steps, so that a resumed run continues the schedule.
 
   Args:
-    schedule: Schedule of optax or `contrastax.schedules` with values above 0.
+    schedule: schedule of optax or `contrastax.schedules` with values above 0.
 
   Example:
     >>> from contrastax import schedules, temperatures
@@ -37,11 +36,9 @@ class scheduled(Temperature):
     return (), jnp.int32(0)
 
   @override
-  def value(self, params: Params, state: State, side: Mapping[str, Array]) -> Array:
+  def value(self, params: Params, state: State, side: Side) -> Array:
     return schedules.at(self.schedule, state)
 
   @override
-  def advance(
-    self, state: State, side: Mapping[str, Array], temperature: Array, stats: Mapping[str, Array]
-  ) -> State:
+  def advance(self, state: State, side: Side, temperature: Array, stats: Side) -> State:
     return state + 1

@@ -138,7 +138,7 @@ def _check_bounds(metrics: Mapping[str, float]) -> str | None:
   if share is not None and share > 0.5:
     return (
       f"{share:.0%} of the temperatures are at a bound, so the bound determines them and not the "
-      "data; change the bounds, or rho of individual temperatures (a smaller rho raises them)"
+      "data; change rho of individual temperatures (a smaller rho raises them) or the bounds"
     )
   return None
 

@@ -141,14 +141,14 @@ def train(
           "raise steps, or give another workdir"
         )
       state = _restore(checkpoints, restored, state, data)
-    step = restored or 0
+    step, lowered = restored or 0, None
     if step < steps:
       batch = source_at(step, state).batch(step)
       lowered = train_step.lower(state, batch)  # Errors of the method are raised here.
     if accepted is not None:
       accepted()
     _save_spec(workdir, method, source, encoder)
-    if step == steps:
+    if lowered is None:
       cut(workdir / "metrics.jsonl", step)
       print(f"finished: checkpoint {step} is the last one and intact", flush=True)
       return state
@@ -159,13 +159,13 @@ def train(
       workdir, restored=restored, steps=steps, batch_size=source.batch_size, every=log_every
     )
     with (
-      ThreadPoolExecutor(1) as aside,
+      ThreadPoolExecutor(1) as executor,
       contextlib.closing(log),
       _handled_signals(stop) as stop,
       stop.deferred(),
     ):
-      # The step is compiled while the state before it is evaluated and saved.
-      compiled = aside.submit(lowered.compile)
+      # The step is compiled while the first state is evaluated and saved.
+      compiled = executor.submit(lowered.compile)
       while True:
         # A signal may arrive at any time, so `stop` is read once per step.
         last, stopping = step == steps, bool(stop)

@@ -106,7 +106,7 @@ def _init(
 
 def make_train_step(
   method: Method, optimizer: optax.GradientTransformation, mesh: Mesh | None = None
-) -> Step:
+) -> jax.stages.Wrapped:
   """Returns the compiled train step of a method.
 
   Args:

@@ -60,7 +60,7 @@ def parts_of(config: ConfigDict):
   return method, assemble(optax.GradientTransformation, own, "config.optimizer", given=given)
 
 
-def train(parts, steps: int, seed: int, evaluate=None, eval_every: int | None = None):
+def train(parts, steps: int, seed: int, evaluate=None, eval_every: int = 100):
   """Returns the last state, and the lines of the log."""
   with tempfile.TemporaryDirectory() as folder:
     state = training.train(

@@ -33,7 +33,8 @@ class multi_head(TwoPartScore):
   Example:
     >>> import jax.numpy as jnp
     >>> from contrastax.pairwise import multi_head
-    >>> print(multi_head(2)((), jnp.array([[1.0, 0.0, 0.0, 2.0]]), jnp.array([[3.0, 0.0, 4.0, 0.0]])))
+    >>> x, y = jnp.array([[1.0, 0.0, 0.0, 2.0]]), jnp.array([[3.0, 0.0, 4.0, 0.0]])
+    >>> print(multi_head(2)((), x, y))
     [[1.]]
   """
 
@@ -59,10 +60,10 @@ class adaptive_heads(TwoPartScore):
     τ_c = min_temperature + (max_temperature − min_temperature) σ(−φ(x_c)·φ(y_c))
     penalty(x, y) = Σ_c (d/2) log τ_c + 1/τ_c
 
-  Vectors are [.., C·d], the concatenation of the C heads. φ is a perceptron d → `hidden` → d, shared
-  by the heads. The penalty keeps τ away from 0 and bounds its growth. A method adds to its objective
-  `regularizer` times the mean penalty of each anchor's positives. The score is in logits, so the
-  temperature of the method must be `fixed(1.0)`.
+  Vectors are [.., C·d], the concatenation of the C heads. φ is a perceptron d → `hidden` → d,
+  shared by the heads. The penalty keeps τ away from 0 and bounds its growth. A method adds to its
+  objective `regularizer` times the mean penalty of each anchor's positives. The score is in logits,
+  so the temperature of the method must be `fixed(1.0)`.
 
   Args:
     heads: the number of heads C.
@@ -176,8 +177,8 @@ def _split(vectors: Array, heads: int) -> Array:
 def _head_size(d: int, heads: int) -> int:
   if d % heads:
     raise UserError(
-      f"{d} dimensions are not divisible among {heads} heads; use a multiple of {heads} as the size "
-      "of the projection"
+      f"{d} dimensions are not divisible among {heads} heads; use a multiple of {heads} as the "
+      "size of the projection"
     )
   return d // heads
 

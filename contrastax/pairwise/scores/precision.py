@@ -47,8 +47,9 @@ def unit(vectors: Array) -> Array:
 
     v / ‖v‖
 
-  A vector without an entry above 1e-12 gives 0, and has no gradient. The square of a large entry does
-  not overflow, and that of a small entry does not underflow. NaN and infinite entries give NaN.
+  A vector without an entry above 1e-12 gives 0, and has no gradient. The square of a large entry
+  does not overflow, and that of a small entry does not underflow. NaN and infinite entries give
+  NaN.
 
   Args:
     vectors: [..., d].

@@ -4,8 +4,8 @@ Scores are the only place where vectors are compared. The result is [n, m], or [
 anchor. It may also be a tuple of such arrays, which is then passed to the channels; see
 `side_by_side`.
 
-A score of your own is a frozen dataclass derived from `core.Score`, with `__call__`, or derived from
-`TwoPartScore`, with `prepare` and `combine`.
+A score of your own is a frozen dataclass derived from `core.Score`, with `__call__`, or derived
+from `TwoPartScore`, with `prepare` and `combine`.
 """
 
 from __future__ import annotations
@@ -200,8 +200,8 @@ class multilinear(TwoPartScore):
 class side_by_side(TwoPartScore):
   """Two scores of concatenated vectors, as a tuple (first, second).
 
-  Each vector is the concatenation of one vector for each score. This is for losses that weight a pair
-  by a similarity other than the one that they train.
+  Each vector is the concatenation of one vector for each score. This is for losses that weight a
+  pair by a similarity other than the one that they train.
 
   Args:
     first: the score of the first vectors. It has no parameters.
