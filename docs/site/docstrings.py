@@ -9,6 +9,7 @@ the name of the function's module, such as `encoders.mlp`, the page shows the fu
 from __future__ import annotations
 
 import re
+import textwrap
 
 import griffe
 
@@ -45,6 +46,16 @@ def escape_shapes(text: str) -> str:
   return "".join(pieces)
 
 
+def show_titles(text: str) -> str:
+  """Returns a docstring in which the titles of sections that Griffe does not read are bold."""
+  title = re.compile(r"^(References|In other libraries|Notes?):\n((?:[ ]+.*\n|\n)*)", re.MULTILINE)
+
+  def replace(match: re.Match) -> str:
+    return f"**{match[1]}**\n\n{textwrap.dedent(match[2])}"
+
+  return title.sub(replace, text + "\n").rstrip()
+
+
 def all_modules(module: griffe.Module) -> dict[str, griffe.Module]:
   """Returns a module and the modules below it by their dotted names."""
   found = {module.path: module}
@@ -56,7 +67,7 @@ def all_modules(module: griffe.Module) -> dict[str, griffe.Module]:
 def rewrite_docstrings(owner: griffe.Object) -> None:
   """Prepares the docstrings of an object and of all that it defines for Markdown."""
   if owner.docstring:
-    text = escape_shapes(fence_formulas(owner.docstring.value))
+    text = escape_shapes(show_titles(fence_formulas(owner.docstring.value)))
     owner.docstring.value = re.sub(r"^Example:$", "Examples:", text, flags=re.MULTILINE)
   for member in owner.members.values():
     if not member.is_alias:
