@@ -1,4 +1,4 @@
-"""The command `contrastax`: trains, evaluates, and lists the example configs."""
+"""The command `contrastax`: trains, evaluates, lists example configs and prepares data sets."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import contrastax
 
 COMMANDS = {
   "run": ("contrastax.experiments.run", "train, evaluate and resume one experiment"),
-  "evaluate": ("contrastax.experiments.evaluate", "evaluate a finished run in full"),
+  "evaluate": ("contrastax.experiments.evaluate", "compute all measurements of a run"),
   "configs": ("contrastax.experiments.configs", "list the example configs"),
   "prepare": ("contrastax.data.prepare", "download and convert data sets"),
 }
-"""Module with `main(argv)`, and a description, of each command."""
+"""{command: (module with a function `main(argv)`, description)}."""
 
 
 def _help() -> str:
@@ -27,6 +27,8 @@ def _help() -> str:
       *lines,
       "",
       "contrastax COMMAND --help describes a command; contrastax --version prints the version.",
+      "In a checkout, python -m experiments.run and python -m experiments.evaluate are the same",
+      "programs as contrastax run and contrastax evaluate.",
     ]
   )
 
@@ -35,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
   """Runs one command and returns its exit status.
 
   Args:
-    argv: the arguments after the program's name; None: those of the process.
+    argv: the arguments after the program's name; None: the arguments of the process.
   """
   name, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
   if name in ("--help", "-h", "help"):
@@ -45,16 +47,19 @@ def main(argv: list[str] | None = None) -> int:
     print(f"contrastax {contrastax.__version__}")
     return 0
   if name not in COMMANDS:
-    print(f"error: no command {name!r}; commands: {', '.join(COMMANDS)}", file=sys.stderr)
+    print(
+      f"error: there is no command {name!r}; the commands are {', '.join(COMMANDS)}",
+      file=sys.stderr,
+    )
     return 2
   module = importlib.import_module(COMMANDS[name][0])
   try:
     status = module.main([f"contrastax {name}", *rest])
     sys.stdout.flush()
     return status
-  except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
+  except BrokenPipeError:  # The reader of the output, such as `head`, has ended.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 128 + 13  # as a shell reports SIGPIPE
+    return 128 + 13  # A shell reports SIGPIPE in this way.
 
 
 if __name__ == "__main__":

@@ -9,34 +9,43 @@ from typing import Any
 
 import jax
 
-LEVEL = "xla_backend_optimization_level"
+OPTION = "xla_backend_optimization_level"
 
 
 def quick_jit(*, static_argnums: int | tuple[int, ...] = ()) -> Callable[[Callable], Callable]:
   """Decorates a function as `jax.jit` does, for a program that runs only a few times.
 
-  On the CPU such a program takes longer to compile than to run. There it is compiled at level 1 of
-  XLA's optimization in place of 3, unless `XLA_FLAGS` states a level. The program may run slower.
-  On other devices this is `jax.jit`.
+  On the CPU such a program takes longer to compile than to run. It is therefore compiled at XLA's
+  optimization level 1 instead of 3, unless `XLA_FLAGS` contains a level, and may run slower. On other
+  devices the decorator is equivalent to `jax.jit`.
 
   Args:
-    static_argnums: those of `jax.jit`.
+    static_argnums: the positions of the static arguments, as in `jax.jit`.
 
   Returns:
-    A decorator. The decorated function must not be called inside another jitted function, because
-    JAX takes options of the compiler for outermost programs only.
+    A decorator. A decorated function must not be called inside another jitted function, because JAX
+    accepts compiler options for outermost programs only.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from contrastax.compilation import quick_jit
+    >>> @quick_jit(static_argnums=0)
+    ... def repeated(count, x):
+    ...   return jnp.tile(x, count)
+    >>> repeated(3, jnp.ones(2)).shape
+    (6,)
   """
 
   def decorate(function: Callable) -> Callable:
     @functools.cache
-    def program(quick: bool) -> Any:
-      options = {LEVEL: 1} if quick else None
+    def compiled(quick: bool) -> jax.stages.Wrapped:
+      options = {OPTION: 1} if quick else None
       return jax.jit(function, static_argnums=static_argnums, compiler_options=options)
 
     @functools.wraps(function)
-    def call(*args):
-      stated = LEVEL in os.environ.get("XLA_FLAGS", "")
-      return program(jax.default_backend() == "cpu" and not stated)(*args)
+    def call(*args: Any) -> Any:
+      has_level = OPTION in os.environ.get("XLA_FLAGS", "")
+      return compiled(jax.default_backend() == "cpu" and not has_level)(*args)
 
     return call
 

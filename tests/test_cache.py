@@ -92,7 +92,7 @@ def test_damaged_programs_are_compiled_again(tmp_path):
 
 
 def test_versions_and_processors_do_not_share_programs(monkeypatch):
-  names = {cache.of_versions()}
+  names = {cache.folder_name()}
   for package in ("jax", "jaxlib", "contrastax"):
     with monkeypatch.context() as patch:
       version = importlib.metadata.version
@@ -101,9 +101,9 @@ def test_versions_and_processors_do_not_share_programs(monkeypatch):
         "version",
         lambda name, of=package, version=version: "9.9" if name == of else version(name),
       )
-      names.add(cache.of_versions())
+      names.add(cache.folder_name())
   monkeypatch.setattr(cache, "processor", lambda: "another")
-  names.add(cache.of_versions())
+  names.add(cache.folder_name())
   assert len(names) == 5
 
 

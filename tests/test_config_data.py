@@ -82,7 +82,7 @@ def test_a_refresh():
   [
     (
       {"data": "vector_data:number"},
-      "config.data: vector_data:number gives int, not a data.Dataset",
+      "config.data: vector_data:number must return a data.Dataset, not int",
     ),
     ({"data": "vector_dat:number"}, "config.data: there is no module 'vector_dat'"),
     ({"data": "vector_data:vectrs"}, "no 'vectrs'; did you mean 'vectors'?"),
@@ -92,7 +92,7 @@ def test_a_refresh():
     ),
     (
       {"order": {"name": "balanced", "by": "label", "classes": 4, "per_class": 2}},
-      "config.order makes batches of 8, and batch_size is 16",
+      "config.order makes batches of 8, but batch_size is 16",
     ),
     ({"order": {"name": "balance", "by": "label"}}, "did you mean 'balanced'?"),
     ({"order": {"name": "grouped", "by": 3}}, "config.order.by must be the name of an array"),

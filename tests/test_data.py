@@ -628,12 +628,12 @@ def test_tfds_answers_an_unknown_name_with_the_nearest(unprepared):
 @pytest.mark.parametrize("name", ["fashion_mnist", "cifar10"])
 def test_tfds_says_how_to_prepare_the_sets_of_the_benchmarks(unprepared, name):
   text = unprepared["found"][f"tfds:{name}"]
-  assert text.startswith(f"the data set tfds:{name} is not prepared below ")
+  assert text.startswith(f"the data set tfds:{name} is not prepared in ")
   assert text.endswith(f"run: contrastax prepare {name}")
 
 
 def test_tfds_says_how_to_prepare_any_other_set(unprepared):
   text = unprepared["found"]["tfds:mnist"]
-  assert text.startswith("the data set tfds:mnist is not prepared below ")
+  assert text.startswith("the data set tfds:mnist is not prepared in ")
   assert text.endswith("run: tfds build mnist --file_format=array_record (this needs TensorFlow)")
   assert unprepared["tensorflow"] is False

@@ -15,10 +15,10 @@ DIGITS = f"--config={ROOT}/configs/digits_simclr.py"
 MOCO = f"--config={ROOT}/configs/digits_moco.py"
 
 WRONG = {
-  "no config": ([], "no config; give one: --config=configs/digits_simclr.py"),
+  "no config": ([], "there is no config; give one: --config=configs/digits_simclr.py"),
   "no such config": (
     [f"--config={ROOT}/configs/digit_simclr.py"],
-    f"no such config: {ROOT}/configs/digit_simclr.py; did you mean {ROOT}/configs/digits_simclr.py?",
+    f"there is no config {ROOT}/configs/digit_simclr.py; did you mean {ROOT}/configs/digits_simclr.py?",
   ),
   "no such preset": ([DIGITS + ":fast"], "no preset 'fast'; there is: runlocal"),
   "key": ([DIGITS, "--config.batch_siz=8"], "no such key; did you mean config.batch_size?"),
@@ -30,11 +30,11 @@ WRONG = {
   "queue as key": ([DIGITS, "--config.queue=9"], "did you mean config.method.negatives.0.name?"),
   "second of one": (
     [DIGITS, "--config.method.negatives.1.name=queue"],
-    "config.method.negatives has 1 part(s), so there is no config.method.negatives.1; state all",
+    "config.method.negatives has 1 part(s), so there is no config.method.negatives.1; set all",
   ),
   "part that is None": (
     [DIGITS, "--config.order.name=balanced"],
-    "config.order is None; state the whole part: --config.order=",
+    "config.order is None; set the whole part: --config.order=",
   ),
   "order of another size": (
     [DIGITS, "--config.order={'name': 'balanced', 'by': 'label', 'classes': 2, 'per_class': 4}"],
@@ -42,7 +42,7 @@ WRONG = {
   ),
   "places and validation": (
     [DIGITS, "--config.related={'near': 'label'}", "--config.validation=100"],
-    "config.related holds their numbers; set validation to 0",
+    "config.related contains their numbers; set validation to 0",
   ),
   "flag": (["--wrkdir=x", DIGITS], "Unknown command line flag 'wrkdir'. Did you mean: workdir"),
   "loose word": ([DIGITS, "steps=3"], "overrides are written --config.KEY=VALUE"),
@@ -116,7 +116,7 @@ WRONG = {
     "a queue of 1,024 keys is shorter than the 1,100 of a step; use 1,100",
   ),
   "momentum": ([MOCO, "--config.method.momentm=1"], "did you mean config.method.momentum?"),
-  "foreign workdir": ([DIGITS, f"--workdir={ROOT}/tests"], "is no run's"),
+  "foreign workdir": ([DIGITS, f"--workdir={ROOT}/tests"], "is not the folder of a run"),
 }  # fmt: skip
 
 

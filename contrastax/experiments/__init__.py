@@ -1,1 +1,1 @@
-"""Experiments: runs and evaluations that a config file describes."""
+"""Runs experiments that a config describes, and evaluates their runs."""

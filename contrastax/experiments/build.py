@@ -1,4 +1,4 @@
-"""From a config to parts."""
+"""Builds the parts of an experiment from its config."""
 
 from __future__ import annotations
 
@@ -13,62 +13,79 @@ from contrastax import core, data, pairwise, training
 from contrastax.annotations import PLACE, imported
 from contrastax.evaluation.embed import count_rows
 from contrastax.experiments.schema import completed
+from contrastax.methods.base import MAIN, BaseMethod, all_terms
 from contrastax.nouns import nearest
 from contrastax.parts import assemble
 from contrastax.paths import fields
+from contrastax.terms import Contrast
+
+MIN_TEST_EXAMPLES = 4
 
 
 class Parts(NamedTuple):
+  """The parts of an experiment.
+
+  Args:
+    dataset: the data set.
+    source: the training examples in batches.
+    method: the method.
+    optimizer: the optimizer.
+    refresh: arrays that are computed between segments of the run, or None.
+  """
+
   dataset: data.Dataset
   source: core.Source
-  method: core.Method
+  method: core.HasEvaluated
   optimizer: optax.GradientTransformation
   refresh: training.Refresh | None
 
   def first_batch(self) -> core.Batch:
-    """The batch of the first step."""
+    """Returns the batch of the first step."""
     source = self.source
     if self.refresh is not None:
       source = self.refresh.apply(source, self.refresh.begun(source))
     return source.batch(0)
 
   def source_at(self, state: core.TrainState) -> core.Source:
-    """The source whose refreshed arrays, where there are any, are of this state."""
+    """Returns the source with the refreshed arrays of a state, if the experiment has a refresh."""
     if self.refresh is None:
       return self.source
     return self.refresh.apply(self.source, self.refresh.arrays(self.method, state, self.source))
 
 
 def build(config: ConfigDict, mesh: Mesh, *, allow: Collection[str] | None = None) -> Parts:
-  """The parts that a config names.
+  """Builds the parts that a config names.
 
   Args:
-    config: see `contrastax.experiments.schema`; defaults may be left out.
+    config: the config, see `contrastax.experiments.schema`. Keys with a default may be missing.
     mesh: the devices.
-    allow: modules of the user that the config may name; None: all.
+    allow: the modules of the user that the config may name; None: all modules.
 
   Raises:
-    UserError: the config is wrong, or a part cannot take its arguments.
+    UserError: the config is invalid, or a part cannot take its arguments.
   """
   values = completed(config.to_dict(), allow=allow)
   if values["validation"] and values["related"]:
     raise core.UserError(
-      "config.validation renumbers the training examples, and config.related holds their numbers; "
+      "config.validation renumbers the training examples, but config.related contains their numbers; "
       "set validation to 0"
     )
-  found = _dataset(values["data"], allow)
+  dataset = _dataset(values["data"], allow)
   if values["validation"]:
-    found = data.hold_out(found, values["validation"])
-  if count_rows(found.test) < 4:
-    raise core.UserError(f"{count_rows(found.test)} test examples are too few to judge a space by")
-  source = _source(values, found.train, mesh, allow)
+    dataset = data.hold_out(dataset, values["validation"])
+  if count_rows(dataset.test) < MIN_TEST_EXAMPLES:
+    raise core.UserError(
+      f"the data have {count_rows(dataset.test)} test examples, which are too few to evaluate a "
+      f"space; give {MIN_TEST_EXAMPLES} or more"
+    )
+  source = _source(values, dataset.train, mesh, allow)
   given = {
     "plan": pairwise.Plan(mesh=mesh),
     "examples": source.size,
     "steps": values["steps"],
   }
   return Parts(
-    found,
+    dataset,
     source,
     assemble(core.Method, values["method"], "config.method", given=given, allow=allow),
     assemble(
@@ -83,13 +100,24 @@ def build(config: ConfigDict, mesh: Mesh, *, allow: Collection[str] | None = Non
   )
 
 
-def inputs_of(method: core.Method, arrays: Mapping[str, Any]) -> Any:
-  """What the method's evaluated network encodes of a split of the data."""
+def inputs_of(method: core.HasEvaluated, arrays: Mapping[str, Any]) -> Any:
+  """Returns the inputs of the evaluated network.
+
+  Args:
+    method: the method.
+    arrays: the fields of a split of the data.
+  """
   return fields(arrays, method.evaluated.input, "the data")
 
 
+def contrast_of(method: core.Method) -> Contrast | None:
+  """Returns the method's own term if it is a `Contrast`, else None."""
+  main = all_terms(method).get(MAIN) if isinstance(method, BaseMethod) else None
+  return main if isinstance(main, Contrast) else None
+
+
 def encoder_spec(config: ConfigDict, network: str) -> Any:
-  """What a config states of a network of its method, by the network's name."""
+  """Returns the spec of a network in a config, by the name that the method gives to the network."""
   method = config.to_dict()["method"]
   if "towers" not in method:
     return method[network]
@@ -98,28 +126,34 @@ def encoder_spec(config: ConfigDict, network: str) -> Any:
   return tower[field]
 
 
-def _dataset(name, allow):
-  """The data set of a name, or what a function of the user returns."""
+def _dataset(name: str, allow: Collection[str] | None) -> data.Dataset:
+  """Loads the data set of a name, or calls the function of the user that the name refers to."""
   kind = name.partition(":")[0]
   if kind in data.KINDS or not PLACE.fullmatch(name):
     return data.load(name)
   make = imported(name, "config.data", allow)
   try:
-    found = make() if callable(make) else make
+    dataset = make() if callable(make) else make
   except Exception as error:
     fault = f"{type(error).__name__}: {' '.join(str(error).split())}"
     raise core.UserError(f"config.data: {name} raises {fault}") from error
-  if not isinstance(found, data.Dataset):
-    raise core.UserError(f"config.data: {name} gives {type(found).__name__}, not a data.Dataset")
-  if "label" in found.train and not found.classes:
+  if not isinstance(dataset, data.Dataset):
     raise core.UserError(
-      f"config.data: {name} has labels, but no names of them; give classes=('a', 'b', …)"
+      f"config.data: {name} must return a data.Dataset, not {type(dataset).__name__}"
     )
-  return found
+  if "label" in dataset.train and not dataset.classes:
+    raise core.UserError(
+      f"config.data: {name} has labels but no class names; give classes=('a', 'b', …)"
+    )
+  return dataset
 
 
-def _source(values, train, mesh, allow):
-  """The training examples in batches."""
+def _source(
+  values: Mapping[str, Any],
+  train: Mapping[str, Any],
+  mesh: Mesh,
+  allow: Collection[str] | None,
+) -> core.Source:
   size, seed, layout = values["batch_size"], values["seed"], training.sharded(mesh)
   related = {name: _array(train, field, name) for name, field in (values["related"] or {}).items()}
   if values["order"] is None:
@@ -128,13 +162,13 @@ def _source(values, train, mesh, allow):
   order = assemble(data.Order, values["order"], "config.order", given=given, allow=allow)
   if order.batch_size != size:
     raise core.UserError(
-      f"config.order makes batches of {order.batch_size}, and batch_size is {size}; "
+      f"config.order makes batches of {order.batch_size}, but batch_size is {size}; "
       f"set config.batch_size to {order.batch_size}"
     )
   return data.Resident(train, order=order, related=related, sharding=layout)
 
 
-def _array(arrays, field, name):
+def _array(arrays: Mapping[str, Any], field: str, name: str) -> Any:
   if field not in arrays:
     raise core.UserError(
       f"config.related.{name}: the data have no array {field!r}{nearest(field, arrays)}"

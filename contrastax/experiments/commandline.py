@@ -1,4 +1,4 @@
-"""The command line: a config file, overrides of its keys, three flags, and the exit status."""
+"""The command line: a config, overrides of its keys, flags, and the exit status."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from contrastax.experiments import examples
 from contrastax.experiments.overrides import overridden
 from contrastax.experiments.schema import flat
 
-# What Python, XLA and the system's threads say of memory that does not suffice.
+# Parts of the messages with which Python, XLA, C++ and threads report insufficient memory.
 OUT_OF_MEMORY = (
   "MemoryError", "RESOURCE_EXHAUSTED", "Out of memory", "out of memory", "bad_alloc",
   "can't start new thread",
@@ -33,6 +33,14 @@ WITH_VALUE = ("workdir",)
 
 
 class Options(NamedTuple):
+  """The options of `contrastax run`.
+
+  Args:
+    config: the completed config.
+    workdir: the folder of the run.
+    dry_run: whether sizes are printed and nothing is trained.
+  """
+
   config: ConfigDict
   workdir: pathlib.Path
   dry_run: bool
@@ -41,63 +49,75 @@ class Options(NamedTuple):
 def status(command: Callable[[], None]) -> int:
   """Runs a command and returns its exit status.
 
-  Each of these errors prints one line on stderr: invalid user input, insufficient memory, and files
-  that cannot be read or written, with status 2; a run that diverged, with status 3.
+  Status 2 is invalid input of the user, insufficient memory, or a file that cannot be read or written.
+  Status 3 is a run that diverged. Each of these prints one line on stderr. Another error is raised.
   """
   # Errors of libraries are raised, so their log messages would print them twice.
   logging.set_verbosity(logging.FATAL)
   try:
-    # One thread, because waiting threads of BLAS spin and take the cores from JAX's own threads. JAX
-    # calls SciPy's BLAS, and the limit holds only for libraries that are loaded.
+    # BLAS gets one thread, because its threads spin while they wait, and take the cores from JAX's
+    # threads. JAX calls SciPy's BLAS, which is imported above because the limit applies to loaded
+    # libraries only.
     with threadpool_limits(1, "blas"):
       command()
   except UserError as error:
-    return _refused(error)
+    return _failed(error)
   except TrainingDiverged as error:
-    return _refused(error, 3)
+    return _failed(error, 3)
   except OSError as error:
     if error.errno == errno.ENOSPC:
-      return _refused("the disk is full; free some space and run the same command again")
+      return _failed("the disk is full; free some space and run the same command again")
     place = f"{error.filename}: " if error.filename else ""
-    return _refused(f"{place}{error.strerror or error}")
+    return _failed(f"{place}{error.strerror or error}")
   except (MemoryError, RuntimeError) as error:
-    if not any(said in f"{type(error).__name__}: {error}" for said in OUT_OF_MEMORY):
+    if not any(text in f"{type(error).__name__}: {error}" for text in OUT_OF_MEMORY):
       raise
-    return _refused(
-      f"out of memory ({_line(error)[:200] or 'on the host'}); lower batch_size, or take smaller "
-      "images or a smaller encoder; the checkpoints saved before stand"
+    return _failed(
+      f"out of memory ({_line(error)[:200] or 'on the host'}); lower batch_size, or use smaller "
+      "images or a smaller encoder; the saved checkpoints are kept"
     )
   return 0
 
 
-def _refused(text: object, code: int = 2) -> int:
+def _failed(text: object, code: int = 2) -> int:
   """Prints an error as one line and returns the exit status."""
   print(f"error: {_line(text)}", file=sys.stderr)
   return code
 
 
 def parse(argv: list[str], help_text: str) -> Options | None:
-  """The options, or None after printing help; UserError for what is wrong with them."""
+  """Parses a command line of `contrastax run`.
+
+  Args:
+    argv: the program's name and the arguments.
+    help_text: the text of --help.
+
+  Returns:
+    The options, or None if help was printed.
+
+  Raises:
+    UserError: the arguments are invalid.
+  """
   wants_help = any(argument in ("--help", "-help", "-h", "help") for argument in argv[1:])
-  place, overrides, others = _split([a for a in argv if a.lstrip("-") not in ("help", "h")])
+  place, overrides, others = _split([arg for arg in argv if arg.lstrip("-") not in ("help", "h")])
   if wants_help:
     print(help_text.strip())
     if place is None:
-      print("\nWith --config=… as well, --help lists that config's keys.")
+      print("\nWith a config, --help also lists the keys of the config.")
       return None
   if place is None:
     raise UserError(
-      "no config; give one: --config=configs/digits_simclr.py, or the name digits_simclr"
+      "there is no config; give one: --config=configs/digits_simclr.py, or the name digits_simclr"
     )
   values = flags.FlagValues()
-  flags.DEFINE_string("workdir", None, "where the run lives", flag_values=values)
-  flags.DEFINE_bool("dry_run", False, "train nothing, show sizes", flag_values=values)
+  flags.DEFINE_string("workdir", None, "the folder of the run", flag_values=values)
+  flags.DEFINE_bool("dry_run", False, "print sizes and train nothing", flag_values=values)
   try:
     rest = values(others)[1:]
   except flags.Error as error:
     raise UserError(_line(error)) from None
   if rest:
-    raise UserError(f"cannot use {rest[0]!r}; overrides are written --config.KEY=VALUE")
+    raise UserError(f"unexpected argument {rest[0]!r}; overrides are written --config.KEY=VALUE")
   config = overridden(get_config(place), overrides)
   if wants_help:
     print(f"\nKeys of {place}, each set by --config.KEY=VALUE:\n")
@@ -110,7 +130,7 @@ def parse(argv: list[str], help_text: str) -> Options | None:
 
 
 def get_config(place: str) -> dict[str, Any]:
-  """Returns what `get_config` of a config file returns.
+  """Calls `get_config` of a config file and returns the config.
 
   Args:
     place: the file's path, or the name of an example config; `:preset` may follow.
@@ -121,13 +141,14 @@ def get_config(place: str) -> dict[str, Any]:
   path, colon, preset = place.partition(":")
   if not pathlib.Path(path).is_file():
     if path not in examples.names():
-      raise UserError(f"no such config: {path}{_close(path)}")
+      raise UserError(f"there is no config {path}{_close(path)}")
     path = str(examples.path_of(path))
   try:
-    made = runpy.run_path(path)["get_config"](*([preset] if colon else []))
-    return made.to_dict() if isinstance(made, ConfigDict) else dict(made)
+    config = runpy.run_path(path)["get_config"](*([preset] if colon else []))
+    return config.to_dict() if isinstance(config, ConfigDict) else dict(config)
   except Exception as error:
-    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == path]
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == path]
     line = f":{lines[-1]}" if lines else ""
     raise UserError(f"config {path}{line}: {type(error).__name__}: {error}") from error
 
@@ -138,13 +159,16 @@ def format_command(argv: list[str]) -> str:
 
 
 def program(argv: list[str], name: str = "run") -> str:
-  """Returns how the user started the program `name`: as a command or as a module of a checkout."""
+  """Returns the start of a command line of the program `name`.
+
+  It is a command, or a module of a checkout, as the user has started the current program.
+  """
   command = argv[0].startswith("contrastax ")
   return f"contrastax {name}" if command else f"python -m experiments.{name}"
 
 
-def _split(argv):
-  """(Place of the config, {key: text} of the overrides, the other arguments)."""
+def _split(argv: list[str]) -> tuple[str | None, dict[str, str], list[str]]:
+  """Returns (place of the config, {key: text} of the overrides, the other arguments)."""
   place, overrides, others, rest = None, {}, argv[:1], list(argv[1:])
   while rest:
     flag, equals, text = rest.pop(0).partition("=")
@@ -154,7 +178,7 @@ def _split(argv):
       continue
     if name != "config" and not name.startswith("config."):
       others.append(flag + equals + text)
-      # The value of a flag may be the next argument; it is not the config.
+      # The next argument may be the value of this flag, so it is not the config.
       if not equals and name in WITH_VALUE and rest:
         others.append(rest.pop(0))
       continue
@@ -169,6 +193,7 @@ def _split(argv):
 
 
 def _close(path: str) -> str:
+  """Returns the end of a message: the most similar config, or advice."""
   folder = pathlib.Path(path).parent
   known = [str(p) for p in folder.glob("*.py")] if folder.is_dir() else []
   close = difflib.get_close_matches(path, [*known, *examples.names()], 1)
@@ -177,5 +202,5 @@ def _close(path: str) -> str:
   return "; give the path of a file, or a name that `contrastax configs` lists"
 
 
-def _line(text):
+def _line(text: object) -> str:
   return " ".join(str(text).split())

@@ -1,4 +1,4 @@
-"""The command `contrastax configs`: a list of the example configs."""
+"""The command `contrastax configs`: lists the example configs, see `HELP`."""
 
 from __future__ import annotations
 
@@ -9,35 +9,39 @@ from contrastax.experiments import commandline
 from contrastax.experiments.examples import folder, names, path_of
 from contrastax.files import read_json
 
-HELP = """Lists the example configs: data, expected result and time.
+HELP = """Lists the example configs with their data, expected results and times.
 
-  contrastax configs                list all
-  contrastax configs digits_simclr  print one, to copy and change
+  contrastax configs                list all configs
+  contrastax configs digits_simclr  print one config, which you can copy and change
 
-`contrastax run NAME` runs one. The results are accuracies on the test examples with frozen
-features, and the times are of a whole run, on the machine that the last line names.
+`contrastax run NAME` runs a config. The results are accuracies of probes of frozen features on the
+test examples. The time is that of a whole run on the machine that the last line names.
 """
 RESULTS = "results.json"
-"""File of `configs/` with what `benchmarks/configs.py` measured."""
+"""The file of `configs/` with the measured results and times."""
 
 
 def main(argv: list[str]) -> int:
-  """Runs one command line and returns its exit status."""
+  """Runs one command line and returns its exit status.
+
+  Args:
+    argv: the program's name and the names of configs.
+  """
   return commandline.status(functools.partial(_main, argv))
 
 
 def _main(argv: list[str]) -> None:
-  chosen = argv[1:]
-  if any(name in ("--help", "-h") for name in chosen):
+  requested = argv[1:]
+  if any(name in ("--help", "-h") for name in requested):
     print(HELP.strip())
-  elif not chosen:
+  elif not requested:
     print(listing())
   else:
-    print("\n".join(path_of(name).read_text(encoding="utf-8").rstrip() for name in chosen))
+    print("\n".join(path_of(name).read_text(encoding="utf-8").rstrip() for name in requested))
 
 
 def listing() -> str:
-  """A table of the example configs: name, data, expected result and time."""
+  """Returns a table of the example configs: name, data, expected result and time."""
   results = read_json(folder() / RESULTS, dict)
   rows = [("name", "data", "expected result", "time")]
   for name in names():
@@ -45,13 +49,15 @@ def listing() -> str:
     rows.append((name, data, *_result(results.get(name))))
   widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
   lines = [
-    "  ".join(f"{x:<{w}}" for x, w in zip(row, widths, strict=True)).rstrip() for row in rows
+    "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+    for row in rows
   ]
   return "\n".join([*lines, "", f"Measured on: {results['machine']}"])
 
 
-def _result(found: dict[str, Any] | None) -> tuple[str, str]:
-  if found is None:
+def _result(measured: dict[str, Any] | None) -> tuple[str, str]:
+  """Returns the cells of the expected result and of the time."""
+  if measured is None:
     return "not measured", ""
-  accuracies = ", ".join(f"{probe} {value:.3f}" for probe, value in found["accuracy"].items())
-  return accuracies, f"{found['seconds']:.0f} s"
+  accuracies = ", ".join(f"{probe} {value:.3f}" for probe, value in measured["accuracy"].items())
+  return accuracies, f"{measured['seconds']:.0f} s"

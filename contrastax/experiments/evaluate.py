@@ -1,10 +1,11 @@
-"""Judges a run in full, at its last checkpoint; `HELP` says how."""
+"""The command `contrastax evaluate`: all measurements of one run, see `HELP`."""
 
 from __future__ import annotations
 
 import functools
 import pathlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import Any
 
 import jax
 from absl import flags
@@ -19,19 +20,20 @@ from contrastax.experiments.cache import keep_programs
 from contrastax.experiments.workdir import config_of
 from contrastax.files import write_json
 from contrastax.reporting import table
+from contrastax.training.load import FrozenEncoder
 
-HELP = """Evaluates a run in full, at its last checkpoint: probes, retrieval and geometry.
+HELP = """Evaluates a run at its last checkpoint: probes, retrieval and geometry.
 
   contrastax evaluate runs/digits_simclr
   contrastax evaluate runs/digits_simclr --finetune                 fine-tune on 1 % and 10 % of the labels
   contrastax evaluate runs/digits_simclr --data=tfds:fashion_mnist  transfer to another data set
-  contrastax evaluate runs/digits_simclr --against=runs/other       CKA with another run
-  contrastax evaluate runs/digits_simclr --allow=mymodule           a run with parts of your own
+  contrastax evaluate runs/digits_simclr --against=runs/other       compare with another run by CKA
+  contrastax evaluate runs/digits_simclr --allow=mymodule           evaluate a run with parts of your own
 
 In a checkout, `python -m experiments.evaluate --workdir=…` is the same program. Flags may be
 combined. The data, the seed and the validation split are those of the run's config.json. The results
-are printed, and written to evaluation.json in the run's folder with the values of all draws; an
-earlier evaluation.json is replaced. docs/evaluation.md defines each figure.
+are printed. They are also written, with the values of all draws, to evaluation.json in the run's
+folder, where they replace earlier results. docs/evaluation.md defines each measurement.
 
 Exit status: 0 finished; 2 invalid input, explained in one line.
 """
@@ -45,30 +47,46 @@ TITLES = {
 
 
 def main(argv: list[str]) -> int:
-  """The exit status of one command line."""
+  """Runs one command line and returns its exit status.
+
+  Args:
+    argv: the program's name and the arguments.
+  """
   return commandline.status(functools.partial(_main, argv))
 
 
-def _main(argv):
+def _main(argv: list[str]) -> None:
   options = parse(argv)
   if options:
     workdir = pathlib.Path(options.workdir)
-    found = evaluate(workdir, options.data, options.against, options.finetune, options.allow)
-    write_json(workdir / "evaluation.json", found)
-    print(f"\nsee {workdir}/evaluation.json; docs/evaluation.md defines each figure")
+    results = evaluate(workdir, options.data, options.against, options.finetune, options.allow)
+    write_json(workdir / "evaluation.json", results)
+    print(f"\nsee {workdir}/evaluation.json; docs/evaluation.md defines each measurement")
 
 
 def parse(argv: list[str]) -> flags.FlagValues | None:
-  """The flags, or None after printing help; UserError for what is wrong with them."""
+  """Parses a command line of `contrastax evaluate`.
+
+  Args:
+    argv: the program's name and the arguments.
+
+  Returns:
+    The values of the flags, or None if help was printed.
+
+  Raises:
+    UserError: the arguments are invalid.
+  """
   if any(argument in ("--help", "-help", "-h", "help") for argument in argv[1:]):
     print(HELP.strip())
     return None
   values = flags.FlagValues()
-  flags.DEFINE_string("workdir", None, "the run to judge", flag_values=values)
+  flags.DEFINE_string("workdir", None, "the folder of the run", flag_values=values)
   flags.DEFINE_bool("finetune", False, "fine-tune with few labels", flag_values=values)
-  flags.DEFINE_string("data", None, "another data set, to transfer to", flag_values=values)
-  flags.DEFINE_list("allow", [], "modules of your own to import", flag_values=values)
-  flags.DEFINE_string("against", None, "another run, to compare with", flag_values=values)
+  flags.DEFINE_string("data", None, "another data set to transfer to", flag_values=values)
+  flags.DEFINE_list("allow", [], "modules of your own that may be imported", flag_values=values)
+  flags.DEFINE_string(
+    "against", None, "the folder of another run to compare with", flag_values=values
+  )
   try:
     rest = values(argv)[1:]
   except flags.Error as error:
@@ -76,9 +94,9 @@ def parse(argv: list[str]) -> flags.FlagValues | None:
   if len(rest) == 1 and values.workdir is None:
     values.workdir = rest.pop()
   if rest:
-    raise UserError(f"cannot use {rest[0]!r}; --help lists the flags")
+    raise UserError(f"unexpected argument {rest[0]!r}; --help lists the flags")
   if values.workdir is None:
-    raise UserError("no run; give one: --workdir=runs/digits_simclr")
+    raise UserError("there is no run; give one: --workdir=runs/digits_simclr")
   return values
 
 
@@ -88,8 +106,22 @@ def evaluate(
   against: str | None,
   finetune: bool,
   allow: Collection[str] = (),
-) -> dict:
-  """All figures of a run, by protocol, row and column; prints them as tables."""
+) -> dict[str, Any]:
+  """Evaluates a run and prints the results as tables.
+
+  Args:
+    workdir: the folder of the run.
+    other: the name of another data set to transfer to, or None.
+    against: the folder of another run to compare with, or None.
+    finetune: whether the encoder is fine-tuned with few labels.
+    allow: the modules of the user that may be imported.
+
+  Returns:
+    The content of evaluation.json: {protocol: {row: {column: value}}}, and what was evaluated.
+
+  Raises:
+    UserError: a folder has no run, or the run does not fit the request.
+  """
   keep_programs()
   config, run = config_of(workdir), load(workdir, allow=allow)
   mesh = training.make_mesh(jax.devices()[:1])
@@ -100,10 +132,12 @@ def evaluate(
   train, test = ({**split, "inputs": inputs_of(parts.method, split)} for split in parts.dataset[:2])
   if finetune and "label" not in train:
     raise UserError(f"fine-tuning needs labels; {config.data} has none")
-  target = other and protocols.splits(other, config.validation, image_shape(run, workdir))
-  peer = against and of_inputs(run.inputs, against, allow)
+  target = None
+  if other:
+    target = protocols.splits(other, config.validation, image_shape(run, workdir))
+  peer = load_peer(run.inputs, against, allow) if against else None
 
-  found = {
+  results = {
     "step": run.step,
     "steps": config.steps,
     "judged_on": "validation" if config.validation else "test",
@@ -112,62 +146,81 @@ def evaluate(
   }
   print(
     f"{workdir}: step {run.step} of {config.steps}, the last checkpoint; "
-    f"judged on the {found['judged_on']} split, {count_rows(test['inputs']):,} examples"
+    f"evaluated on the {results['judged_on']} split, {count_rows(test['inputs']):,} examples"
   )
-  fresh = training.init(
+  initial = training.init(
     parts.method, parts.optimizer, parts.first_batch(), seed=config.seed, mesh=mesh
   )
   network, _, recipes = parts.method.evaluated
   networks = {
-    "untrained": (run.encoder, fresh.params[network], fresh.state[network]),
+    "untrained": (run.encoder, initial.params[network], initial.state[network]),
     "trained": (run.encoder, run.params, run.state),
   }
-  encoders = {row: functools.partial(evaluation.embed, *of) for row, of in networks.items()}
+  encoders = {row: functools.partial(evaluation.embed, *of_row) for row, of_row in networks.items()}
   if "label" in train:
-    found |= protocols.frozen(encoders, train, test)
-    show(found)
+    results |= protocols.frozen(encoders, train, test)
+    show(results)
   else:
     print(f"{config.data} has no labels: no probes, no retrieval")
-  found["geometry"] = protocols.geometry(encoders, recipes, test["inputs"], test.get("label"))
-  show({"geometry": found["geometry"]})
+  results["geometry"] = protocols.geometry(encoders, recipes, test["inputs"], test.get("label"))
+  show({"geometry": results["geometry"]})
   if finetune:
-    found["fine_tune"] = protocols.fine_tuned(networks, train, test)
-    show({"fine_tune": found["fine_tune"]})
+    results["fine_tune"] = protocols.fine_tuned(networks, train, test)
+    show({"fine_tune": results["fine_tune"]})
   if target:
-    found["transfer"] = {"data": other, **protocols.frozen(encoders, *target)}
+    transfer = protocols.frozen(encoders, *target)
+    results["transfer"] = {"data": other, **transfer}
     print(f"\ntransfer to {other}:")
-    show(found["transfer"])
+    show(transfer)
   if peer:
-    ours, theirs = run(test["inputs"]), peer(test["inputs"])
-    values = [evaluation.cka(ours, theirs, unbiased=unbiased) for unbiased in (False, True)]
-    found["cka"] = {"against": against, "step": peer.step, "cka": values[0], "unbiased": values[1]}
-    print(f"\nCKA with {against}, step {peer.step}: {values[0]:.3f}, unbiased {values[1]:.3f}")
-  return found
+    features, peer_features = run(test["inputs"]), peer(test["inputs"])
+    biased, unbiased = (
+      evaluation.cka(features, peer_features, unbiased=unbiased) for unbiased in (False, True)
+    )
+    results["cka"] = {"against": against, "step": peer.step, "cka": biased, "unbiased": unbiased}
+    print(f"\nCKA with {against}, step {peer.step}: {biased:.3f}, unbiased {unbiased:.3f}")
+  return results
 
 
-def image_shape(run, workdir) -> tuple[int, ...]:
-  """The shape of the images that an encoder takes; raises UserError for one of other inputs."""
+def image_shape(run: FrozenEncoder, workdir: pathlib.Path) -> tuple[int, ...]:
+  """Returns the shape of the images that an encoder takes.
+
+  Raises:
+    UserError: the encoder takes other inputs than images.
+  """
   if not (isinstance(run.inputs, jax.ShapeDtypeStruct) and len(run.inputs.shape) == 3):
-    raise UserError(f"{workdir} takes no images, so it cannot be transferred to another data set")
+    raise UserError(
+      f"the encoder of {workdir} takes no images, so it cannot be transferred to another data set"
+    )
   return run.inputs.shape
 
 
-def of_inputs(inputs, workdir: str, allow: Collection[str] = ()):
-  """The encoder of another run, of the same inputs; raises UserError for one of others."""
+def load_peer(inputs: Any, workdir: str, allow: Collection[str] = ()) -> FrozenEncoder:
+  """Returns the encoder of another run.
+
+  Args:
+    inputs: the shapes and types of one example of the evaluated run.
+    workdir: the folder of the other run.
+    allow: the modules of the user that may be imported.
+
+  Raises:
+    UserError: there is no such run, or its encoder takes other inputs.
+  """
   peer = load(workdir, allow=allow)
   if peer.inputs != inputs:
     raise UserError(f"{workdir} takes {shown(peer.inputs)}, not this run's {shown(inputs)}")
   return peer
 
 
-def shown(inputs) -> str:
-  """Shapes and types of one example."""
+def shown(inputs: Any) -> str:
+  """Returns the shapes and types of one example, as text."""
   return ", ".join(
     f"{name} {list(leaf.shape)} {leaf.dtype}".strip() for name, leaf in named_leaves(inputs)
   )
 
 
-def show(found) -> None:
+def show(results: Mapping[str, Any]) -> None:
+  """Prints the tables of the protocols."""
   for name, title in TITLES.items():
-    if name in found:
-      print(f"\n{title}\n{table.text(found[name])}")
+    if name in results:
+      print(f"\n{title}\n{table.text(results[name])}")

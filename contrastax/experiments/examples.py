@@ -10,7 +10,7 @@ from contrastax.core import UserError
 
 
 def folder() -> pathlib.Path:
-  """The folder of the example configs: of the installed package, or of the checkout."""
+  """Returns the folder of the example configs, in the installed package or in the checkout."""
   spec = importlib.util.find_spec("contrastax.configs")
   if spec is not None and spec.submodule_search_locations:
     return pathlib.Path(list(spec.submodule_search_locations)[0])
@@ -18,12 +18,15 @@ def folder() -> pathlib.Path:
 
 
 def names() -> list[str]:
-  """The names of the example configs, in alphabetical order."""
-  return sorted(p.stem for p in folder().glob("*.py") if p.stem != "__init__")
+  """Returns the names of the example configs in alphabetical order."""
+  return sorted(path.stem for path in folder().glob("*.py") if path.stem != "__init__")
 
 
 def path_of(name: str) -> pathlib.Path:
-  """The file of an example config.
+  """Returns the file of an example config.
+
+  Args:
+    name: the name of the config, such as "digits_simclr".
 
   Raises:
     UserError: there is no example config of this name.
@@ -31,5 +34,5 @@ def path_of(name: str) -> pathlib.Path:
   if name not in names():
     close = difflib.get_close_matches(name, names(), 1)
     hint = f"did you mean {close[0]}?" if close else "`contrastax configs` lists them"
-    raise UserError(f"no example config {name!r}; {hint}")
+    raise UserError(f"there is no example config {name!r}; {hint}")
   return folder() / f"{name}.py"

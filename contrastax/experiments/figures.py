@@ -1,4 +1,4 @@
-"""A figure of a run may fail; the run goes on."""
+"""Draws figures of a run such that an error in a figure does not end the run."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ import contextlib
 import pathlib
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 
 @contextlib.contextmanager
 def figure(path: pathlib.Path) -> Iterator[pathlib.Path]:
-  """Draws one figure inside the context, to the path that it gives.
+  """Returns a context in which one figure is drawn.
 
-  An exception becomes a warning in one line, and what is left of the file is removed. A character
-  that the font lacks is drawn as a box, without matplotlib's warning.
+  An exception in the context becomes a warning of one line, and an incomplete file is removed.
+  matplotlib draws a box for a character that the font does not have; its warning is suppressed.
+
+  Args:
+    path: the file of the figure. The context returns it.
   """
   try:
     with warnings.catch_warnings():
@@ -28,6 +32,6 @@ def figure(path: pathlib.Path) -> Iterator[pathlib.Path]:
       path.unlink(missing_ok=True)
 
 
-def is_images(inputs) -> bool:
-  """Whether inputs are images [n, h, w, c], which figures can show."""
+def is_images(inputs: Any) -> bool:
+  """Returns whether inputs are images [n, h, w, c], which figures can show."""
   return isinstance(inputs, np.ndarray) and inputs.ndim == 4

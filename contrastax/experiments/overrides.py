@@ -1,10 +1,10 @@
-"""Overrides of a config's keys, as the command line gives them: `--config.KEY=VALUE`."""
+"""Overrides of the keys of a config, as the command line has them: `--config.KEY=VALUE`."""
 
 from __future__ import annotations
 
 import ast
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from contrastax.annotations import PLACE
@@ -12,7 +12,7 @@ from contrastax.core import UserError
 from contrastax.experiments.schema import FIELDS, completed, flat
 from contrastax.parts import UnknownKey
 
-MEANT = {
+ALIASES = {
   "batch": "batch_size",
   "dataset": "data",
   "epochs": "steps",
@@ -22,127 +22,153 @@ MEANT = {
   "tau": "temperature",
   "wd": "weight_decay",
 }
-"""Common short names of keys."""
-SUGGESTED = 3  # keys that a message names at most
+"""Names that users write for a key, for the suggestions of messages."""
+MAX_SUGGESTIONS = 3
 
 
 def overridden(values: Mapping[str, Any], overrides: Mapping[str, str]) -> dict[str, Any]:
-  """The completed config with some keys changed.
+  """Returns the completed config with some keys changed.
 
   Args:
     values: the config.
     overrides: {key: text}. The key is a path such as `method.negatives.0.size`. The text is a Python
-      literal, or else a string. Where the config does not state a part, the key changes an argument
-      of the default part.
+      literal, or else a string. If the config does not contain a part, the key changes an argument of
+      the default part.
 
   Raises:
-    UserError: the config is wrong (see `schema.completed`), or there is no such key.
+    UserError: the config is invalid (see `schema.completed`), or there is no such key.
+
+  Example:
+    >>> from contrastax.experiments import commandline, overrides
+    >>> config = commandline.get_config("digits_simclr")
+    >>> overrides.overridden(config, {"method.temperature.temperature": "0.1"})["method"]["temperature"]
+    {'name': 'fixed', 'temperature': 0.1}
   """
-  values = _lists(values)
-  # Names first, and the outer before the inner: they decide which keys there are.
+  changed: dict[str, Any] = _with_lists(values)
+  # The name of a part determines its keys, so names are set first, and outer ones before inner ones.
   for key in sorted(overrides, key=lambda key: (not f".{key}".endswith(".name"), key.count("."))):
     try:
-      defaults = completed(values)
-    except UserError:  # the override may be what is missing; what remains wrong is found below
-      defaults = values
+      defaults = completed(changed)
+    except UserError:  # The override may supply what is missing. The last line raises what remains.
+      defaults = changed
     path, value = key.split("."), _literal(overrides[key])
     _check_part(key, value, defaults)
-    _set(values, defaults, path, value)
+    _set(changed, defaults, path, value)
     try:
-      completed(values)
+      completed(changed)
     except UnknownKey as error:
       if error.path.replace("[", ".").replace("]", "") == f"config.{key}":
         raise _unknown(path, defaults, str(error)) from None
     except UserError:
       pass
-  return completed(values)
+  return completed(changed)
 
 
-def _set(values, defaults, path, value):
-  """Sets values[path[0]][path[1]]… in place; takes a part that is not stated from the defaults."""
-  node, whole = values, defaults
-  for i, key in enumerate(path):
+def _set(values: Any, defaults: Any, path: Sequence[str], value: Any) -> None:
+  """Sets values[path[0]][path[1]]… in place.
+
+  Args:
+    values: the config, with lists instead of tuples.
+    defaults: the completed config, whose parts are used where `values` has none.
+    path: the path of the key.
+    value: the new value.
+  """
+  node, default = values, defaults
+  for i, name in enumerate(path):
+    is_last = i + 1 == len(path)
+    key: str | int = name
     if isinstance(node, list):
-      if key.isdigit() and int(key) >= len(node):
+      if not name.isdigit():
+        raise _unknown(path, defaults)
+      key = int(name)
+      if key >= len(node):
         outer = f"config.{'.'.join(path[:i])}"
         raise UserError(
-          f"{outer} has {len(node)} part(s), so there is no {outer}.{key}; state all parts in one value: "
-          f"--{outer}=\"({{'name': …}}, {{'name': …}})\""
+          f"{outer} has {len(node)} part(s), so there is no {outer}.{name}; set all parts in one "
+          f"value: --{outer}=\"({{'name': …}}, {{'name': …}})\""
         )
-      if not key.isdigit():
-        raise _unknown(path, defaults)
-      key, whole = int(key), whole[int(key)]
-    elif not isinstance(node, dict) or (node is values and key not in FIELDS):
+      default = default[key]
+    elif not isinstance(node, dict) or (node is values and name not in FIELDS):
       raise _unknown(path, defaults)
     else:
-      whole = whole.get(key) if isinstance(whole, Mapping) else None
-      if i + 1 < len(path):
-        if node is values and whole is None and key not in node:
+      default = default.get(name) if isinstance(default, Mapping) else None
+      if not is_last:
+        if node is values and default is None and name not in node:
           raise UserError(
-            f"config.{key} is None; state the whole part: --config.{key}=\"{{'name': …}}\""
+            f"config.{name} is None; set the whole part: --config.{name}=\"{{'name': …}}\""
           )
-        if key not in node and not isinstance(whole, Mapping | tuple):
+        if name not in node and not isinstance(default, Mapping | tuple):
           raise _unknown(path, defaults)
-        if key not in node:
-          node[key] = {} if path[i + 1 :] == ["name"] else _lists(whole)
-        elif isinstance(node[key], dict) and isinstance(whole, tuple):  # one part, to be joined
-          node[key] = [node[key]]
-    if i + 1 < len(path):
+        if name not in node:
+          node[name] = {} if path[i + 1 :] == ["name"] else _with_lists(default)
+        elif isinstance(node[name], dict) and isinstance(default, tuple):
+          node[name] = [node[name]]  # A part alone, where several can be joined.
+    if is_last:
+      node[key] = value
+    else:
       node = node[key]
-  node[key] = value
 
 
-def _check_part(key, value, defaults):
-  """Refuses a name or a number in place of a part, and names the key that was meant."""
-  found, last = {path for path in flat(defaults) if path.startswith(f"{key}.")}, key.split(".")[-1]
+def _check_part(key: str, value: Any, defaults: Mapping[str, Any]) -> None:
+  """Raises UserError for a name or a number in place of a part. The message has the inner key."""
+  leaves = {path for path in flat(defaults) if path.startswith(f"{key}.")}
+  last = key.split(".")[-1]
   if isinstance(value, str) and not PLACE.fullmatch(value):
-    inner = [path for path in (f"{key}.name", f"{key}.0.name") if path in found]
+    inner = [path for path in (f"{key}.name", f"{key}.0.name") if path in leaves]
   else:
-    inner = [f"{key}.{last}"] if f"{key}.{last}" in found else []
+    inner = [f"{key}.{last}"] if f"{key}.{last}" in leaves else []
   if inner and not isinstance(value, Mapping | list | tuple):
     raise UserError(f"config.{key} is a part; write --config.{inner[0]}={value}")
 
 
-def _unknown(path, defaults, otherwise=None):
-  """The error of a key that does not exist, with the full path of the key that may be meant.
+def _unknown(
+  path: Sequence[str], defaults: Mapping[str, Any], otherwise: str | None = None
+) -> UserError:
+  """Returns the error for a key that does not exist, with the full path of the most similar key.
 
-  otherwise: the message where no other key is like it.
+  Args:
+    path: the path of the key.
+    defaults: the completed config.
+    otherwise: the message if no other key is similar.
   """
-  leaves, meant = flat(defaults), MEANT.get(path[-1], path[-1])
-  found = [leaf for leaf in leaves if leaf.split(".")[-1] == meant]
-  parts = {f".{meant}.name", f".{meant}.0.name"}
-  found = found or [leaf for leaf in leaves if any(f".{leaf}".endswith(part) for part in parts)]
-  shared = max((_shared(path, leaf) for leaf in found), default=0)
-  found = [leaf for leaf in found if _shared(path, leaf) == shared]
-  if not found:
+  leaves, name = flat(defaults), ALIASES.get(path[-1], path[-1])
+  suggestions = [leaf for leaf in leaves if leaf.split(".")[-1] == name]
+  if not suggestions:
+    parts = (f".{name}.name", f".{name}.0.name")
+    suggestions = [leaf for leaf in leaves if f".{leaf}".endswith(parts)]
+  longest = max((_common_end(path, leaf) for leaf in suggestions), default=0)
+  suggestions = [leaf for leaf in suggestions if _common_end(path, leaf) == longest]
+  if not suggestions:
     parent = ".".join(path[:-1])
-    beside = {leaf.split(".")[-1]: leaf for leaf in leaves if leaf.rpartition(".")[0] == parent}
-    anywhere = {leaf.split(".")[-1]: leaf for leaf in leaves}
-    found = [beside[each] for each in difflib.get_close_matches(meant, beside, 1)]
-    found = found or [anywhere[each] for each in difflib.get_close_matches(meant, anywhere, 1, 0.8)]
-  if not found and otherwise:
+    siblings = {leaf.split(".")[-1]: leaf for leaf in leaves if leaf.rpartition(".")[0] == parent}
+    everywhere = {leaf.split(".")[-1]: leaf for leaf in leaves}
+    suggestions = [siblings[close] for close in difflib.get_close_matches(name, siblings, 1)]
+    suggestions = suggestions or [
+      everywhere[close] for close in difflib.get_close_matches(name, everywhere, 1, 0.8)
+    ]
+  if not suggestions and otherwise:
     return UserError(otherwise)
-  names = " or ".join(f"config.{leaf}" for leaf in found[:SUGGESTED])
+  names = " or ".join(f"config.{leaf}" for leaf in suggestions[:MAX_SUGGESTIONS])
   advice = f"did you mean {names}?" if names else "--help lists the keys"
   return UserError(f"config.{'.'.join(path)}: there is no such key; {advice}")
 
 
-def _shared(path, leaf):
-  """How many of the last components two paths share."""
+def _common_end(path: Sequence[str], leaf: str) -> int:
+  """Returns the number of last components that two paths have in common."""
   pairs = zip(reversed(path), reversed(leaf.split(".")), strict=False)
   equal = [one == other for one, other in pairs]
   return (*equal, False).index(False)
 
 
-def _literal(text):
+def _literal(text: str) -> Any:
   try:
     return ast.literal_eval(text)
   except (ValueError, SyntaxError):
     return text
 
 
-def _lists(value):
-  """A copy with lists in place of tuples."""
+def _with_lists(value: Any) -> Any:
+  """Returns a copy with lists in place of tuples."""
   if isinstance(value, Mapping):
-    return {key: _lists(each) for key, each in value.items()}
-  return [_lists(each) for each in value] if isinstance(value, list | tuple) else value
+    return {key: _with_lists(each) for key, each in value.items()}
+  return [_with_lists(each) for each in value] if isinstance(value, list | tuple) else value

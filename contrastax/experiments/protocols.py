@@ -1,115 +1,179 @@
-"""The protocols of `evaluate`: tables {row: {column: value}}, a row per space."""
+"""The protocols of `evaluate`. Each returns tables {row: {column: value}} with one row per space."""
 
 from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
 
 import jax
 import numpy as np
 
 from contrastax import data, evaluation
-from contrastax.core import UserError
+from contrastax.core import Encoder, Params, Recipe, State, UserError
 from contrastax.evaluation.finetune import labeled
 from contrastax.evaluation.transfer import fitted
-from contrastax.experiments import judge
+from contrastax.experiments import measures
 
 NEIGHBORS = (20, 200)
 RECALLS = (1, 5, 10)
 LIDAR_INPUTS, LIDAR_VIEWS = 1000, 50
-EPOCHS = {0.01: 60, 0.1: 30}  # of fine-tuning, by the share of the labels
-SEEDS = 5  # of fine-tuning: other labels, another order
+EPOCHS = {0.01: 60, 0.1: 30}
+"""{fraction of the labels: epochs of fine-tuning}."""
+SEEDS = 5
+"""The number of seeds of fine-tuning. A seed determines the labels and the order of the examples."""
 
 
-def frozen(encoders, train, test) -> dict:
-  """`probes` and `retrieval`: what labels read off frozen features.
+def frozen(
+  encoders: Mapping[str, measures.Encode], train: Mapping[str, Any], test: Mapping[str, Any]
+) -> dict[str, dict[str, dict[str, Any]]]:
+  """Returns the tables `probes` and `retrieval` of frozen features.
 
-  train, test: {"inputs", "label"}. `probes` has a row `trained - raw`, draw by draw, where the inputs
-  are a space themselves.
+  Args:
+    encoders: {row: encoder}.
+    train: `inputs` and `label` of the training examples.
+    test: `inputs` and `label` of the test examples.
+
+  Returns:
+    {"probes": table, "retrieval": table}. If the inputs are a space, `probes` has a row
+    `trained - raw` with the differences draw by draw.
   """
-  label, theirs = train["label"], test["label"]
-  nearest = possible("knn_", NEIGHBORS, len(label), "training")
-  depths = possible("recall@", RECALLS, len(theirs) - 1, "other test")
+  label, test_label = train["label"], test["label"]
+  neighbors = up_to(len(label), NEIGHBORS, "knn_", "training")
+  depths = up_to(len(test_label) - 1, RECALLS, "recall@", "other test")
   probes, retrieval = {}, {}
-  for row, features in judge.spaces(encoders, train["inputs"], test["inputs"]).items():
-    split = features[0], label, features[1], theirs
+  for row, features in measures.spaces(encoders, train["inputs"], test["inputs"]).items():
+    split = features[0], label, features[1], test_label
     probes[row] = {
-      **{f"knn_{k}": evaluation.knn(*split, k=k) for k in nearest},
-      **judge.few_labels(*split),
+      **{f"knn_{k}": evaluation.knn(*split, k=k) for k in neighbors},
+      **measures.few_labels(*split),
       "linear": evaluation.linear(*split),
     }
-    retrieval[row] = evaluation.retrieval(features[1], theirs, ks=depths)
+    retrieval[row] = evaluation.retrieval(features[1], test_label, ks=depths)
   if "raw" in probes:
-    probes["trained - raw"] = lead(probes["trained"], probes["raw"])
+    probes["trained - raw"] = difference(probes["trained"], probes["raw"])
   return {"probes": probes, "retrieval": retrieval}
 
 
-def geometry(encoders, recipes, inputs, label) -> dict:
-  """The geometry of the inputs' space, and LiDAR where there are views."""
-  inputs, label = head(inputs, judge.WATCHED), None if label is None else label[: judge.WATCHED]
+def geometry(
+  encoders: Mapping[str, measures.Encode],
+  recipes: Recipe | tuple[Recipe, ...],
+  inputs: Any,
+  label: np.ndarray | None,
+) -> dict[str, dict[str, float]]:
+  """Returns the geometry of each encoder's space, with `lidar` if the method has views.
+
+  Args:
+    encoders: {row: encoder}.
+    recipes: the views of the method, see `measures.draw_views`.
+    inputs: n inputs, of which the first `measures.MEASURED` are used.
+    label: [n], or None.
+  """
+  lidar_inputs = first_rows(inputs, LIDAR_INPUTS)
+  inputs = first_rows(inputs, measures.MEASURED)
+  label = None if label is None else label[: measures.MEASURED]
   rows = {}
   for row, encode in encoders.items():
-    rows[row] = judge.geometry(encode, recipes, inputs, label, encode(inputs))
-    views = judge.draw(recipes, head(inputs, LIDAR_INPUTS), "lidar", LIDAR_VIEWS)
+    rows[row] = measures.geometry(encode, recipes, inputs, label, encode(inputs))
+    views = measures.draw_views(recipes, lidar_inputs, "lidar", LIDAR_VIEWS)
     of_views = [encode(view, bounded=False) for view in views]
     if of_views:
       rows[row]["lidar"] = float(evaluation.lidar(np.stack(of_views, 1)))
   return rows
 
 
-def head(inputs, count: int):
-  """The first `count` examples."""
+def first_rows(inputs: Any, count: int) -> Any:
+  """Returns the first `count` examples of a tree of arrays."""
   return jax.tree.map(lambda rows: rows[:count], inputs)
 
 
-def fine_tuned(networks, train, test) -> dict:
-  """Accuracies with 1 % and 10 % of the labels; the row of differences is seed by seed.
+def fine_tuned(
+  networks: Mapping[str, tuple[Encoder, Params, State]],
+  train: Mapping[str, Any],
+  test: Mapping[str, Any],
+) -> dict[str, dict[str, dict[str, Any]]]:
+  """Returns the accuracies of fine-tuning with 1 % and 10 % of the labels.
 
-  networks: {row: (encoder, params, state)}. train, test: {"inputs", "label"}.
+  Args:
+    networks: {row: (encoder, params, state)}.
+    train: `inputs` and `label` of the training examples.
+    test: `inputs` and `label` of the test examples.
+
+  Returns:
+    A row per network, and a row with the differences seed by seed.
+
+  Raises:
+    UserError: the inputs are a mapping of several arrays.
   """
   if not isinstance(train["inputs"], np.ndarray):
     raise UserError("fine-tuning takes inputs of one array, not a mapping of several")
   train, test = ({"image": split["inputs"], "label": split["label"]} for split in (train, test))
-  rows = {row: {} for row in networks}
+  rows: dict[str, dict[str, dict[str, Any]]] = {row: {} for row in networks}
   for fraction, epochs in EPOCHS.items():
     count = len(labeled(train["label"], fraction))
     size = min(64, count)
-    recipe = {"fraction": fraction, "steps": epochs * (count // size), "batch_size": size}
+    steps = epochs * (count // size)
     for row, network in networks.items():
-      rows[row][f"{fraction:.0%}"] = judge.over(
-        [evaluation.fine_tune(*network, train, test, **recipe, seed=seed) for seed in range(SEEDS)]
-      )
-  return {**rows, "trained - untrained": lead(rows["trained"], rows["untrained"])}
+      accuracies = [
+        evaluation.fine_tune(
+          *network, train, test, fraction=fraction, steps=steps, batch_size=size, seed=seed
+        )
+        for seed in range(SEEDS)
+      ]
+      rows[row][f"{fraction:.0%}"] = measures.summarized(accuracies)
+  return {**rows, "trained - untrained": difference(rows["trained"], rows["untrained"])}
 
 
-def splits(name: str, validation: int, shape) -> list[dict]:
-  """Training and test split of another, labeled data set, its images made the encoder's shape.
+def splits(name: str, validation: int, shape: tuple[int, ...]) -> list[dict[str, Any]]:
+  """Returns the splits of another, labeled data set, with images of the encoder's shape.
 
-  validation: the run's; where images are held out of its training set, so are they of this one.
+  Args:
+    name: the name of the data set.
+    validation: the number of training examples that the run holds out. If it is not 0, as many
+      examples of this data set are held out too.
+    shape: the shape of the encoder's images.
+
+  Returns:
+    `inputs` and `label` of the training examples and of the test examples.
+
+  Raises:
+    UserError: the data set does not exist, has no labels, or has images that do not fit.
   """
   dataset = data.load(name)
   if "label" not in dataset.train:
     raise UserError(f"transfer is probed by labels; {name} has none")
   if validation:
     dataset = data.hold_out(dataset, validation)
-  have = dataset.train["image"].shape[1:]
-  if have != shape:
-    print(f"{name}: images {have} are made {shape}")
+  height, width, channels = shape
+  image_shape = dataset.train["image"].shape[1:]
+  if image_shape != shape:
+    print(f"{name}: images {image_shape} are converted to {shape}")
   return [
-    {"inputs": fitted(split["image"], shape), "label": split["label"]}
+    {"inputs": fitted(split["image"], (height, width, channels)), "label": split["label"]}
     for split in (dataset.train, dataset.test)
   ]
 
 
-def lead(row, other) -> dict:
-  """One row less another, where both have values of the same draws or seeds."""
+def difference(
+  row: Mapping[str, Any], other: Mapping[str, Any]
+) -> dict[str, dict[str, float | list[float]]]:
+  """Returns one row minus another, in the columns with values of the same draws or seeds."""
   return {
-    name: judge.over(np.subtract(found["values"], other[name]["values"]))
-    for name, found in row.items()
-    if isinstance(found, dict)
+    name: measures.summarized(np.subtract(entry["values"], other[name]["values"]))
+    for name, entry in row.items()
+    if isinstance(entry, dict)
   }
 
 
-def possible(name: str, ks, most: int, kind: str) -> tuple[int, ...]:
-  """Those of `ks` that `most` images allow; says which are left out."""
-  for k in ks:
-    if k > most:
-      print(f"{name}{k} is left out: there are {most} {kind} images")
-  return tuple(k for k in ks if k <= most)
+def up_to(limit: int, values: Collection[int], prefix: str, kind: str) -> tuple[int, ...]:
+  """Returns the values that are not above a limit, and prints which columns are left out.
+
+  Args:
+    limit: the number of images.
+    values: numbers of neighbors, or depths.
+    prefix: the name of the column before the value.
+    kind: which images are counted.
+  """
+  for value in values:
+    if value > limit:
+      print(f"{prefix}{value} is left out: there are {limit} {kind} images")
+  return tuple(value for value in values if value <= limit)

@@ -1,32 +1,34 @@
-"""What a run says of itself: before (`dry_run`), while (`progress`) and after (`finish`)."""
+"""What a run prints and writes before (`dry_run`), during (`progress`) and after (`finish`) training."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import pathlib
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
 
 from contrastax import evaluation, reporting, training
-from contrastax.core import UserError, named_leaves
+from contrastax.core import HasEvaluated, TrainState, UserError, named_leaves
 from contrastax.evaluation.embed import count_rows
 from contrastax.experiments import negatives, temperatures
-from contrastax.experiments.build import inputs_of
+from contrastax.experiments.build import Parts, inputs_of
 from contrastax.experiments.figures import figure
-from contrastax.experiments.judge import WATCHED, few_labels, geometry, spaces
+from contrastax.experiments.measures import MEASURED, Encode, few_labels, geometry, spaces
 from contrastax.files import make_folder, read_json, replace_damaged, write_json
-from contrastax.methods.base import MAIN, all_terms
-from contrastax.terms import Contrast
 from contrastax.training.health import check_collapse
 
-MAPPED = 1000  # test images in the map
+EXAMPLES_IN_MAP = 1000
 
 
-def dry_run(config, parts, mesh) -> None:
-  """Shapes, parameter counts, memory of the compiled step and the mesh; trains nothing."""
+def dry_run(config: ConfigDict, parts: Parts, mesh: Mesh) -> None:
+  """Prints the mesh, shapes, parameter counts, and the memory of the compiled step; trains nothing."""
   batch = parts.first_batch()
   state = training.init(parts.method, parts.optimizer, batch, seed=config.seed, mesh=mesh)
   step = training.make_train_step(parts.method, parts.optimizer, mesh)
@@ -36,9 +38,9 @@ def dry_run(config, parts, mesh) -> None:
   print(f"data: {config.data}, {train:,} training and {test:,} test examples")
   for name, values in named_leaves(batch):
     print(f"batch {name}: {list(values.shape)} {values.dtype}")
-  for name, params in state.params.items():
+  for network, params in state.params.items():
     if jax.tree.leaves(params):
-      print(f"{name}: {_count(params):,} parameters")
+      print(f"{network}: {_count(params):,} parameters")
       for name, leaf in named_leaves(params):
         print(f"  {name}: {list(leaf.shape)} {leaf.dtype}")
   print(
@@ -47,12 +49,13 @@ def dry_run(config, parts, mesh) -> None:
   )
 
 
-def progress(config, parts, state) -> dict[str, float]:
-  """Metrics of the training examples alone; the test examples are not touched.
+def progress(config: ConfigDict, parts: Parts, state: TrainState) -> dict[str, float]:
+  """Returns the metrics of an evaluation during training, which uses training examples only.
 
-  With `stop_on_collapse` a space that has collapsed ends the run.
+  Raises:
+    TrainingDiverged: the embeddings have collapsed, and the config has `stop_on_collapse`.
   """
-  inputs, labels = _head(parts.method, parts.dataset.train, WATCHED)
+  inputs, labels = _first(parts.method, parts.dataset.train, MEASURED)
   encode = _encoder(parts.method, state)
   features = encode(inputs)
   measured = geometry(encode, parts.method.evaluated.views, inputs, labels, features)
@@ -65,46 +68,66 @@ def progress(config, parts, state) -> dict[str, float]:
   return metrics
 
 
-def finish(config, parts, mesh, workdir: pathlib.Path, state, seconds: float) -> dict:
-  """Judges the run on the test images: prints the table, writes summary.json and figures."""
+def finish(
+  config: ConfigDict,
+  parts: Parts,
+  mesh: Mesh,
+  workdir: pathlib.Path,
+  state: TrainState,
+  seconds: float,
+) -> dict[str, Any]:
+  """Evaluates a finished run on the test examples, prints the table, and writes the report.
+
+  Args:
+    config: the completed config.
+    parts: the experiment.
+    mesh: the devices.
+    workdir: the folder of the run, in which summary.json and figures/ are written.
+    state: the state after the last step.
+    seconds: the time that training took.
+
+  Returns:
+    The content of summary.json.
+  """
   train, test = parts.dataset.train, parts.dataset.test
-  judged_on = "validation" if config.validation else "test"
+  split_name = "validation" if config.validation else "test"
   kinds = "kNN, linear probes and geometry" if "label" in test else "geometry"
-  print(f"judging: {kinds} of {count_rows(test):,} {judged_on} examples", flush=True)
-  fresh = training.init(
+  print(f"evaluating: {kinds} of {count_rows(test):,} {split_name} examples", flush=True)
+  initial = training.init(
     parts.method, parts.optimizer, parts.first_batch(), seed=config.seed, mesh=mesh
   )
-  encoders = {
-    row: _encoder(parts.method, at) for row, at in {"untrained": fresh, "trained": state}.items()
-  }
+  states = {"untrained": initial, "trained": state}
+  encoders = {row: _encoder(parts.method, of_row) for row, of_row in states.items()}
   features = spaces(encoders, *(inputs_of(parts.method, split) for split in (train, test)))
-  inputs, labels = _head(parts.method, test, WATCHED)
+  inputs, labels = _first(parts.method, test, MEASURED)
   splits = {
-    row: (ours, train["label"], theirs, test["label"])
-    for row, (ours, theirs) in (features.items() if labels is not None else ())
+    row: (train_features, train["label"], test_features, test["label"])
+    for row, (train_features, test_features) in (features.items() if labels is not None else ())
   }
-  with _aside() as aside:  # the linear probes are fitted while the rest is judged
-    linear = {row: aside.submit(evaluation.linear, *split) for row, split in splits.items()}
+  with _worker() as worker:
+    # The linear probes are fitted while the main thread computes the rest.
+    linear = {row: worker.submit(evaluation.linear, *split) for row, split in splits.items()}
     few = {row: few_labels(*split) for row, split in splits.items()}
+    results: dict[str, dict[str, float]] = {
+      row: {
+        "knn": evaluation.knn(*split),
+        **{name: entry["mean"] for name, entry in few[row].items()},
+      }
+      for row, split in splits.items()
+    }
     summary = {
-      "table": {
-        row: {
-          "knn": evaluation.knn(*split),
-          **{name: found["mean"] for name, found in few[row].items()},
-        }
-        for row, split in splits.items()
-      },
+      "table": results,
       "half_intervals": {
-        row: {name: found["half_interval"] for name, found in values.items()}
-        for row, values in few.items()
+        row: {name: entry["half_interval"] for name, entry in columns.items()}
+        for row, columns in few.items()
       },
       "geometry": {
         row: geometry(
-          encode, parts.method.evaluated.views, inputs, labels, features[row][1][:WATCHED]
+          encode, parts.method.evaluated.views, inputs, labels, features[row][1][:MEASURED]
         )
         for row, encode in encoders.items()
       },
-      "judged_on": judged_on,
+      "judged_on": split_name,
       "data": config.data,
       "seed": config.seed,
       "steps": config.steps,
@@ -112,43 +135,45 @@ def finish(config, parts, mesh, workdir: pathlib.Path, state, seconds: float) ->
       "train_seconds": seconds,
     }
     for row, accuracy in linear.items():
-      summary["table"][row]["linear"] = accuracy.result()
+      results[row]["linear"] = accuracy.result()
   if labels is not None:
-    print(reporting.table.text(summary["table"]))
+    print(reporting.table.text(results))
   else:
     print("the data have no labels: no probes; the geometry of the space is in summary.json")
   figures, path = workdir / "figures", workdir / "summary.json"
   print(f"figures: drawing them in {figures}/", flush=True)
   make_folder(figures)
-  if isinstance(all_terms(parts.method).get(MAIN), Contrast):
-    summary["negatives"] = negatives.report(parts, state, figures)
-  found = temperatures.report(parts, state, workdir, figures)
-  if found is not None:
-    summary["temperatures"] = found
-  write_json(path, summary)  # before the map: t-SNE is compiled code, which can end the process
-  with figure(figures / "learning_curves.png") as place:
-    reporting.learning_curves(workdir / "metrics.jsonl", place)
-  with figure(figures / "map.png") as place:
+  entries = {
+    "negatives": negatives.report(parts, state, figures),
+    "temperatures": temperatures.report(parts, state, workdir, figures),
+  }
+  summary |= {name: entry for name, entry in entries.items() if entry is not None}
+  # The summary is written before the map, because an error in the compiled code of t-SNE can end the
+  # process.
+  write_json(path, summary)
+  with figure(figures / "learning_curves.png") as file:
+    reporting.learning_curves(workdir / "metrics.jsonl", file)
+  with figure(figures / "map.png") as file:
     reporting.space_map(
-      {row: features[row][1][:MAPPED] for row in ("raw", "trained") if row in features},
-      np.zeros(count_rows(inputs), int)[:MAPPED] if labels is None else labels[:MAPPED],
+      {row: features[row][1][:EXAMPLES_IN_MAP] for row in ("raw", "trained") if row in features},
+      (np.zeros(count_rows(inputs), int) if labels is None else labels)[:EXAMPLES_IN_MAP],
       ("examples",) if labels is None else parts.dataset.classes,
-      place,
+      file,
     )
-  summary["figures"] = sorted(drawn.name for drawn in figures.glob("*.png"))
+  summary["figures"] = sorted(file.name for file in figures.glob("*.png"))
   write_json(path, summary)
   return summary
 
 
 def is_finished(workdir: pathlib.Path, steps: int) -> bool:
-  """Whether the report of a run of so many steps is complete: its summary lists the figures.
+  """Returns whether the report of a run of so many steps is complete.
 
-  A damaged summary is set aside.
+  It is complete if summary.json lists the figures. A damaged summary.json is renamed.
   """
   path = workdir / "summary.json"
   try:
-    found = read_json(path, dict)
-    return found.get("steps") == steps and "figures" in found
+    summary = read_json(path, dict)
+    return summary.get("steps") == steps and "figures" in summary
   except FileNotFoundError:
     return False
   except UserError as error:
@@ -157,8 +182,11 @@ def is_finished(workdir: pathlib.Path, steps: int) -> bool:
 
 
 @contextlib.contextmanager
-def _aside():
-  """A thread for work beside the main thread's. A command that is stopped waits for one task at most."""
+def _worker() -> Iterator[ThreadPoolExecutor]:
+  """Starts a thread for work beside the main thread.
+
+  A command that is stopped waits for the running task only.
+  """
   thread = ThreadPoolExecutor(1)
   try:
     yield thread
@@ -166,16 +194,19 @@ def _aside():
     thread.shutdown(wait=False, cancel_futures=True)
 
 
-def _encoder(method, state):
+def _encoder(method: HasEvaluated, state: TrainState) -> Encode:
   network = method.evaluated.network
   own = state.params[network], state.state[network]
   return functools.partial(evaluation.embed, method.network(network), *own)
 
 
-def _head(method, arrays, count):
+def _first(
+  method: HasEvaluated, arrays: Mapping[str, Any], count: int
+) -> tuple[Any, np.ndarray | None]:
+  """Returns the inputs and the labels of the first examples of a split."""
   inputs = jax.tree.map(lambda rows: rows[:count], inputs_of(method, arrays))
   return inputs, arrays["label"][:count] if "label" in arrays else None
 
 
-def _count(params):
+def _count(params: Any) -> int:
   return sum(leaf.size for leaf in jax.tree.leaves(params))

@@ -1,4 +1,4 @@
-"""Trains, evaluates, resumes and explains one experiment; `HELP` says how."""
+"""The command `contrastax run`: trains, evaluates and resumes one experiment, see `HELP`."""
 
 from __future__ import annotations
 
@@ -7,29 +7,32 @@ import shlex
 import time
 from contextlib import suppress
 
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
 from contrastax import data
 from contrastax.annotations import PLACE
 from contrastax.evaluation import online_probe, with_online_probe
 from contrastax.experiments import commandline, report
-from contrastax.experiments.build import build, encoder_spec
+from contrastax.experiments.build import Parts, build, encoder_spec
 from contrastax.experiments.cache import keep_programs
 from contrastax.experiments.schema import flat
 from contrastax.experiments.workdir import Workdir
 from contrastax.training import Interrupted, Stop, make_mesh, train
 from contrastax.training.mesh import describe, idle_gpu
 
-HELP = """Trains, evaluates, resumes and explains one experiment.
+HELP = """Trains, evaluates and resumes one experiment.
 
   contrastax run digits_simclr                  an example config; `contrastax configs` lists them
-  contrastax run digits_simclr:runlocal         a run of seconds
-  contrastax run my_config.py --dry_run         shapes, sizes and memory; trains nothing
+  contrastax run digits_simclr:runlocal         its preset `runlocal`, a run of seconds
+  contrastax run my_config.py --dry_run         print shapes, sizes and memory; train nothing
   contrastax run digits_simclr --config.batch_size=128 --workdir=runs/small
 
 In a checkout, `python -m experiments.run --config=configs/digits_simclr.py` is the same program.
---workdir (default runs/<config>) gets checkpoints/, metrics.jsonl, tensorboard/, figures/,
-config.json (with all defaults), run.json (versions, devices, commit), encoder.json and, at the end,
-summary.json. The same command resumes a run that was stopped. Then only steps, log_every,
-eval_every and checkpoint_every may differ. `contrastax.load(workdir)` gives the encoder.
+The folder --workdir (by default runs/<config>) receives checkpoints/, metrics.jsonl, tensorboard/,
+figures/, config.json (with all defaults), run.json (versions, devices, commit), encoder.json and, at
+the end, summary.json. The same command resumes a run that was stopped. Then only steps, log_every,
+eval_every and checkpoint_every may differ. `contrastax.load(workdir)` returns the encoder.
 
 Compiled programs are kept for the next run in the user's cache folder, which is ~/.cache/contrastax on
 Linux. JAX_ENABLE_COMPILATION_CACHE=false switches the cache off, and JAX_COMPILATION_CACHE_DIR moves
@@ -37,12 +40,16 @@ it.
 
 Exit status: 0 finished; 2 invalid input, explained in one line; 3 the run diverged: a metric is not
 finite, or the embeddings collapsed with stop_on_collapse; 129, 130 or 143 stopped by SIGHUP (the
-terminal was closed), SIGINT or SIGTERM, after saving a checkpoint.
+terminal was closed), SIGINT or SIGTERM, after a checkpoint was saved.
 """
 
 
 def main(argv: list[str]) -> int:
-  """The exit status of one command line."""
+  """Runs one command line and returns its exit status.
+
+  Args:
+    argv: the program's name and the arguments.
+  """
   try:
     return commandline.status(functools.partial(_main, argv))
   except Interrupted as interrupted:
@@ -51,7 +58,7 @@ def main(argv: list[str]) -> int:
     return interrupted.code
 
 
-def _main(argv):
+def _main(argv: list[str]) -> None:
   with Stop() as stop:
     options = commandline.parse(argv, HELP)
     if options is None:
@@ -60,7 +67,10 @@ def _main(argv):
     mesh = make_mesh()
     print(f"devices: {describe(mesh)}", flush=True)
     if idle_gpu():
-      print("warning: an NVIDIA GPU is here, but JAX runs on the CPU; pip install -e '.[cuda12]'")
+      print(
+        "warning: the machine has an NVIDIA GPU, but JAX runs on the CPU; "
+        "pip install -e '.[cuda12]'"
+      )
     parts = build(options.config, mesh)
     if options.dry_run:
       report.dry_run(options.config, parts, mesh)
@@ -69,9 +79,20 @@ def _main(argv):
       run(options.config, parts, mesh, workdir, stop, argv)
 
 
-def run(config, parts, mesh, held: Workdir, stop: Stop, argv: list[str]) -> None:
-  """Trains to the end, or goes on from where a run before it stopped; then judges."""
-  workdir = held.path
+def run(
+  config: ConfigDict, parts: Parts, mesh: Mesh, folder: Workdir, stop: Stop, argv: list[str]
+) -> None:
+  """Trains an experiment, from its newest checkpoint if there is one, and evaluates it.
+
+  Args:
+    config: the completed config.
+    parts: the experiment.
+    mesh: the devices.
+    folder: the folder of the run, entered.
+    stop: the handler of signals, entered.
+    argv: the command line, for the messages.
+  """
+  workdir = folder.path
   start = time.perf_counter()
   method = parts.method
   if config.online_probe:
@@ -90,13 +111,13 @@ def run(config, parts, mesh, held: Workdir, stop: Stop, argv: list[str]) -> None
     log_every=config.log_every,
     eval_every=config.eval_every,
     checkpoint_every=config.checkpoint_every,
-    accepted=held.accept,
+    accepted=folder.accept,
     encoder=encoder_spec(config, parts.method.evaluated.network),
   )
   if not report.is_finished(workdir, config.steps):
     report.finish(config, parts, mesh, workdir, state, time.perf_counter() - start)
-  texts = [each for each in flat(config.to_dict()).values() if isinstance(each, str)]
-  modules = {each.partition(":")[0] for each in texts if PLACE.fullmatch(each)} - {*data.KINDS}
+  texts = [value for value in flat(config.to_dict()).values() if isinstance(value, str)]
+  modules = {text.partition(":")[0] for text in texts if PLACE.fullmatch(text)} - {*data.KINDS}
   allow = f", allow={tuple(sorted(modules))}" if modules else ""
   flag = f" --allow={','.join(sorted(modules))}" if modules else ""
   print(

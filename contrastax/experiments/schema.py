@@ -1,4 +1,4 @@
-"""The schema of a config: its keys, their types and ranges, and their defaults."""
+"""The schema of a config: its keys with their types, ranges and defaults."""
 
 from __future__ import annotations
 
@@ -13,34 +13,38 @@ from contrastax.core import UserError
 from contrastax.nouns import nearest
 from contrastax.parts import UnknownKey, complete
 
-MOVED = (
+FORMER_KEYS = (
   "encoder", "projection", "predictor", "prototypes", "other_encoder", "other_projection", "views",
   "mix", "loss", "temperature", "score", "negatives", "relation",
 )  # fmt: skip
-"""Keys of the former flat configs, which are now keys of `method`."""
+"""Keys of former configs, which are now keys of `method`."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Experiment:
-  """One experiment: data, a method with its parts, an optimizer, and how the run is watched.
+  """The keys of a config, which describes one experiment.
 
-  data: digits, npz:PATH, tfds:NAME or made:HxWxC (see `contrastax.data.load`), or the
-    "package.module:function" of your own, which returns a `data.Dataset`.
-  batch_size: examples of one step, on all devices together.
-  steps: how many steps the run has.
-  method: the method, {"name": …, **fields}, with all its parts.
-  optimizer: the optimizer, {"name": …, **arguments}; it gets `steps`.
-  validation: how many training examples are held out, to judge on instead of the test examples.
-  seed: of everything random.
-  order: which examples make a batch, {"name": …, **arguments}; None: shuffled, each once an epoch.
-    Its arrays, such as `by`, are names of arrays of the data.
-  related: {name: array of the data} with the places of further examples, [size] or [size, k]; each
-    batch then has their fields, as `name_image`.
-  refresh: what is mined or clustered between segments of the run, {"name": …, "every": …}; or None.
-  online_probe: whether a linear probe is trained beside the encoder, to watch the run by.
-  stop_on_collapse: whether a run whose space has collapsed stops.
-  log_every, eval_every, checkpoint_every: after so many steps metrics are logged, the training
-    examples are judged, and a checkpoint is saved.
+  Args:
+    data: the data set: digits, npz:PATH, tfds:NAME or made:HxWxC (see `contrastax.data.load`), or
+      "package.module:function" with a function of your own that returns a `data.Dataset`.
+    batch_size: the number of examples of one step, on all devices together.
+    steps: the number of steps of the run.
+    method: the method with all its parts, {"name": …, **fields}.
+    optimizer: the optimizer, {"name": …, **arguments}. It receives `steps`.
+    validation: the number of training examples that are held out. If it is not 0, the run is
+      evaluated on these instead of the test examples.
+    seed: the seed of all random numbers.
+    order: the order of the examples, {"name": …, **arguments}. An argument that is an array, such as
+      `by`, is the name of an array of the data. None: a shuffle in which each example comes once per
+      epoch.
+    related: {name: array of the data}. The array, [size] or [size, k], has the indices of further
+      examples. Each batch then has the fields of these examples, such as `name_image`.
+    refresh: what is computed between segments of the run, {"name": …, "every": …}, or None.
+    online_probe: whether a linear probe is trained beside the encoder, to monitor the run.
+    stop_on_collapse: whether the run stops if the embeddings have collapsed.
+    log_every: the number of steps between two records of metrics.
+    eval_every: the number of steps between two evaluations on training examples.
+    checkpoint_every: the number of steps between two checkpoints.
   """
 
   data: str
@@ -64,19 +68,19 @@ FIELDS = {field.name: field for field in dataclasses.fields(Experiment)}
 
 
 def completed(values: Mapping[str, Any], *, allow: Collection[str] | None = None) -> dict[str, Any]:
-  """The config with the defaults of all its parts. It is checked, and nothing is built.
+  """Returns the config with the defaults of all its parts. It checks the config and builds nothing.
 
   Args:
     values: the config.
-    allow: modules of the user that it may name; None: all.
+    allow: the modules of the user that the config may name; None: all modules.
 
   Raises:
     UserError: a key is unknown or missing, or a value is of a wrong type or out of range.
   """
   for key in values:
-    if key in MOVED:
+    if key in FORMER_KEYS:
       raise UserError(
-        f"config.{key}: the parts of a method are stated in it; move the key to config.method.{key}"
+        f"config.{key} is an argument of the method; move the key to config.method.{key}"
       )
     if key not in FIELDS:
       raise UnknownKey(
@@ -85,24 +89,37 @@ def completed(values: Mapping[str, Any], *, allow: Collection[str] | None = None
   for key, field in FIELDS.items():
     if key not in values and field.default is dataclasses.MISSING:
       raise UserError(f"the config has no {key!r}; every config needs it")
-  found = complete(Experiment, values, "config", allow=allow)
+  config = complete(Experiment, values, "config", allow=allow)
   for key, field in FIELDS.items():
     if field.metadata:
-      core.check_integer(f"config.{key}", found[key], **field.metadata)
-  return found
+      core.check_integer(f"config.{key}", config[key], **field.metadata)
+  return config
 
 
-def is_flat(values: Mapping[str, Any]) -> bool:
-  """Whether a run's config is of a version whose configs had the method's parts at the top."""
-  return any(key in values for key in MOVED)
+def is_former(values: Mapping[str, Any]) -> bool:
+  """Returns whether a run's config is of a version whose configs had the method's parts on top."""
+  return any(key in values for key in FORMER_KEYS)
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-  """{"optimizer.name": "adamw", "method.negatives.0.name": "in_batch", …}"""
-  found = {}
+  """Flattens a config to {path: value}.
+
+  Args:
+    values: the config.
+    prefix: the start of each path.
+
+  Example:
+    >>> from contrastax.experiments.schema import flat
+    >>> flat({"steps": 9, "method": {"negatives": ({"name": "in_batch"},)}})
+    {'steps': 9, 'method.negatives.0.name': 'in_batch'}
+  """
+  leaves = {}
   for key, value in values.items():
+    inner: Any = value
     if isinstance(value, list | tuple) and any(isinstance(each, Mapping) for each in value):
-      value = {str(i): each for i, each in enumerate(value)}
-    nested = isinstance(value, Mapping)
-    found.update(flat(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value})
-  return found
+      inner = {str(i): each for i, each in enumerate(value)}
+    if isinstance(inner, Mapping):
+      leaves.update(flat(inner, f"{prefix}{key}."))
+    else:
+      leaves[f"{prefix}{key}"] = inner
+  return leaves

@@ -1,4 +1,4 @@
-"""What a run says of its temperatures: of each example's, while it trains and at its end."""
+"""The report on the temperatures of a run, during training and at its end."""
 
 from __future__ import annotations
 
@@ -7,34 +7,52 @@ import pathlib
 import numpy as np
 
 from contrastax import reporting
-from contrastax.experiments.build import inputs_of
+from contrastax.core import Method, Temperature, TrainState
+from contrastax.experiments.build import Parts, contrast_of, inputs_of
 from contrastax.experiments.figures import figure, is_images
 from contrastax.methods import CLIP, Multiview
-from contrastax.methods.base import MAIN, all_terms
+from contrastax.methods.base import MAIN
 from contrastax.reporting.temperatures import QUANTILES
-from contrastax.terms import Contrast
+from contrastax.temperatures import individual
+from contrastax.terms.contrast import as_temperature
 
 
-def measure(method, state) -> dict[str, float]:
-  """Quantiles of individual temperatures, and the share of them at a bound; of others nothing."""
-  each = np.concatenate([*_each(method, state).values(), []])
-  if not len(each):
+def measure(method: Method, state: TrainState) -> dict[str, float]:
+  """Returns the quantiles of individual temperatures, and the share of them at a bound.
+
+  The result is empty if all examples have one temperature.
+  """
+  temperature = _temperature(method)
+  values = np.concatenate([*_values(method, state).values(), []])
+  if temperature is None or temperature.bounds is None or not len(values):
     return {}
-  low, high = _temperature(method).bounds
-  metrics = {f"temperature_{name}": float(np.quantile(each, q)) for name, q in QUANTILES.items()}
-  return {**metrics, "at_bound": float(((each <= low) | (each >= high)).mean())}
+  low, high = temperature.bounds
+  metrics = {f"temperature_{name}": float(np.quantile(values, q)) for name, q in QUANTILES.items()}
+  return {**metrics, "at_bound": float(((values <= low) | (values >= high)).mean())}
 
 
-def report(parts, state, workdir: pathlib.Path, figures: pathlib.Path) -> dict | None:
-  """Draws the figures; returns the summary's entry, None for a method without a temperature."""
+def report(
+  parts: Parts, state: TrainState, workdir: pathlib.Path, figures: pathlib.Path
+) -> dict[str, float] | None:
+  """Draws the figures of the temperatures.
+
+  Args:
+    parts: the experiment.
+    state: the state after the last step.
+    workdir: the folder of the run.
+    figures: the folder of the figures.
+
+  Returns:
+    The entry `temperatures` of summary.json, or None for a method without a temperature.
+  """
   temperature = _temperature(parts.method)
   if temperature is None:
     return None
-  each = _each(parts.method, state)
+  values = _values(parts.method, state)
   with figure(figures / "temperatures.png") as path:
-    reporting.temperatures(workdir / "metrics.jsonl", each, temperature.bounds, path)
+    reporting.temperatures(workdir / "metrics.jsonl", values, temperature.bounds, path)
   arrays = parts.dataset.train
-  images, first = inputs_of(parts.method, arrays), next(iter(each.values()), None)
+  images, first = inputs_of(parts.method, arrays), next(iter(values.values()), None)
   if first is not None and is_images(images):
     with figure(figures / "extreme_temperatures.png") as path:
       names = None
@@ -44,17 +62,17 @@ def report(parts, state, workdir: pathlib.Path, figures: pathlib.Path) -> dict |
   return measure(parts.method, state)
 
 
-def _temperature(method):
-  contrast = all_terms(method).get(MAIN)
-  if isinstance(contrast, Contrast):
-    return contrast.temperature
-  return method.temperature if isinstance(method, Multiview) else None
+def _temperature(method: Method) -> Temperature | None:
+  contrast = contrast_of(method)
+  if contrast is not None:
+    return as_temperature(contrast.temperature)
+  return as_temperature(method.temperature) if isinstance(method, Multiview) else None
 
 
-def _each(method, state):
-  """{whose: [n]}: {} where all examples have one temperature."""
-  contrast = all_terms(method).get(MAIN)
-  if not (isinstance(contrast, Contrast) and contrast.temperature.per_anchor):
+def _values(method: Method, state: TrainState) -> dict[str, np.ndarray]:
+  """Returns the individual temperatures, [size] for each modality; {} if there are none."""
+  contrast = contrast_of(method)
+  if contrast is None or not isinstance(contrast.temperature, individual):
     return {}
   values = np.asarray(contrast.temperature.each(state.state["terms"][MAIN]["temperature"]))
   names = method.inputs if isinstance(method, CLIP) else tuple(map(str, range(contrast.rows)))

@@ -1,4 +1,4 @@
-"""The folder of a run: whose it is, and what was run."""
+"""The folder of a run: its lock, its config, and the record of the processes that wrote it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import pathlib
 import platform
 import subprocess
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 from ml_collections import ConfigDict
@@ -18,23 +20,31 @@ from ml_collections import ConfigDict
 import contrastax
 from contrastax.core import UserError
 from contrastax.experiments.commandline import format_command
-from contrastax.experiments.schema import flat, is_flat
+from contrastax.experiments.schema import flat, is_former
 from contrastax.files import read_json, replace_damaged, unfinished_of, write_json
 
-MAY_CHANGE = {"steps", "log_every", "eval_every", "checkpoint_every"}
-COPY = "put a copy back, such as the one that the same command writes into another --workdir"
-SHOWN = 5  # differences from another config that an error lists
+CHANGEABLE = {"steps", "log_every", "eval_every", "checkpoint_every"}
+"""Keys that may differ when a run is resumed."""
+RESTORE = "restore a copy, such as the one that the same command writes into another --workdir"
+MAX_DIFFERENCES = 5
+"""The largest number of differences from another config that a message lists."""
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn")
 
 
 class Workdir:
-  """A run's folder, held by one process at a time.
+  """The folder of a run, used by one process at a time.
 
-  On entry the folder is made, or recognized as this config's run. `accept` then writes the files
-  that say what is run; a command that is refused before leaves them as they were.
+  On entry the folder is created, or compared with the config. `accept` then writes the files that
+  describe the run. A command that is refused before `accept` leaves these files unchanged.
 
-  Raises UserError on entry where the folder is another run's, in use, not a folder, not writable or
-  where its config.json is damaged.
+  Args:
+    path: the folder.
+    config: the completed config of the run.
+    argv: the command line.
+
+  Raises:
+    UserError: on entry, if the folder belongs to another run or to no run, is in use, is a file or
+      cannot be written, or if its config.json is damaged.
   """
 
   def __init__(self, path: pathlib.Path, config: ConfigDict, argv: list[str]):
@@ -43,13 +53,14 @@ class Workdir:
 
   def __enter__(self) -> Workdir:
     config = self.path / "config.json"
-    ours = {".lock", unfinished_of(config).name}
+    own = {".lock", unfinished_of(config).name}
     try:
       self.path.mkdir(parents=True, exist_ok=True)
-      found = [p.name for p in self.path.iterdir() if p.name not in ours]
-      if found and "config.json" not in found:
+      names = [file.name for file in self.path.iterdir() if file.name not in own]
+      if names and "config.json" not in names:
         raise UserError(
-          f"workdir {self.path} is no run's: it holds {found[0]}; choose another --workdir"
+          f"workdir {self.path} is not the folder of a run: it contains {names[0]} but no "
+          "config.json; choose another --workdir"
         )
       self._lock = open(self.path / ".lock", "w")
     except (FileExistsError, NotADirectoryError):
@@ -64,59 +75,65 @@ class Workdir:
         _compare(_config_json(self.path), self._config, self.path)
     except BlockingIOError:
       self._lock.close()
-      raise UserError(f"workdir {self.path} is in use by another process") from None
+      raise UserError(
+        f"workdir {self.path} is in use by another process; choose another --workdir, or wait"
+      ) from None
     except UserError:
       self._lock.close()
       raise
     return self
 
-  def __exit__(self, *_):
+  def __exit__(self, *_: object) -> None:
     self._lock.close()
 
   def accept(self) -> None:
-    """Writes config.json, and adds this process to run.json; sets aside a damaged run.json."""
+    """Writes config.json, and adds this process to run.json. A damaged run.json is renamed."""
     write_json(self.path / "config.json", self._config)
-    starts = self.path / "run.json"
+    path = self.path / "run.json"
     try:
-      history = read_json(starts, list)
+      processes = read_json(path, list)
     except FileNotFoundError:
-      history = []
+      processes = []
     except UserError as error:
-      replace_damaged(starts, str(error))
-      history = []
-    write_json(starts, [*history, circumstances(format_command(self._argv))])
+      replace_damaged(path, str(error))
+      processes = []
+    write_json(path, [*processes, circumstances(format_command(self._argv))])
 
 
 def config_of(workdir: pathlib.Path) -> ConfigDict:
-  """The config of the run in a folder; raises UserError where there is none, or a damaged one."""
+  """Returns the config of the run in a folder.
+
+  Raises:
+    UserError: there is no run, or its config.json is damaged.
+  """
   try:
     return ConfigDict(_config_json(workdir))
   except (FileNotFoundError, NotADirectoryError):
     raise UserError(f"{workdir} holds no run: it has no config.json") from None
   except UserError:
     raise
-  except (TypeError, ValueError) as error:  # a key that no config can have
-    raise UserError(f"{workdir}/config.json is damaged: {error}; {COPY}") from None
+  except (TypeError, ValueError) as error:  # A ConfigDict does not take every key of a JSON object.
+    raise UserError(f"{workdir}/config.json is damaged: {error}; {RESTORE}") from None
 
 
-def _config_json(workdir):
+def _config_json(workdir: pathlib.Path) -> dict[str, Any]:
   path = workdir / "config.json"
   try:
-    found = read_json(path, dict)
+    config = read_json(path, dict)
   except UserError as error:
-    raise UserError(f"{error}; {COPY}") from None
-  if not found:
-    raise UserError(f"{path} is damaged: it is empty; {COPY}")
-  if is_flat(found):
+    raise UserError(f"{error}; {RESTORE}") from None
+  if not config:
+    raise UserError(f"{path} is damaged: it is empty; {RESTORE}")
+  if is_former(config):
     raise UserError(
       f"{path} is of an older version of contrastax, whose checkpoints this version cannot read; "
       "train again in another --workdir"
     )
-  return found
+  return config
 
 
-def _finite(value):
-  """The value with infinite numbers as strings, which JSON can hold."""
+def _finite(value: Any) -> Any:
+  """Returns the value with infinite numbers as strings, because JSON has no infinity."""
   if isinstance(value, dict):
     return {key: _finite(each) for key, each in value.items()}
   if isinstance(value, list | tuple):
@@ -124,24 +141,30 @@ def _finite(value):
   return str(value) if isinstance(value, float) and math.isinf(value) else value
 
 
-def _compare(before, now, path):
+def _compare(before: Mapping[str, Any], now: Mapping[str, Any], path: pathlib.Path) -> None:
+  """Raises UserError if two configs differ in a key that determines the run."""
   before, now = flat(before), flat(now)
-  keys = sorted((before.keys() | now.keys()) - MAY_CHANGE)
-  other = [
+  keys = sorted((before.keys() | now.keys()) - CHANGEABLE)
+  differences = [
     f"{key}: {before.get(key)!r} → {now.get(key)!r}"
     for key in keys
     if before.get(key) != now.get(key)
   ]
-  if other:
+  if differences:
+    more = len(differences) - MAX_DIFFERENCES
     raise UserError(
-      f"workdir {path} holds a run of another config ({'; '.join(other[:SHOWN])}"
-      f"{f'; {len(other) - SHOWN} more' if len(other) > SHOWN else ''}); "
-      "choose another --workdir, or give the run's own values"
+      f"workdir {path} has a run of another config ({'; '.join(differences[:MAX_DIFFERENCES])}"
+      f"{f'; {more} more' if more > 0 else ''}); choose another --workdir, or use the config of that "
+      "run"
     )
 
 
-def circumstances(command: str) -> dict:
-  """What a result depends on besides its config: versions, devices, machine, commit."""
+def circumstances(command: str) -> dict[str, Any]:
+  """Returns what a result depends on besides its config: versions, devices, machine and commit.
+
+  Args:
+    command: the command line.
+  """
   return {
     "command": command,
     "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -155,24 +178,24 @@ def circumstances(command: str) -> dict:
 
 
 def _commit() -> str | None:
-  """The commit of the checkout that this file belongs to; None for an installed package."""
-  here = pathlib.Path(__file__)
+  """Returns the commit of the checkout that contains this file; None for an installed package."""
+  source = pathlib.Path(__file__)
 
   def git(*arguments: str) -> str | None:
     try:
-      done = subprocess.run(
-        ["git", *arguments], cwd=here.parent, capture_output=True, text=True, timeout=10
+      result = subprocess.run(
+        ["git", *arguments], cwd=source.parent, capture_output=True, text=True, timeout=10
       )
     except (OSError, subprocess.TimeoutExpired):
       return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    return result.stdout.strip() if result.returncode == 0 else None
 
-  # A package that is installed inside another repository is not a file of that repository.
-  tracked = git("ls-files", "--error-unmatch", here.name)
+  # An installed package can lie inside another repository, which does not track its files.
+  tracked = git("ls-files", "--error-unmatch", source.name)
   return git("describe", "--always", "--dirty", "--abbrev=40") if tracked else None
 
 
-def _processor():
+def _processor() -> str:
   try:
     lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
   except OSError:

@@ -116,7 +116,8 @@ def make_train_step(
     mesh: a mesh with an axis `data`, whose length divides the batch size. The default is all devices.
 
   Returns:
-    `step(state, batch) -> (state, metrics)`. The memory of the argument `state` is reused (donated).
+    The jitted function `step(state, batch) -> (state, metrics)`. The memory of the argument `state` is
+    reused (donated).
 
   Raises:
     UserError: an argument is invalid. `step` raises it for an optimizer that accumulates gradients,

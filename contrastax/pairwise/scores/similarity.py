@@ -91,8 +91,8 @@ class cosine(TwoPartScore):
     if not isinstance(anchors, tuple):
       return product(anchors, candidates)
     (a, inverse_a, like), (c, inverse_c, _) = anchors, candidates
-    inverse_c = inverse_c if c.ndim == 3 else inverse_c[None]
-    return half_product(like.dtype, a, c) * inverse_a[:, None] * inverse_c
+    scaled = half_product(like.dtype, a, c) * inverse_a[:, None]
+    return scaled * (inverse_c if c.ndim == 3 else inverse_c[None])
 
 
 @dataclasses.dataclass(frozen=True)
