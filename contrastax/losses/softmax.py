@@ -43,9 +43,9 @@ def info_nce(
   Args:
     anchors: anchors a, [n, d].
     positives: positives p, [n, d]. `positives[i]` is the positive of `anchors[i]`.
-    negatives: None: the positives of the other anchors (in-batch negatives). [m, d]: the same
-      negatives for all anchors, such as the queue of MoCo; the positives of other anchors are then
-      not negatives. [n, k, d]: k negatives for each anchor.
+    negatives: vectors [m, d] that are the negatives of all anchors, such as the queue of MoCo; or
+      [n, k, d], k negatives for each anchor. The positives of other anchors are then not negatives.
+      None: the negatives are the positives of the other anchors (in-batch negatives).
     temperature: temperature τ > 0, scalar or [n].
     plan: how the pairs are evaluated. It does not change the result.
 
@@ -93,11 +93,11 @@ def info_nce(
 
 
 def nt_xent(z1: ArrayLike, z2: ArrayLike, *, temperature: ArrayLike, plan: Plan = Plan()) -> Array:
-  """NT-Xent, the loss of SimCLR: InfoNCE where both views of each example are anchors.
+  """NT-Xent, the loss of SimCLR: InfoNCE in which both views of each example are anchors.
 
       L_i = −s(z_i, z_i⁺)/τ + log Σ_{j ≠ i} exp(s(z_i, z_j)/τ)
 
-  z = [z1; z2] are all 2n vectors, and z_i⁺ is the other view of the example of z_i.
+  z = [z1; z2] contains all 2n vectors, and z_i⁺ is the other view of the example of z_i.
 
   Args:
     z1: vectors of the first view, [n, d].
@@ -106,8 +106,8 @@ def nt_xent(z1: ArrayLike, z2: ArrayLike, *, temperature: ArrayLike, plan: Plan 
     plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
-    The loss of each vector, [2n], the vectors of z1 first. With n = 1 there are no negatives and
-    the loss is 0.
+    The loss of each vector, [2n], with the vectors of z1 first. With n = 1 there are no negatives
+    and the loss is 0.
 
   Example:
     >>> import jax
@@ -121,7 +121,8 @@ def nt_xent(z1: ArrayLike, z2: ArrayLike, *, temperature: ArrayLike, plan: Plan 
     arXiv 2002.05709, eq. 1.
 
   In other libraries:
-    Google's code returns the sum of the means of the two views, twice the mean of this result.
+    Google's code returns the sum of the means of the two views, which is twice the mean of this
+    result.
   """
   z1, z2 = check_vectors(z1=z1, z2=z2)
   side = {"index": jnp.tile(row_index(z1), 2), "view": jnp.repeat(jnp.arange(2), z1.shape[0])}
@@ -164,8 +165,8 @@ def dcl(z1: ArrayLike, z2: ArrayLike, *, temperature: ArrayLike, plan: Plan = Pl
     plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
-    The loss of each vector, [2n], the vectors of z1 first. It has no lower bound. With n = 1 there
-    are no negatives and the loss is 0.
+    The loss of each vector, [2n], with the vectors of z1 first. It has no lower bound. With n = 1
+    there are no negatives and the loss is 0.
 
   Example:
     >>> import jax
@@ -178,8 +179,8 @@ def dcl(z1: ArrayLike, z2: ArrayLike, *, temperature: ArrayLike, plan: Plan = Pl
     Yeh et al., "Decoupled Contrastive Learning", 2022, arXiv 2110.06848, eq. 5.
 
   In other libraries:
-    The paper sums the two directions, twice the mean of this result. One public port has one
-    direction and does not normalize its inputs.
+    The paper sums the means of the two directions, which is twice the mean of this result. One
+    public port has one direction and does not normalize its inputs.
   """
   views = two_views(z1, z2)
   return criteria.evaluate(
@@ -217,8 +218,8 @@ def dclw(
     plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
-    The loss of each vector, [2n], the vectors of z1 first. With n = 1 there are no negatives and
-    the loss is 0.
+    The loss of each vector, [2n], with the vectors of z1 first. With n = 1 there are no negatives
+    and the loss is 0.
 
   Example:
     >>> import jax
@@ -253,7 +254,7 @@ def sup_con(
 
       L_i = −1/|P(i)| Σ_{p ∈ P(i)} log( exp(s(z_i, z_p)/τ) / Σ_{a ≠ i} exp(s(z_i, z_a)/τ) )
 
-  P(i) are the other vectors that have the label of vector i.
+  P(i) contains the other vectors with the label of vector i.
 
   Args:
     z: vectors of all views of all examples, one view after another, [n, d].
@@ -275,8 +276,8 @@ def sup_con(
     Khosla et al., "Supervised Contrastive Learning", 2020, arXiv 2004.11362, eq. 2.
 
   In other libraries:
-    The authors' code multiplies the loss by τ/0.07. As there, an anchor without a positive counts
-    in the mean. pytorch-metric-learning leaves out each anchor whose loss is 0.
+    The authors' code multiplies the loss by τ/0.07. As in that code, an anchor without a positive
+    counts in the mean. pytorch-metric-learning leaves out each anchor whose loss is 0.
   """
   group = labeled_group(z, labels)
   return criteria.evaluate(
@@ -297,7 +298,7 @@ def sup_con_in(
 
       L_i = −log( 1/|P(i)| Σ_{p ∈ P(i)} exp(s(z_i, z_p)/τ) / Σ_{a ≠ i} exp(s(z_i, z_a)/τ) )
 
-  P(i) are the other vectors that have the label of vector i. The loss is never larger than
+  P(i) contains the other vectors with the label of vector i. The loss is never larger than
   `sup_con`.
 
   Args:
@@ -343,13 +344,13 @@ def hard_negative(
   tau_plus: float,
   plan: Plan = Plan(),
 ) -> Array:
-  """HCL: contrastive learning with hard negatives, which have larger weights.
+  """HCL: InfoNCE in which hard negatives have larger weights.
 
       L_i = −log( e^{p_i} / (e^{p_i} + G_i) ),  p_i = s(z_i, z_i⁺)/τ,  ℓ_ij = s(z_i, z_j)/τ
       G_i = max( (N Σ_j e^{(1+β)ℓ_ij} / Σ_j e^{βℓ_ij} − τ⁺ N e^{p_i}) / (1 − τ⁺),  N e^{−1/τ} )
 
-  j runs over the N = 2n − 2 vectors of the other examples. The gradient flows through the weights
-  e^{βℓ}, so that easy negatives are attracted (docs/family.md).
+  j runs over the N = 2n − 2 vectors of the other examples. The gradient also flows through the
+  weights e^{βℓ}. As a consequence, easy negatives are attracted (docs/family.md).
 
   Args:
     z1: vectors of the first view, [n, d].
@@ -361,8 +362,8 @@ def hard_negative(
     plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
-    The loss of each vector, [2n], the vectors of z1 first. With n = 1 there are no negatives and
-    the loss is 0.
+    The loss of each vector, [2n], with the vectors of z1 first. With n = 1 there are no negatives
+    and the loss is 0.
 
   Example:
     >>> import jax
@@ -376,8 +377,8 @@ def hard_negative(
     eq. 4.
 
   In other libraries:
-    The gradient through the weights is that of the authors' code, which does not normalize the
-    vectors. One release of PyGCL uses weights from β s².
+    The authors' code has the same gradient through the weights, but does not normalize the vectors.
+    One release of PyGCL computes the weights from β s².
   """
   views = two_views(z1, z2)
   return criteria.evaluate(
@@ -405,7 +406,7 @@ def debiased(
       G_i = max( (Σ_j e^{ℓ_ij} − τ⁺ N e^{p_i}) / (1 − τ⁺),  N e^{−1/τ} )
 
   j runs over the N = 2n − 2 vectors of the other examples. The loss equals `hard_negative` with
-  β = 0, and `nt_xent` with τ⁺ = 0. Where the second argument of the maximum is smaller, the
+  β = 0, and `nt_xent` with τ⁺ = 0. If the second argument of the maximum is the smaller one, the
   gradient of the negatives is larger than in `nt_xent`, because the positive has a smaller weight
   in the denominator.
 
@@ -417,8 +418,8 @@ def debiased(
     plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
-    The loss of each vector, [2n], the vectors of z1 first. With n = 1 there are no negatives and
-    the loss is 0.
+    The loss of each vector, [2n], with the vectors of z1 first. With n = 1 there are no negatives
+    and the loss is 0.
 
   Example:
     >>> import jax
