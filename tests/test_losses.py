@@ -1098,7 +1098,7 @@ ARRAYS = {
   "log_noise", "modalities", "negatives", "noise", "positives", "predictions", "proxies", "scores",
   "student", "targets", "teacher", "views", "x", "y", "z", "z1", "z2",
 }  # fmt: skip
-SOFTMAX = (losses.softmax, losses.modalities)
+SOFTMAX = (losses.softmax, losses.decoupled, losses.debiasing, losses.modalities)
 
 
 def public(module):
