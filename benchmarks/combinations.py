@@ -217,20 +217,21 @@ def page() -> str:
   others = table(TEMPERATURES, [f"`{name}`" for name in LOSSES], of_losses, of_temperatures)
   rest = table(TEMPERATURES, ["`Multiview`"], of_multiview, of_temperatures)[2:]
   return "\n".join([
-    "# What goes together", "",
-    "Written by `benchmarks/combinations.py`, which builds each cell: ✓ is taken, a number refused with the "
-    "reason below. [negatives.md](negatives.md) describes each part.", "",
+    "# What can be combined?", "",
+    "`benchmarks/combinations.py` builds each combination and writes this page. ✓ means that it is accepted. A number "
+    "means that it is refused for the reason below the table. [negatives.md](negatives.md) describes each part.", "",
     "## Negatives and methods", "", *sources, "",
     *[f"({at}) {reason}  " for at, reason in enumerate(reasons, 1)], "",
     "## Losses and temperatures", "",
-    f"With `in_batch() + queue(n)`, the same of {', '.join(f'`{kind}`' for kind in RELATIONS)}:", "", *others, *rest, "",
+    f"These results are with `in_batch() + queue(n)`. They are the same for {', '.join(f'`{kind}`' for kind in RELATIONS)}.", "", *others, *rest, "",
     *[f"({at}) {reason}  " for at, reason in enumerate(of_temperatures, 1)], "",
-    f"`Multiview` with a loss of its own. {', '.join(f'`{name}`' for name in without_a_temperature())} compare no "
-    "pairs at a common temperature, and take none. In `Siamese`, in `Towers` and in `terms=` of any method, each "
-    "`Contrast` has all of these parts of its own.", "",
-    "Both tables multiply: sources and filters do not depend on the loss, nor losses on the temperature. "
-    "`tests/cells.py` trains the cube of three methods, six sets of negatives, three temperatures and four "
-    "losses on digits: every cell learns, and gives the same on one and eight devices.", "",
+    f"`Multiview` has losses of its own. {', '.join(f'`{name}`' for name in without_a_temperature())} compare no "
+    "pairs at a common temperature and take none. In `Siamese`, in `Towers` and in `terms=` of any method, each "
+    "`Contrast` has all of these parts.", "",
+    "Every entry of one table can be combined with every entry of the other, because sources and filters do not depend on the "
+    "loss, and losses do not depend on the temperature. `tests/cells.py` trains all combinations of three methods, six sets of "
+    "negatives, three temperatures and four losses on digits. Each of them learns and gives the same result on one and eight "
+    "devices.", "",
   ])  # fmt: skip
 
 
