@@ -5,7 +5,7 @@ A loss takes arrays of vectors and returns one value per anchor; its mean is the
     losses.nt_xent(z1, z2, temperature=0.1).mean()
 
 `uniformity`, `barlow_twins` and `vicreg` return one number for the whole batch. `sinkhorn` is not a
-loss but makes the targets of `swapped_prediction`. The losses are grouped by their inputs:
+loss; it computes the targets of `swapped_prediction`. The losses are grouped by their inputs:
 
 - Two views of each example, [n, d]: `nt_xent`, `info_nce`, `dcl`, `dclw`, `debiased`,
   `hard_negative`, `hard_quantile`, `dual_temperature`, `rince`, `sogclr`, `soft_contrastive`,
@@ -15,7 +15,8 @@ loss but makes the targets of `swapped_prediction`. The losses are grouped by th
   `swapped_prediction`, `self_distillation`.
 - Several modalities, each [n, d]: `clip`, `siglip`, `symile`.
 - Vectors [n, d] and labels [n]: `sup_con`, `sup_con_in`, `triplet`, `n_pairs`, `circle`,
-  `multi_similarity`, `soft_nearest_neighbor`; with class proxies `proxy_nca`, `cosface`, `arcface`.
+  `multi_similarity`, `soft_nearest_neighbor`.
+- Vectors [n, d], labels [n] and class proxies [c, d]: `proxy_nca`, `cosface`, `arcface`.
 - Vectors [n, d] only: `uniformity`, `koleo`.
 - Scores of data and noise: `meco`, `binary_nce`.
 
@@ -28,7 +29,8 @@ these exceptions:
 
 - `triplet` with "batch all" and "semi-hard" mining needs [n, n] distances and n³ steps.
 - `hard_quantile` gathers the hardest negatives, [2n, αN, d].
-- `group_ordering` gathers k negatives per anchor, [n, k, d], and needs [n, k + 1, k + 1].
+- `group_ordering` gathers k negatives per anchor, [n, k, d], and has [n, k + 1, k + 1]
+  probabilities of permutations.
 - `symile` without shuffles needs n^(m−1) vectors for m > 2 modalities.
 
 `triplet`, `koleo` and `group_ordering` gather the selected vectors from all devices.

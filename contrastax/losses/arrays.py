@@ -17,7 +17,7 @@ def check_vectors(min_rows: int = 1, /, **arrays: ArrayLike) -> list[Array]:
   Types are promoted as JAX promotes them. Integers and booleans become float32.
 
   Args:
-    min_rows: least n.
+    min_rows: the smallest n that is allowed.
     **arrays: NumPy or JAX arrays. The names appear in error messages.
 
   Returns:
@@ -60,7 +60,7 @@ def check_views(min_views: int = 2, /, **arrays: ArrayLike) -> Array:
   """Converts one array of views [v, n, d] to a floating type.
 
   Args:
-    min_views: least v.
+    min_views: the smallest v that is allowed.
     **arrays: one NumPy or JAX array. `views[a, i]` is view a of example i. The name appears in
       error messages.
 
@@ -86,7 +86,7 @@ def make_group(vectors: Array, index: Array, view: int, *, as_positive: float = 
 
   Args:
     vectors: vectors [n, d] or [n, k, d].
-    index: number of the example of each vector, [n] or [n, k]; −1 for none.
+    index: number of the example of each vector, [n] or [n, k]; −1 for a vector without an example.
     view: number of the view.
     as_positive: weight of each vector as a positive. The weight as a negative is 1.
 
@@ -112,7 +112,7 @@ def labeled_group(z: ArrayLike, labels: ArrayLike) -> Group:
 
 
 def compute_dtype(vectors: ArrayLike) -> jnp.dtype:
-  """Returns the type in which losses compute: the type of the vectors, float32 at least."""
+  """Returns the type in which losses compute: the type of the vectors, but at least float32."""
   return jnp.result_type(vectors, jnp.float32)
 
 

@@ -24,12 +24,12 @@ def circle(
   scale: ArrayLike = 256.0,
   plan: Plan = Plan(),
 ) -> Array:
-  """Circle loss: a loss of labeled vectors that weights each pair by its distance from its goal.
+  """Circle loss: weights each pair of labeled vectors by how far its similarity is from optimal.
 
       L_i = log(1 + Σ_n exp(γ α_n (s_in − m)) Σ_p exp(−γ α_p (s_ip − 1 + m)))
       α_p = max(0, 1 + m − s_ip),  α_n = max(0, s_in + m)
 
-  p runs over the positives of anchor i, n over its negatives, and s is the cosine similarity. No
+  p runs over the positives of anchor i and n over its negatives. s is the cosine similarity. No
   gradient flows through the weights α.
 
   Args:

@@ -30,7 +30,7 @@ def debiased(
       G_i = max( (Σ_j e^{ℓ_ij} − τ⁺ N e^{p_i}) / (1 − τ⁺),  N e^{−1/τ} )
 
   j runs over the N = 2n − 2 vectors of the other examples. The loss equals `hard_negative` with
-  β = 0, and `nt_xent` with τ⁺ = 0. Where the second argument of the maximum is smaller, the
+  β = 0, and `nt_xent` with τ⁺ = 0. If the second argument of the maximum is the smaller one, the
   gradient of the negatives is larger than in `nt_xent`, because the positive has a smaller weight
   in the denominator.
 
@@ -42,8 +42,8 @@ def debiased(
     plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
-    The loss of each vector, [2n], the vectors of z1 first. With n = 1 there are no negatives and
-    the loss is 0.
+    The loss of each vector, [2n], with the vectors of z1 first. With n = 1 there are no negatives
+    and the loss is 0.
 
   Example:
     >>> import jax
@@ -77,13 +77,13 @@ def hard_negative(
   tau_plus: float,
   plan: Plan = Plan(),
 ) -> Array:
-  """HCL: contrastive learning with hard negatives, which have larger weights.
+  """HCL: InfoNCE in which hard negatives have larger weights.
 
       L_i = −log( e^{p_i} / (e^{p_i} + G_i) ),  p_i = s(z_i, z_i⁺)/τ,  ℓ_ij = s(z_i, z_j)/τ
       G_i = max( (N Σ_j e^{(1+β)ℓ_ij} / Σ_j e^{βℓ_ij} − τ⁺ N e^{p_i}) / (1 − τ⁺),  N e^{−1/τ} )
 
-  j runs over the N = 2n − 2 vectors of the other examples. The gradient flows through the weights
-  e^{βℓ}, so that easy negatives are attracted (docs/family.md).
+  j runs over the N = 2n − 2 vectors of the other examples. The gradient also flows through the
+  weights e^{βℓ}. As a consequence, easy negatives are attracted (docs/family.md).
 
   Args:
     z1: vectors of the first view, [n, d].
@@ -95,8 +95,8 @@ def hard_negative(
     plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
-    The loss of each vector, [2n], the vectors of z1 first. With n = 1 there are no negatives and
-    the loss is 0.
+    The loss of each vector, [2n], with the vectors of z1 first. With n = 1 there are no negatives
+    and the loss is 0.
 
   Example:
     >>> import jax
@@ -110,8 +110,8 @@ def hard_negative(
     eq. 4.
 
   In other libraries:
-    The gradient through the weights is that of the authors' code, which does not normalize the
-    vectors. One release of PyGCL uses weights from β s².
+    The authors' code has the same gradient through the weights, but does not normalize the vectors.
+    One release of PyGCL computes the weights from β s².
   """
   views = two_views(z1, z2)
   return criteria.evaluate(

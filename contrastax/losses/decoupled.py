@@ -30,8 +30,8 @@ def dcl(z1: ArrayLike, z2: ArrayLike, *, temperature: ArrayLike, plan: Plan = Pl
     plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
-    The loss of each vector, [2n], the vectors of z1 first. It has no lower bound. With n = 1 there
-    are no negatives and the loss is 0.
+    The loss of each vector, [2n], with the vectors of z1 first. It has no lower bound. With n = 1
+    there are no negatives and the loss is 0.
 
   Example:
     >>> import jax
@@ -44,8 +44,8 @@ def dcl(z1: ArrayLike, z2: ArrayLike, *, temperature: ArrayLike, plan: Plan = Pl
     Yeh et al., "Decoupled Contrastive Learning", 2022, arXiv 2110.06848, eq. 5.
 
   In other libraries:
-    The paper sums the two directions, twice the mean of this result. One public port has one
-    direction and does not normalize its inputs.
+    The paper sums the means of the two directions, which is twice the mean of this result. One
+    public port has one direction and does not normalize its inputs.
   """
   views = two_views(z1, z2)
   return criteria.evaluate(
@@ -83,8 +83,8 @@ def dclw(
     plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
-    The loss of each vector, [2n], the vectors of z1 first. With n = 1 there are no negatives and
-    the loss is 0.
+    The loss of each vector, [2n], with the vectors of z1 first. With n = 1 there are no negatives
+    and the loss is 0.
 
   Example:
     >>> import jax

@@ -1,7 +1,7 @@
-"""Losses that predict the output of another view, without negatives.
+"""Losses without negatives: the output for one view predicts the output for another view.
 
-No gradient flows into the predicted output. `negative_cosine` compares vectors. The other losses
-compare distributions over K prototypes and take scores [v, n, K] of v views of n examples.
+No gradient flows into the output that is predicted. `negative_cosine` compares vectors. The other
+losses compare distributions over K prototypes and take scores [v, n, K] of v views of n examples.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def negative_cosine(predictions: ArrayLike, targets: ArrayLike) -> Array:
 
 
 def sinkhorn(scores: ArrayLike, *, epsilon: ArrayLike = 0.05, iterations: int = 3) -> Array:
-  """Assigns examples to prototypes so that all prototypes are used equally (SwAV).
+  """Computes soft assignments of examples to prototypes that use all prototypes equally (SwAV).
 
   The assignments start as exp(scores/ε). Each iteration scales the columns to the sum n/K and then
   the rows to the sum 1. With many iterations the result is the optimal transport plan with entropy
@@ -75,7 +75,7 @@ def sinkhorn(scores: ArrayLike, *, epsilon: ArrayLike = 0.05, iterations: int = 
 
   In other libraries:
     The authors' code computes exp(scores/ε), which overflows in float32 for scores above 88 ε. This
-    function computes in logarithms.
+    function computes with logarithms and does not overflow.
   """
   (scores,) = check_vectors(scores=scores)
   check_integer("iterations", iterations, 1)
@@ -96,9 +96,10 @@ def swapped_prediction(
       L_i = mean over a and b ≠ a of −Σ_k q_iak log softmax_k(s_ib/τ)
 
   Args:
-    scores: scores s of v ≥ 2 views, [v, n, K]: products of vectors and prototypes, both normalized
-      by the caller.
-    assignments: assignments q of the first a ≤ v views, [a, n, K], such as those of `sinkhorn`.
+    scores: scores s of v ≥ 2 views, [v, n, K]: the dot products of vectors and prototypes. The
+      caller normalizes both.
+    assignments: assignments q of the first u ≤ v views, [u, n, K], such as the results of
+      `sinkhorn`.
     temperature: temperature τ > 0.
 
   Returns:
@@ -129,13 +130,13 @@ def self_distillation(
   temperature: ArrayLike = 0.1,
   teacher_temperature: ArrayLike = 0.04,
 ) -> Array:
-  """DINO loss: the student predicts the teacher's distribution of another view.
+  """DINO loss: the student predicts the distribution that the teacher gives for another view.
 
       L_i = mean over a and b ≠ a of −Σ_k softmax_k((t_ia − c)/τ_t) log softmax_k(s_ib/τ_s)
 
   Args:
     student: logits s of v ≥ 2 views, [v, n, K].
-    teacher: logits t of the first a ≤ v views, [a, n, K]. No gradient flows into them.
+    teacher: logits t of the first u ≤ v views, [u, n, K]. No gradient flows into them.
     center: moving average c of the teacher's logits before this step, [K] or a shape that
       broadcasts to [K].
     temperature: temperature τ_s > 0 of the student.
@@ -171,11 +172,12 @@ def self_distillation(
 
 
 def _cross_entropy(targets: Array, logits: Array) -> Array:
-  """Returns the mean cross-entropy of targets [a, n, K] and logits [v, n, K] of different views."""
+  """Returns the mean cross-entropy of targets [u, n, K] and logits [v, n, K] of different views."""
   a, v = len(targets), len(logits)
   if a > v or jnp.shape(targets)[1:] != jnp.shape(logits)[1:]:
     raise UserError(
-      "the targets must be of the first views of the logits and have their last two dimensions; "
+      "the assignments or teacher logits must have the shape [u, n, K] with u ≤ v if the scores or "
+      "student logits have the shape [v, n, K]; "
       f"the shapes are {jnp.shape(targets)} and {jnp.shape(logits)}"
     )
   log_p = jax.nn.log_softmax(logits)

@@ -1,4 +1,4 @@
-"""Losses on the positions of vectors: how close positives are and how far all vectors are spread.
+"""Losses that measure how close positives are and how widely all vectors are spread.
 
 None of these losses has a temperature.
 """
@@ -47,7 +47,7 @@ def alignment(x: ArrayLike, y: ArrayLike, *, alpha: ArrayLike = 2.0) -> Array:
   x, y = check_vectors(x=x, y=y)
   check_positive("alpha", alpha)
   squared = ((unit(x) - unit(y)) ** 2).sum(-1)
-  equal = squared == 0  # the derivative of the root is infinite at 0
+  equal = squared == 0  # the derivative of the power is infinite at 0 if α < 2
   return jnp.where(equal, 0, jnp.where(equal, 1, squared) ** (alpha / 2))
 
 
@@ -62,7 +62,7 @@ def uniformity(x: ArrayLike, *, t: ArrayLike = 2.0, plan: Plan = Plan()) -> Arra
     plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
-    One number for the whole set, between −4t and 0. It is 0 where all vectors are equal. For the
+    One number for the whole set, between −4t and 0. It is 0 if all vectors are equal. For the
     uniform distribution it tends to −2t as d grows.
 
   Example:
@@ -153,12 +153,13 @@ def spectral(
   Args:
     z1: vectors z of the first view, [n, d]. The loss does not normalize them.
     z2: vectors z' of the second view, [n, d]. Row i of z1 and z2 belongs to the same example.
-    max_length: length to which longer vectors are shortened first; None for no limit.
+    max_length: largest length of a vector. Longer vectors are first scaled to this length. None for
+      no limit.
     plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
-    The loss of each example, [n]. With n = 1 there are no negatives and only the first term
-    remains.
+    The loss of each example, [n]. With n = 1 there are no negatives, and the loss is the first
+    term.
 
   Example:
     >>> import jax

@@ -1,8 +1,8 @@
-"""Losses between the vectors of several encoders, such as images and texts.
+"""Losses that compare the outputs of several encoders, such as those of images and texts.
 
 Row i of all arrays belongs to the same example. The losses normalize the vectors. The similarity s
-of two vectors is the cosine. The similarity of more vectors is the sum over the products of their
-entries.
+of two vectors is the cosine. The similarity of more than two vectors is the sum over k of the
+products of their k-th entries.
 """
 
 from __future__ import annotations
@@ -74,9 +74,10 @@ def clip(
     attach_temperature(Group(vectors, side), each)
     for vectors, each in zip((a, b), temperatures, strict=True)
   )
-  # In half precision, the gradient of each pair is rounded. As the sum of two rounded gradients,
-  # that of a positive, p_ii − 1, would lose its precision. So the positive is taken from the same
-  # product. In float32 a second product is faster.
+  # In half precision, the gradient of each pair is rounded. If the similarities of the positives
+  # were computed separately, the gradient of a positive, p_ii − 1, would be the sum of two rounded
+  # gradients and lose its precision. So the positives are taken from the product of all pairs. In
+  # float32 a separate computation is faster.
   reductions = {"all": log_sum_exp, "matching": sum_} if half else {"all": log_sum_exp}
   rows, (columns,) = reduce(
     _Logits(half),
@@ -87,7 +88,7 @@ def clip(
     both=True,
     plan=plan,
   )
-  assert columns is not None  # it is None only for a set per anchor
+  assert columns is not None  # it is None only if each anchor has its own set
   if half:
     return (rows["all"] - rows["matching"] + columns["all"] - columns["matching"]) / 2
   matching = cosine()((), a, b[:, None])[:, 0]
@@ -113,7 +114,7 @@ def siglip(
     plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
-    The sum over all pairs of each row of a, [n]. The loss of the paper is the mean of these.
+    The sum over all pairs of each row of a, [n]. The loss of the paper is the mean of these sums.
 
   Example:
     >>> import jax
@@ -144,21 +145,22 @@ def symile(
   shuffles: ArrayLike | None = None,
   plan: Plan = Plan(),
 ) -> Array:
-  """Symile loss: contrasts tuples of all modalities by one joint similarity.
+  """Symile loss: contrasts tuples, one vector of each modality, by a joint similarity.
 
       L_i = mean_a −log( exp(⟨z¹_i, …, z^m_i⟩/τ)
                          / (exp(⟨z¹_i, …, z^m_i⟩/τ) + Σ_j exp(⟨z^a_i, others_j⟩/τ)) )
       ⟨x, y, …⟩ = Σ_k x_k y_k …
 
-  others_j are vectors of the other modalities that do not all belong to one example. Each modality
-  is the anchor once. The loss depends on information that no pair of modalities has alone.
+  z^a_i is the anchor, and each modality provides the anchor once. others_j is a tuple of one vector
+  of each other modality. The tuple that consists of the vectors of example i is left out. The loss
+  depends on information that no pair of modalities contains alone.
 
   Args:
     *modalities: vectors z¹, …, z^m of at least two modalities, each [n, d].
     temperature: temperature τ > 0, scalar or [n].
     shuffles: integers [m, m − 1, n] from `contrastax.negatives.shuffles`. others_j, for j ≠ i, are
-      the rows `shuffles[a, :, j]` of the other modalities. None: others_j are all n^(m−1) − 1
-      tuples, which needs memory for as many vectors unless m = 2.
+      the rows `shuffles[a, :, j]` of the other modalities. None: others_j are all other n^(m−1) − 1
+      tuples; if m > 2, this needs memory for as many vectors.
     plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
@@ -173,8 +175,8 @@ def symile(
     (8,)
 
   References:
-    Saporta et al., "Contrasting with Symile", 2024, arXiv 2411.01053, eq. 3. A shuffle may contain
-    rows that belong to the same example.
+    Saporta et al., "Contrasting with Symile", 2024, arXiv 2411.01053, eq. 3. A random shuffle may
+    combine rows of the same example.
   """
   if len(modalities) < 2:
     raise UserError(f"symile takes at least two modalities, not {len(modalities)}")

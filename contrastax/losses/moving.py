@@ -25,7 +25,7 @@ def sogclr(
   bimodal: bool = False,
   plan: Plan = Plan(),
 ) -> tuple[Array, State]:
-  """SogCLR loss: DCL whose denominator is a moving average over the steps, one per example.
+  """SogCLR loss: DCL with a moving average over the steps as the denominator of each example.
 
       g_i = mean_j exp((s(z_i, z_j) − s(z_i, z_i⁺)) / τ_i)
       u_i ← (1 − γ) u_i + γ g_i,    u_i ← g_i at the first visit
@@ -39,8 +39,9 @@ def sogclr(
     z2: vectors of the second view or modality, [n, d]. Row i of z1 and z2 belongs to the same
       example.
     index: numbers of the examples in the data set, integers [n]. They may repeat.
-    memory: memory that the previous step returned. The first is `criteria.sogclr().init(size)`,
-      where size is the number of examples, or twice that number with `bimodal`.
+    memory: memory that the previous step returned. In the first step, pass
+      `criteria.sogclr().init(size)`, where size is the number of examples, or twice that number
+      with `bimodal`.
     temperature: temperature τ > 0, scalar or [2n].
     gamma: weight γ of the new value in the average, in (0, 1]; or a schedule of the step.
     relative: whether the average is relative to the positive; see `criteria.sogclr`.
@@ -48,9 +49,9 @@ def sogclr(
     plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
-    The loss of each vector, [2n], the vectors of z1 first; and the next memory. With γ = 1 the loss
-    equals `dcl` minus log(2n − 2), the number of negatives. With n = 1 there are no negatives and
-    the loss is 0.
+    The loss of each vector, [2n], with the vectors of z1 first; and the memory for the next step.
+    With γ = 1 the loss equals `dcl` minus log(2n − 2), the number of negatives. With n = 1 there
+    are no negatives and the loss is 0.
 
   Raises:
     UserError: `index` does not have one entry per row of z1, or an index is outside the memory.

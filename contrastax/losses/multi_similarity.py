@@ -30,15 +30,15 @@ def multi_similarity(
 
       L_i = 1/α log(1 + Σ_p exp(−α (s_ip − λ))) + 1/β log(1 + Σ_n exp(β (s_in − λ)))
 
-  n runs over the negatives with s_in + margin > min_p s_ip, p over the positives with
-  s_ip − margin < max_n s_in. s is the cosine similarity.
+  With mining, n runs over the negatives with s_in + margin > min_p s_ip. p runs over the positives
+  with s_ip < max_n s_in + margin. s is the cosine similarity.
 
   Args:
     z: vectors [n, d]. The loss normalizes them.
     labels: class numbers [n]; −1 for a vector without a label.
     alpha: sharpness α > 0 of the weights of positives.
     beta: sharpness β > 0 of the weights of negatives.
-    base: similarity λ, in units of the cosine.
+    base: similarity λ that is subtracted from s, in units of the cosine.
     margin: margin of the mining, in units of the cosine; None to use all pairs.
     plan: how the pairs are evaluated. It does not change the result.
 
@@ -116,7 +116,8 @@ class _MultiSimilarity:
     positive, negative = same_label()(a, c, similarity)
     if self.mined:
       fixed = jax.lax.stop_gradient(similarity)
-      # The comparisons are negated so that a pair with NaN, for which none holds, remains.
+      # A comparison with NaN is False. The comparisons are negated, so that a pair with NaN is
+      # used.
       positive = positive & ~(fixed - constants["margin"] >= a["hardest_negative"])
       negative = negative & ~(fixed + constants["margin"] <= a["hardest_positive"])
     difference = similarity - constants["base"]

@@ -1,4 +1,4 @@
-"""Losses of any number of views of each example.
+"""Losses for any number of views of each example.
 
 `views` is an array [v, n, d], and `views[a, i]` is view a of example i. The losses normalize the
 vectors, and s is the cosine similarity. Temperatures are scalars τ > 0.
@@ -26,7 +26,7 @@ Aggregate = Literal["geometric", "arithmetic", "sufficient statistics"]
 
 
 def dhel(z1: ArrayLike, z2: ArrayLike, *, temperature: ArrayLike, plan: Plan = Plan()) -> Array:
-  """DHEL: decoupled hyperspherical energy loss, where each view has negatives only in itself.
+  """DHEL: decoupled hyperspherical energy loss, with negatives of the same view only.
 
       L_i = −s(z_i, z'_i)/τ + log Σ_{j ≠ i} exp(s(z_i, z_j)/τ) + log Σ_{j ≠ i} exp(s(z'_i, z'_j)/τ)
 
@@ -62,7 +62,7 @@ def dhel(z1: ArrayLike, z2: ArrayLike, *, temperature: ArrayLike, plan: Plan = P
 
 
 def mv_dhel(views: ArrayLike, *, temperature: ArrayLike, plan: Plan = Plan()) -> Array:
-  """MV-DHEL: DHEL of any number of views, with one attraction term for all pairs of views.
+  """MV-DHEL: DHEL for any number of views, with one attraction term for all pairs of views.
 
       L_i = −log Σ_{a < b} exp(s_i^{ab}/τ) + Σ_a log Σ_{j ≠ i} exp(s(z_ia, z_ja)/τ)
       s_i^{ab} = s(z_ia, z_ib)
@@ -101,7 +101,7 @@ def mv_dhel(views: ArrayLike, *, temperature: ArrayLike, plan: Plan = Plan()) ->
 
 
 def mv_info_nce(views: ArrayLike, *, temperature: ArrayLike, plan: Plan = Plan()) -> Array:
-  """MV-InfoNCE: one softmax per example over all pairs of vectors with one of its views.
+  """MV-InfoNCE: one softmax per example, over all pairs in which one of its views is the anchor.
 
       L_i = −log( Σ_{a ≠ b} exp(s_i^{ab}/τ) / Σ_a Σ_{(j, b) ≠ (i, a)} exp(s(z_ia, z_jb)/τ) )
       s_i^{ab} = s(z_ia, z_ib)
@@ -133,8 +133,8 @@ def mv_info_nce(views: ArrayLike, *, temperature: ArrayLike, plan: Plan = Plan()
   check_positive("a temperature", temperature)
   v, n, _ = views.shape
   group = _all_views(views, temperature)
-  # In half precision, the gradient of a positive pair would lose its precision as a sum of two
-  # rounded products. So both reductions come from one product.
+  # In half precision, the gradient of a positive pair would lose its precision if it were the sum
+  # of the gradients of two products, because both are rounded. So both reductions use one product.
   reductions = {"others": log_sum_exp, "positive": log_sum_exp}
   reduced = reduce(
     _OthersAndPositives(),
@@ -162,7 +162,7 @@ def poly_view(
 
       geometric               L_ia = −1/(v−1) Σ_{b ≠ a} log p_iab
       arithmetic              L_ia = −log 1/(v−1) Σ_{b ≠ a} p_iab
-      sufficient statistics   L_ia = −log p of z_ia and the mean of the unit vectors of the others
+      sufficient statistics   L_ia = −log p of z_ia and the mean of the other views' unit vectors
 
   s_i^{ab} is s(z_ia, z_ib). With two views all three forms equal `nt_xent`.
 
@@ -185,8 +185,8 @@ def poly_view(
 
   References:
     Shidani et al., "Poly-View Contrastive Learning", 2024, arXiv 2403.05490. The authors have
-    published no code. We read the paper such that the mean of the other views is normalized again
-    and has the same negatives.
+    published no code. This function assumes that the mean of the other views is normalized again,
+    and that the negatives are the same as in the other forms.
 
   In other libraries:
     One public implementation of the arithmetic form takes the logarithm of means over the batch and
@@ -230,12 +230,12 @@ def cacr(
   detach_weights: bool = False,
   plan: Plan = Plan(),
 ) -> Array:
-  """CACR: contrastive attraction and repulsion with weights from the distances.
+  """CACR: contrastive attraction and repulsion, with weights that depend on the distances.
 
       L_i = mean_a Σ_{b ≠ a} π⁺_iab c(z_ia, z_ib) − mean_{a < b} Σ_{j ≠ i} π⁻_ijab c(z_ia, z_jb)
       π⁺_iab = softmax_b(t⁺ c(z_ia, z_ib)),  π⁻_ijab = softmax_j(−t⁻ c(z_ia, z_jb)),  c = ‖ẑ − ẑ'‖²
 
-  ẑ is the unit vector of z. Distant positives and near negatives have larger weights.
+  ẑ is the unit vector of z. Distant positives and close negatives have larger weights.
 
   Args:
     views: vectors of v ≥ 2 views, [v, n, d]. With two views the weight of the positive is 1.
@@ -261,7 +261,7 @@ def cacr(
 
   In other libraries:
     As in the authors' code, the earlier of two views is the query of the repulsion. Their ImageNet
-    code stops the gradient through the weights; their other code does not.
+    code stops the gradient through the weights, and their other code does not.
   """
   views = check_views(views=views)
   v, n, _ = views.shape
@@ -312,7 +312,7 @@ class _Others:
 
 @dataclasses.dataclass(frozen=True)
 class _OthersAndPositives:
-  """The logits of all other vectors, and those of the other views of the anchor's example."""
+  """The logits of all other vectors, and the logits of the other views of the anchor's example."""
 
   def __call__(self, similarity, a, c, shared):
     logit = similarity / a["temperature"]

@@ -31,8 +31,9 @@ def n_pairs(
 
   Args:
     anchors: anchors a, [n, d]. The loss does not normalize them.
-    positives: positives p, [n, d]. Row i of anchors and positives belongs to the same class.
-    labels: class numbers [n], −1 for a row without a label; None if all rows are of different
+    positives: positives p, [n, d]. Row i of anchors and row i of positives belong to the same
+      class.
+    labels: class numbers [n], −1 for a row without a label; None if all rows belong to different
       classes.
     l2_weight: weight of the squared lengths, at least 0.
     plan: how the pairs are evaluated. It does not change the result.
@@ -52,7 +53,7 @@ def n_pairs(
     eq. 6.
 
   In other libraries:
-    The labels and the factor ¼ are those of TensorFlow's `npairs_loss`. pytorch-metric-learning
+    TensorFlow's `npairs_loss` has the same labels and the same factor ¼. pytorch-metric-learning
     draws one pair of each class and has no penalty by default.
   """
   anchors, positives = check_vectors(anchors=anchors, positives=positives)

@@ -23,7 +23,7 @@ def group_ordering(
   detach_candidates: bool = True,
   plan: Plan = Plan(),
 ) -> Array:
-  """GroCo loss: sorts positives behind hard negatives by a differentiable sorting network.
+  """GroCo loss: a sorting network compares each positive with the hardest negatives of its anchor.
 
       x_i = the similarities of the k hardest negatives in ascending order, then of the positive
       P_i = soft permutation of an odd-even sorting network over x_i, in which neighbors are
@@ -31,21 +31,21 @@ def group_ordering(
       L_i = mean over the entries e of the cross-entropy between (1 if e is the positive, else 0)
             and the probability that e is sorted to the last place
 
+  The similarity is the cosine. The negatives of an anchor are the other vectors of its own view.
   The order among the negatives does not matter.
 
   Args:
     z1: vectors of the first view, [n, d].
-    z2: vectors of the second view, [n, d]. Row i of z1 and z2 belongs to the same example. The
-      negatives of an anchor are the other vectors of its own view. The similarity is the cosine.
-    k: number of negatives, at least 1. If there are fewer, all are used.
+    z2: vectors of the second view, [n, d]. Row i of z1 and z2 belongs to the same example.
+    k: number of negatives per anchor, at least 1. If there are fewer, all are used.
     steepness: steepness > 0 of the sorting network, an inverse temperature.
     detach_candidates: whether the gradient flows into anchors only, as in the paper.
     plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
-    The loss of each vector, [2n], the vectors of z1 first. With n = 1 there are no negatives and
-    the loss is 0. The hardest negatives take memory [n, k, d] and the permutations
-    [n, k + 1, k + 1], so memory is linear in n but not in k.
+    The loss of each vector, [2n], with the vectors of z1 first. With n = 1 there are no negatives
+    and the loss is 0. The hardest negatives [n, k, d] and the permutations [n, k + 1, k + 1] are
+    held in memory, which is thus linear in n but not in k.
 
   Example:
     >>> import jax
@@ -90,7 +90,7 @@ def _soft_sort(x: Array, steepness: ArrayLike) -> Array:
   for layer in range(length):
     left = jnp.arange(layer % 2, length - 1, 2)
     step = steepness * (x[:, left + 1] - x[:, left])
-    # arctan2(1, −v)/π equals ½ + arctan(v)/π and is also exact where that is close to 0.
+    # arctan2(1, −v)/π equals ½ + arctan(v)/π and is also accurate if the result is close to 0.
     stay, swap = (jnp.arctan2(1.0, -v) / jnp.pi for v in (step, -step))
     x = _exchange(x, left, stay, swap)
     permutation = _exchange(permutation, left, stay[:, None], swap[:, None])

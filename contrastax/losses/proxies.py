@@ -1,8 +1,8 @@
-"""Losses of vectors and class proxies: one learned vector per class.
+"""Losses that compare vectors with class proxies, one learned vector per class.
 
 `proxies` [c, d] are parameters that are trained together with the encoder. They are the weights of
 a classifier. `labels` [n] are rows of the proxies. The losses normalize vectors and proxies. A
-vector with the label −1 has no label, and its loss is 0. Another label without a proxy raises an
+vector with the label −1 has no label, and its loss is 0. Any other label without a proxy raises an
 error. In traced code, where labels are not known, the loss of such a vector is NaN.
 """
 
@@ -49,8 +49,8 @@ def proxy_nca(
     plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
-    The loss of each vector, [n]. It has no lower bound unless `own_in_denominator`. With a single
-    class it is 0.
+    The loss of each vector, [n]. It has no lower bound, unless `own_in_denominator` is True. With a
+    single class it is 0.
 
   Example:
     >>> import jax
@@ -65,8 +65,8 @@ def proxy_nca(
     Teh et al., "ProxyNCA++", 2020, arXiv 2004.01113.
 
   In other libraries:
-    pytorch-metric-learning includes the own proxy in the denominator. Code that scales vectors and
-    proxies to length 3 corresponds to τ = 1/9.
+    pytorch-metric-learning includes the proxy of the vector's class in the denominator. Code that
+    scales vectors and proxies to length 3 corresponds to τ = 1/9.
   """
   check_positive("a temperature", temperature)
   z, labels, proxies = _check_inputs(z, labels, proxies)
@@ -87,7 +87,7 @@ def cosface(
   scale: ArrayLike = 64.0,
   plan: Plan = Plan(),
 ) -> Array:
-  """CosFace: softmax cross-entropy with a margin on the cosine of the own class.
+  """CosFace: softmax cross-entropy with a margin on the cosine of the vector's class.
 
       L_i = −log( e^{s(cos θ_y − m)} / (e^{s(cos θ_y − m)} + Σ_{c ≠ y} e^{s cos θ_c}) )
 
@@ -130,7 +130,7 @@ def arcface(
   scale: ArrayLike = 64.0,
   plan: Plan = Plan(),
 ) -> Array:
-  """ArcFace: softmax cross-entropy with a margin on the angle of the own class.
+  """ArcFace: softmax cross-entropy with a margin on the angle of the vector's class.
 
       L_i = −log( e^{s ψ(θ_y)} / (e^{s ψ(θ_y)} + Σ_{c ≠ y} e^{s cos θ_c}) )
       ψ(θ) = cos(θ + m) if θ ≤ π − m, else cos θ − m sin m
@@ -147,7 +147,8 @@ def arcface(
     plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
-    The loss of each vector, [n]. The margin has no gradient at θ = 0 exactly.
+    The loss of each vector, [n]. At exactly θ = 0, no gradient flows through the sine of θ in the
+    margin.
 
   Example:
     >>> import jax
@@ -169,7 +170,7 @@ def arcface(
   sine = _sine(unit(z), unit(_own_proxies(proxies, labels)))
   margin = jnp.asarray(margin, own.dtype)
   shifted = own * jnp.cos(margin) - sine * jnp.sin(margin)
-  first_case = own > -jnp.cos(margin)  # both cases are NaN where `own` is
+  first_case = own > -jnp.cos(margin)  # if `own` is NaN, both cases are NaN
   psi = jnp.where(first_case, shifted, own - margin * jnp.sin(margin))
   return _zero_unlabeled(labels, jax.nn.softplus(others - scale * psi))
 
@@ -177,7 +178,7 @@ def arcface(
 def _own_and_others(
   z: Array, labels: Array, proxies: Array, scale: ArrayLike, plan: Plan
 ) -> tuple[Array, Array]:
-  """Returns the cosine of the own proxy and log Σ_{c ≠ y} e^{scale cos θ_c}, both [n]."""
+  """Returns the cosine of the proxy of class y and log Σ_{c ≠ y} e^{scale cos θ_c}, both [n]."""
   anchors = Group(z, {"label": labels})
   classes = Group(proxies, {"label": jnp.arange(len(proxies), dtype=labels.dtype)})
   reduced = reduce(
@@ -200,8 +201,8 @@ def _check_inputs(
   z, proxies = to_common_dtype(z=z, proxies=proxies)
   if proxies.ndim != 2 or not len(proxies) or proxies.shape[1:] != z.shape[1:]:
     raise UserError(
-      "proxies must have the shape [c, d] with c ≥ 1 and the d of z, "
-      f"not {proxies.shape} where z has the shape {z.shape}"
+      "proxies must have the shape [c, d] with c ≥ 1 and the same d as z, "
+      f"not {proxies.shape}; z has the shape {z.shape}"
     )
   if not isinstance(labels, Tracer):
     known = np.asarray(labels)
@@ -209,7 +210,7 @@ def _check_inputs(
       wrong = known[(known < -1) | (known >= len(proxies))]
       if wrong.size:
         raise UserError(
-          f"a label must be a row of the proxies, 0 to {len(proxies) - 1:,}, or −1 for no label, "
+          f"a label must be a row number of the proxies, 0 to {len(proxies) - 1:,}, or −1 for none, "
           f"not {wrong.flat[0]:,}"
         )
   return z, class_numbers(labels, len(z)), proxies

@@ -30,7 +30,7 @@ def dual_temperature(
   inter_temperature: ArrayLike,
   plan: Plan = Plan(),
 ) -> Array:
-  """SimCo loss: one temperature weights negatives, another one weights anchors.
+  """SimCo loss: one temperature weights the negatives, and a second one weights the anchors.
 
       L_i = (1 − p_i(τ_b)) / (1 − p_i(τ_a)) · (−log p_i(τ_a))
       p_i(τ) = exp(s(a_i, b_i)/τ) / Σ_j exp(s(a_i, b_j)/τ)
@@ -61,9 +61,9 @@ def dual_temperature(
     arXiv 2203.17248, eq. 8.
 
   In other libraries:
-    The paper adds the losses of both directions. The authors' code gives NaN where p_i(τ_a) rounds
-    to 1; this function returns the limit of the quotient. One third-party implementation takes the
-    logarithm at temperature 1.
+    The paper adds the losses of both directions. The authors' code gives NaN if p_i(τ_a) rounds to
+    1; this function then uses the limit of the quotient. One third-party implementation computes
+    −log p_i at temperature 1.
   """
   a, b = check_vectors(a=a, b=b)
   index = row_index(a)
@@ -85,14 +85,14 @@ def dual_temperature(
   intra = jnp.where(defined, reduced["intra"], 0) - positive / anchors.side["temperature"]
   inter = jnp.where(defined, reduced["inter"], 0) - positive / anchors.side["inter_temperature"]
   weight = jax.lax.stop_gradient(jax.nn.sigmoid(inter))
-  # softplus(x)/σ(x) tends to 1 as x decreases, where both underflow. So it is computed from e^x for
-  # x < 0, with a series for tiny e^x.
+  # As x decreases, softplus(x)/σ(x) tends to 1, but both functions underflow. So the quotient is
+  # computed from e^x for x < 0, and by a series if e^x is tiny.
   u = jnp.exp(minimum(intra, 0))
   below = jnp.where(u > 1e-6, jnp.log1p(u) / maximum(u, 1e-6) * (1 + u), 1 + u / 2)
   above = jax.nn.softplus(intra) * (1 + jnp.exp(-maximum(intra, 0)))
   quotient = jax.lax.stop_gradient(jnp.where(intra < 0, below, above))
-  # The derivative of softplus(x) is σ(x), which cancels the denominator. What remains is the
-  # gradient of x, which is added to the value as a term that is 0.
+  # The derivative of softplus(x) is σ(x), which cancels the denominator. Only the gradient of x
+  # remains. It is added as the gradient of a term whose value is 0.
   zero = intra - jax.lax.stop_gradient(intra)
   return jnp.where(defined, weight * (quotient + zero), 0)
 
@@ -114,8 +114,8 @@ def hard_quantile(
 
       L_i = −s(z_i, z_i⁺)/τ + log( exp(s(z_i, z_i⁺)/τ) + Σ_{j ∈ H(i)} exp(s(z_i, z_j)/τ) )
 
-  H(i) are the ⌈αN⌉ vectors that are most similar to z_i among the N = 2n − 2 vectors of the other
-  examples.
+  H(i) contains the ⌈αN⌉ vectors that are most similar to z_i among the N = 2n − 2 vectors of the
+  other examples.
 
   Args:
     z1: vectors of the first view, [n, d].
@@ -125,8 +125,8 @@ def hard_quantile(
     plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
-    The loss of each vector, [2n], the vectors of z1 first. With n = 1 there are no negatives and
-    the loss is 0. The hardest negatives take memory [2n, ⌈αN⌉, d], which is not linear in n.
+    The loss of each vector, [2n], with the vectors of z1 first. With n = 1 there are no negatives
+    and the loss is 0. The hardest negatives take memory [2n, ⌈αN⌉, d], which is not linear in n.
 
   Example:
     >>> import jax
@@ -137,7 +137,7 @@ def hard_quantile(
 
   References:
     Wang & Liu, "Understanding the Behaviour of Contrastive Loss", 2021, arXiv 2012.09740, §4.4,
-    where α is a quantile of a memory bank.
+    where α selects a quantile of a memory bank.
   """
   check_numbers(alpha=alpha)
   if not 0 < alpha <= 1:
@@ -169,12 +169,12 @@ def rince(
   weight: ArrayLike = 0.025,
   plan: Plan = Plan(),
 ) -> Array:
-  """RINCE: InfoNCE with powers in place of logarithms, which is robust to false positives.
+  """RINCE: a form of InfoNCE with powers instead of logarithms that is robust to false positives.
 
       L_i = −e^{q (s_i⁺ − 1)/τ}/q + (λ Σ_{j ≠ i} e^{(s_ij − 1)/τ})^q / q
 
-  s_i⁺ is the similarity to the other view of z_i, which is also part of the sum. The loss of the
-  paper is e^{q/τ} times this. That factor is constant at a fixed τ and would overflow.
+  s_i⁺ is the similarity of z_i to its other view. The sum includes the other view. The loss of the
+  paper is e^{q/τ} times this loss. The factor is constant at a fixed τ and could overflow.
 
   Args:
     z1: vectors of the first view, [n, d].
@@ -186,7 +186,7 @@ def rince(
     plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
-    The loss of each vector, [2n], the vectors of z1 first.
+    The loss of each vector, [2n], with the vectors of z1 first.
 
   Example:
     >>> import jax
@@ -199,7 +199,7 @@ def rince(
     Chuang et al., "Robust Contrastive Learning against Noisy Views", 2022, arXiv 2201.04309, eq. 4.
 
   In other libraries:
-    The MoCo v3 form in the authors' code has one direction and a factor of 2τ.
+    The MoCo v3 variant in the authors' code has one direction and a factor of 2τ.
   """
   check_numbers(q=q)
   check_positive("weight", weight)

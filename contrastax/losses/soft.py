@@ -25,12 +25,13 @@ def soft_contrastive(
   guide_temperature: float | None = None,
   plan: Plan = Plan(),
 ) -> Array:
-  """InfoNCE with soft targets: each candidate is a positive with a weight from other embeddings.
+  """InfoNCE with soft targets: every candidate is a positive, weighted by its guide vector.
 
       L_i = −Σ_j w_ij log( exp(s(a_i, p_j)/τ) / Σ_k exp(s(a_i, p_k)/τ) ) / Σ_j w_ij
       w_ij = (1 + s(g_i, g_j))/2, or with a guide temperature exp(s(g_i, g_j)/τ_g)
 
-  s is the cosine similarity. The loss has one direction.
+  s is the cosine similarity. The loss is computed in one direction only: the rows of `anchors` are
+  the anchors.
 
   Args:
     anchors: anchors a, [n, d]. The loss normalizes all vectors.
@@ -53,15 +54,16 @@ def soft_contrastive(
 
   References:
     Srinivasa et al., "CWCL: Cross-Modal Transfer with Continuously Weighted Contrastive Loss",
-    2023, arXiv 2309.14580, eqs. 3 and 4. Its other direction is InfoNCE.
-    Burdisso et al., "Dialog2Flow", 2024, arXiv 2410.18481. It uses the mean of both directions.
+    2023, arXiv 2309.14580, eqs. 3 and 4. In the paper, the loss of the other direction is InfoNCE.
+    Burdisso et al., "Dialog2Flow", 2024, arXiv 2410.18481. The paper uses the mean of both
+    directions.
   """
   anchors, positives = check_vectors(anchors=anchors, positives=positives)
   (guide,) = to_common_dtype(guide=guide)
   if jnp.ndim(guide) != 2 or len(guide) != len(anchors) or not guide.shape[1]:
     raise UserError(
       "guide must have the shape [n, e] with e ≥ 1 and one row for each anchor, "
-      f"not {jnp.shape(guide)} where the anchors have the shape {anchors.shape}"
+      f"not {jnp.shape(guide)}; the anchors have the shape {anchors.shape}"
     )
   guide, d = jax.lax.stop_gradient(guide), anchors.shape[1]
   dtype = jnp.result_type(anchors, positives, guide)
@@ -84,7 +86,7 @@ def soft_contrastive(
   )
   if softmax:
     return reduced["all"] - reduced["positive"][1]
-  none = reduced["weight"] <= 0  # each guide vector is opposite to the anchor's
+  none = reduced["weight"] <= 0  # every guide vector is opposite to that of the anchor
   mean = reduced["positive"] / jnp.where(none, 1, reduced["weight"])
   return jnp.where(none, 0, reduced["all"] - mean)
 

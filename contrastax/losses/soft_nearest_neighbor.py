@@ -21,7 +21,7 @@ def soft_nearest_neighbor(
 
       L_i = −log( Σ_{p ∈ P(i)} exp(−‖z_i − z_p‖²/τ) / Σ_{k ≠ i} exp(−‖z_i − z_k‖²/τ) )
 
-  P(i) are the other vectors that have the label of vector i.
+  P(i) contains the other vectors with the label of vector i.
 
   Args:
     z: vectors [n, d]. The loss does not normalize them.
@@ -43,11 +43,12 @@ def soft_nearest_neighbor(
   References:
     Frosst et al., "Analyzing and Improving Representations with the Soft Nearest Neighbor Loss",
     2019, arXiv 1902.01889, eq. 1.
-    Goldberger et al., "Neighbourhood Components Analysis", 2004, which it equals for unit vectors.
+    Goldberger et al., "Neighbourhood Components Analysis", 2004. At τ = 1 the loss is the negative
+    logarithm of the probability that NCA maximizes.
 
   In other libraries:
     Public implementations add 1e-9 or 1e-5 inside the logarithm, which bounds the loss. This
-    function does not.
+    function adds nothing.
   """
   group = attach_temperature(labeled_group(z, labels), temperature)
   reduced = reduce(

@@ -42,9 +42,9 @@ def info_nce(
   Args:
     anchors: anchors a, [n, d].
     positives: positives p, [n, d]. `positives[i]` is the positive of `anchors[i]`.
-    negatives: None: the positives of the other anchors (in-batch negatives). [m, d]: the same
-      negatives for all anchors, such as the queue of MoCo; the positives of other anchors are then
-      not negatives. [n, k, d]: k negatives for each anchor.
+    negatives: vectors [m, d] that are the negatives of all anchors, such as the queue of MoCo; or
+      [n, k, d], k negatives for each anchor. The positives of other anchors are then not negatives.
+      None: the negatives are the positives of the other anchors (in-batch negatives).
     temperature: temperature τ > 0, scalar or [n].
     plan: how the pairs are evaluated. It does not change the result.
 
@@ -92,11 +92,11 @@ def info_nce(
 
 
 def nt_xent(z1: ArrayLike, z2: ArrayLike, *, temperature: ArrayLike, plan: Plan = Plan()) -> Array:
-  """NT-Xent, the loss of SimCLR: InfoNCE where both views of each example are anchors.
+  """NT-Xent, the loss of SimCLR: InfoNCE in which both views of each example are anchors.
 
       L_i = −s(z_i, z_i⁺)/τ + log Σ_{j ≠ i} exp(s(z_i, z_j)/τ)
 
-  z = [z1; z2] are all 2n vectors, and z_i⁺ is the other view of the example of z_i.
+  z = [z1; z2] contains all 2n vectors, and z_i⁺ is the other view of the example of z_i.
 
   Args:
     z1: vectors of the first view, [n, d].
@@ -105,8 +105,8 @@ def nt_xent(z1: ArrayLike, z2: ArrayLike, *, temperature: ArrayLike, plan: Plan 
     plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
-    The loss of each vector, [2n], the vectors of z1 first. With n = 1 there are no negatives and
-    the loss is 0.
+    The loss of each vector, [2n], with the vectors of z1 first. With n = 1 there are no negatives
+    and the loss is 0.
 
   Example:
     >>> import jax
@@ -120,7 +120,8 @@ def nt_xent(z1: ArrayLike, z2: ArrayLike, *, temperature: ArrayLike, plan: Plan 
     arXiv 2002.05709, eq. 1.
 
   In other libraries:
-    Google's code returns the sum of the means of the two views, twice the mean of this result.
+    Google's code returns the sum of the means of the two views, which is twice the mean of this
+    result.
   """
   z1, z2 = check_vectors(z1=z1, z2=z2)
   side = {"index": jnp.tile(row_index(z1), 2), "view": jnp.repeat(jnp.arange(2), z1.shape[0])}
@@ -156,7 +157,7 @@ def sup_con(
 
       L_i = −1/|P(i)| Σ_{p ∈ P(i)} log( exp(s(z_i, z_p)/τ) / Σ_{a ≠ i} exp(s(z_i, z_a)/τ) )
 
-  P(i) are the other vectors that have the label of vector i.
+  P(i) contains the other vectors with the label of vector i.
 
   Args:
     z: vectors of all views of all examples, one view after another, [n, d].
@@ -178,8 +179,8 @@ def sup_con(
     Khosla et al., "Supervised Contrastive Learning", 2020, arXiv 2004.11362, eq. 2.
 
   In other libraries:
-    The authors' code multiplies the loss by τ/0.07. As there, an anchor without a positive counts
-    in the mean. pytorch-metric-learning leaves out each anchor whose loss is 0.
+    The authors' code multiplies the loss by τ/0.07. As in that code, an anchor without a positive
+    counts in the mean. pytorch-metric-learning leaves out each anchor whose loss is 0.
   """
   group = labeled_group(z, labels)
   return criteria.evaluate(
@@ -200,7 +201,7 @@ def sup_con_in(
 
       L_i = −log( 1/|P(i)| Σ_{p ∈ P(i)} exp(s(z_i, z_p)/τ) / Σ_{a ≠ i} exp(s(z_i, z_a)/τ) )
 
-  P(i) are the other vectors that have the label of vector i. The loss is never larger than
+  P(i) contains the other vectors with the label of vector i. The loss is never larger than
   `sup_con`.
 
   Args:

@@ -67,7 +67,7 @@ def vicreg(
   covariance_weight: ArrayLike = 1.0,
   eps: ArrayLike = 1e-4,
 ) -> Array:
-  """VICReg: makes two views agree, each dimension vary, and different dimensions uncorrelated.
+  """VICReg: makes two views agree, each dimension vary, and different dimensions be uncorrelated.
 
       L = λ mean (z − z')² + μ ½ (V(z) + V(z')) + ν (C(z) + C(z'))
       V(z) = mean_k max(0, 1 − √(Var z_k + eps)),  C(z) = 1/d Σ_{k ≠ l} Cov(z)_kl²
@@ -122,7 +122,7 @@ def w_mse(
 ) -> Array:
   """W-MSE: the squared distance of positives after whitening, which prevents collapse.
 
-      L_i = 2 − 2 cos(w_i, w'_i),  w = (z − mean) L⁻ᵀ,  L Lᵀ = (1 − e) Cov(z) + e·1
+      L_i = 2 − 2 cos(w_i, w'_i),  w = (z − mean) L⁻ᵀ,  L Lᵀ = (1 − e) Cov(z) + e I
 
   Args:
     z1: vectors z of the first view, [n, d].
@@ -136,8 +136,8 @@ def w_mse(
 
   Raises:
     UserError: a slice has at most d rows and there is no shrinkage, so that its covariance is
-      singular; or, outside of `jax.jit`, the rows span fewer than d dimensions. Under `jax.jit` the
-      result is then NaN.
+      singular; or the rows span fewer than d dimensions. Under `jax.jit`, the second case is not
+      detected and the result is NaN.
 
   Example:
     >>> import jax

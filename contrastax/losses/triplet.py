@@ -29,26 +29,27 @@ def triplet(
   mining: Mining = "batch hard",
   plan: Plan = Plan(),
 ) -> Array:
-  """Triplet loss: a positive must be closer to the anchor than a negative, by a margin.
+  """Triplet loss: each positive should be closer to the anchor than each negative by a margin.
 
-      h_ipn = max(0, d(z_i, z_p) − d(z_i, z_n) + margin),   d Euclidean
+      h_ipk = max(0, d(z_i, z_p) − d(z_i, z_k) + margin)
 
-      batch hard   L_i = h_ipn of the farthest positive p and the nearest negative n
-      batch all    L_i = n/|V| Σ_p Σ_n h_ipn,  V: the triplets of the batch with h > 0
-      semi-hard    L_i = n/|P| Σ_p h_ipn of the nearest n with d(z_i, z_n) > d(z_i, z_p), or of the
+      batch hard   L_i = h_ipk of the farthest positive p and the nearest negative k
+      batch all    L_i = n/|V| Σ_p Σ_k h_ipk,  V: the triplets of the batch with h > 0
+      semi-hard    L_i = n/|P| Σ_p h_ipk of the nearest k with d(z_i, z_k) > d(z_i, z_p), or of the
                    farthest negative if there is none;  P: the pairs (i, p) of the batch
 
-  The factors n/|V| and n/|P| make the mean of the losses equal to the mean over V or P.
+  d is the Euclidean distance. p runs over the positives of anchor i, and k over its negatives. The
+  factors n/|V| and n/|P| make the mean of the losses equal to the mean over V or P.
 
   Args:
     z: vectors [n, d]. The loss does not normalize them. FaceNet uses unit vectors, which
-      `pairwise.unit` makes.
+      `pairwise.unit` computes.
     labels: class numbers [n]; −1 for a vector without a label.
     margin: margin, in units of the distance.
     mining: which triplets are used.
     plan: how the pairs of "batch hard" are evaluated, with memory linear in n. It does not change
-      the result. The other two forms need [n, n] distances and n³ steps, and are evaluated one
-      anchor at a time.
+      the result. The other two forms compute all n³ triplets, one anchor at a time, with memory
+      quadratic in n.
 
   Returns:
     The loss of each vector, [n]. No gradient flows through a distance of 0.
@@ -67,8 +68,8 @@ def triplet(
 
   In other libraries:
     pytorch-metric-learning normalizes the vectors and averages over triplets with h > 0, also for
-    batch-hard mining. Its semi-hard triplets are all those where n is farther than p by at most
-    the margin. FaceNet uses squared distances.
+    batch-hard mining. Its semi-hard triplets are all triplets in which k is farther than p by at
+    most the margin. FaceNet uses squared distances.
   """
   if mining not in get_args(Mining):
     raise UserError(f"mining must be one of {', '.join(get_args(Mining))}, not {mining!r}")
@@ -87,8 +88,8 @@ def triplet(
     )
     (_, positive), (_, negative) = reduced["positive"], reduced["negative"]
     has_both = (positive[:, 0] >= 0) & (negative[:, 0] >= 0)
-    # These distances come from the vectors, because those from products have a large rounding
-    # error.
+    # The distances are computed from the vectors, because distances from dot products have a large
+    # rounding error.
     farthest = norm(vectors - vectors[positive[:, 0]])
     nearest = norm(vectors - vectors[negative[:, 0]])
     hinge = relu(farthest - nearest + margin)
@@ -103,14 +104,14 @@ def triplet(
     other = jnp.arange(len(vectors)) != i
     same = (all_labels == label) & labeled & labeled[i]
     positive, negative = same & other, ~same & other
-    # 0, or NaN if the anchor or another vector has a NaN. It keeps NaN for an anchor without
-    # triplets.
+    # This is 0, or NaN if the anchor or another vector contains NaN. It makes the loss NaN even for
+    # an anchor without triplets.
     zero = jnp.where(other | jnp.isnan(anchor).any(), 0 * distance, 0).sum()
     if mining == "batch all":
       hinge = relu(distance[:, None] - distance + margin)
       hinge = jnp.where(positive[:, None] & negative, hinge, 0)
       return hinge.sum() + zero, (hinge > 0).sum()
-    is_farther = negative & (distance > distance[:, None])  # False for NaN, which `zero` has
+    is_farther = negative & (distance > distance[:, None])  # False for NaN; `zero` is then NaN
     nearest_farther = jnp.where(is_farther, distance, jnp.inf).min(1)
     farthest = jnp.where(negative, distance, -jnp.inf).max()
     chosen = jnp.where(nearest_farther == jnp.inf, farthest, nearest_farther)
@@ -126,7 +127,7 @@ def triplet(
 
 @dataclasses.dataclass(frozen=True)
 class _Hardest:
-  """Quantities whose maximum is the hardest pair. The similarity is −d²."""
+  """Quantities that are largest for the hardest pair. The similarity is −d²."""
 
   def __call__(self, similarity, a, c, shared):
     pairs = same_label()(a, c, similarity)

@@ -1,4 +1,4 @@
-"""Losses for unnormalized densities, which are learned with samples of a noise of known density.
+"""Losses that learn an unnormalized density from data and from noise of a known density.
 
 A score f is the logarithm of an unnormalized density: p(x) = e^f(x) / Z with Z = ∫ e^f. Samples x̃
 of the noise, whose density is q, are used to estimate Z.
@@ -38,12 +38,13 @@ def meco(
     data: scores f(x_i) of the data, [n].
     noise: scores f(x̃_j) of the noise, [m].
     log_noise: log-densities log q(x̃_j) of the noise, [m], in nats.
-    memory: memory that the previous step returned. The first is `criteria.sogclr().init(1)`.
+    memory: memory that the previous step returned. In the first step, pass
+      `criteria.sogclr().init(1)`.
     gamma: weight γ of the new value in the average, in (0, 1]; or a schedule of the step.
 
   Returns:
-    The loss of each sample of the data, [n]; and the next memory. The loss is the negative
-    log-likelihood once u has converged.
+    The loss of each sample of the data, [n]; and the memory for the next step. The loss is the
+    negative log-likelihood once u has converged.
 
   Raises:
     UserError: γ is out of range, the memory has more than one row, or the shapes do not agree.
@@ -62,14 +63,14 @@ def meco(
     arXiv 2306.07485.
 
   In other libraries:
-    The paper also averages the gradient over the steps. The momentum of an optimizer does the same.
+    The paper also averages the gradient over the steps, as the momentum of an optimizer does.
   """
   check_gamma(gamma, "meco")
   data, noise, log_noise = _check_scores(data=data, noise=noise, log_noise=log_noise)
   if memory["visited"].size != 1:
     raise UserError(
       f"the memory of meco must have one row, not {memory['visited'].size:,}; "
-      "start with sogclr().init(1)"
+      "start with criteria.sogclr().init(1)"
     )
   log_g = jax.nn.logsumexp(noise - log_noise) - jnp.log(len(noise))
   row, defined = jnp.zeros(1, int), jnp.ones(1, bool)
@@ -85,9 +86,9 @@ def binary_nce(
       G(x) = f(x) − log q(x) − log ν,    ν = m/n
       L_i = −log σ(G(x_i)) + ν mean_j −log σ(−G(x̃_j))
 
-  f includes a learned constant, which is −log Z: at the minimum ∫ e^f = 1. If the data are far from
-  the noise, the sigmoids saturate before f is learned, and the gradient is close to 0. `meco` does
-  not have this problem.
+  f includes a learned constant that takes the place of −log Z. At the minimum ∫ e^f = 1. If the
+  data are far from the noise, the sigmoids saturate before f is learned, and the gradient is close
+  to 0. `meco` does not have this problem.
 
   Args:
     data: scores f(x_i) of the data, [n].
@@ -112,7 +113,7 @@ def binary_nce(
     Gutmann & Hyvärinen, "Noise-contrastive estimation: A new estimation principle for unnormalized
     statistical models", 2010.
     Jiang et al., "Learning Unnormalized Statistical Models via Compositional Optimization", 2023,
-    arXiv 2306.07485, where it is the baseline.
+    arXiv 2306.07485, where this loss is the baseline.
   """
   data, noise, log_noise, data_log_noise = _check_scores(
     data=data, noise=noise, log_noise=log_noise, data_log_noise=data_log_noise
