@@ -1,6 +1,6 @@
 """Which methods, negatives, temperatures and losses go together, and what refuses the rest?
 
-  python benchmarks/combinations.py        # writes docs/combinations.md
+  python -m benchmarks.combinations      # writes docs/combinations.md
 
 Every cell is built and its objective traced on made images of 32 examples, which is where what does
 not fit is refused; so a cell stands here as valid if the library takes it. That it learns, and gives the
@@ -35,7 +35,7 @@ from contrastax.negatives import (
   supremix,
 )  # fmt: skip
 from contrastax.pairwise import adaptive_heads
-from contrastax.positives import (
+from contrastax.relations import (
   guide_below,
   label_distance,
   negatives_differ,
@@ -96,7 +96,7 @@ NEGATIVES = {
 RELATIONS = {
   "SimCLR": same_example(), "MoCo": same_example(), "MoCoV3": same_example() & other_view(),
   "NNCLR": same_example() & other_view(), "SupCon": same_label(), "IMix": virtual_labels(),
-  "Clip": same_example() & other_view(), "Pairs": same_example(),
+  "CLIP": same_example() & other_view(), "Pairs": same_example(),
 }  # fmt: skip
 TEMPERATURES = {
   "fixed": {"temperature": temperatures.fixed(0.2)},
@@ -128,7 +128,7 @@ def method_of(kind, **parts):
     networks["predictor"] = encoders.projection((8,), 8)
   if kind == "NNCLR":
     networks["support"] = 64
-  if kind == "Clip":
+  if kind == "CLIP":
     networks |= {
       "inputs": ("image", "image"), "other_encoder": encoders.mlp((8,)), "other_views": jitter,
       "other_projection": projection,

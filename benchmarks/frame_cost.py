@@ -1,19 +1,18 @@
 """What the frame costs: a training step through the loop over the bare jitted step, and the start.
 
-  python benchmarks/frame_cost.py
+  python -m benchmarks.frame_cost
 
-Aim 1.02, bound 1.05, on configs/digits_simclr.py: the loop gathers its batches, logs as
-the config says and looks after signals; the bare step is fed one batch that lies ready.
-Both are timed in turn in one process, ROUNDS times STEPS steps each, evaluation and
-checkpoints excluded from both; the ratio is taken round by round. The start is the time of a
-new process from its beginning to the end of its first step. Run it while nothing else runs.
+Aim 1.02, bound 1.05, on configs/digits_simclr.py: the loop gathers its batches, logs as the config
+states and checks for signals; the bare step gets one batch that is ready. Both are timed in turn in
+one process, ROUNDS times STEPS steps each, without evaluation and checkpoints; the ratio is taken
+round by round. The start is the time of a new process from its beginning to the end of its first
+step. Run it while nothing else runs.
 
 Writes results/frame_cost.json.
 """
 
 from __future__ import annotations
 
-import json
 import pathlib
 import statistics
 import subprocess
@@ -23,16 +22,16 @@ import time
 
 import jax
 
+from benchmarks.common import ratios
 from contrastax import training
-from experiments import commandline
-from experiments.build import build
-from experiments.workdir import circumstances
+from contrastax.experiments import commandline
+from contrastax.experiments.build import build
+from contrastax.experiments.workdir import circumstances
+from studies.common.records import append
 
 HERE = pathlib.Path(__file__).parent
 CONFIG = f"--config={HERE.parent}/configs/digits_simclr.py"
-RESULTS = HERE / "results" / "frame_cost.json"
-ROUNDS, STEPS = 10, 200
-BOUND, START_BOUND = 1.05, 15
+ROUNDS, STEPS, BOUND, START_BOUND = 10, 200, 1.05, 15
 
 # A run that prints the time when its first step is done, and ends there.
 FIRST_STEP = """
@@ -44,15 +43,14 @@ def add(self, step, metrics):
   print("first step", time.time(), flush=True)
   os._exit(0)
 Log.add = add
-from experiments.run import main
+from contrastax.experiments.run import main
 main(["run", *sys.argv[1:]])
 """
 
 
 def seconds() -> list[tuple[float, float]]:
-  """(loop, bare): seconds of STEPS steps each, ROUNDS times, in turn."""
-  config = commandline.parse(["run", CONFIG], "").config
-  mesh = training.make_mesh()
+  """Returns (loop, bare): seconds of STEPS steps each, ROUNDS times, in turn."""
+  config, mesh = commandline.parse(["run", CONFIG], "").config, training.make_mesh()
   parts = build(config, mesh)
   step = training.make_train_step(parts.method, parts.optimizer, mesh)
   batch = jax.device_put(parts.source.batch(0), training.sharded(mesh))
@@ -60,11 +58,10 @@ def seconds() -> list[tuple[float, float]]:
   pairs, began = [], None
 
   def between(state):
-    """Called by the loop where it evaluates: ends its round, times a bare one, begins the next."""
+    """Ends the round of the loop, which calls it to evaluate, and times a bare one."""
     nonlocal own, began
     jax.block_until_ready(state)
-    now = time.perf_counter()
-    start = time.perf_counter()
+    now = start = time.perf_counter()
     for _ in range(STEPS):
       own, metrics = step(own, batch)
     jax.block_until_ready((own, metrics))
@@ -74,17 +71,10 @@ def seconds() -> list[tuple[float, float]]:
 
   with tempfile.TemporaryDirectory() as folder:
     training.train(
-      parts.method,
-      parts.optimizer,
-      parts.source,
-      steps=STEPS * (ROUNDS + 1),
-      workdir=folder,
-      evaluate=between,
-      log_every=config.log_every,
-      eval_every=STEPS,
-      checkpoint_every=10**9,
-    )
-  return pairs[2:]  # in the first two rounds steps are compiled
+      parts.method, parts.optimizer, parts.source, steps=STEPS * (ROUNDS + 1), workdir=folder,
+      evaluate=between, log_every=config.log_every, eval_every=STEPS, checkpoint_every=10**9,
+    )  # fmt: skip
+  return pairs[2:]  # the first two rounds compile
 
 
 def first_step() -> float:
@@ -97,23 +87,17 @@ def first_step() -> float:
 
 def main() -> int:
   pairs = seconds()
-  ratios = [loop / bare for loop, bare in pairs]
-  ratio = statistics.median(ratios)
-  starts = [first_step() for _ in range(3)]
-  result = {
-    "ratio_median": ratio,
-    "ratio_min_max": [min(ratios), max(ratios)],
-    "bare_step_ms": 1000 * statistics.median(bare for _, bare in pairs) / STEPS,
-    "pairs_seconds": pairs,
-    "first_step_seconds": starts,
-    "circumstances": circumstances("python benchmarks/frame_cost.py"),
-  }
-  RESULTS.parent.mkdir(exist_ok=True)
-  RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+  each = ratios(*zip(*pairs, strict=True))
+  ratio, starts = statistics.median(each), [first_step() for _ in range(3)]
+  bare = 1000 * statistics.median(bare for _, bare in pairs) / STEPS
+  append(HERE / "results" / "frame_cost.json", {
+    "ratio_median": ratio, "ratio_min_max": [min(each), max(each)], "bare_step_ms": bare,
+    "pairs_seconds": pairs, "first_step_seconds": starts,
+    "circumstances": circumstances("python -m benchmarks.frame_cost"),
+  })  # fmt: skip
   print(
-    f"loop / bare step: {ratio:.3f} (median of {len(ratios)}, {min(ratios):.3f} to {max(ratios):.3f}), "
-    f"bare step {result['bare_step_ms']:.1f} ms; process start to first step: "
-    + ", ".join(f"{start:.1f} s" for start in starts)
+    f"loop / bare step: {ratio:.3f} (median of {len(each)}, {min(each):.3f} to {max(each):.3f}), "
+    f"bare step {bare:.1f} ms; process start to first step: {', '.join(f'{s:.1f} s' for s in starts)}"
   )
   return 0 if ratio <= BOUND and statistics.median(starts) <= START_BOUND else 1
 

@@ -1,14 +1,14 @@
-"""CLIP's loss on an accelerator: value and gradient in tiles, in bf16, and the share of matmul peak.
+"""CLIP's loss on an accelerator: value and gradient in tiles, bf16, and the share of matmul peak.
 
-  python benchmarks/losses_gpu.py --n=65536 --d=512 --blocks=2048,4096,8192,16384 --peak=790
-  python benchmarks/losses_gpu.py --n=1024 --d=64 --blocks=256 --peak=0.2          (a trial on a CPU)
+  python -m benchmarks.losses_gpu --n=65536 --d=512 --blocks=2048,4096,8192,16384 --peak=790
+  python -m benchmarks.losses_gpu --n=1024 --d=64 --blocks=256 --peak=0.2        (a trial on a CPU)
 
-`--peak` is the accelerator's dense bf16 rate in TFLOP/s. Four products of 2·n²·d are needed: scores forward,
-scores again, and one for the gradient of each side; `floor_ms` is their time at the peak. `--largest`
-doubles n until memory does not suffice. Inputs are bfloat16, sums float32, the temperature's gradient
-included. The best of `--repeats` calls counts. Beside ours, where it is installed, PyTorch with
-`inf_cl` (pip install inf-cl) in the same process. Needs jax, flax, optax and numpy; prints versions first,
-then a line of JSON for every measurement.
+`--peak` is the accelerator's dense bf16 rate in TFLOP/s. Four products of 2·n²·d are needed: scores
+forward, scores again, and one for the gradient of each side; `floor_ms` is their time at the peak.
+`--largest` doubles n until memory does not suffice. Inputs are bfloat16, sums float32, the
+temperature's gradient included. The best of `--repeats` calls counts. Beside ours, where it is
+installed, PyTorch with `inf_cl` (pip install inf-cl) in the same process. Needs jax, flax, optax
+and numpy; prints versions first, then a line of JSON for every measurement.
 
 No result of it is committed yet: it has run on a CPU only.
 """
@@ -16,17 +16,13 @@ No result of it is committed yet: it has run on a CPU only.
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import json
-import pathlib
-import sys
 import time
-
-sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
 import jax
 import jax.numpy as jnp
 
+from benchmarks.common import versions
 from contrastax import losses
 from contrastax.pairwise import Plan
 
@@ -77,13 +73,8 @@ def main():
   parser.add_argument("--repeats", type=int, default=5)
   parser.add_argument("--largest", action="store_true")
   options = parser.parse_args()
-  versions = {}
-  for name in ("jax", "jaxlib", "flax", "optax", "numpy", "torch", "inf-cl"):
-    try:
-      versions[name] = importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-      versions[name] = None
-  print(json.dumps({"versions": versions, "devices": [d.device_kind for d in jax.devices()]}))
+  named = versions("jax", "jaxlib", "flax", "optax", "numpy", "torch", "inf-cl")
+  print(json.dumps({"versions": named, "devices": [d.device_kind for d in jax.devices()]}))
 
   def report(n, block):
     floor = 4 * 2 * n * n * options.d / (options.peak * 1e12)

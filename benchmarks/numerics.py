@@ -1,24 +1,8 @@
-"""The numerical certificate: what float32 and bfloat16 make of every public loss.
+"""The numerical certificate: the rounding error of every public loss in float32 and bfloat16.
 
-  python benchmarks/numerics.py            # 5 minutes; writes docs/numerics.md
+  python -m benchmarks.numerics          # 5 minutes; writes docs/numerics.md
 
-Every loss on arrays, in all its forms (tests/formulas.py lists them, each with its formula written
-plainly), at temperatures from 1e-3 to 10 where it has one, of float32 and bfloat16 inputs, which are
-random, all equal, zero, or antipodal, and of a batch of one where that is defined. Labelled inputs
-have a vector whose label nobody shares. The reference is the loss in float64 of the same, rounded
-inputs; tests/test_formulas.py compares that with the formula.
-
-What is certified; what is not is listed at the end, and ends the script with exit code 1:
-
-  finite     values and gradients, everywhere; or, where a loss is not defined, its one-line error
-  value      its error is at most 8 units, one being ε₃₂ · max(1, largest exponent, |value|), times
-             the condition number of losses that have their own: debiased and hard_negative
-             1/(1 − τ⁺N e^p/Σ negatives), w_mse that of its covariance, koleo 1/least distance
-  gradient   its error's length is at most 4 times that of the formula in float32, or 8 ε₃₂. Where
-             the formula is not finite, nothing is compared. A formula's terms may happen to cancel to
-             the last bit, at equal vectors above all. So what is beyond these bounds is listed, and
-             has to be within rounding: 8 ε₃₂ · max(1, largest exponent) · max(1, its length), times
-             the condition number; of bfloat16, whose products are of bfloat16, 4 of its ε more
+`INTRO` states what is evaluated and the bounds. A result outside of them ends the script with exit code 1.
 """
 
 from __future__ import annotations
@@ -43,6 +27,28 @@ from formulas import LOSSES  # noqa: E402
 PAGE = HERE.parent / "docs" / "numerics.md"
 EPS = float(np.finfo(np.float32).eps)
 TEMPERATURES = (1e-3, 0.01, 0.05, 0.1, 0.5, 1.0, 10.0)
+INTRO = """\
+Every loss on arrays is evaluated in all its forms (`tests/formulas.py` lists them, each with its plain formula):
+
+- at temperatures from 1e-3 to 10, if it has a temperature,
+- with float32 and bfloat16 inputs,
+- with inputs that are random, all equal, zero or antipodal, and with a batch of one if that is defined.
+
+Labeled inputs have one vector whose label no other vector has. The reference is the same loss in float64 on the same,
+rounded inputs. `tests/test_formulas.py` compares that with the formula. ε₃₂ is the rounding unit of float32.
+
+The bounds are:
+
+- **finite**: values and gradients are finite everywhere, or a loss that is not defined raises an error of one line.
+- **value**: the error is at most 8 units. One unit is ε₃₂ · max(1, largest exponent, |value|), times the condition
+  number of losses that have their own: 1/(1 − τ⁺N e^p/Σ negatives) for `debiased` and `hard_negative`, that of the
+  covariance for `w_mse`, and 1/least distance for `koleo`.
+- **gradient**: the length of the error is at most 4 times that of the formula in float32, or 8 ε₃₂. If the formula is
+  not finite, nothing is compared. The terms of a formula may cancel to the last bit, above all for equal vectors. Results
+  beyond these bounds are therefore listed, and have to be within rounding: 8 ε₃₂ · max(1, largest exponent) · max(1, its
+  length), times the condition number. For bfloat16, whose products are bfloat16, 4 times its ε is added.
+
+Results outside these bounds are listed at the end of the page."""
 KINDS = ("random", "duplicate", "zero", "antipodal", "alone")
 DTYPES = (jnp.float32, jnp.bfloat16)
 UNITS, TIMES = 8, 4
@@ -51,11 +57,11 @@ UNITS, TIMES = 8, 4
 # tests/golden: temperature 0.01, float32 unless said otherwise.
 NOT_FINITE = {
   "nt_xent": "solo-learn, MONAI, VISSL, suncet, lightning-bolts (unit vectors); SupContrast "
-  "(float64 too, of vectors not normalised); PyGCL (float64 too)",
+  "(float64 too, of vectors not normalized); PyGCL (float64 too)",
   "sup_con": "SupContrast of one view (unit vectors)",
   "sup_con_in": "solo-learn",
-  "hard_negative": "the authors' (float64 too, of vectors not normalised), PyGCL",
-  "debiased": "the authors' (float64 too, of vectors not normalised), PyGCL",
+  "hard_negative": "the authors' (float64 too, of vectors not normalized), PyGCL",
+  "debiased": "the authors' (float64 too, of vectors not normalized), PyGCL",
   "rince": "the authors'",
   "dual_temperature": "the authors' (float64 too)",
   "dhel": "the authors'",
@@ -214,13 +220,12 @@ def findings(names=LOSSES, temperatures=TEMPERATURES, dtypes=DTYPES, kinds=KINDS
 def page(stand):
   names = list(dict.fromkeys(f.name for f in stand))
   versions = ", ".join(f"{n} {importlib.metadata.version(n)}" for n in ("jax", "jaxlib", "numpy"))
-  intro = __doc__.split("\n\n", 2)[2].strip()
   lines = [
     "# Numerical certificate", "",
     f"Written by `benchmarks/numerics.py`: {len(stand)} evaluations, {versions}, Python "
-    f"{platform.python_version()}, on a CPU.", "", intro.replace("  finite", "- finite").replace(
-      "  value ", "- value ").replace("  gradient ", "- gradient "), "",
-    "Errors of values, the largest in units, by temperature (— : it has none), and where it is:", "",
+    f"{platform.python_version()}, on a CPU.", "", INTRO, "",
+    "## Errors of values", "",
+    "The largest error in units, by temperature (—: the loss has none), and the inputs of the largest:", "",
     "| loss | " + " | ".join(f"{t:g}" for t in TEMPERATURES) + " | no τ | worst |",
     "|---|" + "---|" * (len(TEMPERATURES) + 2),
   ]  # fmt: skip
@@ -233,9 +238,9 @@ def page(stand):
     worst = max(of, key=lambda f: f.units)
     lines.append(f"| `{name}` | " + " | ".join(cells) + f" | {worst.kind}, {worst.dtype} |")
   lines += [
-    "", "Errors of gradients: the largest quotient of ours and the formula's in float32, where ours is "
-    "above 8 ε₃₂; in how many evaluations the formula's is not finite; and the public "
-    "implementations that are not finite at temperature 0.01.", "",
+    "", "## Errors of gradients", "", "The columns are the number of evaluations; the largest quotient of our error "
+    "and that of the formula in float32, where ours is above 8 ε₃₂; the number of evaluations in which the formula is "
+    "not finite; and the public implementations that are not finite at temperature 0.01.", "",
     "| loss | evaluations | ours / formula | formula not finite | public code not finite |", "|---|---|---|---|---|",
   ]  # fmt: skip
   for name in names:
@@ -248,19 +253,27 @@ def page(stand):
     lines.append(f"| `{name}` | {len(of)} | {worst} | {len(of) - len(finite)} | {theirs} |")
   refused = [f for f in stand if f.refused]
   if refused:
-    lines += ["", "Not defined, and refused in one line:", ""]
+    lines += [
+      "",
+      "## Inputs for which a loss is not defined",
+      "",
+      "Each is refused with one line:",
+      "",
+    ]
     for name, kind, text in dict.fromkeys((f.name, f.kind, f.refused) for f in refused):
       lines.append(f"- `{name}`, {kind}: {text}")
   cancelled = [f for f in stand if f.within_rounding]
   if cancelled:
     lines += [
       "",
-      f"More than {TIMES} times the formula's error, and within rounding, {len(cancelled)}:",
+      "## Larger errors of gradients, within rounding",
+      "",
+      f"{len(cancelled)} errors are more than {TIMES} times that of the formula:",
       "",
     ]
     lines += [f"- {f}: off by {f.ours:.1g}, the formula by {f.plain:.1g}" for f in cancelled]
   failed = [f for f in stand if f.problems]
-  lines += ["", f"**Outside these bounds: {len(failed)}.**", ""]
+  lines += ["", "## Results outside of the bounds", "", f"**{len(failed)}**", ""]
   lines += [f"- {f}: {'; '.join(f.problems)}" for f in failed]
   return "\n".join(lines).rstrip() + "\n"
 

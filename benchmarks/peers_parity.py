@@ -2,11 +2,11 @@
 
   pip install torch torchvision --index-url https://download.pytorch.org/whl/cpu
   pip install lightly==1.6.0       (all in an environment of its own; jax is not needed)
-  python benchmarks/peers_parity.py
+  python -m benchmarks.peers_parity
 
 SimCLR, MoCo v2, BYOL, Barlow Twins and VICReg, from the same weights and on the same views, five
 steps of SGD with momentum in float64 on one thread; it takes seconds. Losses, the memory bank and
-the moving average are lightly's (MIT licence; Susmelj et al.), the loop is that of its examples.
+the moving average are lightly's (MIT license; Susmelj et al.), the loop is that of its examples.
 Networks are linear, for no layer is to hide a difference in a method.
 
 Writes tests/golden/methods_lightly.npz: `views` [step, view, n, d]; `initial.NETWORK.LEAF`, the
@@ -44,8 +44,8 @@ RECORDS = (
     "method": "moco",
     "params": {"rate": 0.1, "temperature": 0.2, "momentum": TARGET_MOMENTUM},
     "conventions": "view 0 queries, view 1 gives keys, one way; keys join the bank after the loss; "
-    "the bank begins with random unit vectors, and keeps keys normalised, which it does not "
-    "normalise again; a key of the anchor's own example of an earlier epoch is a negative",
+    "the bank begins with random unit vectors, and keeps keys normalized, which it does not "
+    "normalize again; a key of the anchor's own example of an earlier epoch is a negative",
   },
   {
     "method": "byol",
@@ -158,7 +158,7 @@ def inputs():
   for name, (width, out) in WIDTHS.items():
     arrays[f"initial.{name}.weight"] = 0.4 * rng.normal(size=(out, width))
     arrays[f"initial.{name}.bias"] = 0.1 * rng.normal(size=out)
-  # Drawn as lightly draws its own, but of length 1 in float64: lightly normalises in float32 and
+  # Drawn as lightly draws its own, but of length 1 in float64: lightly normalizes in float32 and
   # never again, ours in every score, and parameters would differ by 8e-8 after five steps.
   bank = rng.normal(size=(BANK, WIDTHS["projection"][1]))
   arrays["moco.bank"] = bank / np.linalg.norm(bank, axis=1, keepdims=True)

@@ -1,16 +1,17 @@
-"""CLIP on CIFAR-10 and the words of its classes: images of ships meet the bytes of "ship".
+"""CLIP on CIFAR-10 and the names of its classes as text. Not run here in full.
 
-  python benchmarks/prepare_datasets.py cifar10                          # once
-  python -m experiments.run --config=configs/cifar10_clip.py             # the whole run
-  python -m experiments.run --config=configs/cifar10_clip.py:runlocal    # seconds, on made images
+  contrastax run cifar10_clip            # the whole run
+  contrastax run cifar10_clip:runlocal   # a run of seconds
 
-200,000 pairs. Not run here in full. The form is the paper's (arXiv 2103.00020, figure 3): linear
-projections, a temperature learned from 0.07, AdamW. Views, encoder, rate and warm-up are those of
-configs/cifar10_convnet_simclr.py.
+Prepare the data once with `contrastax prepare cifar10`. The preset `runlocal` uses made images.
 
-Ten words name 50,000 images, so every image of a class is a positive of its word, as in UniCL (Yang
-et al. 2022, arXiv 2204.03610); with captions of their own the relation is `same_example`. The words
-are labels: compare its probes with those of SupCon, not of SimCLR.
+The run has 200,000 pairs. The method follows the paper (arXiv 2103.00020, figure 3): linear
+projections, a temperature that is learned from 0.07, and AdamW. Views, encoder, learning rate and
+warm-up are those of cifar10_convnet_simclr.
+
+Ten words name 50,000 images, so every image of a class is a positive of its word, as in UniCL
+(Yang et al. 2022, arXiv 2204.03610). With one caption per image, use the relation `same_example`.
+The words are labels, so compare the probes with those of SupCon and not of SimCLR.
 """
 
 from ml_collections import ConfigDict
@@ -27,7 +28,7 @@ def get_config(arg: str = "") -> ConfigDict:
   config.steps = 4 if runlocal else 782
 
   config.method = {
-    "name": "Clip",
+    "name": "CLIP",
     "encoder": {"name": "convnet", "widths": (32, 64, 128)},
     "projection": {"name": "projection", "widths": (), "out": 64},
     "other_encoder": {"name": "text", "width": 64, "depth": 2},

@@ -1,12 +1,15 @@
 """SimCLR on CIFAR-10 with ResNet-18: 100 epochs. Not run here.
 
-  python benchmarks/prepare_datasets.py cifar10                          # once
-  python -m experiments.run --config=configs/cifar10_simclr.py           # wants a GPU
+  contrastax run cifar10_simclr            # the whole run
+  contrastax run cifar10_simclr:runlocal   # a run of seconds
 
-Views from the paper (arXiv 2002.05709, §B.9); batch 512, SGD of rate 0.06·512/256 = 0.12 (the
-linear rule), weight decay 5e-4, τ 0.5 and a projection of 512-128 after a public reimplementation,
-which reports kNN 0.832 ± 0.002 after 100 epochs of such a recipe. On a CPU an epoch is some
-hours: `configs/cifar10_convnet_simclr.py` is for that.
+Prepare the data once with `contrastax prepare cifar10`. The run needs a GPU: on a CPU an epoch
+takes hours, and cifar10_convnet_simclr is the config to use.
+
+The views are those of the paper (arXiv 2002.05709, §B.9). Batch size 512, SGD with a learning
+rate of 0.06·512/256 = 0.12 (linear scaling rule), weight decay 5e-4, τ = 0.5 and a projection of
+512-128 follow a public reimplementation. It reports kNN 0.832 ± 0.002 after 100 epochs of such a
+recipe.
 """
 
 from ml_collections import ConfigDict

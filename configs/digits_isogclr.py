@@ -1,10 +1,11 @@
-"""iSogCLR on digits: the global contrastive loss, and a temperature of each example.
+"""iSogCLR on scikit-learn's handwritten digits: a global contrastive loss with individual
+temperatures.
 
-  python -m experiments.run --config=configs/digits_isogclr.py            # the whole run
-  python -m experiments.run --config=configs/digits_isogclr.py:runlocal   # seconds, to see it work
+  contrastax run digits_isogclr            # the whole run
+  contrastax run digits_isogclr:runlocal   # a run of seconds
 
-1,297 training and 500 test images of 8×8. But for loss and temperature it is
-configs/digits_simclr.py; neither is tuned.
+There are 1,297 training and 500 test images of 8×8 pixels. The config is that of digits_simclr,
+except for the loss and the temperature. Neither was tuned.
 """
 
 from ml_collections import ConfigDict

@@ -1,10 +1,10 @@
-"""SimCLR on scikit-learn's handwritten digits: real data, no download, half a minute on two cores.
+"""SimCLR on scikit-learn's handwritten digits: 600 steps, no download.
 
-  python -m experiments.run --config=configs/digits_simclr.py            # the whole run
-  python -m experiments.run --config=configs/digits_simclr.py:runlocal   # seconds, to see it work
+  contrastax run digits_simclr            # the whole run
+  contrastax run digits_simclr:runlocal   # a run of seconds
 
-1,297 training and 500 test images of 8×8. Chosen on 200 held-out training images
-(--config.validation=200).
+There are 1,297 training and 500 test images of 8×8 pixels. The hyperparameters were chosen on 200
+held-out training images (--config.validation=200).
 """
 
 from ml_collections import ConfigDict

@@ -1,11 +1,14 @@
-"""SimCLR on Fashion-MNIST: 60,000 grey images of 28×28, read through TFDS.
+"""SimCLR on Fashion-MNIST: 60,000 gray images of 28×28, read through TFDS.
 
-  python benchmarks/prepare_datasets.py fashion_mnist                    # once
-  python -m experiments.run --config=configs/fashion_mnist_simclr.py
+  contrastax run fashion_mnist_simclr            # the whole run
+  contrastax run fashion_mnist_simclr:runlocal   # a run of seconds
 
-About five minutes on two cores. What it reaches: benchmarks/README.md. Widths, views,
-temperature and batch were chosen on 5,000 held-out training images in short runs
-(--config.validation=5000): the fourth layer, whose field sees the whole garment, was worth most.
+Prepare the data once with `contrastax prepare fashion_mnist`.
+
+The run takes about five minutes on two cores; studies/results/fashion_mnist.md has its result.
+Widths, views, temperature and batch size were chosen on 5,000 held-out training images in short
+runs (--config.validation=5000). The fourth layer, whose receptive field covers the whole garment,
+had the largest effect.
 """
 
 from ml_collections import ConfigDict

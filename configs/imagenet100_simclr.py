@@ -1,11 +1,14 @@
-"""SimCLR on ImageNet-100 with ResNet-50: 200 epochs. Waits for a streamed source; not run here.
+"""SimCLR on ImageNet-100 with ResNet-50: 200 epochs. Not run here.
 
-  python -m experiments.run --config=configs/imagenet100_simclr.py:runlocal     # what runs today
+  contrastax run imagenet100_simclr:runlocal   # a run of seconds
 
-Its images do not fit into memory, which is where data are held today. Recipe of the paper (Chen et
-al. 2020, arXiv 2002.05709, appendix A and §B.6): full views, LARS with rate 0.3·256/256, weight
-decay 1e-6, warm-up of ten epochs, τ 0.1, a projection of 2048-128.
-ImageNet-100 is a hundred classes of ImageNet-1k, 126,689 images (Tian et al. 2020, arXiv 1906.05849).
+Only the preset `runlocal`, which uses made images, runs today. The data set does not fit into
+memory, and sources that stream from disk are not available yet.
+
+The recipe is that of the paper (Chen et al. 2020, arXiv 2002.05709, appendix A and §B.6): full
+views, LARS with a learning rate of 0.3·256/256, weight decay 1e-6, a warm-up of ten epochs, τ =
+0.1 and a projection of 2048-128. ImageNet-100 has a hundred classes of ImageNet-1k and 126,689
+images (Tian et al. 2020, arXiv 1906.05849).
 """
 
 from ml_collections import ConfigDict

@@ -1,11 +1,15 @@
-"""SimCLR on STL-10, images of 96 pixels, with ResNet-18. Not run here.
+"""SimCLR on STL-10, images of 96×96, with ResNet-18. Not run here.
 
-  tfds build stl10 --file_format=array_record                            # once; needs TensorFlow
-  python -m experiments.run --config=configs/stl10_simclr.py             # wants a GPU
+  contrastax run stl10_simclr            # the whole run
+  contrastax run stl10_simclr:runlocal   # a run of seconds
 
-On the 5,000 labelled training images; the 100,000 without labels wait for a streamed source. Views
-are the paper's (arXiv 2002.05709, appendix A) at 96 pixels, batch 256, rate 0.06 by the linear rule
-from the same 0.06 at 256; the rest as `configs/cifar10_simclr.py`.
+Build the data set once with `tfds build stl10 --file_format=array_record`, which needs
+TensorFlow. The run needs a GPU.
+
+It trains on the 5,000 labeled training images. The 100,000 images without labels need a source
+that streams from disk, which is not available yet. The views are those of the paper (arXiv
+2002.05709, appendix A) at 96 pixels. The batch size is 256 and the learning rate 0.06, by the
+linear scaling rule from 0.06 at 256. The rest is that of cifar10_simclr.
 """
 
 from ml_collections import ConfigDict

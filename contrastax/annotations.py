@@ -1,4 +1,4 @@
-"""What values an annotation takes in a config, and how a default is written there."""
+"""Checks the values of a config against annotations, and writes defaults as specs."""
 
 from __future__ import annotations
 
@@ -20,18 +20,23 @@ from contrastax.nouns import hints_of, nearest, noun_of, options, parts_of
 
 MISSING = inspect.Parameter.empty
 PLACE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
-INFINITE = ("inf", "-inf")  # as JSON and the command line write them
-ONE = {int: "an integer", float: "a number", bool: "True or False", str: "a string"}
-SEVERAL = {int: "integers", float: "numbers", bool: "truth values", str: "strings"}
-SHOWN = 60  # characters of a wrong value in a message
+INFINITE = ("inf", "-inf")  # JSON and the command line have no other way to write them
+SINGULAR = {int: "an integer", float: "a number", bool: "True or False", str: "a string"}
+PLURAL = {int: "integers", float: "numbers", bool: "truth values", str: "strings"}
+MAX_SHOWN = 60  # characters of a wrong value in a message
 
 
 class NotAllowed(UserError):
-  """A spec names a module that the caller does not allow to import."""
+  """A spec names a module that the caller does not allow to be imported."""
 
 
 def fits(hint: Any, value: Any) -> bool:
-  """Whether a value that is no part, mapping or tuple is of an annotation without alternatives."""
+  """Returns whether a value has the type of an annotation.
+
+  Args:
+    hint: an annotation without alternatives.
+    value: a value that is not a part, a mapping or a tuple.
+  """
   if hint in (MISSING, Any):
     return True
   if typing.get_origin(hint) is Literal:
@@ -44,9 +49,15 @@ def fits(hint: Any, value: Any) -> bool:
 
 
 def wrong(hint: Any, value: Any, where: str) -> UserError:
-  """The error of a value that the annotation does not take."""
+  """Returns the error for a value that does not have the type of the annotation.
+
+  Args:
+    hint: the annotation.
+    value: the value.
+    where: the path of the key in the config.
+  """
   shown = repr(value)
-  shown = shown if len(shown) <= SHOWN else shown[:SHOWN] + "…"
+  shown = shown if len(shown) <= MAX_SHOWN else shown[:MAX_SHOWN] + "…"
   nouns = [noun for noun in map(noun_of, options(hint)) if noun]
   if isinstance(value, str) and any(value in parts_of(noun) for noun in nouns):
     return UserError(f"{where} must be a part; write {{'name': {value!r}}} in place of {shown}")
@@ -55,16 +66,19 @@ def wrong(hint: Any, value: Any, where: str) -> UserError:
 
 
 def imported(place: str, where: str, allow: Collection[str] | None) -> Any:
-  """The object at `package.module:name`.
+  """Imports the object at `package.module:name`.
 
   Args:
     place: the module and the name.
-    where: the config's key, for messages.
-    allow: the modules that may be imported, their submodules included; None: all of them.
+    where: the path of the key in the config, for messages.
+    allow: the modules that may be imported, with their submodules; None: all modules.
+
+  Returns:
+    The object.
 
   Raises:
     NotAllowed: the module is not allowed.
-    UserError: the module cannot be imported, or has no such name.
+    UserError: the module cannot be imported, or does not have the name.
   """
   module, _, name = place.partition(":")
   if allow is not None and not any(f"{module}.".startswith(f"{each}.") for each in allow):
@@ -73,34 +87,44 @@ def imported(place: str, where: str, allow: Collection[str] | None) -> Any:
       f"pass allow=({module!r},), or --allow={module} on the command line"
     )
   try:
-    found = importlib.import_module(module)
+    imported_module = importlib.import_module(module)
   except ModuleNotFoundError as error:
     raise UserError(
-      f"{where}: there is no module {error.name!r}; start in the folder that holds it, or install it"
+      f"{where}: there is no module {error.name!r}; start in the folder that contains it, or install it"
     ) from error
   except Exception as error:
     fault = f"{type(error).__name__}: {' '.join(str(error).split())}"
     raise UserError(f"{where}: {module} cannot be imported: {fault}") from error
   try:
-    return functools.reduce(getattr, name.split("."), found)
+    return functools.reduce(getattr, name.split("."), imported_module)
   except AttributeError:
-    public = [each for each in vars(found) if not each.startswith("_")]
+    public = [each for each in vars(imported_module) if not each.startswith("_")]
     raise UserError(f"{where}: {module} has no {name!r}{nearest(name, public)}") from None
 
 
-def check_imported(hint: Any, found: Any, place: str, where: str) -> None:
-  """Raises UserError where an object from a user's module is not what the annotation names."""
+def check_imported(hint: Any, value: Any, place: str, where: str) -> None:
+  """Checks that an object from a user's module has the type of an annotation.
+
+  Args:
+    hint: the annotation.
+    value: the object.
+    place: the module and the name, `package.module:name`.
+    where: the path of the key in the config.
+
+  Raises:
+    UserError: the object has another type.
+  """
   if (
-    any(map(noun_of, options(hint))) and dataclasses.is_dataclass(found) and isinstance(found, type)
+    any(map(noun_of, options(hint))) and dataclasses.is_dataclass(value) and isinstance(value, type)
   ):
     raise UserError(f"{where}: {place} is a class; write {{'name': {place!r}}} with its arguments")
-  if not any(_is_a(option, found) for option in options(hint)):
+  if not any(_is_a(option, value) for option in options(hint)):
     expected = " or ".join(str(getattr(each, "__name__", each)) for each in options(hint))
-    raise UserError(f"{where}: {place} gives {type(found).__name__}, not {expected}")
+    raise UserError(f"{where}: {place} gives {type(value).__name__}, not {expected}")
 
 
 def spec_of(hint: Any, value: Any) -> Any:
-  """How a config writes the default of an argument; MISSING where it cannot."""
+  """Returns the spec of the default of an argument; MISSING if a config cannot express it."""
   if value is None or isinstance(value, bool | int | float | str):
     return value
   if type(value) is tuple:
@@ -122,14 +146,15 @@ def spec_of(hint: Any, value: Any) -> Any:
       return MISSING
     if parts_of(noun).get(type(value).__name__) is type(value):
       return {"name": type(value).__name__, **specs}
-    if noun.join:  # what `a & b` makes, by its parts
+    if noun.join:  # a combination, such as `a & b`, is written as the tuple of its parts
       return tuple(
         part for spec in specs.values() for part in (spec if type(spec) is tuple else (spec,))
       )
   return _fields(value, ()) if type(value) in options(hint) else MISSING
 
 
-def _fields(part, given):
+def _fields(part: Any, given: Collection[str]) -> dict[str, Any]:
+  """Returns the specs of the fields of a part that a config can specify."""
   hints = hints_of(type(part))
   return {
     field.name: spec_of(hints[field.name], getattr(part, field.name))
@@ -138,14 +163,15 @@ def _fields(part, given):
   }
 
 
-def _expected(hint):
+def _expected(hint: Any) -> str:
+  """Describes the values of an annotation."""
   noun = noun_of(hint)
   if noun and noun.join:
     return f"a part, {{'name': …}}, or a tuple of parts, such as ({noun.example},)"
   if noun:
     return f"a part, {{'name': …}}, such as {noun.example}"
-  if hint in ONE:
-    return ONE[hint]
+  if hint in SINGULAR:
+    return SINGULAR[hint]
   if hint is types.NoneType:
     return "None"
   if hint is np.ndarray:
@@ -154,25 +180,25 @@ def _expected(hint):
     return " or ".join(map(repr, typing.get_args(hint)))
   if hint is tuple or typing.get_origin(hint) is tuple:
     return _tuple_of(typing.get_args(hint))
-  if dataclasses.is_dataclass(hint):
+  if isinstance(hint, type) and dataclasses.is_dataclass(hint):
     return f"the arguments of {hint.__name__} by name"
   return "'package.module:name'"
 
 
-def _tuple_of(inner):
+def _tuple_of(inner: tuple[Any, ...]) -> str:
   count = "" if not inner or inner[-1] is Ellipsis else f"{len(inner)} "
   kinds = {
-    "parts" if noun_of(each) else SEVERAL.get(each, "values")
+    "parts" if noun_of(each) else PLURAL.get(each, "values")
     for each in inner
     if each is not Ellipsis
   }
   return f"a tuple of {count}{kinds.pop() if len(kinds) == 1 else 'values'}"
 
 
-def _is_a(hint, found):
+def _is_a(hint: Any, value: Any) -> bool:
   if hint in (MISSING, Any):
     return True
-  if hint is core.Method:  # a protocol
-    return dataclasses.is_dataclass(found) and not isinstance(found, type)
+  if hint is core.Method:  # a protocol, so any frozen dataclass may be one
+    return dataclasses.is_dataclass(value) and not isinstance(value, type)
   kind = typing.get_origin(hint) or hint
-  return isinstance(found, kind) if isinstance(kind, type) else False
+  return isinstance(value, kind) if isinstance(kind, type) else False

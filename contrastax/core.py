@@ -1,55 +1,92 @@
-"""The nouns of contrastax, and its errors. Imports nothing of ours.
+"""The vocabulary of contrastax: its base classes, protocols, type aliases and errors.
 
-Everything else is written in these words. Notation used throughout: n anchors,
-m candidates, k candidates per anchor, d dimensions.
+Every other module is written in these terms. This module imports no other module of contrastax.
+Symbols: n anchors, m candidates, k candidates per anchor, d dimensions.
 """
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import functools
 import operator
 import zlib
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
+from typing_extensions import override
+
+if TYPE_CHECKING:
+  import optax  # imported for an annotation only, as it takes long
 
 Array = jax.Array
 Params = Any
+"""A tree of arrays that are trained by gradient."""
 State = Any
+"""A tree of arrays that change during training without gradient."""
 Batch = Mapping[str, Any]
-"""Arrays, or trees of arrays, by name. The leading axis is the *global* batch. `index` (int32, the
-number of the example in its data set) is always among them; then `image`, `label`, … as the source
-has."""
-Schedule = Callable[[Array], Array]
-"""A number that depends on the step, as optax has them."""
+"""The fields of the examples of one step, each an array or a tree of arrays.
+
+The leading axis is the global batch. The field `index` (int32) is always present: the number of the
+example in its data set. The source determines the other fields, such as `image` and `label`.
+"""
+Side = Mapping[str, Array]
+"""Arrays that belong to the vectors of a group, by name, such as `index` and `label`."""
+Metrics = Mapping[str, Array]
+"""Scalars by name. They are logged."""
+Schedule = Callable[[ArrayLike], ArrayLike]
+"""A function from the step to a number, as in optax."""
 Recipe = Callable[..., Any]
-"""`(key, x, index) -> x` or `View`: a random view of each example. x is an array or a tree of arrays,
-`index` [n] the numbers of the examples."""
+"""A function `(key, x, index) -> x` or `-> View` that draws a random view of each example.
+
+x is an array or a tree of arrays [n, …]; `index` [n] has the numbers of the examples.
+"""
 ArrayLoss = Callable[..., Array]
 """A loss on arrays, such as `losses.barlow_twins`."""
 
+T = TypeVar("T")
+
 
 class View(NamedTuple):
-  """What a recipe returns where later parts need more than the view itself.
+  """A view together with arrays that describe it.
 
-  `x`: the view, an array or a tree of arrays. `side`: arrays [n, …] by name, such as crop boxes or
-  which tokens are masked.
+  A recipe returns this instead of the view alone if terms need the description.
+
+  Args:
+    x: the view, an array or a tree of arrays [n, …].
+    side: arrays [n, …] by name, such as crop boxes or which tokens are masked.
   """
 
   x: Any
-  side: Mapping[str, Array]
+  side: Side
 
 
 class UserError(ValueError):
   """Invalid user input. The message is one line: the problem, the value found and the fix."""
 
 
+class TrainingDiverged(RuntimeError):
+  """Training cannot continue: a metric is not finite, or the embeddings have collapsed.
+
+  A collapse stops a run only with `stop_on_collapse`. The message is one line.
+  """
+
+
 def check_integer(name: str, value: Any, least: int | None = None, most: int | None = None) -> int:
-  """The value as a Python integer.
+  """Returns the value as a Python integer.
+
+  Args:
+    name: the name of the argument, for the message.
+    value: a Python or NumPy integer. Booleans are not integers.
+    least: the smallest valid value, or None.
+    most: the largest valid value, or None.
+
+  Returns:
+    The value as a Python integer.
 
   Raises:
     UserError: the value is not an integer, is below `least` or is above `most`.
@@ -67,34 +104,53 @@ def check_integer(name: str, value: Any, least: int | None = None, most: int | N
   return number
 
 
-def check_kind(name: str, value: Any, kind: type, example: str) -> None:
-  """Raises UserError unless the value is an instance of the kind; `example` is one."""
+def check_kind(name: str, value: Any, kind: type[T], example: str) -> T:
+  """Checks that a value is an instance of a class, and returns it.
+
+  Args:
+    name: the name of the argument, for the message.
+    value: the value.
+    kind: the class.
+    example: an expression of a valid value, for the message.
+
+  Returns:
+    The value.
+
+  Raises:
+    UserError: the value is a class, or is not an instance of `kind`.
+  """
   if isinstance(value, type):
     raise UserError(f"{value.__name__} is a class; give an instance, {value.__name__}()")
   if not isinstance(value, kind):
-    found = " ".join(repr(value).split())
+    shown = " ".join(repr(value).split())
     raise UserError(
       f"{name} must be a {kind.__module__.removeprefix('contrastax.')}.{kind.__name__}, such as "
-      f"{example}, not {found}"
+      f"{example}, not {shown}"
     )
+  return value
 
 
 def check_seed(value: Any) -> int:
-  """The seed as a Python integer; raises UserError unless it is one, from 0 to 2**32 − 1."""
+  """Returns the seed as a Python integer.
+
+  Raises:
+    UserError: the value is not an integer from 0 to 2**32 − 1.
+  """
   return check_integer("seed", value, 0, 2**32 - 1)
 
 
 class Encoder(NamedTuple):
-  """A pure network.
+  """A network as a pair of pure functions.
 
-  `init(key, x) -> (params, state)`; `apply(params, state, x, *, key, train) -> (y, state)`.
-  x is an array or a tree of arrays [n, …]. y is the embedding [n, d], or a mapping with `embedding`
-  [n, d] and other outputs, such as `tokens` [n, T, d]. `train` is a Python bool, and `key` may be
-  None for an encoder without randomness. `state` holds what is not trained by gradient, such as
-  BatchNorm's running statistics.
-
-  `together`: whether several views may be concatenated and encoded in one call. False where a row
-  of x refers to other rows of the same view, such as a node to its neighbors.
+  Args:
+    init: `init(key, x) -> (params, state)` draws the parameters. x is an array or a tree of arrays
+      [n, …]. `state` contains the arrays that are not trained by gradient, such as the running
+      statistics of BatchNorm.
+    apply: `apply(params, state, x, *, key, train) -> (y, state)`. y is the embedding [n, d], or a
+      mapping that contains `embedding` [n, d] and other outputs, such as `tokens` [n, T, d].
+      `train` is a Python bool. `key` may be None if the network is not random.
+    together: whether several views may be concatenated and encoded in one call. It is False if a
+      row of x refers to other rows of the same view, as a node of a graph refers to its neighbors.
   """
 
   init: Callable[..., tuple[Params, State]]
@@ -103,16 +159,29 @@ class Encoder(NamedTuple):
 
 
 class Source(Protocol):
-  """Data as a pure function: `batch(step)` depends on (seed, step) and nothing else.
+  """A data set with an order. `batch(step)` depends on the seed and the step only.
 
-  `fingerprint`, 32 bits, is of the examples in their order: a run goes on with the same alone.
+  A run resumes only with a source of the same fingerprint.
   """
 
-  size: int
-  batch_size: int
-  fingerprint: int
+  @property
+  def size(self) -> int:
+    """The number of examples."""
+    ...
 
-  def batch(self, step: int) -> Batch: ...
+  @property
+  def batch_size(self) -> int:
+    """The number of examples per batch, on all devices."""
+    ...
+
+  @property
+  def fingerprint(self) -> int:
+    """A 32-bit checksum of the data and their order."""
+    ...
+
+  def batch(self, step: int) -> Batch:
+    """Returns the batch of a step."""
+    ...
 
 
 @functools.partial(
@@ -120,80 +189,154 @@ class Source(Protocol):
 )
 @dataclasses.dataclass(frozen=True)
 class Group:
-  """A set of vectors and what each of them carries.
+  """A set of vectors and the arrays that belong to them.
 
-  `vectors`: [m, d], the same for every anchor, or [n, k, d], a set per anchor.
-  `side`: arrays with the same leading axes. These names have a meaning: `index` is the number of the example, −1
-  for none; `view` is the number of the view, −1 if it is not a view of this step; `label` is the
-  class, −1 for none; `as_positive` and `as_negative` are the candidate's weights; `weight`, where
-  it is given, is the vector's own weight, by which both are multiplied; `guide` is the vector of
-  another model; `place` is the number of the vector among those of its example, such as a token's.
+  These names of a side have a meaning:
+
+    index        the number of the example; −1: the vector belongs to no example
+    view         the number of the view; −1: the vector is not a view of this step
+    label        the class; −1: no label
+    as_positive  the weight of the candidate as a positive
+    as_negative  the weight of the candidate as a negative
+    weight       the weight of the vector; it multiplies both weights above
+    guide        the vector of another model for the same example
+    place        the number of the vector among those of its example, such as a token's
+
   All groups of one call have the same names.
+
+  Args:
+    vectors: [m, d], the same for every anchor, or [n, k, d], one set per anchor.
+    side: arrays with the same leading axes as `vectors`, without the last.
   """
 
   vectors: Array
-  side: Mapping[str, Array]
+  side: Side
 
   @property
   def per_anchor(self) -> bool:
+    """Whether each anchor has a set of its own."""
     return self.vectors.ndim == 3
 
   def attach(self, **side: Array) -> Group:
+    """Returns the group with further arrays in its side; they replace those of the same name."""
     return Group(self.vectors, {**self.side, **side})
 
 
 class Pairs(NamedTuple):
-  """Weights ≥ 0 of pairs, as positives and as negatives; 0 in both: the pair is ignored.
+  """The weights of pairs, at least 0. A pair of two zero weights is ignored.
 
-  Where all weights are 0 or 1, masks of bools serve, which then exclude each other, and cost
-  less: no logarithm per pair.
+  Boolean masks may be used if all weights are 0 or 1 and no pair is both a positive and a negative.
+  They cost less, because no logarithm is computed per pair. True stands for an array of ones.
+
+  Args:
+    positive: the weight of each pair as a positive, [n, m] or [n, k].
+    negative: the weight of each pair as a negative.
   """
 
-  positive: Array
-  negative: Array
+  positive: Array | int
+  negative: Array | int
 
 
-class Score:
-  """How similar two vectors are: the base of frozen dataclasses.
+class Relation(abc.ABC):
+  """The base of relations, which are frozen dataclasses. `a & b` multiplies the weights of both."""
 
-  `score(params, anchors [n, d], candidates [m, d]) -> [n, m]`. With candidates [n, k, d], a set
-  per anchor, the result is [n, k]. `init` draws the parameters.
+  @abc.abstractmethod
+  def __call__(self, a: Side, c: Side, similarity: Array) -> Pairs:
+    """Returns the weights of pairs. It is elementwise.
 
-  A score may be computed in two parts: score(params, a, c) = meet(params, once(params, a, True),
-  once(params, c, False)). `once` is what concerns one vector alone, for vectors [..., d] with any
-  leading axes. It is computed once and not in every tile. By default `meet` is the whole score.
+    Args:
+      a: the side of the anchors. Its arrays broadcast against those of `c`.
+      c: the side of the candidates.
+      similarity: the scores of the pairs, [n, m] or [n, k]. It may be one tile of all pairs.
+    """
 
-  symmetric: whether score(a, b) = score(b, a). penalized: a score that returns (score, penalty) of
-  each pair, or None; `regularizer` is the penalty's weight. has_temperature: whether the score
-  divides by temperatures of its own, so that the contrast's temperature must be fixed(1.0).
+  def __and__(self, other: Relation) -> Relation:
+    return _Both(self, other)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Both(Relation):
+  left: Relation
+  right: Relation
+
+  @override
+  def __call__(self, a: Side, c: Side, similarity: Array) -> Pairs:
+    left, right = self.left(a, c, similarity), self.right(a, c, similarity)
+    # The product of two masks is their conjunction.
+    return Pairs(left.positive * right.positive, left.negative * right.negative)
+
+
+class Score(abc.ABC):
+  """The base of scores, which are frozen dataclasses: how similar two vectors are.
+
+  A score may be computed in two parts:
+
+    score(params, a, c) = combine(params, prepare(params, a, True), prepare(params, c, False))
+
+  `prepare` is computed once per vector and `combine` once per pair. By default `combine` is the
+  whole score.
+
+  Attributes:
+    has_temperature: whether the score divides by temperatures of its own. The temperature of the
+      contrast must then be `fixed(1.0)`.
+    regularizer: the weight of the penalty, see `penalized`.
   """
 
-  symmetric: ClassVar[bool] = False
   has_temperature: ClassVar[bool] = False
-  penalized: ClassVar[Any] = None
-  regularizer: ClassVar[Any] = 0.0
+  regularizer: float = 0.0
+
+  @property
+  def symmetric(self) -> bool:
+    """Whether score(a, b) = score(b, a). Some plans then compute each pair of tiles once."""
+    return False
+
+  @property
+  def penalized(self) -> Score | None:
+    """A score whose result is (similarity, penalty), or None if the score has no penalty.
+
+    The mean penalty of the positives times `regularizer` is added to the objective.
+    """
+    return None
 
   def init(self, key: Array, d: int) -> Params:
+    """Draws the parameters for vectors of d dimensions."""
     return ()
 
-  def __call__(self, params: Params, anchors: Array, candidates: Array) -> Array:
-    raise NotImplementedError
+  @abc.abstractmethod
+  def __call__(self, params: Params, anchors: Array, candidates: Array) -> Any:
+    """Returns the similarity of each pair.
 
-  def once(self, params: Params, vectors: Array, anchor: bool) -> Any:
+    Args:
+      params: the parameters, as `init` returns them.
+      anchors: [n, d].
+      candidates: [m, d], or [n, k, d], one set per anchor.
+
+    Returns:
+      The similarities [n, m] or [n, k]; a tuple of such arrays if the score computes several numbers
+      of each pair.
+    """
+
+  def prepare(self, params: Params, vectors: Array, anchor: bool) -> Any:
+    """Computes what concerns one vector alone, for vectors [..., d]. `anchor` is its role."""
     return vectors
 
-  def meet(self, params: Params, anchors: Any, candidates: Any) -> Array:
+  def combine(self, params: Params, anchors: Any, candidates: Any) -> Any:
+    """Computes the similarity of each pair of prepared vectors."""
     return self(params, anchors, candidates)
 
 
 class Compare(NamedTuple):
-  """How anchors are compared with candidates: the same for a search as for the loss.
+  """How anchors are compared with candidates, in a search and in a loss.
 
-  relation: `(anchor side, candidate side, similarity) -> Pairs`. score, score_params: the
-  similarity. same_set: the first group is the anchors' own. plan: a `pairwise.Plan`.
+  Args:
+    relation: `(anchor side, candidate side, similarity) -> Pairs`; usually a `Relation`.
+    score: the similarity.
+    score_params: the parameters of the score.
+    same_set: whether the first group consists of the anchors themselves.
+    plan: how all pairs are evaluated, a `pairwise.Plan`.
   """
 
-  relation: Callable[..., Pairs]
+  relation: Callable[[Side, Side, Array], Pairs]
   score: Score
   score_params: Params
   same_set: bool
@@ -201,147 +344,267 @@ class Compare(NamedTuple):
 
 
 class Negatives:
-  """Where candidates come from: the base of frozen dataclasses.
+  """The base of negatives, which are frozen dataclasses: they add candidates or select among them.
 
-  `candidates` returns the anchors and the groups that the criterion compares. `groups[0]` are the
-  keys, which are the anchors' positives. `examples` is the size of the data. This base leaves
-  everything as it is.
+  The methods of this class change nothing: the candidates are the keys and the given negatives.
   """
 
-  def init(self, key: Array, keys: Group, examples: int) -> State:
+  def init(self, rng: Array, keys: Group, examples: int) -> State:
+    """Returns the state before the first step.
+
+    Args:
+      rng: a random key.
+      keys: the keys of a batch; their shapes and types are those of all batches.
+      examples: the size of the data set.
+    """
     return ()
 
   def candidates(
-    self, state: State, anchors: Group, groups: tuple[Group, ...], key: Array, compare: Compare
+    self, state: State, anchors: Group, groups: tuple[Group, ...], rng: Array, compare: Compare
   ) -> tuple[Group, tuple[Group, ...]]:
+    """Returns the anchors and the groups of candidates that the criterion compares.
+
+    Args:
+      state: the state before this step.
+      anchors: the anchors.
+      groups: the candidates so far. `groups[0]` are the keys, which contain the positives.
+      rng: a random key.
+      compare: how the criterion compares them.
+    """
     return anchors, groups
 
   def advance(self, state: State, keys: Group) -> State:
+    """Returns the state after a step with these keys."""
     return state
 
 
-class Temperature:
-  """A temperature, whatever it depends on: the base of frozen dataclasses.
+class Temperature(abc.ABC):
+  """The base of temperatures, which are frozen dataclasses.
 
-  `value` returns a scalar or one value per anchor. `weigh` returns what is minimized, from the
-  losses and the temperatures of the anchors. `advance` moves what is not trained by gradient.
-  `size` is the number of anchors that a temperature of its own each may be kept for.
-
-  learns_bias: whether the parameters have `bias`, a number that is added to every logit.
-  per_anchor: whether each anchor has a temperature of its own, which moves by the criterion's stats.
-  bounds: (smallest, largest), or None.
+  Attributes:
+    per_anchor: whether each anchor has a temperature of its own that `advance` changes.
   """
 
-  learns_bias: ClassVar[Any] = False
   per_anchor: ClassVar[bool] = False
-  bounds: ClassVar[Any] = None
+
+  @property
+  def learns_bias(self) -> bool:
+    """Whether the parameters contain `bias`, a number that is added to every logit."""
+    return False
+
+  @property
+  def bounds(self) -> tuple[float, float] | None:
+    """The smallest and the largest temperature, or None if it has no bounds."""
+    return None
 
   def init(self, size: int) -> tuple[Params, State]:
+    """Returns (parameters, state) before the first step.
+
+    Args:
+      size: the number of anchors that may have a temperature of their own; 0 if it is unknown.
+    """
     return (), ()
 
-  def value(self, params: Params, state: State, side: Mapping[str, Array]) -> Array:
-    raise NotImplementedError
+  @abc.abstractmethod
+  def value(self, params: Params, state: State, side: Side) -> Array:
+    """Returns the temperature, a scalar or one per anchor [n], of anchors with this side."""
 
   def weigh(self, value: Array, temperature: Array) -> Array:
+    """Returns what is minimized, from the loss [n] and the temperature [n] of each anchor."""
     return value
 
-  def advance(
-    self, state: State, side: Mapping[str, Array], temperature: Array, stats: Mapping[str, Array]
-  ) -> State:
+  def advance(self, state: State, side: Side, temperature: Array, stats: Side) -> State:
+    """Returns the state after a step.
+
+    Args:
+      state: the state before the step.
+      side: the side of the anchors.
+      temperature: the temperature of each anchor in this step, [n].
+      stats: the statistics of the criterion for each anchor, [n] each, without gradient.
+    """
     return state
 
 
 class Outcome(NamedTuple):
-  """What a criterion returns.
+  """The result of a criterion.
 
-  `value` [n], one per anchor; `weight` [n], the anchor's share in a mean that leaves out anchors
-  without a positive: 0 for those, 1 for others; `stats`, asked for by name, without gradient;
-  `memory`, the next one.
+  Args:
+    value: the loss of each anchor, [n].
+    weight: [n], 0 for an anchor without a positive, else 1. A mean with these weights leaves out
+      the anchors without a positive.
+    stats: the statistics that were requested by name, [n] each, without gradient.
+    memory: the memory for the next step.
   """
 
   value: Array
   weight: Array
-  stats: Mapping[str, Array]
+  stats: Side
   memory: State = ()
 
 
-class Criterion:
-  """A loss on groups: the base of frozen dataclasses, whose fields are the loss's own numbers.
+class Criterion(abc.ABC):
+  """The base of criteria: losses on groups of candidates, frozen dataclasses of their parameters.
 
-  learns_bias: whether `__call__` takes `bias`, a number that is added to every logit.
+  Attributes:
+    learns_bias: whether `__call__` takes `bias`, a number that is added to every logit.
   """
 
   learns_bias: ClassVar[bool] = False
 
   def init(self, size: int) -> State:
-    """The memory before the first step; `size` is the number of anchors that it may remember."""
+    """Returns the memory before the first step.
+
+    Args:
+      size: the number of anchors of which something may be remembered; 0 if it is unknown.
+    """
     return ()
 
+  @abc.abstractmethod
   def __call__(
     self,
     anchors: Group,
     groups: tuple[Group, ...],
     compare: Compare,
     *,
-    temperature: Array,
+    temperature: ArrayLike,
     memory: State = (),
     stats: tuple[str, ...] = (),
   ) -> Outcome:
-    """The value of each anchor; see `contrastax.criteria`."""
-    raise NotImplementedError
+    """Returns the loss of each anchor.
+
+    Args:
+      anchors: the anchors, vectors [n, d].
+      groups: the candidates. `groups[0]` are the keys. The sides contain `as_positive` and
+        `as_negative` besides the names that the relation reads.
+      compare: the relation, the score and the plan.
+      temperature: a scalar or one per anchor [n], above 0.
+      memory: the memory of the step before.
+      stats: the names of the requested statistics, see `contrastax.criteria`.
+    """
 
 
-class Term:
-  """A summand of an objective: the base of frozen dataclasses.
+class Term(abc.ABC):
+  """The base of terms, which are frozen dataclasses: the summands of an objective.
 
-  `init(key, seen, examples) -> (params, state)`, and `__call__(params, state, seen, key) ->
-  (value, state, metrics)`. `seen` holds what the method's networks returned, by name and view
-  (`contrastax.networks`); `examples` is the size of the data. `value` is a scalar; metrics are
-  scalars.
+  `seen` contains the outputs of the method's networks, by name and view (`contrastax.networks`).
 
-  tag: the term's name in parameters, state and metrics. weight: a number, or a schedule.
+  Attributes:
+    tag: the name of the term in parameters, state and metrics.
+    weight: the weight in the objective, a number or a schedule.
   """
 
   tag: str
   weight: float | Schedule
 
+  @abc.abstractmethod
   def init(self, key: Array, seen: Mapping[str, Any], examples: int) -> tuple[Params, State]:
-    raise NotImplementedError
+    """Returns (parameters, state) before the first step.
 
+    Args:
+      key: a random key.
+      seen: the outputs of the method's networks on a first batch.
+      examples: the size of the data set; 0 if it is unknown.
+    """
+
+  @abc.abstractmethod
   def __call__(
     self, params: Params, state: State, seen: Mapping[str, Any], key: Array
-  ) -> tuple[Array, State, Mapping[str, Array]]:
-    raise NotImplementedError
+  ) -> tuple[Array, State, Metrics]:
+    """Returns (value, state, metrics). The value is a scalar; the metrics are averaged."""
 
   def advance(self, params: Params, state: State, step: Array) -> State:
-    """The state after the optimizer's step, where moving averages follow the parameters."""
+    """Returns the state after the optimizer's step; moving averages follow the parameters here."""
     return state
 
 
 @runtime_checkable
 class Method(Protocol):
-  """A frozen dataclass of its parts, trained by one gradient step at a time.
+  """A training objective: a hashable object, usually a frozen dataclass of its parts.
 
-  `state` is every array that is not trained by gradient, one entry per part. `objective`
-  returns the scalar to minimize, the next state, and scalar metrics, `loss` among them.
-  `advance` is called after the optimizer's step. A method with `step(optimizer, plain)` replaces
-  the whole step: it returns a function `(train state, batch) -> (train state, metrics)`, and may
-  call `plain`, the step that it replaces.
+  `state` contains all arrays that are not trained by gradient.
   """
 
-  def init(self, key: Array, batch: Batch) -> tuple[Params, State]: ...
+  def init(self, key: Array, batch: Batch) -> tuple[Params, State]:
+    """Returns (parameters, state) before the first step."""
+    ...
 
   def objective(
     self, params: Params, state: State, batch: Batch, key: Array
-  ) -> tuple[Array, tuple[State, Mapping[str, Array]]]: ...
+  ) -> tuple[Array, tuple[State, Metrics]]:
+    """Returns the scalar to minimize, and (the next state, metrics). `loss` is among the metrics."""
+    ...
 
-  def advance(self, params: Params, state: State, step: Array) -> State: ...
+  def advance(self, params: Params, state: State, step: Array) -> State:
+    """Returns the state after the optimizer's step."""
+    ...
+
+
+class Evaluated(NamedTuple):
+  """What is evaluated of a method and kept after training.
+
+  Args:
+    network: the name of the network.
+    input: the field that the network encodes, or a tuple of fields.
+    views: the recipe of the views, or a tuple of recipes.
+  """
+
+  network: str
+  input: str | tuple[str, ...]
+  views: Recipe | tuple[Recipe, ...]
+
+
+@runtime_checkable
+class HasEvaluated(Method, Protocol):
+  """A method with a network that can be evaluated."""
+
+  @property
+  def evaluated(self) -> Evaluated:
+    """The network that is evaluated, its input and its views."""
+    ...
+
+  def network(self, name: str) -> Encoder:
+    """Returns the network of a name."""
+    ...
+
+
+@runtime_checkable
+class HasExamples(Method, Protocol):
+  """A method that depends on the size of the data set."""
+
+  @property
+  def examples(self) -> int:
+    """The size of the data set; 0 if no part needs it."""
+    ...
+
+
+TrainStep = Callable[["TrainState", Batch], tuple["TrainState", Metrics]]
+"""One training step: `(train state, batch) -> (train state, metrics)`."""
+
+
+@runtime_checkable
+class HasStep(Method, Protocol):
+  """A method with a training step of its own, such as sharpness-aware minimization."""
+
+  @property
+  def step(self) -> Callable[[optax.GradientTransformation, TrainStep], TrainStep] | None:
+    """A function `(optimizer, plain) -> step`, or None for the ordinary step.
+
+    `plain` is the ordinary step, which the new one may call.
+    """
+    ...
 
 
 class TrainState(NamedTuple):
-  """All of a run. Saving it and the config is saving the run.
+  """All arrays of a run. A run is restored from its config and this state.
 
-  Keys are never carried: they are folded from the seed (see `key_for`).
+  Random keys are not part of the state. They are folded from the seed and the step, see `key_for`.
+
+  Args:
+    step: the number of steps so far, an int32 scalar.
+    seed: the seed of the run, a uint32 scalar.
+    params: the parameters of the method.
+    state: the state of the method.
+    opt_state: the state of the optimizer.
   """
 
   step: Array
@@ -352,32 +615,46 @@ class TrainState(NamedTuple):
 
 
 def key_for(seed: Array | int, name: str, step: Array | int = 0) -> Array:
-  """The random key of one purpose at one step: a pure function of its arguments."""
+  """Returns the random key of one purpose at one step.
+
+  Args:
+    seed: the seed of the run.
+    name: the purpose, such as "step".
+    step: the step.
+  """
   return jax.random.fold_in(named(jax.random.key(seed), name), step)
 
 
 def named(key: Array, name: str) -> Array:
-  """The key that one of several parts, called `name`, gets from a common one."""
+  """Returns the random key that the part called `name` derives from a common key."""
   return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 
 def per_example(key: Array, index: Array) -> Array:
-  """A key for each example, folded from its `index` [n]; so not from its place or device."""
+  """Returns a random key for each example, folded from its `index` [n].
+
+  The keys do not depend on the position in the batch or on the device.
+  """
   return jax.vmap(functools.partial(jax.random.fold_in, key))(index)
 
 
-def join(*trees):
-  """One tree (a group, a side) of all rows of several, in order."""
+def join(*trees: T) -> T:
+  """Concatenates trees of arrays, such as groups or sides, along the leading axis."""
   return jax.tree.map(lambda *rows: jnp.concatenate(rows), *trees)
 
 
 def named_leaves(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> list[tuple[str, Any]]:
-  """The leaves of a tree with their paths, such as `tokens/ids`; the path of a single leaf is ""."""
-  name = functools.partial(jax.tree_util.keystr, simple=True, separator="/")
-  found = jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_leaf)
-  return [(name(path), leaf) for path, leaf in found]
+  """Returns the leaves of a tree with their paths, such as `tokens/ids`.
+
+  Args:
+    tree: any tree. The path of a tree that is a single leaf is "".
+    is_leaf: which nodes count as leaves, as in `jax.tree.leaves`.
+  """
+  path_name = functools.partial(jax.tree_util.keystr, simple=True, separator="/")
+  leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_leaf)
+  return [(path_name(path), leaf) for path, leaf in leaves]
 
 
 def embedding_of(outputs: Any) -> Any:
-  """The embedding among an encoder's outputs: its entry `embedding`, or the array itself."""
+  """Returns the embedding of an encoder's outputs: the entry `embedding`, or the array itself."""
   return outputs["embedding"] if isinstance(outputs, Mapping) else outputs

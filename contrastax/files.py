@@ -1,4 +1,7 @@
-"""The small files of a run: written whole or not at all, and read with one error for any damage."""
+"""Reads and writes the small files of a run.
+
+A file is written completely or not at all. Damage of any kind raises one error, `UserError`.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +23,13 @@ def read_json(path: str | os.PathLike, kind: type[dict] | type[list]) -> Any:
     path: the file.
     kind: the type that the value must have.
 
+  Returns:
+    The value.
+
   Raises:
-    FileNotFoundError, NotADirectoryError: there is no such file.
-    UserError: the file cannot be read, is not JSON, or holds a value of another type.
+    FileNotFoundError: there is no such file.
+    NotADirectoryError: a part of the path is not a folder.
+    UserError: the file cannot be read, is not JSON, or contains a value of another type.
   """
   try:
     value = json.loads(pathlib.Path(path).read_bytes())
@@ -35,25 +42,25 @@ def read_json(path: str | os.PathLike, kind: type[dict] | type[list]) -> Any:
   else:
     if isinstance(value, kind):
       return value
-    fault = f"it holds no JSON {KINDS[kind]}"
+    fault = f"it does not contain a JSON {KINDS[kind]}"
   raise UserError(f"{path} cannot be read: {fault}")
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
-  """Writes a value as JSON, by `write_text`; a number that is not finite becomes null."""
+  """Writes a value as JSON. Numbers that are not finite become null."""
   value = json.loads(json.dumps(value), parse_constant=lambda name: None)
   write_text(path, json.dumps(value, indent=1) + "\n")
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-  """Writes a text, by `write_bytes`."""
+  """Writes a text in UTF-8, as `write_bytes` does."""
   write_bytes(path, text.encode())
 
 
 def write_bytes(path: str | os.PathLike, content: bytes) -> None:
-  """Writes a file in one step: a reader, or a kill, finds the old content or the new one.
+  """Writes a file atomically: it has the old content or the new one, also if the process is killed.
 
-  A directory of that name is set aside.
+  A folder of that name is renamed, see `set_aside`.
   """
   path = pathlib.Path(path)
   unfinished = unfinished_of(path)
@@ -72,51 +79,58 @@ def write_bytes(path: str | os.PathLike, content: bytes) -> None:
 
 
 def unfinished_of(path: pathlib.Path) -> pathlib.Path:
-  """The file that `write_bytes` writes before it renames it; a kill may leave it."""
+  """Returns the path of the temporary file of `write_bytes`. It may remain after a kill."""
   return path.with_name(f".{path.name}.tmp")
 
 
 def read_records(path: str | os.PathLike) -> tuple[list[dict[str, float]], int]:
-  """Reads a metrics.jsonl: its records, and the number of damaged lines, which are left out.
+  """Reads a metrics.jsonl.
 
-  A record is a JSON object of numbers with an integer `step`. A last line without its end, as a
-  kill leaves it, is left out and not counted. A file that does not exist has no records.
+  A record is a JSON object of numbers with an integer `step`. A file that does not exist has no
+  records.
+
+  Returns:
+    (records, the number of damaged lines). Damaged lines are skipped. An incomplete last line, which
+    remains after a kill, is skipped and not counted.
   """
   path = pathlib.Path(path)
   lines = path.read_bytes().split(b"\n") if path.exists() else [b""]
-  found = [_record(line) for line in lines[:-1]]
-  records = [record for record in found if record is not None]
-  return records, len(found) - len(records)
+  parsed = [_record(line) for line in lines[:-1]]
+  records = [record for record in parsed if record is not None]
+  return records, len(parsed) - len(records)
 
 
 def set_aside(path: pathlib.Path) -> pathlib.Path:
-  """Renames a damaged file or folder to `NAME.damaged`, which replaces an earlier one."""
+  """Renames a damaged file or folder to `NAME.damaged` and returns the new path.
+
+  An earlier `NAME.damaged` is replaced.
+  """
   aside = path.with_name(f"{path.name}.damaged")
   remove(aside)
   return path.replace(aside)
 
 
 def replace_damaged(path: pathlib.Path, fault: str) -> None:
-  """Sets aside what is no input of a run, so that the run goes on, and prints a warning."""
+  """Renames a damaged file that the run can do without, and prints a warning with the fault."""
   print(f"warning: {fault}; renamed to {set_aside(path).name}", flush=True)
 
 
 def make_folder(path: pathlib.Path) -> None:
-  """Makes a folder for output; a file of that name is set aside."""
+  """Makes a folder for output. A file of that name is renamed, see `set_aside`."""
   if path.exists() and not path.is_dir():
-    replace_damaged(path, f"{path} is no folder")
+    replace_damaged(path, f"{path} is not a folder")
   path.mkdir(exist_ok=True)
 
 
 def remove(path: pathlib.Path) -> None:
-  """Removes a file, a link or a folder, if it is there."""
+  """Removes a file, a link or a folder, if it exists."""
   if path.is_dir() and not path.is_symlink():
     shutil.rmtree(path)
   else:
     path.unlink(missing_ok=True)
 
 
-def _record(line):
+def _record(line: bytes) -> dict[str, float] | None:
   try:
     record = json.loads(line)
   except (ValueError, RecursionError):

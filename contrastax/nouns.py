@@ -1,7 +1,7 @@
-"""The nouns that annotations name, and the parts that each of them has.
+"""The kinds of parts, such as encoders and scores, and the parts of each kind.
 
-The annotation of a field or a parameter names a noun (`encoder: Encoder`). The noun names the
-package whose public parts a config may use there (`contrastax.encoders`).
+The annotation of a field or a parameter names a kind, which is called a noun: `encoder: Encoder`. The
+noun determines the package whose public parts a config may use for it: `contrastax.encoders`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import optax
+from jax.typing import ArrayLike
 
 from contrastax import core
 from contrastax.core import UserError
@@ -27,16 +28,20 @@ from contrastax.core import UserError
 class Noun:
   """One kind of part.
 
-  package: the module whose public parts are of this kind. example: a spec, for messages. join: the
-  operation that makes one part of several, or None. given: arguments that the caller of
-  `parts.assemble` supplies. called: whether the parts are functions that their owner calls, so that
-  a config binds keyword arguments and does not call them. base: the class that all dataclasses of
-  this kind have as a base, where the package has others too; or its name in the package.
+  Args:
+    package: the module whose public parts are of this kind.
+    example: a spec, for messages.
+    join: the operation that combines several parts into one, or None.
+    given: arguments that the caller of `parts.assemble` supplies.
+    called: whether the parts are functions that their owner calls. A config then binds keyword
+      arguments and does not call them.
+    base: the base class of all dataclasses of this kind, or its name in the package. It is needed if
+      the package has other dataclasses too.
   """
 
   package: str
   example: str
-  join: Callable | None = None
+  join: Callable[[Any, Any], Any] | None = None
   given: tuple[str, ...] = ("plan", "examples")
   called: bool = False
   base: type | str = object
@@ -48,7 +53,7 @@ NOUNS = {
   "Criterion": Noun("contrastax.criteria", "{'name': 'info_nce'}", base=core.Criterion),
   "ArrayLoss": Noun("contrastax.losses", "{'name': 'info_nce'}", called=True),
   "Score": Noun("contrastax.pairwise.scores", "{'name': 'cosine'}"),
-  "Relation": Noun("contrastax.positives", "{'name': 'same_example'}", join=operator.and_),
+  "Relation": Noun("contrastax.relations", "{'name': 'same_example'}", join=operator.and_),
   "Negatives": Noun("contrastax.negatives", "{'name': 'in_batch'}", join=operator.add),
   "Temperature": Noun("contrastax.temperatures", "{'name': 'fixed', 'temperature': 0.1}"),
   "Term": Noun("contrastax.terms", "{'name': 'Contrast'}", base=core.Term),
@@ -71,7 +76,7 @@ NOUNS = {
     given=("steps",),
   ),
 }
-# Nouns that are not classes of this library.
+# Annotations that are not classes of this library.
 ALIASES = {
   core.Recipe: "Recipe",
   core.ArrayLoss: "ArrayLoss",
@@ -80,29 +85,36 @@ ALIASES = {
 }
 
 
+# A config can write no array, so `ArrayLike` in an annotation means a number there.
+ARRAY_LIKE = typing.get_args(ArrayLike)
+
+
 def options(hint: Any) -> list[Any]:
-  """The alternatives of an annotation: those of a union, or the annotation itself."""
+  """Returns the alternatives of an annotation: the members of a union, or the annotation itself."""
   if typing.get_origin(hint) in (typing.Union, types.UnionType):
-    return [option for each in typing.get_args(hint) for option in options(each)]
+    members = typing.get_args(hint)
+    if set(ARRAY_LIKE) <= set(members):
+      members = (float, *(each for each in members if each not in ARRAY_LIKE))
+    return [option for each in members for option in options(each)]
   return [hint]
 
 
 def noun_of(hint: Any) -> Noun | None:
-  """The noun that an annotation without alternatives names, if it names one."""
+  """Returns the noun that an annotation without alternatives names, or None."""
   if isinstance(hint, type) and hint not in ALIASES:
     return NOUNS.get(hint.__name__) if hint.__module__.startswith("contrastax.") else None
   try:
     return NOUNS.get(ALIASES.get(hint, ""))
-  except TypeError:  # an annotation that cannot be hashed, such as Literal[[]]
+  except TypeError:  # the annotation cannot be hashed, such as Literal[[]]
     return None
 
 
 @functools.cache
 def parts_of(noun: Noun) -> Mapping[str, Callable]:
-  """The parts of a noun by their public names.
+  """Returns the parts of a noun by their public names.
 
-  These are the package's frozen dataclasses and the functions that are annotated to return the noun
-  or such a dataclass; where the parts are functions that their owner calls, all functions.
+  These are the frozen dataclasses of the package, and the functions whose return annotation is the
+  noun or such a dataclass. If the owner of a part calls it, these are all functions of the package.
   """
   package = importlib.import_module(noun.package)
   public = {
@@ -125,10 +137,15 @@ def parts_of(noun: Noun) -> Mapping[str, Callable]:
 
 
 def parameters_of(make: Callable, called: bool) -> dict[str, tuple[Any, Any]]:
-  """{name: (annotation, default)} of what a config can state of a part.
+  """Returns the arguments of a part that a config can specify.
 
-  `inspect.Parameter.empty` stands for no annotation and for no default. called: only keyword
-  arguments count, for the others are given by the part's owner.
+  Args:
+    make: the class or function.
+    called: whether the owner of the part passes the positional arguments, so that only keyword
+      arguments count.
+
+  Returns:
+    {name: (annotation, default)}; `inspect.Parameter.empty` for no annotation or no default.
   """
   kinds = {inspect.Parameter.KEYWORD_ONLY}
   if not called:
@@ -142,10 +159,10 @@ def parameters_of(make: Callable, called: bool) -> dict[str, tuple[Any, Any]]:
 
 
 def hints_of(make: Callable) -> dict[str, Any]:
-  """The annotations of a part's arguments, resolved.
+  """Returns the resolved annotations of the arguments of a part.
 
   Raises:
-    UserError: an annotation names what its module does not import.
+    UserError: an annotation names something that its module does not import.
   """
   plain_class = isinstance(make, type) and not dataclasses.is_dataclass(make)
   try:
@@ -158,7 +175,7 @@ def hints_of(make: Callable) -> dict[str, Any]:
 
 
 def nearest(name: str, known: Collection[str]) -> str:
-  """`; did you mean 'x'?`, or the list of what there is."""
+  """Returns the end of a message: `; did you mean 'x'?`, or the list of known names."""
   lower = {each.lower(): each for each in known}
   close = difflib.get_close_matches(str(name), known, 1)
   close = close or [lower[each] for each in difflib.get_close_matches(str(name).lower(), lower, 1)]
@@ -167,7 +184,8 @@ def nearest(name: str, known: Collection[str]) -> str:
   return f"; there are: {', '.join(sorted(known))}" if known else "; there are none"
 
 
-def _returns(function, noun, classes):
+def _returns(function: Callable, noun: Noun, classes: Collection[type]) -> bool:
+  """Whether a function is annotated to return the noun or one of the classes."""
   result = typing.get_type_hints(function).get("return")
   if typing.get_origin(result) is tuple:
     result = typing.get_args(result)[0]

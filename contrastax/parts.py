@@ -1,9 +1,8 @@
-"""From `{"name": …, **arguments}` to the part of that name, checked at every depth.
+"""Builds parts from specs, `{"name": …, **arguments}`, and checks the specs at every depth.
 
-A config names its parts by the public names of a package, and gives their arguments: there is no
-second vocabulary and no registry. The annotation of each argument decides what it takes. Parts nest,
-and `"package.module:function"` names a user's own. A mistake is one line with the path of the key
-and the nearest valid name.
+A config names its parts by the public names of a package and gives their arguments. The annotation of
+each argument determines its valid values. Parts nest, and `"package.module:function"` names a part of
+the user's own. A mistake is one line with the path of the key and the nearest valid name.
 
   assemble(Encoder, {"name": "mlp", "widths": (64,)}, "config.method.encoder")
 """
@@ -15,7 +14,7 @@ import functools
 import inspect
 import types
 import typing
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,12 @@ NO_NOUN = Noun("", "", given=())
 
 
 class UnknownKey(UserError):
-  """A key that no part takes. `path` is the key with its path."""
+  """A key that is not an argument of the part.
+
+  Args:
+    path: the key with its path in the config.
+    message: the message.
+  """
 
   def __init__(self, path: str, message: str):
     super().__init__(message)
@@ -43,44 +47,78 @@ def assemble(
   given: Mapping[str, Any] = types.MappingProxyType({}),
   allow: Collection[str] | None = None,
 ) -> Any:
-  """The part that a spec states, with all the parts in it.
+  """Builds the part of a spec, with all the parts in it.
 
   Args:
     noun: an annotation: a noun such as `core.Encoder`, a frozen dataclass, or any other type.
-    spec: {"name": …, **arguments} for a noun, {**arguments} for a dataclass; else a value.
-    where: the spec's path in the config, for messages.
-    given: values of `plan`, `examples`, `steps` and others, for the parts that take these arguments
-      and whose spec does not state them; and `arrays`, the data's by name, of which a spec names one
-      where an argument is an array.
-    allow: modules of the user that the spec may name; None: all.
+    spec: {"name": …, **arguments} for a noun, {**arguments} for a dataclass, else a value.
+    where: the path of the spec in the config, for messages.
+    given: values of arguments such as `plan`, `examples` and `steps`, for parts whose spec does not
+      contain them. Its entry `arrays` has the arrays of the data by name; a spec gives such a name
+      for an argument that is an array.
+    allow: the modules of the user that the spec may name; None: all modules.
+
+  Returns:
+    The part.
 
   Raises:
     UserError: an unknown key or name, a missing argument, or a value of a wrong type.
+
+  Example:
+    >>> from contrastax import core, parts
+    >>> print(parts.assemble(core.Score, {"name": "cosine"}, "config.score"))
+    cosine()
   """
   return _Reader(given, allow).read(noun, spec, where)[1]
 
 
 def complete(noun: Any, spec: Any, where: str, *, allow: Collection[str] | None = None) -> Any:
-  """The spec with the defaults of all its parts; checks it and builds nothing.
+  """Returns the spec with the defaults of all its parts. It checks the spec and builds nothing.
 
-  A default that no spec can express, such as a function that is not public, is left out. So are
-  the arguments that `assemble` is given. For the arguments and errors see `assemble`.
+  A default that a spec cannot express, such as a function that is not public, is left out. The
+  arguments that `assemble` takes in `given` are left out too.
+
+  Args:
+    noun: an annotation, see `assemble`.
+    spec: the spec.
+    where: the path of the spec in the config, for messages.
+    allow: the modules of the user that the spec may name; None: all modules.
+
+  Returns:
+    The completed spec.
+
+  Raises:
+    UserError: an unknown key or name, a missing argument, or a value of a wrong type.
+
+  Example:
+    >>> from contrastax import core, parts
+    >>> parts.complete(core.Encoder, {"name": "projection", "out": 32}, "config.projection")
+    {'name': 'projection', 'widths': (128,), 'out': 32, 'norm_out': False}
   """
   return _Reader(None, allow).read(noun, spec, where)[0]
 
 
 @dataclasses.dataclass(frozen=True)
 class _Reader:
-  """Reads values by annotations. Each method returns (completed spec, object).
+  """Reads values by their annotations. Each method returns (completed spec, object).
 
-  Without `given` nothing is built, and the objects are None.
+  Args:
+    given: see `assemble`; None: nothing is built, and the objects are None.
+    allow: see `assemble`.
   """
 
   given: Mapping[str, Any] | None
   allow: Collection[str] | None
 
-  def read(self, hint, value, where, owner=()):
-    """`owner`: the arguments of the part that the value belongs to."""
+  def read(self, hint: Any, value: Any, where: str, owner: tuple[str, ...] = ()) -> tuple[Any, Any]:
+    """Reads a value.
+
+    Args:
+      hint: the annotation.
+      value: the value.
+      where: its path in the config.
+      owner: the names of the arguments of the part that the value belongs to.
+    """
     choices = options(hint)
     if np.ndarray in choices and isinstance(value, str):
       return value, self._array(value, where)
@@ -89,17 +127,17 @@ class _Reader:
     if isinstance(value, list | tuple):
       return self._tuple(hint, value, where, owner)
     if isinstance(value, str) and str not in choices and PLACE.fullmatch(value):
-      found = imported(value, where, self.allow)
-      check_imported(hint, found, value, where)
-      return value, found
+      part = imported(value, where, self.allow)
+      check_imported(hint, part, value, where)
+      return value, part
     for choice in choices:
       if fits(choice, value):
         plain = float(value) if choice is float else value
         return plain, plain
     raise wrong(hint, value, where)
 
-  def _array(self, name, where):
-    """The array of the data that a config names where an argument is an array."""
+  def _array(self, name: str, where: str) -> Any:
+    """Returns the array of the data that a config names."""
     if self.given is None:
       return None
     arrays = self.given.get("arrays", {})
@@ -107,20 +145,26 @@ class _Reader:
       raise UserError(f"{where}: the data have no array {name!r}{nearest(name, arrays)}")
     return arrays[name]
 
-  def _mapping(self, hint, spec, where, owner):
+  def _mapping(
+    self, hint: Any, spec: Mapping[str, Any], where: str, owner: tuple[str, ...]
+  ) -> tuple[Any, Any]:
     if any(map(noun_of, options(hint))):
       return self._part(hint, spec, where, owner)
     for choice in options(hint):
-      if dataclasses.is_dataclass(choice):
+      if isinstance(choice, type) and dataclasses.is_dataclass(choice):
         return self._arguments(choice, choice.__name__, spec, where, NO_NOUN)
       if choice is MISSING and "name" in spec:
-        raise UserError(f"{where} is a part, but the argument has no annotation; annotate it")
+        raise UserError(
+          f"{where} is a part, but its argument has no annotation; annotate the argument"
+        )
       if choice in (MISSING, Any) or typing.get_origin(choice) in (dict, Mapping):
         plain = _frozen(spec)
         return plain, plain
     raise wrong(hint, spec, where)
 
-  def _tuple(self, hint, values, where, owner):
+  def _tuple(
+    self, hint: Any, values: list | tuple, where: str, owner: tuple[str, ...]
+  ) -> tuple[Any, Any]:
     for choice in options(hint):
       noun, origin, inner = noun_of(choice), typing.get_origin(choice), typing.get_args(choice)
       if choice in (MISSING, Any):
@@ -128,7 +172,8 @@ class _Reader:
         return plain, plain
       if noun and noun.join and values:
         read = [self.read(choice, each, f"{where}[{i}]", owner) for i, each in enumerate(values)]
-        made = self._built(lambda: functools.reduce(noun.join, [part for _, part in read]), where)  # noqa: B023
+        parts = [part for _, part in read]
+        made = self._built(functools.partial(functools.reduce, noun.join, parts), where)
         return tuple(part for spec, _ in read for part in _several(spec)), made
       if origin is tuple and inner[-1:] == (...,):
         inner = inner[:1] * len(values)
@@ -138,36 +183,53 @@ class _Reader:
         return tuple(spec for spec, _ in read), tuple(made for _, made in read)
     raise wrong(hint, values, where)
 
-  def _part(self, hint, spec, where, owner):
-    found = [noun for noun in map(noun_of, options(hint)) if noun]
-    known = {name: noun for noun in reversed(found) for name in parts_of(noun)}
+  def _part(
+    self, hint: Any, spec: Mapping[str, Any], where: str, owner: tuple[str, ...]
+  ) -> tuple[Any, Any]:
+    nouns = [noun for noun in map(noun_of, options(hint)) if noun]
+    known = {name: noun for noun in reversed(nouns) for name in parts_of(noun)}
     if "name" not in spec:
-      raise UserError(f"{where} needs 'name': a part is {{'name': …}}, such as {found[0].example}")
+      raise UserError(f"{where} needs 'name': a part is {{'name': …}}, such as {nouns[0].example}")
     name, rest = spec["name"], {key: value for key, value in spec.items() if key != "name"}
-    own = isinstance(name, str) and PLACE.fullmatch(name)
-    if own:
-      noun, make = found[0], imported(name, f"{where}.name", self.allow)
+    is_imported = isinstance(name, str) and PLACE.fullmatch(name)
+    if is_imported:
+      noun, make = nouns[0], imported(name, f"{where}.name", self.allow)
       if not (isinstance(make, type) or inspect.isfunction(make)):
-        raise UserError(f"{where}.name: {name} is neither a function nor a class, but {make!r}")
+        raise UserError(f"{where}.name: {name} must be a function or a class, not {make!r}")
     elif isinstance(name, str) and name in known:
       noun, make = known[name], parts_of(known[name])[name]
     else:
-      places = " and ".join(noun.package.removeprefix("contrastax.") for noun in found)
+      places = " and ".join(noun.package.removeprefix("contrastax.") for noun in nouns)
       raise UserError(f"{where}.name: no {name!r} in {places}{nearest(name, known)}")
     bound = noun.called and not isinstance(make, type)
     completed, made = self._arguments(make, name, rest, where, noun, owner if bound else None)
-    if own and not bound and self.given is not None:
+    if is_imported and not bound and self.given is not None:
       check_imported(hint, made, name, where)
     completed = {"name": name, **completed}
     return ((completed,) if noun.join else completed), made
 
-  def _arguments(self, make, name, spec, where, noun, owner=None):
-    """A part with its arguments.
+  def _arguments(
+    self,
+    make: Callable[..., Any],
+    name: str,
+    spec: Mapping[str, Any],
+    where: str,
+    noun: Noun,
+    owner: tuple[str, ...] | None = None,
+  ) -> tuple[dict[str, Any], Any]:
+    """Reads a part and its arguments.
 
-    owner: of a function that the part's owner calls, the arguments that the owner may pass.
+    Args:
+      make: the class or function of the part.
+      name: its name, for messages.
+      spec: its arguments.
+      where: its path in the config.
+      noun: its kind.
+      owner: None for a part that is built by a call. For a function that the owner of the part
+        calls, the names of the owner's arguments, which the owner may pass to it.
     """
     takes = parameters_of(make, called=owner is not None)
-    takes = {key: found for key, found in takes.items() if key not in (owner or ())}
+    takes = {key: parameter for key, parameter in takes.items() if key not in (owner or ())}
     _check_keys(name, spec, takes, where)
     completed, arguments = {}, {}
     for key, (hint, default) in takes.items():
@@ -183,15 +245,21 @@ class _Reader:
         completed[key], arguments[key] = self.read(hint, spec[key], place, tuple(takes))
       elif default is MISSING:
         raise UserError(f"{where}: {name} needs {key!r}")
-      elif (stated := spec_of(hint, default)) is not MISSING:
-        completed[key], arguments[key] = self.read(hint, stated, place, tuple(takes))
+      elif (default_spec := spec_of(hint, default)) is not MISSING:
+        completed[key], arguments[key] = self.read(hint, default_spec, place, tuple(takes))
     if owner is not None:
       return completed, functools.partial(make, **arguments) if arguments else make
     return completed, self._built(functools.partial(make, **arguments), where)
 
-  def _changed(self, key, hint, spec, where):
-    """What is given, such as the plan, with the fields that a spec states."""
-    kind = next(choice for choice in options(hint) if dataclasses.is_dataclass(choice))
+  def _changed(
+    self, key: str, hint: Any, spec: Mapping[str, Any], where: str
+  ) -> tuple[dict[str, Any], Any]:
+    """Replaces fields of a given argument, such as the plan, by those of a spec."""
+    kind = next(
+      choice
+      for choice in options(hint)
+      if isinstance(choice, type) and dataclasses.is_dataclass(choice)
+    )
     takes = parameters_of(kind, called=False)
     _check_keys(kind.__name__, spec, takes, where)
     read = {name: self.read(takes[name][0], spec[name], f"{where}.{name}") for name in spec}
@@ -200,7 +268,7 @@ class _Reader:
     made = self._built(functools.partial(dataclasses.replace, base, **changes), where)
     return {name: plain for name, (plain, _) in read.items()}, made
 
-  def _built(self, make, where):
+  def _built(self, make: Callable[[], Any], where: str) -> Any:
     if self.given is None:
       return None
     try:
@@ -209,18 +277,18 @@ class _Reader:
       raise UserError(f"{where}: {' '.join(str(error).split())}") from error
 
 
-def _check_keys(name, spec, takes, where):
+def _check_keys(name: str, spec: Mapping[str, Any], takes: Mapping[str, Any], where: str) -> None:
   for key in spec:
     if key not in takes:
       raise UnknownKey(f"{where}.{key}", f"{where}: {name} takes no {key!r}{nearest(key, takes)}")
 
 
-def _several(spec):
+def _several(spec: Any) -> tuple[Any, ...]:
   return spec if isinstance(spec, tuple) else (spec,)
 
 
-def _frozen(value):
-  """Lists as tuples and mappings as plain dicts: parts are hashable where they can be."""
+def _frozen(value: Any) -> Any:
+  """Converts lists to tuples and mappings to dicts, so that parts can be hashed."""
   if isinstance(value, list | tuple):
     return tuple(_frozen(each) for each in value)
   if isinstance(value, Mapping):

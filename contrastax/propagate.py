@@ -1,7 +1,7 @@
-"""Maximum, minimum and relu that keep NaN.
+"""Maximum, minimum and ReLU that propagate NaN.
 
 XLA on a CPU drops NaN from a maximum or minimum that it fuses with a reduction: a compiled mean of
-`jax.nn.relu` of NaN is 0, and a compiled `x.max()` of NaN is −∞. Comparisons keep it.
+`jax.nn.relu` of NaN is 0, and a compiled `x.max()` of NaN is −∞. Comparisons propagate NaN.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from contrastax.core import Array
 
 
 def maximum(a: ArrayLike, b: ArrayLike) -> Array:
-  """The larger of both, NaN where either is."""
-  return jnp.where((a > b) | (a != a), a, b)
+  """Returns the elementwise maximum; NaN where a or b is NaN."""
+  return jnp.where(jnp.greater(a, b) | jnp.not_equal(a, a), a, b)
 
 
 def minimum(a: ArrayLike, b: ArrayLike) -> Array:
-  """The smaller of both, NaN where either is."""
-  return jnp.where((a < b) | (a != a), a, b)
+  """Returns the elementwise minimum; NaN where a or b is NaN."""
+  return jnp.where(jnp.less(a, b) | jnp.not_equal(a, a), a, b)
 
 
 def clip(x: ArrayLike, low: ArrayLike, high: ArrayLike) -> Array:
-  """x, at least `low` and at most `high`; NaN where x is."""
+  """Returns x clipped to the interval from `low` to `high`; NaN where x is NaN."""
   return minimum(maximum(x, low), high)
 
 
 def relu(x: ArrayLike) -> Array:
-  """max(x, 0), NaN where x is; without a gradient at 0."""
-  return jnp.where(x <= 0, 0, x)
+  """Returns max(x, 0); NaN where x is NaN. The gradient at 0 is 0."""
+  return jnp.where(jnp.less_equal(x, 0), 0, x)

@@ -1,8 +1,8 @@
-"""Tables: a few numbers kept of every example of the data, a row each.
+"""Tables: arrays with one row per example of the data, such as individual temperatures.
 
-What a loss or a temperature knows of one example goes on from one epoch to the next, so it is
-state: saved, resumed, and equal on any number of devices. A batch may hold an example several
-times, as SimCLR's two views do; what it writes is then the mean, of all of them.
+A table is state: it is saved and resumed, and its values do not depend on the number of devices. A
+batch may contain an example several times, as the two views of SimCLR do; the mean of their values
+is then written.
 """
 
 from __future__ import annotations
@@ -10,98 +10,139 @@ from __future__ import annotations
 import dataclasses
 import functools
 import operator
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
-from contrastax.core import Array, UserError
+from contrastax.core import Array, Side, UserError
 
-MULTIPLE = 1024  # of rows, so that any power of two of devices up to it divides them evenly
+# Tables are padded to a multiple of this number, so that every power of two of devices up to it
+# divides their rows.
+MULTIPLE = 1024
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["values"], meta_fields=["size"])
 @dataclasses.dataclass(frozen=True)
 class Table:
-  """A number of each of `size` examples: `values` [size, padded to a multiple of 1,024].
+  """One number for each example of the data.
 
-  `training` divides the rows of a table among the devices that divide them. The padding does not
-  depend on the devices, so a run may go on with another number of them.
+  `contrastax.training` divides the rows among the devices if their number divides the rows. The
+  padding does not depend on the devices, so a run may resume on another number of them.
+
+  Args:
+    values: [size, padded to a multiple of 1,024].
+    size: the number of examples.
   """
 
   values: Array
   size: int
 
   def read(self, row: Array) -> Array:
-    """[n], of the rows [n]. Outside the table: an error where `row` is known, else NaN (or True),
-    so that a compiled step's loss says so."""
-    inside = within(row, self.size)
-    kept = self.values[jnp.where(inside, row, 0)]
-    return jnp.where(inside, kept, jnp.asarray(jnp.nan).astype(kept.dtype))
+    """Returns the values [n] of the rows [n].
+
+    A row outside the table gives NaN (True in a table of booleans) in compiled code, so that the
+    loss shows the mistake.
+
+    Raises:
+      UserError: a concrete row is outside the table.
+    """
+    inside = valid_index(row, self.size)
+    values = self.values[jnp.where(inside, row, 0)]
+    return jnp.where(inside, values, jnp.asarray(jnp.nan).astype(values.dtype))
 
   def write(self, row: Array, values: Array) -> Table:
-    """The table with `values` [n], without gradient, in the rows [n]; a row outside is not written.
+    """Returns the table with `values` [n] in the rows [n], without gradient.
 
-    Of equal rows the values are to be equal, for the order of writes is not defined.
+    Rows outside the table are not written. Equal rows need equal values, because the order of the
+    writes is not defined.
     """
     row = jnp.where((row >= 0) & (row < self.size), row, len(self.values))
     values = jax.lax.stop_gradient(values).astype(self.values.dtype)
     return dataclasses.replace(self, values=self.values.at[row].set(values, mode="drop"))
 
 
-def table(size: int, value, *, of: str) -> Table:
-  """One that holds `value` for all examples. `of`: whose it is, for the error of an unknown size."""
+def table(size: int, value: bool | int | float, *, of: str) -> Table:
+  """Creates a table that contains `value` for all examples.
+
+  Args:
+    size: the number of examples.
+    value: the first value of each row. Its type is the type of the table.
+    of: the owner of the table, for the message.
+
+  Raises:
+    UserError: the size is unknown, 0.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from contrastax import tables
+    >>> temperatures = tables.table(100, 0.1, of="an example")
+    >>> print(temperatures.write(jnp.array([7]), jnp.array([0.5])).read(jnp.array([6, 7])))
+    [0.1 0.5]
+  """
   if size < 1:
     raise UserError(
-      f"{of} keeps something of each example of the data, and examples is {size}; give the method "
-      "examples=…, their number"
+      f"{of} needs a table with a row for each example of the data, and examples is {size}; give the "
+      "method examples=…, the size of the data"
     )
-  kind = jnp.result_type(type(value))
-  return Table(jnp.full(-(-size // MULTIPLE) * MULTIPLE, value, kind), size)
+  dtype = jnp.result_type(type(value))
+  return Table(jnp.full(-(-size // MULTIPLE) * MULTIPLE, value, dtype), size)
 
 
-def row_of(side) -> Array:
-  """[n], each anchor's row: its side `row` where it has one, else its `index`."""
+def row_of(side: Side) -> Array:
+  """Returns the row [n] of each anchor: the side `row` if there is one, else `index`."""
   return side["row"] if "row" in side else side["index"]
 
 
-def within(row: Array, size: int) -> Array:
-  """Which rows there are, 0 … size − 1. Where they are known, any other is an error."""
+def valid_index(row: Array, size: int) -> Array:
+  """Returns which rows are inside a table, from 0 to size − 1.
+
+  Raises:
+    UserError: a concrete row is outside the table.
+  """
   inside = (row >= 0) & (row < size)
-  if not isinstance(row, jax.core.Tracer):
-    known = np.asarray(row)
-    wrong = known[(known < 0) | (known >= size)]
-    if wrong.size:
+  if not isinstance(row, Tracer):
+    concrete = np.asarray(row)
+    outside = concrete[(concrete < 0) | (concrete >= size)]
+    if outside.size:
       raise UserError(
-        f"an index is 0 to {size - 1:,}, the place of an example in the data, not {wrong[0]:,}; give "
-        "the method examples=…, the size of the data"
+        f"an index must be the number of an example, 0 to {size - 1:,}, not {outside[0]:,}; give the "
+        "method examples=…, the size of the data"
       )
   return inside
 
 
 def mean(row: Array, values: Array) -> Array:
-  """[n], of each row the mean of the values [n] of all equal rows."""
+  """Returns, for each row [n], the mean of the values [n] of all equal rows."""
   return pooled(operator.add, row, values) / pooled(operator.add, row, jnp.ones_like(values))
 
 
 def log_mean_exp(row: Array, logs: Array) -> Array:
-  """[n], of each row the logarithm of the mean of e^logs of all equal rows."""
+  """Returns, for each row [n], the logarithm of the mean of e^logs of all equal rows."""
   count = pooled(operator.add, row, jnp.ones_like(logs))
   return pooled(jnp.logaddexp, row, logs) - jnp.log(count)
 
 
-def pooled(operation, row: Array, values: Array) -> Array:
-  """[n], of each row the values of all equal rows joined by an operation, such as addition.
+def pooled(operation: Callable[[Array, Array], Array], row: Array, values: Array) -> Array:
+  """Combines, for each row [n], the values [n] of all equal rows.
 
-  Always in the order of the batch: sums by scattering have none on an accelerator.
+  The values are combined in the order of the batch. A scatter would add them in no defined order
+  on an accelerator.
+
+  Args:
+    operation: an associative operation, such as addition.
+    row: the row of each value, [n].
+    values: [n].
   """
   order = jnp.argsort(row)  # stable
   sorted_rows = row[order]
   first = jnp.concatenate([jnp.ones(1, bool), sorted_rows[1:] != sorted_rows[:-1]])
 
-  def join(before, here):
-    (one, x), (other, y) = before, here
-    return one | other, jnp.where(other, y, operation(x, y))
+  def combine(left, right):
+    (left_first, x), (right_first, y) = left, right
+    return left_first | right_first, jnp.where(right_first, y, operation(x, y))
 
-  _, joined = jax.lax.associative_scan(join, (first, values[order]))
-  return joined[jnp.searchsorted(sorted_rows, row, side="right") - 1]
+  _, combined = jax.lax.associative_scan(combine, (first, values[order]))
+  return combined[jnp.searchsorted(sorted_rows, row, side="right") - 1]

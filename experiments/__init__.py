@@ -1,0 +1,1 @@
+"""The programs of a checkout: `python -m experiments.run` and `python -m experiments.evaluate`."""

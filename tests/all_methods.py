@@ -72,8 +72,8 @@ def parts(wide=lambda encoder: encoder, plan=None):
       teacher_temperature=schedules.linear(start=0.04, end=0.07, steps=100),
       frozen_steps=1,
     ),
-    "Clip": methods.Clip(**two_halves),
-    "Clip, iSogCLR": methods.Clip(
+    "CLIP": methods.CLIP(**two_halves),
+    "CLIP, iSogCLR": methods.CLIP(
       **two_halves,
       temperature=temperatures.individual(0.2),
       loss=criteria.sogclr(0.9),
@@ -83,8 +83,8 @@ def parts(wide=lambda encoder: encoder, plan=None):
 
 
 def seen_by(name, arrays):
-  """The arrays that the method trains on: Clip gets the left and the right half of each image."""
-  if not name.startswith("Clip"):
+  """The arrays that the method trains on: CLIP gets the left and the right half of each image."""
+  if not name.startswith("CLIP"):
     return arrays
   left, right = arrays["image"][:, :, :4], arrays["image"][:, :, 4:]
   return {**arrays, "image": left, "right": right}

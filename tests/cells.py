@@ -32,7 +32,7 @@ from contrastax import (
 )
 from contrastax.negatives import hardest_only, in_batch, mochi, queue
 from contrastax.pairwise import Plan
-from contrastax.positives import other_view, same_example, similarity_within
+from contrastax.relations import other_view, same_example, similarity_within
 
 STEPS, BATCH = 100, 64
 METHODS = {"SimCLR": methods.SimCLR, "MoCo v2": methods.MoCo, "MoCo v3": methods.MoCoV3}
@@ -50,7 +50,7 @@ TEMPERATURES = {
   "scheduled": temperatures.scheduled(schedules.cosine(start=0.5, end=0.1, steps=STEPS)),
   # Bounded as in TCL (arXiv 2202.10401): where the negatives that are kept are nearer than the
   # positive, as with `hardest_only`, the loss falls as τ rises, and without a bound it runs away.
-  "learned": temperatures.learned(0.2, largest=0.5),
+  "learned": temperatures.learned(0.2, max_temperature=0.5),
 }
 LOSSES = {
   "info_nce": criteria.info_nce(),
@@ -109,8 +109,8 @@ def measured(cell):
     state = training.init(method, optimizer, source.batch(0), mesh=mesh)
     step = training.make_train_step(method, optimizer, mesh)
     for t in range(3):
-      batch = training.settled(source.batch(t), mesh)
-      state, metrics = training.settled(step(state, batch), mesh)
+      batch = training.block_on_virtual_devices(source.batch(t), mesh)
+      state, metrics = training.block_on_virtual_devices(step(state, batch), mesh)
     ends.append([jax.tree.map(np.asarray, x) for x in (state, metrics)])
 
   # The step of one device again, so that it is compiled once, and fast: eight on few cores are not.

@@ -20,6 +20,9 @@ def pytest_configure(config):
     # Nothing here reads the source lines in a compiled program; they take time in each lowering.
     os.environ["JAX_TRACEBACK_IN_LOCATIONS_LIMIT"] = "0"
     jax.config.update("jax_traceback_in_locations_limit", 0)
+  # No test depends on programs that an earlier command has kept in the user's folder.
+  if os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "false") == "false":
+    jax.config.update("jax_enable_compilation_cache", False)
   processes.collect_garbage_rarely()
 
 
@@ -45,4 +48,4 @@ def pytest_terminal_summary(terminalreporter):
   if any("test_golden.py" in report.nodeid for report in ran):
     import test_golden
 
-    test_golden.summarise(terminalreporter)
+    test_golden.summarize(terminalreporter)

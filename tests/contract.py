@@ -27,7 +27,7 @@ BATCH = 64
 wide = all_methods.widened(jnp.float64)
 
 
-def centred(mesh):
+def centered(mesh):
   """The mutant: an encoder that subtracts a mean, but over its device's own shard."""
   inner = encoders.mlp((32,))
 
@@ -51,7 +51,7 @@ def cases(mesh):
   dcl = methods.SimCLR(encoder=convnet, loss=criteria.dcl(), **parts)
   ring = methods.SimCLR(encoder=convnet, plan=Plan((6, 5), mesh=mesh), **parts)
   found = {
-    "mutant": (methods.SimCLR(encoder=wide(centred(mesh)), **parts), sgd),
+    "mutant": (methods.SimCLR(encoder=wide(centered(mesh)), **parts), sgd),
     "convnet, InfoNCE": (methods.SimCLR(encoder=convnet, **parts), sgd),
     "convnet, DCL, AdamW": (dcl, optax.adamw(1e-3)),
     "convnet, in tiles around a ring": (ring, sgd),
@@ -80,9 +80,9 @@ def run(case, devices, steps):
   before = jax.tree.map(np.asarray, state)
   step = training.make_train_step(method, optimizer, mesh)
   for t in range(steps):
-    batch = training.settled(source.batch(t), mesh)
+    batch = training.block_on_virtual_devices(source.batch(t), mesh)
     assert len(batch["index"].sharding.device_set) == devices
-    state, metrics = training.settled(step(state, batch), mesh)
+    state, metrics = training.block_on_virtual_devices(step(state, batch), mesh)
   assert step._cache_size() == 1, "the step was compiled again"
   return before, jax.tree.map(np.asarray, state), jax.tree.map(np.asarray, metrics)
 

@@ -32,7 +32,7 @@ from contrastax import (
 )
 from contrastax.core import Encoder
 from contrastax.pairwise.scores import adaptive_heads, bilinear
-from contrastax.positives import same_example, similarity_within
+from contrastax.relations import same_example, similarity_within
 
 RECORD = pathlib.Path(__file__).with_name("five_steps.npz")
 EXAMPLES, BATCH, STEPS = 48, 16, 5
@@ -136,11 +136,11 @@ def cases(wide=fixed):
     "DINO": methods.DINO(
       **several, prototypes=wide(encoders.prototypes(9)), momentum=0.9, frozen_steps=1
     ),
-    "Clip": methods.Clip(**of_two),
-    "Clip, siglip": methods.Clip(
+    "CLIP": methods.CLIP(**of_two),
+    "CLIP, siglip": methods.CLIP(
       **of_two, temperature=temperatures.learned(0.1, bias=-3.0), loss=criteria.siglip()
     ),
-    "Clip, iSogCLR": methods.Clip(**of_two, **own, examples=EXAMPLES),
+    "CLIP, iSogCLR": methods.CLIP(**of_two, **own, examples=EXAMPLES),
   }  # fmt: skip
   return found
 

@@ -621,7 +621,7 @@ def draw(shapes, **integers):
 
 pair = draw({"a": (N, D), "b": (N, D)})
 scores = draw({"data": (N,), "noise": (9,), "log_noise": (9,)})
-labelled = draw({"z": (7, D)}, labels=LABELS)
+labeled = draw({"z": (7, D)}, labels=LABELS)
 places = draw({"a": (N, D), "b": (N, D)}, index=np.array([7, 2, 30, 11, 4, 39]))
 many_views = draw({"views": (3, N, D)})
 three = draw({"a": (N, D), "b": (N, D), "c": (N, D)})
@@ -661,7 +661,7 @@ LOSSES = {
   "cacr": of("cacr", ["views"], cacr, many_views, False, t_plus=1.0, t_minus=2.0, exponent=is_(8.0)),
   "cacr detached": of(
     "cacr", ["views"], cacr, many_views, False, t_plus=5.0, t_minus=5.0, detach_weights=True, exponent=is_(20.0)),
-  "circle": of("circle", ["z", "labels"], circle, labelled, False, margin=0.25, scale=80.0, exponent=is_(80.0 * 2.25**2)),
+  "circle": of("circle", ["z", "labels"], circle, labeled, False, margin=0.25, scale=80.0, exponent=is_(80.0 * 2.25**2)),
   "clip": of("clip", "ab", clip, pair),
   "cosface": of("cosface", ["z", "labels", "w"], cosface, proxies, False, margin=0.35, scale=64.0, exponent=is_(64.0)),
   "dcl": two_views("dcl", dcl),
@@ -695,10 +695,10 @@ LOSSES = {
   "koleo": of("koleo", ["z"], koleo, draw({"z": (7, D)}), False, condition=koleo_condition, alone=False),
   "meco": Loss(of_scores, meco, scores, False, exponent=largest_entry("data", "noise", "log_noise")),
   "multi_similarity": of(
-    "multi_similarity", ["z", "labels"], multi_similarity, labelled, False,
+    "multi_similarity", ["z", "labels"], multi_similarity, labeled, False,
     alpha=2.0, beta=50.0, base=0.5, margin=0.1, exponent=is_(75.0)),
   "multi_similarity unmined": of(
-    "multi_similarity", ["z", "labels"], multi_similarity, labelled, False,
+    "multi_similarity", ["z", "labels"], multi_similarity, labeled, False,
     alpha=2.0, beta=50.0, base=0.5, margin=None, exponent=is_(75.0)),
   "mv_dhel": of("mv_dhel", ["views"], mv_dhel, many_views),
   "mv_info_nce": of("mv_info_nce", ["views"], mv_info_nce, many_views),
@@ -735,20 +735,20 @@ LOSSES = {
   "soft_contrastive softmax": of("soft_contrastive", ["a", "b", "guide"], soft_contrastive,
     draw({"a": (N, D), "b": (N, D), "guide": (N, 5)}), guide_temperature=0.35, free=("guide",)),
   "soft_nearest_neighbor": of(
-    "soft_nearest_neighbor", ["z", "labels"], soft_nearest_neighbor, labelled, exponent=largest_square("z")),
+    "soft_nearest_neighbor", ["z", "labels"], soft_nearest_neighbor, labeled, exponent=largest_square("z")),
   "spectral": of("spectral", "ab", spectral, pair, False, exponent=lambda x, tau: largest_square("a", "b")(x, tau) ** 2 / 16),
   "spectral shortened": of("spectral", "ab", spectral, pair, False, max_length=2.0),
-  "sup_con": of("sup_con", ["z", "labels"], sup_con, labelled),
-  "sup_con_in": of("sup_con_in", ["z", "labels"], sup_con_in, labelled),
+  "sup_con": of("sup_con", ["z", "labels"], sup_con, labeled),
+  "sup_con_in": of("sup_con_in", ["z", "labels"], sup_con_in, labeled),
   "swapped_prediction": of(
     "swapped_prediction", ["views", "assignments"], swapped_prediction, assigned,
     free=("assignments",), exponent=largest_entry("views")),
   "symile": of("symile", "abc", symile, three),
   "symile shuffled": of("symile", "abc", symile, three, shuffles=SHUFFLES, alone=False),
-  "triplet": of("triplet", ["z", "labels"], triplet, labelled, False, margin=0.5, mining="batch hard", exponent=largest_entry("z")),
-  "triplet all": of("triplet", ["z", "labels"], triplet, labelled, False, margin=0.5, mining="batch all", exponent=largest_entry("z")),
+  "triplet": of("triplet", ["z", "labels"], triplet, labeled, False, margin=0.5, mining="batch hard", exponent=largest_entry("z")),
+  "triplet all": of("triplet", ["z", "labels"], triplet, labeled, False, margin=0.5, mining="batch all", exponent=largest_entry("z")),
   "triplet semi-hard": of(
-    "triplet", ["z", "labels"], triplet, labelled, False, margin=0.5, mining="semi-hard", exponent=largest_entry("z")),
+    "triplet", ["z", "labels"], triplet, labeled, False, margin=0.5, mining="semi-hard", exponent=largest_entry("z")),
   "uniformity": of("uniformity", ["z"], uniformity, draw({"z": (7, D)}), False, t=2.0, alone=False, exponent=is_(8.0)),
   "vicreg": of("vicreg", "ab", vicreg, pair, False, alone=False, exponent=is_(25.0)),
   "w_mse": of("w_mse", "ab", w_mse, tall, False, condition=w_mse_condition(0.0), alone=False),

@@ -34,7 +34,7 @@ from contrastax.pairwise import (
   reductions,
   softmax_mean,
 )
-from contrastax.positives import same_label
+from contrastax.relations import same_label
 
 N, D = 40, 4
 DENSE, TILED, RING = "dense", (7, 6), (4, 3)  # none of the sizes divides 40, 20, 10 and 5
@@ -83,7 +83,7 @@ def normal(seed, *shape):
 PAIR = {"a": normal(0, N, D), "b": normal(1, N, D), "tau": np.float64(0.3)}
 PER_ROW = PAIR | {"tau": np.random.default_rng(2).uniform(0.2, 0.8, N)}
 PER_VIEW = PAIR | {"tau": np.random.default_rng(2).uniform(0.2, 0.8, 2 * N)}
-LABELLED = {"a": PAIR["a"], "label": np.arange(N) % 5, "tau": PER_ROW["tau"]}
+LABELED = {"a": PAIR["a"], "label": np.arange(N) % 5, "tau": PER_ROW["tau"]}
 
 
 def two_views(loss, arrays=PAIR, **options):
@@ -121,7 +121,7 @@ def with_negatives(*shape):
 
 
 def by_label(loss):
-  return LABELLED, lambda x, p: loss(x["a"], x["label"], temperature=x["tau"], plan=p)
+  return LABELED, lambda x, p: loss(x["a"], x["label"], temperature=x["tau"], plan=p)
 
 
 def of(name, *arrays, tau=0.3, **more):
@@ -145,7 +145,7 @@ MADE = {
   "a": PAIR["a"],
   "b": PAIR["b"],
   "c": normal(10, N, D),
-  "label": LABELLED["label"],
+  "label": LABELED["label"],
   "proxies": normal(11, 5, D),
   "guide": normal(12, N, 3),
   "views": normal(13, 3, N, D),
@@ -247,7 +247,7 @@ def on_groups(
     anchors, queue, own = (Group(**x[name]) for name in ("anchors", "queue", "own"))
     out = criteria.evaluate(
       criterion, anchors, (anchors, queue, own), relation=same_label(), temperature=x["tau"],
-      same_set=same_set, score=score, score_params=x["score"], stats=criteria.family.STATS,
+      same_set=same_set, score=score, score_params=x["score"], stats=criteria.softmax_core.STATS,
       plan=plan, **options,
     )  # fmt: skip
     stats = {**out.stats, "weight": out.weight}
@@ -489,7 +489,14 @@ def all_reductions(which):
     def call(x, plan, names=names, how=how):
       anchors, *groups = (Group(**x[name]) for name in ("anchors", *names))
       out = reduce(
-        Everything(), anchors, groups, score=dot(), rows=ROWS, shared=x["shared"], plan=plan, **how
+        Everything(),
+        anchors,
+        groups,
+        score=dot(),
+        reductions=ROWS,
+        shared=x["shared"],
+        plan=plan,
+        **how,
       )
       floats = [r for r in jax.tree.leaves(out) if jnp.issubdtype(r.dtype, jnp.floating)]
       return {"value": jnp.concatenate([r.ravel() for r in floats]), "stats": out}
@@ -506,7 +513,7 @@ def all_reductions(which):
 def odd_numbers_of_devices(which):
   """The anchors' own set goes half the way around the ring, which an odd number has no middle of."""
   found, n = {}, 30
-  arrays = {name: x[:n] if np.ndim(x) else x for name, x in LABELLED.items()}
+  arrays = {name: x[:n] if np.ndim(x) else x for name, x in LABELED.items()}
   cases = {"sup_con": (arrays, LOSSES["sup_con"][""][1])}
   if which == "all":
     cases["groups info_nce"] = on_groups(criteria.info_nce(), n=n, queue=15)
@@ -747,7 +754,9 @@ def refusals(_):
 
   def pairs(n, m, **options):
     groups = Group(np.ones((n, 3)), {}), (Group(np.ones((m, 3)), {}),)
-    return reduce(channels, *groups, score=dot(), rows={"x": log_sum_exp}, plan=plan, **options)
+    return reduce(
+      channels, *groups, score=dot(), reductions={"x": log_sum_exp}, plan=plan, **options
+    )
 
   def inside(z):
     return losses.nt_xent(z, z, temperature=1.0, plan=plan)

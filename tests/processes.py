@@ -10,15 +10,19 @@ import runpy
 import subprocess
 import sys
 
+import jaxlib
+
 # Devices that share few cores wait for each other; XLA gives up after 40 seconds of its own accord.
 PATIENCE = 600
 
 # Together they halve the time of compilation. The emitters of fusions take most of it otherwise.
 QUICK = {
   "xla_backend_optimization_level": 0,
-  "xla_cpu_use_fusion_emitters": "false",
   "xla_cpu_parallel_codegen_split_count": 1,
 }
+# XLA ends a process that is given a flag which it does not know, and jaxlib 0.12 does not know this one.
+if tuple(map(int, jaxlib.__version__.split(".")[:2])) < (0, 11):
+  QUICK["xla_cpu_use_fusion_emitters"] = "false"
 
 
 def flags(values):

@@ -25,5 +25,5 @@ def records(name, loss=None):
 
 
 def tangent(gradient, unit):
-  """What remains of gradients at unit vectors [n, d] if the code had normalised them itself."""
+  """What remains of gradients at unit vectors [n, d] if the code had normalized them itself."""
   return gradient - (gradient * unit).sum(1, keepdims=True) * unit

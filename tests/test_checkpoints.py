@@ -15,7 +15,7 @@ from contrastax import data, encoders, methods, training, views
 from contrastax.core import UserError
 from contrastax.training import Checkpoints
 from contrastax.training.checkpoints import SUMS, TIMES
-from contrastax.training.load import describe_encoder
+from contrastax.training.load import save_encoder_spec
 
 
 def tree(step):
@@ -168,7 +168,7 @@ def test_a_file_in_the_place_of_a_checkpoint_is_one_line(folder):
   (folder / "4").write_text("")
   for place, step in ((folder, 4), (folder / "4", 0)):
     checkpoints = Checkpoints(place)
-    with pytest.raises(UserError, match="4 is a file where a folder of checkpoints belongs"):
+    with pytest.raises(UserError, match="4 is a file, but must be a folder of checkpoints"):
       checkpoints.save(step, tree(step))
     checkpoints.close()
 
@@ -220,10 +220,10 @@ def test_saving_does_not_see_later_changes(tmp_path):
 
 
 OTHERS = {
-  "another shape": ({"w": jnp.zeros(4000)}, r"params/w is \(5000,\) there and \(4000,\) here"),
-  "another name": ({"v": jnp.zeros(5000)}, r"params/w is \(5000,\) there and nothing here"),
+  "another shape": ({"w": jnp.zeros(4000)}, r"params/w is \(5000,\) in the checkpoint, but \(4000,\) in this run"),
+  "another name": ({"v": jnp.zeros(5000)}, r"params/w is \(5000,\) in the checkpoint, but nothing in this run"),
   "one more": (
-    {"w": jnp.zeros(5000), "v": jnp.zeros(2)}, r"params/v is nothing there and \(2,\) here"
+    {"w": jnp.zeros(5000), "v": jnp.zeros(2)}, r"params/v is nothing in the checkpoint, but \(2,\) in this run"
   ),
 }  # fmt: skip
 
@@ -255,7 +255,7 @@ def test_a_checkpoint_of_another_structure_is_refused_in_one_line(folder, other)
   assert str(error.value).startswith(
     f"checkpoint 3 in {folder} was written by another version of contrastax or for another method: "
   )
-  assert str(error.value).endswith("here; begin the run anew in another workdir")
+  assert str(error.value).endswith("in this run; start the run again in another workdir")
   assert "\n" not in str(error.value)
   checkpoints.close()
 
@@ -265,7 +265,7 @@ def test_a_dict_in_place_of_a_tuple_is_another_structure(tmp_path):
   checkpoints.save(1, {"layers": (jnp.zeros(2), jnp.zeros(2))})
   checkpoints.wait()
   for partial in (False, True):
-    with pytest.raises(UserError, match="another version of contrastax .*; begin the run anew"):
+    with pytest.raises(UserError, match="another version of contrastax .*; start the run again"):
       checkpoints.restore(1, {"layers": {"0": jnp.zeros(2), "1": jnp.zeros(2)}}, partial=partial)
   checkpoints.close()
 
@@ -287,9 +287,9 @@ def test_a_run_and_load_refuse_a_checkpoint_of_another_version(tmp_path):
   checkpoints.wait()
   checkpoints.close()
   spec = {"name": "mlp", "widths": [8]}
-  describe_encoder(tmp_path, spec, "encoder", images)
+  save_encoder_spec(tmp_path, spec, "encoder", images)
   words = (
-    r"checkpoint 2 in .* was written by another version of contrastax .*; begin the run anew in"
+    r"checkpoint 2 in .* was written by another version of contrastax .*; start the run again in"
   )
   with pytest.raises(UserError, match=words):
     training.train(method, optax.sgd(0.1), source, steps=4, workdir=tmp_path)

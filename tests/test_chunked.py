@@ -230,7 +230,7 @@ def test_an_encoder_with_state_is_refused():
 def test_a_batch_that_cannot_be_divided_is_refused(b, n, mend):
   encoder, x = chunked(network(), n), normal(b, 5)
   params, state = encoder.init(KEY, x)
-  expected = f"chunked: a batch of {b} cannot be divided into n={n} chunks; take {mend}"
+  expected = f"chunked: a batch of {b} cannot be divided into n={n} chunks; use {mend}"
   assert refused(encoder.apply, params, state, x, train=True) == expected
 
 
@@ -240,7 +240,7 @@ def test_n_is_a_positive_integer(n):
 
 
 def test_batch_norm_is_per_chunk_or_nothing():
-  expected = "chunked: batch_norm must be \"per chunk\" or left out, not 'global'"
+  expected = "chunked: batch_norm must be \"per chunk\" or None, not 'global'"
   assert refused(chunked, mlp((4,)), 2, batch_norm="global") == expected
 
 

@@ -9,8 +9,8 @@ from ml_collections import ConfigDict
 
 from contrastax import data, training
 from contrastax.core import UserError
-from experiments import run
-from experiments.build import build
+from contrastax.experiments import run
+from contrastax.experiments.build import build
 
 MODULE = """
 import numpy as np

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from contrastax import data, methods
+from contrastax.experiments.build import build
+from contrastax.experiments.run import main
+from contrastax.experiments.schema import completed
 from contrastax.training import make_mesh
-from experiments.build import build
-from experiments.run import main
-from experiments.schema import completed
 
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem != "__init__")

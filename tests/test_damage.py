@@ -8,9 +8,9 @@ import tiny
 
 import contrastax
 from contrastax.core import UserError
+from contrastax.experiments import commandline, evaluate, run
+from contrastax.experiments.workdir import Workdir
 from contrastax.files import read_json, read_records, unfinished_of, write_json
-from experiments import commandline, evaluate, run
-from experiments.workdir import Workdir
 
 
 def flipped(path, bit):

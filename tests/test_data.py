@@ -141,9 +141,9 @@ def test_npz_without_labels(npz):
   assert found.classes == ()
 
 
-@pytest.mark.parametrize("labelled", [True, False])
-def test_npz_without_test_images_holds_out_a_fixed_fifth(npz, labelled):
-  arrays = {"image": BYTES, "label": LABELS} if labelled else {"image": BYTES}
+@pytest.mark.parametrize("labeled", [True, False])
+def test_npz_without_test_images_holds_out_a_fixed_fifth(npz, labeled):
+  arrays = {"image": BYTES, "label": LABELS} if labeled else {"image": BYTES}
   found, again = npz(**arrays), npz(**arrays)
   assert len(found.train["image"]) == 9 and len(found.test["image"]) == 2
   assert not rows(found.train["image"]) & rows(found.test["image"])
@@ -151,7 +151,7 @@ def test_npz_without_test_images_holds_out_a_fixed_fifth(npz, labelled):
   np.testing.assert_array_equal(again.test["image"], found.test["image"])
   for split in (found.train, found.test):
     assert set(split) == set(arrays)
-    if labelled:
+    if labeled:
       places = [(image == BYTES).all((1, 2, 3)).argmax() for image in split["image"]]
       np.testing.assert_array_equal(split["label"], LABELS[places])
 
@@ -201,7 +201,7 @@ REFUSED = {
   "too few": ({"image": BYTES[:4]}, "4 images are too few to hold out a fifth"),
   "other size": (
     {"image": BYTES, "test_image": BYTES[:, :3]},
-    "images are (4, 3, 2) and test images (3, 3, 2)",
+    "images are (4, 3, 2) but test images (3, 3, 2)",
   ),
   "only training labels": (
     {"image": BYTES, "label": LABELS, "test_image": BYTES},
@@ -242,7 +242,7 @@ def test_npz_says_what_is_wrong_and_where(npz, tmp_path, mistake):
 def test_npz_says_that_there_is_no_such_file(tmp_path):
   with pytest.raises(UserError) as error:
     load(f"npz:{tmp_path}/none.npz")
-  expected = f"no such file: {tmp_path}/none.npz (a relative path starts where you are)"
+  expected = f"there is no file {tmp_path}/none.npz; a relative path starts in the current folder"
   assert str(error.value) == expected
 
 
@@ -343,14 +343,14 @@ def test_arrays_of_different_lengths_are_refused():
   with pytest.raises(UserError) as error:
     Resident({"image": ARRAYS["image"], "label": ARRAYS["label"][:20]}, batch_size=4)
   assert str(error.value) == (
-    "arrays of one data set have one length, not {'image': 23, 'label': 20}"
+    "the arrays of a data set must have equal lengths, not {'image': 23, 'label': 20}"
   )
 
 
 ROWS = np.arange(8)
 WRONG_ARRAYS = {
-  "none": ({}, "a data set is arrays by name, .*; found none"),
-  "no mapping": ([ROWS], "a data set is arrays by name, .*; found list"),
+  "none": ({}, "the data must be a dict of arrays by name, .*; found none"),
+  "no mapping": ([ROWS], "the data must be a dict of arrays by name, .*; found list"),
   "a list": ({"label": [0] * 8}, "array 'label' is list; pass np.asarray"),
   "strings": ({"label": ROWS.astype(str)}, "array 'label' must be real .*; found <U21; number its"),
   "objects": (
@@ -358,9 +358,12 @@ WRONG_ARRAYS = {
     "array 'label' must be real .*; found object; number",
   ),
   "complex": ({"kspace": ROWS * 1j}, "array 'kspace' must be real numbers .*; found complex128"),
-  "a scalar": ({"image": ROWS, "label": np.array(3)}, "array 'label' has no axis of examples"),
+  "a scalar": (
+    {"image": ROWS, "label": np.array(3)},
+    "array 'label' must have an axis of examples",
+  ),
   "no examples": ({"image": ROWS[:0]}, "1 example or more; found 0 in image"),
-  "own index": ({"image": ROWS, "index": ROWS}, "no array may be called 'index'"),
+  "own index": ({"image": ROWS, "index": ROWS}, "rename the array 'index'"),
   "beyond int32": (
     {"label": ROWS + 10**12},
     "'label' holds 1000000000000, .* not fit int32; number",
@@ -400,7 +403,7 @@ def test_a_step_may_be_an_array_of_one_integer(step):
 
 @pytest.mark.parametrize("step", [-1, 1.0, None, "1", jnp.float32(1), np.arange(2)], ids=str)
 def test_another_step_is_refused(step):
-  with pytest.raises(UserError, match="batch takes a step, an integer of 0 or more, not"):
+  with pytest.raises(UserError, match="the step of a batch must be an integer of 0 or more, not"):
     Resident(ARRAYS, batch_size=7).batch(step)
 
 
@@ -510,8 +513,8 @@ def tfds_images(split):
   seed = {"train": 1, "test": 2}[split]
   rng = np.random.default_rng(seed)
   return {
-    "grey": rng.integers(0, 256, (7, 6, 5, 1), np.uint8),
-    "colour": rng.integers(0, 256, (4, 3, 5, 3), np.uint8),
+    "gray": rng.integers(0, 256, (7, 6, 5, 1), np.uint8),
+    "color": rng.integers(0, 256, (4, 3, 5, 3), np.uint8),
   }
 
 
@@ -532,11 +535,11 @@ def prepared(tmp_path_factory):
       split: [(png(image).hex(), i % 3) for i, image in enumerate(tfds_images(split)[name])]
       for split in ("train", "test")
     }
-    for name in ("grey", "colour")
+    for name in ("gray", "color")
   }
-  examples["no_test"] = {"train": examples["grey"]["train"]}
-  shapes = {"grey": [6, 5, 1], "colour": [3, 5, 3], "no_test": [6, 5, 1]}
-  shapes["sizes"], examples["sizes"] = [None, None, 1], examples["grey"]
+  examples["no_test"] = {"train": examples["gray"]["train"]}
+  shapes = {"gray": [6, 5, 1], "color": [3, 5, 3], "no_test": [6, 5, 1]}
+  shapes["sizes"], examples["sizes"] = [None, None, 1], examples["gray"]
   (data_dir / "examples.json").write_text(json.dumps([examples, shapes]))
   python(
     """
@@ -570,16 +573,16 @@ def prepared(tmp_path_factory):
   )
   records = data_dir / "tfrecords" / "1.0.0"
   records.mkdir(parents=True)
-  for file in (data_dir / "grey" / "1.0.0").iterdir():
-    (records / file.name.replace("grey", "tfrecords")).write_bytes(file.read_bytes())
+  for file in (data_dir / "gray" / "1.0.0").iterdir():
+    (records / file.name.replace("gray", "tfrecords")).write_bytes(file.read_bytes())
   info = json.loads((records / "dataset_info.json").read_text())
   info = {**info, "name": "tfrecords", "fileFormat": "tfrecord"}
   (records / "dataset_info.json").write_text(json.dumps(info))
-  names = ["grey", "colour", "no_test", "sizes", "tfrecords"]
+  names = ["gray", "color", "no_test", "sizes", "tfrecords"]
   return load_each([f"tfds:{name}" for name in names], data_dir)
 
 
-@pytest.mark.parametrize("name", ["grey", "colour"])
+@pytest.mark.parametrize("name", ["gray", "color"])
 def test_tfds_is_read_to_the_pixel_without_tensorflow(prepared, name):
   found = prepared["found"][f"tfds:{name}"]
   assert found["classes"] == ["ant", "bee", "cat"]
@@ -603,7 +606,7 @@ def test_tfds_names_what_a_set_lacks(prepared):
   )
   assert prepared["found"]["tfds:tfrecords"] == (
     "tfds:tfrecords is prepared as tfrecord; "
-    "reading without TensorFlow needs --file_format=array_record"
+    "which needs TensorFlow; prepare it with --file_format=array_record"
   )
 
 
@@ -626,7 +629,7 @@ def test_tfds_answers_an_unknown_name_with_the_nearest(unprepared):
 def test_tfds_says_how_to_prepare_the_sets_of_the_benchmarks(unprepared, name):
   text = unprepared["found"][f"tfds:{name}"]
   assert text.startswith(f"the data set tfds:{name} is not prepared below ")
-  assert text.endswith(f"run: python benchmarks/prepare_datasets.py {name}")
+  assert text.endswith(f"run: contrastax prepare {name}")
 
 
 def test_tfds_says_how_to_prepare_any_other_set(unprepared):

@@ -189,15 +189,15 @@ def test_batch_norm_has_momentum_nine_tenths_and_epsilon_1e_5():
     moved = jax.tree.map(np.asarray, after["hidden"]["1"])
     evaluated, _ = encoder.apply(params, after, x, train=False)
 
-  def normalised(mean, var):
+  def normalized(mean, var):
     return np.maximum((hidden - mean) / np.sqrt(var + 1e-5) * norm["scale"] + norm["bias"], 0)
 
   hidden = x @ kernel
   mean, var = hidden.mean(0), hidden.var(0)
-  np.testing.assert_allclose(y, normalised(mean, var), atol=1e-8)
+  np.testing.assert_allclose(y, normalized(mean, var), atol=1e-8)
   np.testing.assert_allclose(moved["mean"], 0.1 * mean, rtol=1e-8)  # from 0
   np.testing.assert_allclose(moved["var"], 0.9 + 0.1 * var, rtol=1e-8)  # from 1
-  np.testing.assert_allclose(evaluated, normalised(moved["mean"], moved["var"]), atol=1e-8)
+  np.testing.assert_allclose(evaluated, normalized(moved["mean"], moved["var"]), atol=1e-8)
 
 
 # Flax modules as pure functions.
@@ -361,7 +361,7 @@ def test_two_dropout_layers_have_different_masks(dropouts):
 
 
 def test_dropout_in_training_needs_a_key(dropouts):
-  expected = "this encoder draws random numbers in training: give apply a key"
+  expected = "this encoder is random in training: give apply a key"
   with pytest.raises(ValueError, match=expected):
     dropouts(None, True)
 

@@ -8,7 +8,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from experiments.run import main
+from contrastax.experiments.run import main
 
 ROOT = pathlib.Path(__file__).parent.parent
 DIGITS = f"--config={ROOT}/configs/digits_simclr.py"
@@ -55,7 +55,7 @@ WRONG = {
     [DIGITS, "--config.data=digit"],
     "no data set 'digit'; there are: digits, npz:PATH, tfds:NAME, made:HxWxC",
   ),
-  "file": ([DIGITS, "--config.data=npz:nowhere.npz"], "no such file: nowhere.npz"),
+  "file": ([DIGITS, "--config.data=npz:nowhere.npz"], "there is no file nowhere.npz"),
   "batch 0": ([DIGITS, "--config.batch_size=0"], "batch_size must be between 1 and the data's 1297"),
   "batch -1": ([DIGITS, "--config.batch_size=-1"], "between 1 and the data's 1297, not -1"),
   "batch large": ([DIGITS, "--config.batch_size=1298"], "between 1 and the data's 1297, not 1298"),
@@ -98,7 +98,7 @@ WRONG = {
     "write --config.method.negatives.0.name=queue",
   ),
   "argument of another part": (
-    [DIGITS, "--config.method.temperature.smallest=0.1"],
+    [DIGITS, "--config.method.temperature.min_temperature=0.1"],
     "fixed takes no 'smallest'; there are: temperature",
   ),
   "index": ([DIGITS, "--config.method.negatives.1.size=8"], "has 1 part(s)"),
@@ -109,11 +109,11 @@ WRONG = {
   "unwritable workdir": ([DIGITS, "--workdir=/proc/runs"], "cannot be written"),
   "queue, no multiple": (
     [MOCO, "--config.batch_size=100"],
-    "a queue of 1,024 keys is not a multiple of the 100 of a step; take 1,000",
+    "a queue of 1,024 keys is not a multiple of the 100 of a step; use 1,000",
   ),
   "queue, too short": (
     [MOCO, "--config.batch_size=1100"],
-    "a queue of 1,024 keys is shorter than the 1,100 of a step; take 1,100",
+    "a queue of 1,024 keys is shorter than the 1,100 of a step; use 1,100",
   ),
   "momentum": ([MOCO, "--config.method.momentm=1"], "did you mean config.method.momentum?"),
   "foreign workdir": ([DIGITS, f"--workdir={ROOT}/tests"], "is no run's"),
@@ -148,7 +148,7 @@ WRONG_PARTS = {
   "crops in the wrong order": (
     "digits_dino",
     {**MINE, "method.views": {"name": "multi_crop", "sizes": (6, 8), "counts": (1, 2)}},
-    "DINO makes targets of its first two views, which must be of one size, not 6×6, 8×8",
+    "the first two views of DINO must have the same size, not 6×6, 8×8",
   ),
   "a part of other methods": (
     "digits_byol", {"method.negatives": {"name": "in_batch"}}, "BYOL takes no 'negatives'",
@@ -161,7 +161,7 @@ WRONG_PARTS = {
   ),
   "a hard set longer than the queue": (
     "digits_moco", {"method.negatives": ({"name": "queue", "size": 512}, MIXES)},
-    "mochi takes the 1,024 hardest of 512 candidates; take a longer queue, or a smaller hard set",
+    "mochi takes the 1,024 hardest of 512 candidates; use a longer queue, or a smaller hard set",
   ),
   "a filter that leaves nothing": (
     "digits_simclr",
@@ -202,9 +202,9 @@ def test_a_method_says_what_it_cannot_be_given(mistake, capsys, tmp_path, monkey
 
 
 @pytest.fixture(scope="module")
-def unlabelled_run(tmp_path_factory):
+def unlabeled_run(tmp_path_factory):
   """(Folder, options, output) of a run in that folder on an unlabeled file, of the digits' config."""
-  folder, output = tmp_path_factory.mktemp("unlabelled"), io.StringIO()
+  folder, output = tmp_path_factory.mktemp("unlabeled"), io.StringIO()
   images = np.random.default_rng(0).integers(0, 256, (40, 12, 10), dtype=np.uint8)
   np.savez(folder / "mine.npz", image=images)
   options = ["--config.data=npz:mine.npz", "--config.batch_size=16", "--config.steps=4"]
@@ -213,8 +213,8 @@ def unlabelled_run(tmp_path_factory):
   return folder, options, output.getvalue()
 
 
-def test_a_workdir_of_another_method_is_refused(unlabelled_run, capsys, monkeypatch):
-  folder, options, _ = unlabelled_run
+def test_a_workdir_of_another_method_is_refused(unlabeled_run, capsys, monkeypatch):
+  folder, options, _ = unlabeled_run
   monkeypatch.chdir(folder)
   workdir = "--workdir=runs/digits_simclr_runlocal"
   assert main(["run", MOCO + ":runlocal", *options, workdir]) == 2
@@ -245,20 +245,20 @@ def test_dry_run_says_sizes_and_leaves_nothing(capsys, tmp_path):
 
 def test_a_metric_that_is_not_finite_stops_the_run(capsys, tmp_path):
   options = ["--config.optimizer.learning_rate=1e30", "--config.optimizer.warmup=0"]
-  assert main(["run", DIGITS + ":runlocal", *options, f"--workdir={tmp_path}/run"]) == 2
+  assert main(["run", DIGITS + ":runlocal", *options, f"--workdir={tmp_path}/run"]) == 3
   printed = capsys.readouterr().err
-  assert printed.startswith("error: step 2: ")
-  assert "is nan, so the run stops; the checkpoints before it stand" in printed
+  assert printed.startswith("error: step 2: ") and printed.count("\n") == 1
+  assert "is nan, so the run stops; earlier checkpoints are kept" in printed
 
 
-def test_an_unlabelled_file_of_ones_own(unlabelled_run):
-  folder, _, printed = unlabelled_run
+def test_an_unlabeled_file_of_ones_own(unlabeled_run):
+  folder, _, printed = unlabeled_run
   assert "the data have no labels" in printed
   assert (folder / "runs" / "digits_simclr_runlocal" / "summary.json").exists()
 
 
 @pytest.mark.full
-def test_a_few_labelled_images_of_ones_own(capsys, tmp_path, monkeypatch):
+def test_a_few_labeled_images_of_ones_own(capsys, tmp_path, monkeypatch):
   """Classes of too few examples for a probe: the table says so, and stays valid JSON."""
   monkeypatch.chdir(tmp_path)
   images = np.random.default_rng(0).random((30, 8, 8)).astype(np.float32)

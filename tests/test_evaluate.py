@@ -11,23 +11,23 @@ import pytest
 
 import contrastax
 from contrastax import data, evaluation, views
+from contrastax.experiments import judge, protocols, run
+from contrastax.experiments.evaluate import main
 from contrastax.reporting import table
-from contrastax.training.load import describe_encoder
-from experiments import judge, protocols, run
-from experiments.evaluate import main
+from contrastax.training.load import save_encoder_spec
 
 CONFIG = pathlib.Path(__file__).parent.parent / "configs" / "digits_simclr.py"
 
 
 @pytest.fixture(scope="module")
-def unlabelled(tmp_path_factory):
+def unlabeled(tmp_path_factory):
   path = tmp_path_factory.mktemp("data") / "mine.npz"
   np.savez(path, image=data.load("made:8x8x1").train["image"])
   return f"npz:{path}"
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory, unlabelled):
+def runs(tmp_path_factory, unlabeled):
   """A run judged on 40 held-out of 200 training images; and one of no labels, stopped half-way."""
   a, b = (tmp_path_factory.mktemp("runs") / name for name in "ab")
   options = (
@@ -40,7 +40,7 @@ def runs(tmp_path_factory, unlabelled):
   shutil.copytree(a, b)  # training it would compile everything once more
   shutil.rmtree(b / "checkpoints" / "4")
   config = json.loads((b / "config.json").read_text())
-  (b / "config.json").write_text(json.dumps(config | {"data": unlabelled}))
+  (b / "config.json").write_text(json.dumps(config | {"data": unlabeled}))
   return a, b
 
 
@@ -182,7 +182,7 @@ def test_cka_of_two_runs(judged, runs, split):
   assert 0 < found["cka"] < 1
 
 
-def test_an_unlabelled_run_is_judged_by_its_geometry(runs, capsys, monkeypatch):
+def test_an_unlabeled_run_is_judged_by_its_geometry(runs, capsys, monkeypatch):
   monkeypatch.setattr(protocols, "LIDAR_VIEWS", 2)
   assert main(["evaluate", f"--workdir={runs[1]}"]) == 0
   printed = capsys.readouterr().out
@@ -198,10 +198,10 @@ WRONG = {
   "no run": (["--workdir={here}"], "holds no run: it has no config.json"),
   "file": (["--workdir={config}"], "holds no run: it has no config.json"),
   "unknown flag": (["--workdir={a}", "--fine_tune"], "Unknown command line flag 'fine_tune'"),
-  "loose word": (["{a}"], "cannot use "),
+  "loose word": (["{a}", "loose"], "cannot use "),
   "no such data": (["--workdir={a}", "--data=digit"], "no data set 'digit'; there are: digits"),
   "transfer without labels": (
-    ["--workdir={a}", "--data={unlabelled}"],
+    ["--workdir={a}", "--data={unlabeled}"],
     "transfer is probed by labels; npz:",
   ),
   "fine-tuning without labels": (
@@ -218,13 +218,13 @@ WRONG = {
 
 
 @pytest.mark.parametrize("mistake", WRONG)
-def test_one_line_and_exit_code_2(mistake, runs, unlabelled, tmp_path, capsys):
+def test_one_line_and_exit_code_2(mistake, runs, unlabeled, tmp_path, capsys):
   arguments, expected = WRONG[mistake]
   if mistake == "peer of another shape":
     shutil.copytree(runs[1], tmp_path / "other")
     images = np.zeros((1, 4, 16, 1), np.uint8)
-    describe_encoder(tmp_path / "other", {"name": "mlp", "widths": (12,)}, "encoder", images)
-  names = {"here": tmp_path, "config": CONFIG, "unlabelled": unlabelled}
+    save_encoder_spec(tmp_path / "other", {"name": "mlp", "widths": (12,)}, "encoder", images)
+  names = {"here": tmp_path, "config": CONFIG, "unlabeled": unlabeled}
   names |= {"a": runs[0], "b": runs[1]}
   assert main(["evaluate", *(argument.format(**names) for argument in arguments)]) == 2
   printed = capsys.readouterr().err

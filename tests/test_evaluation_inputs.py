@@ -14,9 +14,9 @@ import pytest
 
 from contrastax import evaluation
 from contrastax.core import Encoder, Group, UserError
-from contrastax.evaluation.finetune import labelled
+from contrastax.evaluation.finetune import labeled
 from contrastax.evaluation.probes import draws
-from contrastax.positives import same_example, same_label
+from contrastax.relations import same_example, same_label
 
 N, M, D, CLASSES = 24, 16, 4, 3
 _rng = np.random.default_rng(0)
@@ -98,7 +98,7 @@ ELSEWHERE = {
   "embed": "takes images",
   "mean_and_interval": "takes values: below",
   "online_probe": "takes labels of training: test_online_probe.py",
-  "watched": "takes a method: test_online_probe.py",
+  "with_online_probe": "takes a method: test_online_probe.py",
 }
 
 GEOMETRY = ("alignment", "uniformity", "tolerance", "effective_rank", "embedding_std", "lidar")
@@ -226,7 +226,7 @@ def test_what_is_no_set_of_vectors_is_refused(name, wrong):
 
 
 def test_ragged_lists_and_traced_arrays_are_refused_on_the_host():
-  assert "features is no array" in refused(lambda: evaluation.retrieval([[1.0, 2], [1.0]], Y))
+  assert "features is not an array" in refused(lambda: evaluation.retrieval([[1.0, 2], [1.0]], Y))
   assert "outside jax.jit" in refused(lambda: jax.jit(lambda x: evaluation.retrieval(x, Y))(X))
 
 
@@ -343,7 +343,7 @@ def test_what_is_no_label_is_refused(name, wrong):
 
 @pytest.mark.parametrize("name", ["knn", "linear", "few_label", "probes", "transfer", "fine_tune"])
 def test_labels_of_training_and_test_are_of_one_kind(name):
-  strings = "labels are integers and test.labels strings; give both in one type"
+  strings = "labels are integers and test.labels strings; use one type for both"
   with pytest.raises(UserError, match=strings):
     LABELS[name](Y, Y2.astype(str))
   with pytest.raises(UserError, match="are strings and test.labels bytes"):
@@ -357,9 +357,9 @@ def test_a_pair_without_a_label_is_neither_a_true_nor_a_false_negative():
   y, y2 = np.where(Y == 0, -1, Y), np.where(Y2 == 1, -1, Y2)
   known, found = ranked(X, Y, X2, Y2), ranked(X, y, X2, y2)
   np.testing.assert_array_equal(found.index, known.index)
-  unlabelled = (y == -1)[:, None] | (y2 == -1)[found.index - N]
-  np.testing.assert_array_equal(np.isnan(found.false), unlabelled)
-  np.testing.assert_array_equal(found.false[~unlabelled], known.false[~unlabelled])
+  unlabeled = (y == -1)[:, None] | (y2 == -1)[found.index - N]
+  np.testing.assert_array_equal(np.isnan(found.false), unlabeled)
+  np.testing.assert_array_equal(found.false[~unlabeled], known.false[~unlabeled])
   as_floats = (np.where(label == -1, np.nan, label) for label in (y, y2))
   for labels in ((np.where(x == -1, -1, x * 2**40) for x in (y, y2)), as_floats):
     chex.assert_trees_all_equal(ranked(X, next(labels), X2, next(labels)), found)
@@ -414,7 +414,7 @@ OPTIONS = {
   "values": (
     ([], [[1.0]], 0.5, ["a"], [1j], [None]), lambda v: evaluation.mean_and_interval(v),
   ),
-  "fraction": ((0, 1.5, np.nan, "1", None), lambda v: labelled(Y, v)),
+  "fraction": ((0, 1.5, np.nan, "1", None), lambda v: labeled(Y, v)),
   "classes": ((0, -1, 2.5, None), evaluation.online_probe),
 }  # fmt: skip
 
@@ -447,7 +447,7 @@ TOO_SMALL = {
   "uniformity of one": lambda: evaluation.uniformity(X[:1]),
   "tolerance of one": lambda: evaluation.tolerance(X[:1], Y[:1]),
   "lidar of one view": lambda: evaluation.lidar(X[:, None]),
-  "no labels": lambda: labelled(Y[:0], 0.5),
+  "no labels": lambda: labeled(Y[:0], 0.5),
   "draws of no labels": lambda: list(draws(Y[:0], 1)),
   "transfer of no labels": lambda: evaluation.transfer(None, {"image": X}, {"image": X}),
 }

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from contrastax import criteria, positives
+from contrastax import criteria, relations
 from contrastax.core import Group, UserError
 from contrastax.pairwise import Plan
-from contrastax.positives import same_example
+from contrastax.relations import same_example
 
 rng = np.random.default_rng(0)
 N = 7
@@ -40,31 +40,31 @@ def label(group):
 
 FILTERS = {
   "negatives_differ": (
-    positives.negatives_differ("label"),
+    relations.negatives_differ("label"),
     lambda g, s: label(g)[:, None] != label(g),
   ),
   "negatives_share": (
-    positives.negatives_share("cluster"),
+    relations.negatives_share("cluster"),
     lambda g, s: np.asarray(g.side["cluster"])[:, None] == np.asarray(g.side["cluster"]),
   ),
   "similarity_within, most": (
-    positives.similarity_within(most=0.2),
+    relations.similarity_within(most=0.2),
     lambda g, s: s <= 0.2,
   ),
   "similarity_within, both, otherwise": (
-    positives.similarity_within(-0.3, 0.4, otherwise=0.25),
+    relations.similarity_within(-0.3, 0.4, otherwise=0.25),
     lambda g, s: np.where((s >= -0.3) & (s <= 0.4), 1, 0.25),
   ),
   "guide_below": (
-    positives.guide_below(0.1),
+    relations.guide_below(0.1),
     lambda g, s: cosines(g.side["guide"]) <= 0.1,
   ),
   "guide_below, otherwise": (
-    positives.guide_below(0.1, otherwise=0.5),
+    relations.guide_below(0.1, otherwise=0.5),
     lambda g, s: np.where(cosines(g.side["guide"]) <= 0.1, 1, 0.5),
   ),
   "label_distance": (
-    positives.label_distance(),
+    relations.label_distance(),
     lambda g, s: 1 + np.abs(label(g)[:, None] - label(g)),
   ),
 }
@@ -99,7 +99,7 @@ def test_the_limits_of_similarity_have_no_gradient(float64):
 
   def total(vectors):
     group = Group(vectors, keys.side)
-    relation = same_example() & positives.similarity_within(most=0.3, otherwise=0.5)
+    relation = same_example() & relations.similarity_within(most=0.3, otherwise=0.5)
     return criteria.evaluate(
       criteria.dcl(), Group(keys.vectors + 0.3, {**keys.side, "view": keys.side["view"] + 1}),
       (group,), relation=relation, temperature=0.3,
@@ -115,17 +115,17 @@ def test_the_limits_of_similarity_have_no_gradient(float64):
 
 def test_a_guide_of_no_example_is_below_any_limit():
   nothing = {"guide": jnp.zeros((1, 1, 3))}
-  found = positives.guide_below(-0.5)({"guide": jnp.ones((4, 1, 3))}, nothing, jnp.zeros((4, 1)))
+  found = relations.guide_below(-0.5)({"guide": jnp.ones((4, 1, 3))}, nothing, jnp.zeros((4, 1)))
   assert found.negative.all()
 
 
 @pytest.mark.parametrize(
   "wrong",
   [
-    lambda: positives.similarity_within(0.5, 0.5),
-    lambda: positives.similarity_within(most=0.5, otherwise=-1),
-    lambda: positives.guide_below(1.0),
-    lambda: positives.guide_below(0.5, otherwise=-0.1),
+    lambda: relations.similarity_within(0.5, 0.5),
+    lambda: relations.similarity_within(most=0.5, otherwise=-1),
+    lambda: relations.guide_below(1.0),
+    lambda: relations.guide_below(0.5, otherwise=-0.1),
   ],
 )
 def test_limits_that_make_no_sense_are_refused(wrong):

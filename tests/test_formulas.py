@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +10,7 @@ import pytest
 from formulas import LOSSES
 from mesh import public
 
+from benchmarks import numerics
 from contrastax import losses
 from contrastax.core import Group
 from contrastax.pairwise import cosine, log_sum_exp, reduce
@@ -174,7 +174,9 @@ def test_the_weights_of_the_negatives_even_out_as_the_temperature_rises(float64)
     def energy(s, tau=tau):
       group = Group(jnp.stack([s, jnp.sqrt(1 - s**2)], 1), {})
       anchor = Group(jnp.array([[1.0, 0.0]]), {"t": jnp.array([tau])})
-      return reduce(_over_t, anchor, (group,), score=cosine(), rows={"x": log_sum_exp})["x"][0]
+      return reduce(_over_t, anchor, (group,), score=cosine(), reductions={"x": log_sum_exp})["x"][
+        0
+      ]
 
     w = tau * np.asarray(jax.grad(energy)(jnp.asarray(keys[:, 0])))
     close(w.sum(), 1)
@@ -273,17 +275,13 @@ def test_what_cannot_be_meant_is_refused_in_one_line(call, parts):
 
 # The certificate of docs/numerics.md.
 
-BENCHMARKS = pathlib.Path(__file__).parent.parent / "benchmarks"
 SOME = ["nt_xent", "rince", "koleo", "triplet all", "arcface", "symile", "sinkhorn", "mv_dhel"]
 
 
 @pytest.mark.parametrize(
   "name", [n if n in SOME else pytest.param(n, marks=pytest.mark.full) for n in LOSSES]
 )
-def test_the_numerical_certificate_holds(name, monkeypatch):
-  monkeypatch.syspath_prepend(BENCHMARKS)
-  import numerics
-
+def test_the_numerical_certificate_holds(name):
   temperatures = (1e-3, 0.1, 10.0)
   found = list(numerics.findings([name], temperatures, dtypes=(jnp.float32,)))
   assert found
@@ -291,9 +289,6 @@ def test_the_numerical_certificate_holds(name, monkeypatch):
 
 
 def test_a_planted_error_would_be_found_out(monkeypatch):
-  monkeypatch.syspath_prepend(BENCHMARKS)
-  import numerics
-
   def rounded(x, tau):
     x = {name: jnp.float32(jnp.bfloat16(array)) if array.dtype == np.float32 else array
          for name, array in x.items()}  # fmt: skip

@@ -28,7 +28,7 @@ from records import tangent
 from contrastax import criteria, evaluation, losses, negatives
 from contrastax.core import Group, Pairs, join
 from contrastax.pairwise import cosine, dot, negative_squared_distance, unit
-from contrastax.positives import Relation, same_example, same_label
+from contrastax.relations import Relation, same_example, same_label
 
 FOLDER = pathlib.Path(os.environ.get("GOLDEN_DIR", pathlib.Path(__file__).parent / "golden"))
 
@@ -91,8 +91,8 @@ class every_pair(Relation):
     return Pairs(jnp.ones_like(similarity), jnp.ones_like(similarity))
 
 
-def labelled(name, z, label, tau, score):
-  """A loss of labelled vectors, each against all others."""
+def labeled(name, z, label, tau, score):
+  """A loss of labeled vectors, each against all others."""
   if score is None:
     return getattr(losses, name)(z, label, temperature=tau)
   all_of_them = group(z, jnp.arange(len(z)), view=0, label=label)
@@ -103,7 +103,7 @@ def labelled(name, z, label, tau, score):
 
 
 def with_memory(z, label, memory, memory_label):
-  """Labelled vectors and a memory, all without gradient: the candidates of z."""
+  """Labeled vectors and a memory, all without gradient: the candidates of z."""
   return jax.lax.stop_gradient(jnp.concatenate([z, memory])), jnp.concatenate([label, memory_label])
 
 
@@ -202,12 +202,12 @@ def nt_xent_detached(x, p, score):
   ).value.mean()
 
 
-def nearest_neighbours(x, p, score):
-  def neighbours(z):
+def nearest_neighbors(x, p, score):
+  def neighbors(z):
     return x.queue[jnp.argmax(unit(z) @ unit(x.queue).T, 1)]
 
-  one = two_views("nt_xent", neighbours(x.z1), x.p2, p.temperature, score)
-  return (one + two_views("nt_xent", neighbours(x.z2), x.p1, p.temperature, score)).mean() / 2
+  one = two_views("nt_xent", neighbors(x.z1), x.p2, p.temperature, score)
+  return (one + two_views("nt_xent", neighbors(x.z2), x.p1, p.temperature, score)).mean() / 2
 
 
 def view_pairs(x, p, score):
@@ -233,7 +233,7 @@ def moco_v3_both(x, p, score):
 
 
 def queue_as_it_is(x, p, score, keys=unit):
-  """Queries normalised inside, and keys, but not the queue."""
+  """Queries normalized inside, and keys, but not the queue."""
   return one_way(unit(x.q), keys(x.k), x.queue, p.temperature, score).mean()
 
 
@@ -293,7 +293,7 @@ def hard_pairs(x, p, score):
   return average(values, jnp.tile(x.lab, 2) > 0)
 
 
-def labelled_of(x):
+def labeled_of(x):
   """Vectors and labels; of two views, both."""
   if hasattr(x, "x"):
     return x.x, x.y
@@ -305,16 +305,16 @@ def others_of_its_class(label):
 
 
 def sup_con(x, p, score):
-  return labelled("sup_con", *labelled_of(x), tau_of(x, p), score).mean()
+  return labeled("sup_con", *labeled_of(x), tau_of(x, p), score).mean()
 
 
 def sup_con_view_0(x, p, score):
-  return labelled("sup_con", *labelled_of(x), p.temperature, score)[: len(x.z1)].mean()
+  return labeled("sup_con", *labeled_of(x), p.temperature, score)[: len(x.z1)].mean()
 
 
 def sup_con_of_those_with_positives(x, p, score):
-  z, label = labelled_of(x)
-  values = labelled("sup_con", z, label, p.temperature, score)
+  z, label = labeled_of(x)
+  values = labeled("sup_con", z, label, p.temperature, score)
   return average(values, others_of_its_class(label) > 0)
 
 
@@ -330,9 +330,9 @@ def sup_con_memory(x, p, score):
 
 def sup_con_in(x, p, score, cut=0.0):
   """Without 1/|P| under the logarithm. Of anchors whose positives' mass, e^−L, is above `cut`."""
-  z, label = labelled_of(x)
+  z, label = labeled_of(x)
   count = others_of_its_class(label)
-  values = labelled("sup_con_in", z, label, p.temperature, score) - jnp.log(jnp.maximum(count, 1))
+  values = labeled("sup_con_in", z, label, p.temperature, score) - jnp.log(jnp.maximum(count, 1))
   return average(values, (count > 0) & (jnp.exp(-values) > cut))
 
 
@@ -414,8 +414,8 @@ def align_and_uniform(x, p, score):
   return evaluation.alignment(a, b, alpha=p.alpha) + getattr(p, "lam", 1) * even
 
 
-def labelled_loss(name, *, over="all", normal=False, **fixed):
-  """A loss of labelled vectors: the mean over all, over those above 0, or of those with positives."""
+def labeled_loss(name, *, over="all", normal=False, **fixed):
+  """A loss of labeled vectors: the mean over all, over those above 0, or of those with positives."""
 
   def row(x, p, score):
     own = {
@@ -438,7 +438,7 @@ def triplet(mining, **more):
 
   def row(x, p, score):
     p.mining = mining
-    return labelled_loss("triplet", margin="margin", mining="mining", **more)(x, p, score)
+    return labeled_loss("triplet", margin="margin", mining="mining", **more)(x, p, score)
 
   return row
 
@@ -464,7 +464,7 @@ def multi_similarity(over="all", margin=0.1):
   return row
 
 
-def neighbours(x, p, score):
+def neighbors(x, p, score):
   tau = p.temperature if hasattr(p, "temperature") else 1 / p.softmax_scale
   z = unit(x.x) if hasattr(p, "softmax_scale") else x.x
   values = losses.soft_nearest_neighbor(z, x.y, temperature=tau)
@@ -577,10 +577,10 @@ ROWS = {
   "ntxent__supcontrast_official_base07": times(lambda tau: tau / 0.07, NT_XENT),
   "ntxent_sum2": times(2, NT_XENT),
   "nt_xent": NT_XENT,
-  "nnclr_ntxent": nearest_neighbours,
+  "nnclr_ntxent": nearest_neighbors,
   "avg_infonce": view_pairs,
   "pwe_infonce": view_pairs,
-  "mv_ntxent": lambda x, p, score: labelled("sup_con", *examples(x), p.tau, score).mean(),
+  "mv_ntxent": lambda x, p, score: labeled("sup_con", *examples(x), p.tau, score).mean(),
   "polyview_geometric": on_views("poly_view"),
   "infonce_inbatch": IN_BATCH,
   "infonce_inbatch_extraneg": one_way_mean("z1", "z2", "z3", in_batch=True),
@@ -641,12 +641,12 @@ ROWS = {
   ),
   "triplet_labels_semihard": triplet("semi-hard"),
   "npairs": lambda x, p, score: losses.n_pairs(x.x, x.z, x.y, l2_weight=p.l2_reg).mean(),
-  "circle_anchor": labelled_loss("circle", margin="m", scale="gamma"),
-  "circle_anchor__pml": labelled_loss("circle", margin="m", scale="gamma", over="not 0"),
+  "circle_anchor": labeled_loss("circle", margin="m", scale="gamma"),
+  "circle_anchor__pml": labeled_loss("circle", margin="m", scale="gamma", over="not 0"),
   "multi_similarity": multi_similarity(),
   "multi_similarity__confusezius": multi_similarity(over="not 0"),
   "multi_similarity_nomine": multi_similarity(margin=None),
-  "nca": neighbours,
+  "nca": neighbors,
   "proxynca": with_proxies(
     "proxy_nca", temperature=lambda p: 1 / p.softmax_scale, own_in_denominator=lambda p: True
   ),
@@ -705,7 +705,7 @@ SCORES = {
   ),
   "infonce_refposneg__cebra_euclidean": negative_squared_distance(),
 }
-"""The score of those that do not normalise. If it is the dot product and all vectors are unit
+"""The score of those that do not normalize. If it is the dot product and all vectors are unit
 vectors, the loss on arrays is compared as well, to what remains of the gradient."""
 
 ON_ARRAYS_ONLY = words("""
@@ -713,7 +713,7 @@ ON_ARRAYS_ONLY = words("""
   cacr__official_small symile__pypi symile__experiments simco__official
   rince_robust__official_simclr multi_similarity__official multi_similarity__confusezius
 """)
-"""Do not normalise, and there is nothing on groups."""
+"""Do not normalize, and there is nothing on groups."""
 
 # What is left out, and why: losses, implementations, and single cases.
 
@@ -779,7 +779,7 @@ def underflows(p, x):
 
 def a_loss_is_0_to_rounding(p, x):
   """An anchor's one positive is nearer than anything else by 25 temperatures."""
-  z, label = labelled_of(x)
+  z, label = labeled_of(x)
   z = z / np.linalg.norm(z, axis=1, keepdims=True)
   logits = np.where(np.eye(len(z)), -np.inf, z @ z.T / p.temperature)
   same = (label[:, None] == label) & ~np.eye(len(z), dtype=bool)
@@ -787,7 +787,7 @@ def a_loss_is_0_to_rounding(p, x):
   return ((same.sum(1) == 1) & (np.where(same, logits, -np.inf).max(1) > nearest_other + 25)).any()
 
 
-NOT_UNIT = "does not normalise, as ours does, and these are not unit vectors"
+NOT_UNIT = "does not normalize, as ours does, and these are not unit vectors"
 DROPS = "drops anchors whose loss is 0 to rounding from the mean"
 LEAKS = "masks a vector itself by −103 only, and its own logit is above 60"
 UNDERFLOWS = "subtracts a row's maximum, the vector itself: e^−700 and less is left of the others"
@@ -822,7 +822,7 @@ CASES_LEFT_OUT = (
   ("cacr", lambda p, x: (p.alpha, p.beta, p.choice, p.with_debiased) != (1, 1, "full", False),
    "an ablation, or the terms' own factors"),
   ("dhel", lambda p, x: not p.include_augs, "leaves one view's energy out"),
-  ("avg_infonce", lambda p, x: p.V > 2, "does not normalise the mean of the other views again"),
+  ("avg_infonce", lambda p, x: p.V > 2, "does not normalize the mean of the other views again"),
   ("dcl__raminnakhli", lambda p, x: largest_square(x) / p.temperature > 60, LEAKS),
   ("dcl__raminnakhli_sym", lambda p, x: 1 / p.temperature > 60, LEAKS),
   ("debiased__pygcl_repo", lambda p, x: p.temperature < 0.05,
@@ -960,7 +960,7 @@ def test_ours_is_what_public_code_computes(float64, case):
   assert compared
 
 
-def summarise(terminalreporter):
+def summarize(terminalreporter):
   """The table at the end of the run, which conftest.py asks for."""
   passed = {report.nodeid for report in terminalreporter.stats.get("passed", ())}
   of_test = f"tests/test_golden.py::{test_ours_is_what_public_code_computes.__name__}"

@@ -22,7 +22,7 @@ import pytest
 from contrastax import criteria
 from contrastax.core import Group, join
 from contrastax.pairwise import cosine, dot
-from contrastax.positives import other_view, same_example
+from contrastax.relations import other_view, same_example
 from contrastax.temperatures import fixed, individual
 
 FOLDER = pathlib.Path(__file__).with_name("golden_steps")
@@ -90,7 +90,7 @@ class Code:
     eta = p.eta if hasattr(p, "eta") else p.eta_init
     beta = p.beta if hasattr(p, "beta") else p.beta_u
     return individual(
-      p.tau_init, rho=p.rho, smallest=p.tau_min, largest=p.tau_max, learning_rate=eta, beta=beta,
+      p.tau_init, rho=p.rho, min_temperature=p.tau_min, max_temperature=p.tau_max, learning_rate=eta, beta=beta,
       clip=self.clip,
     )  # fmt: skip
 

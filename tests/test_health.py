@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from contrastax.core import UserError
+from contrastax.core import TrainingDiverged, UserError
 from contrastax.evaluation import effective_rank, embedding_std
 from contrastax.training.health import Health, check_collapse
 
@@ -111,7 +111,7 @@ def test_a_method_without_these_metrics_is_not_judged():
 def test_a_collapse_stops_the_run_in_one_line_that_says_what_was_seen(prefix, collapsed, words):
   healthy = {"embedding_std": 0.9, "effective_rank": 40.0, "loss": 1.0}
   metrics = {prefix + name: value for name, value in {**healthy, **collapsed}.items()}
-  with pytest.raises(UserError, match="^step 300: the embeddings have collapsed") as error:
+  with pytest.raises(TrainingDiverged, match="^step 300: the embeddings have collapsed") as error:
     check_collapse(300, 1000, metrics)
   text = str(error.value)
   assert "Lower learning_rate" in text and "\n" not in text
@@ -137,5 +137,5 @@ def test_the_alarm_hears_what_the_measures_say_of_collapsed_embeddings():
   check_collapse(9, 10, measured(spread))
   check_collapse(9, 10, measured(np.abs(spread)))  # as after a ReLU: one direction is strong
   for collapsed in (point, line, 0 * spread):
-    with pytest.raises(UserError, match="have collapsed"):
+    with pytest.raises(TrainingDiverged, match="have collapsed"):
       check_collapse(9, 10, measured(collapsed))

@@ -15,14 +15,14 @@ import pytest
 
 from contrastax import data, encoders, methods, training, views
 from contrastax.core import UserError
-from contrastax.evaluation import embed, fine_tune, online_probe, watched
+from contrastax.evaluation import embed, fine_tune, online_probe, with_online_probe
 from contrastax.evaluation.transfer import fitted
 from contrastax.training.load import FrozenEncoder
 from contrastax.views.images import as_input
 
 N = 6
 KEY, INDEX = jax.random.key(4), np.arange(N, dtype=np.int32) * 3
-COLORS = ("saturation", "hue", "grey")
+COLORS = ("saturation", "hue", "gray")
 TAKEN = (1, 3, 13)  # numbers of channels
 
 
@@ -38,7 +38,7 @@ def image_of(channels):
 
 RECIPES = {
   "augment": lambda c: views.augment(
-    size=7, brightness=0.4, contrast=0.4, blur=0.5, solarise=0.5, channels=c
+    size=7, brightness=0.4, contrast=0.4, blur=0.5, solarize=0.5, channels=c
   ),
   "simclr": lambda c: views.simclr(7, channels=c),
   "moco_v2": lambda c: views.moco_v2(7, channels=c),
@@ -46,7 +46,7 @@ RECIPES = {
   "multi_crop": lambda c: views.multi_crop((9, 7), channels=c)[-1],
   "affine_jitter": lambda c: views.affine_jitter(),
 }
-ONE_CHANNEL = {"grey": lambda c: views.grey(7)}
+ONE_CHANNEL = {"gray": lambda c: views.gray(7)}
 MIXES = {"mixup": lambda c: views.mixup(), "cutmix": lambda c: views.cutmix()}
 
 
@@ -77,15 +77,15 @@ OPERATIONS = {
   "gaussian_blur": lambda x: views.gaussian_blur(x, each(0, 2), kernel=3),
   "intensity": lambda x: views.intensity(x, each(0, 2)),
   "jitter": lambda x: views.jitter(x, order=ORDER, brightness=each(0, 2), contrast=each(2, 0)),
-  "normalise": lambda x: views.normalise(x, (0.4,) * x.shape[-1], (0.2,) * x.shape[-1]),
+  "normalize": lambda x: views.normalize(x, (0.4,) * x.shape[-1], (0.2,) * x.shape[-1]),
   "paste": lambda x: views.paste(x, PARTNER, **WHOLE),
   "resized_crop": lambda x: views.resized_crop(x, size=6, **WHOLE),
-  "solarise": lambda x: views.solarise(x),
+  "solarize": lambda x: views.solarize(x),
 }
 OF_COLORS = {
   "adjust_hue": lambda x: views.adjust_hue(x, each(-0.4, 0.4)),
   "adjust_saturation": lambda x: views.adjust_saturation(x, each(0, 2)),
-  "to_grey": lambda x: views.to_grey(x),
+  "to_gray": lambda x: views.to_gray(x),
 }
 OTHERS = {
   "Mixed",
@@ -119,7 +119,7 @@ def test_an_operation_does_to_each_channel_what_it_does_to_that_channel_alone(na
 @pytest.mark.parametrize("name", OF_COLORS)
 @pytest.mark.parametrize("channels", [2, 13])
 def test_an_operation_on_colors_takes_three_channels(name, channels):
-  with pytest.raises(UserError, match=f"{name} needs images of 3 channels, .*, not {channels}"):
+  with pytest.raises(UserError, match=f"{name} needs images of 3 channels .*, not {channels}"):
     OF_COLORS[name](jnp.zeros((N, 8, 8, channels)))
 
 
@@ -143,15 +143,15 @@ def test_a_papers_recipe_names_what_it_left_out(name, channels):
 
 
 def test_what_a_setting_turns_off_is_not_left_out():
-  assert views.simclr(8, strength=0.0, channels=4).left_out == ("grey",)
-  assert views.grey(8).left_out == COLORS
+  assert views.simclr(8, strength=0.0, channels=4).left_out == ("gray",)
+  assert views.gray(8).left_out == COLORS
 
 
 @pytest.mark.parametrize("channels", [1, 4, 13])
 def test_further_channels_change_no_draw(channels):
-  """Crop, flip, blur and solarise of the first channel are the same whatever the others are."""
+  """Crop, flip, blur and solarize of the first channel are the same whatever the others are."""
   x = bytes_of(16)
-  settings = {"size": 7, "jitter": 0.0, "blur": 0.5, "solarise": 0.5}
+  settings = {"size": 7, "jitter": 0.0, "blur": 0.5, "solarize": 0.5}
   expected = views.augment(**settings)(KEY, x[..., :3], INDEX)[..., :1]
   found = views.augment(**settings, channels=channels)(KEY, x[..., :channels], INDEX)[..., :1]
   chex.assert_trees_all_close(found, expected, rtol=0, atol=1e-6)
@@ -159,7 +159,7 @@ def test_further_channels_change_no_draw(channels):
 
 @pytest.mark.parametrize("name", COLORS)
 def test_a_setting_that_needs_colors_is_refused_for_other_channels(name):
-  with pytest.raises(UserError, match=f"augment: {name} needs 3 channels, .* for channels=4, not"):
+  with pytest.raises(UserError, match=f"augment: {name} needs 3 channels .* for channels=4, not"):
     views.augment(size=8, channels=4, **{name: 0.1})
 
 
@@ -206,7 +206,7 @@ ENTRIES = {
 TRACED = {  # inside a compiled step: values are not known, types and shapes are
   "training.init": lambda x, _: training.init(METHOD, optax.sgd(0.1), batch_of(x)).params,
   "online probe": lambda x, _: (
-    training.init(watched(METHOD, online_probe(2)), optax.sgd(0.1), batch_of(x)).params
+    training.init(with_online_probe(METHOD, online_probe(2)), optax.sgd(0.1), batch_of(x)).params
   ),
   "views.augment, jitted": lambda x, _: jax.jit(RECIPES["augment"](3))(KEY, x, INDEX),
   "views.affine_jitter, jitted": lambda x, _: jax.jit(views.affine_jitter())(KEY, x, INDEX),
@@ -335,7 +335,7 @@ def test_operations_take_floats_of_four_axes(name):
     "found int32: pass": x.astype(np.int32),
     r"shape \[6, 8, 8\]: pass images\[\.\.\., None\]": (x / 255)[..., 0],
     r"shape \[6, 8\]": (x / 255)[..., 0, 0],
-    "found list": x.tolist() if name != "add_noise" and name != "normalise" else None,
+    "found list": x.tolist() if name != "add_noise" and name != "normalize" else None,
   }
   for message, images in cases.items():
     if images is not None:
@@ -343,15 +343,15 @@ def test_operations_take_floats_of_four_axes(name):
 
 
 @pytest.mark.parametrize(
-  "name", [n for n in (*OPERATIONS, *OF_COLORS) if n not in ("solarise", "to_grey")]
+  "name", [n for n in (*OPERATIONS, *OF_COLORS) if n not in ("solarize", "to_gray")]
 )
 def test_the_arguments_of_an_operation_are_one_per_image(name):
   x = (bytes_of() / 255).astype(np.float32)
   operation = (OPERATIONS | OF_COLORS)[name]
   half = jnp.asarray(x[: N // 2])
-  if name in ("normalise", "add_noise"):  # a number per channel, per pixel
+  if name in ("normalize", "add_noise"):  # a number per channel, per pixel
     wrong = {
-      "normalise": lambda x: views.normalise(x, (0.5,), (0.5,)),
+      "normalize": lambda x: views.normalize(x, (0.5,), (0.5,)),
       "add_noise": lambda x: views.add_noise(x, x[:1], 0.1),
     }[name]
     refused(lambda x, _: wrong(x), x, None, f"{name}: .* must have the shape")

@@ -14,7 +14,7 @@ from formulas import cos
 from contrastax import criteria, data, encoders, losses, methods, tables, training
 from contrastax.core import Group, UserError
 from contrastax.pairwise import Plan, adaptive_heads, multi_head
-from contrastax.positives import same_example
+from contrastax.relations import same_example
 from contrastax.temperatures import fixed, individual, learned
 
 A, B = (np.random.default_rng(seed).normal(size=(12, 8)) for seed in (0, 1))
@@ -50,7 +50,8 @@ def test_what_is_written_is_read_and_padding_is_not():
 def test_a_row_outside_is_an_error_and_in_a_compiled_step_no_number(row):
   table = tables.table(5, 0.5, of="a test")
   with pytest.raises(
-    UserError, match=f"an index is 0 to 4, .*not {row:,}; give the method examples"
+    UserError,
+    match=f"an index must be the number of an example, 0 to 4, .*not {row:,}; give the method examples",
   ):
     table.read(jnp.array([1, row]))
   seen = jax.jit(tables.Table.read)(table, jnp.array([1, row]))
@@ -69,7 +70,7 @@ def moving(a, b, memory=None, *, index=EVERY, tau=0.3, **more):
   return losses.sogclr(a, b, index=index, memory=memory, temperature=tau, **more)
 
 
-def test_with_gamma_1_the_minimised_gradient_is_tau_times_that_of_dcl(float64):
+def test_with_gamma_1_the_minimized_gradient_is_tau_times_that_of_dcl(float64):
   tau, weigh = 0.3, individual(0.3).weigh
   _, visited = moving(B, A)  # γ = 1 forgets it
 
@@ -150,7 +151,7 @@ def test_at_low_temperatures_all_is_finite(tau, relative):
 
 def test_an_index_outside_the_table_gives_no_number_in_a_compiled_step():
   index = EVERY.at[2].set(30)
-  with pytest.raises(UserError, match="an index is 0 to 29"):
+  with pytest.raises(UserError, match="an index must be the number of an example, 0 to 29"):
     moving(A, B, index=index)
   value, _ = jax.jit(moving)(A, B, begun(30), index=index)
   assert np.isnan(value[2]) and np.isfinite(np.delete(value, [2, 14])).all()
@@ -186,7 +187,7 @@ def at_rest(temperature, steps=3000):
 
 
 def test_at_rest_the_weights_are_rho_from_uniform(float64):
-  tau, divergence = at_rest(individual(0.5, rho=0.4, smallest=0.01, largest=5.0))
+  tau, divergence = at_rest(individual(0.5, rho=0.4, min_temperature=0.01, max_temperature=5.0))
   np.testing.assert_allclose(divergence, 0.4, rtol=1e-6)
   s = cos(A, B)
   for i in range(12):
@@ -196,11 +197,13 @@ def test_at_rest_the_weights_are_rho_from_uniform(float64):
 
 
 def test_a_rho_that_no_weights_reach_ends_at_the_bound():
-  tau, _ = at_rest(individual(0.5, rho=5.0, smallest=0.05, largest=1.0))  # log 11 = 2.4
+  tau, _ = at_rest(
+    individual(0.5, rho=5.0, min_temperature=0.05, max_temperature=1.0)
+  )  # log 11 = 2.4
   np.testing.assert_allclose(tau, 0.05)
 
 
-def test_what_is_minimised_falls_with_tau_as_its_update_says(float64):
+def test_what_is_minimized_falls_with_tau_as_its_update_says(float64):
   """G_i is the derivative of τ_i (log mean e^(s/τ) − s⁺/τ + ρ) by τ_i."""
   temperature = individual(0.3, rho=0.4)
   side = {
@@ -211,7 +214,7 @@ def test_what_is_minimised_falls_with_tau_as_its_update_says(float64):
   }
   anchors, keys = Group(A, side), Group(B, {**side, "view": side["view"] + 1})
 
-  def minimised(tau):
+  def minimized(tau):
     value, _, stats, _ = criteria.evaluate(
       criteria.dcl(),
       anchors,
@@ -223,7 +226,7 @@ def test_what_is_minimised_falls_with_tau_as_its_update_says(float64):
     return temperature.weigh(value - jnp.log(11), tau).sum(), stats
 
   tau = jnp.linspace(0.1, 0.9, 12)
-  gradient, stats = jax.grad(minimised, has_aux=True)(tau)
+  gradient, stats = jax.grad(minimized, has_aux=True)(tau)
   np.testing.assert_allclose(temperature.rho - stats["divergence"], gradient, rtol=1e-10)
 
 
@@ -239,14 +242,14 @@ def test_an_anchor_without_negatives_leaves_its_temperature():
 @pytest.mark.parametrize(
   "own, said",
   [
-    ({"temperature": 2.0}, "0 < smallest <= temperature <= largest"),
-    ({"smallest": 0.3}, "0 < smallest <= temperature <= largest"),
-    ({"smallest": 0.1, "largest": 0.1}, "smallest < largest"),
-    ({"rho": 0}, "rho is above 0, not 0"),
-    ({"rho": -1.0}, "rho is above 0, not -1.0"),
-    ({"learning_rate": 0.0}, "learning_rate is above 0"),
+    ({"temperature": 2.0}, "0 < min_temperature <= temperature <= max_temperature"),
+    ({"min_temperature": 0.3}, "0 < min_temperature <= temperature <= max_temperature"),
+    ({"min_temperature": 0.1, "max_temperature": 0.1}, "min_temperature < max_temperature"),
+    ({"rho": 0}, "rho must be above 0, not 0"),
+    ({"rho": -1.0}, "rho must be above 0, not -1.0"),
+    ({"learning_rate": 0.0}, "learning_rate must be above 0"),
     ({"beta": 1.5}, "beta, the weight of the new"),
-    ({"clip": -3.0}, "clip is above 0, or None"),
+    ({"clip": -3.0}, "clip must be above 0, or None"),
   ],
 )
 def test_what_contradicts_is_refused(own, said):
@@ -284,9 +287,9 @@ def test_a_batch_of_more_examples_than_the_method_knows_is_refused():
 
 
 def test_of_two_modalities_each_has_its_own_rows():
-  clip = all_methods.parts()["Clip"]
+  clip = all_methods.parts()["CLIP"]
   found = data.load("digits").train
-  seen = all_methods.seen_by("Clip", {name: x[:256] for name, x in found.items()})
+  seen = all_methods.seen_by("CLIP", {name: x[:256] for name, x in found.items()})
   source = data.Resident(seen, batch_size=128)
   clip = dataclasses.replace(
     clip, examples=256, temperature=individual(0.2), loss=criteria.sogclr()
@@ -303,10 +306,10 @@ def test_of_two_modalities_each_has_its_own_rows():
 
 def test_the_sigmoid_loss_learns_its_bias():
   clip = dataclasses.replace(
-    all_methods.parts()["Clip"], loss=criteria.siglip(), temperature=learned(0.1, bias=-10.0)
+    all_methods.parts()["CLIP"], loss=criteria.siglip(), temperature=learned(0.1, bias=-10.0)
   )
   seen = all_methods.seen_by(
-    "Clip", {name: x[:256] for name, x in data.load("digits").train.items()}
+    "CLIP", {name: x[:256] for name, x in data.load("digits").train.items()}
   )
   source = data.Resident(seen, batch_size=128)
   state = training.init(clip, optax.adamw(1e-2), source.batch(0))
@@ -315,7 +318,7 @@ def test_the_sigmoid_loss_learns_its_bias():
 
 
 def test_a_bias_beside_a_softmax_is_refused():
-  with pytest.raises(UserError, match="a bias changes no softmax"):
+  with pytest.raises(UserError, match="a bias has no effect on a softmax"):
     training.init(simclr(temperature=learned(0.1, bias=-10.0)), optax.sgd(0.1), digits().batch(0))
 
 
@@ -350,7 +353,7 @@ def test_the_gradient_of_a_learned_temperature_is_a_difference_quotient(way, flo
 
 
 def test_adaptive_heads_are_their_formula(float64):
-  score = adaptive_heads(heads=2, smallest=0.1, largest=1.5, hidden=5)
+  score = adaptive_heads(heads=2, min_temperature=0.1, max_temperature=1.5, hidden=5)
   params = score.init(jax.random.key(0), 8)
   params["bias"] = jnp.linspace(-0.1, 0.1, 5)
   params["second"] = 20 * params["second"]
@@ -379,7 +382,7 @@ def test_several_heads_without_their_own_temperatures_are_a_sum_of_cosines(float
   np.testing.assert_allclose(multi_head(2)((), A, B), expected, rtol=1e-12)
 
 
-def test_the_penalty_is_minimised_beside_the_loss():
+def test_the_penalty_is_minimized_beside_the_loss():
   score = adaptive_heads(heads=2, regularizer=0.5)
   method = simclr(score=score, temperature=fixed(1.0))
   source = digits()
@@ -392,10 +395,10 @@ def test_the_penalty_is_minimised_beside_the_loss():
 
 def test_heads_that_do_not_fit_are_refused():
   for score, said in (
-    (lambda: adaptive_heads(heads=0), "heads is a number of heads"),
-    (lambda: multi_head(0), "heads is a number of heads"),
-    (lambda: adaptive_heads(smallest=2.0), "0 < smallest < largest"),
-    (lambda: adaptive_heads(hidden=0), "hidden is a number of units"),
+    (lambda: adaptive_heads(heads=0), "heads must be an integer"),
+    (lambda: multi_head(0), "heads must be an integer"),
+    (lambda: adaptive_heads(min_temperature=2.0), "0 < min_temperature < max_temperature"),
+    (lambda: adaptive_heads(hidden=0), "hidden must be an integer"),
     (lambda: adaptive_heads(heads=3).init(jax.random.key(0), 8), "8 dimensions are not divisible"),
   ):
     with pytest.raises(UserError, match=said):

@@ -14,16 +14,16 @@ from contrastax.evaluation.regression import (
   held_out,
   predict,
   softmax_regression,
-  standardised,
+  standardized,
 )
 
 
 def clusters(n, seed=0, d=6, classes=3, noise=2.0):
-  """Overlapping classes, in standardised dimensions."""
-  centres = np.random.default_rng(9).normal(size=(classes, d))
+  """Overlapping classes, in standardized dimensions."""
+  centers = np.random.default_rng(9).normal(size=(classes, d))
   rng = np.random.default_rng(seed)
   labels = rng.permutation(np.arange(n) % classes)
-  return centres[labels] + noise * rng.normal(size=(n, d)), labels
+  return centers[labels] + noise * rng.normal(size=(n, d)), labels
 
 
 def ours(features, labels, l2, weight=None, **options):
@@ -83,7 +83,7 @@ WIDE = {"d": 80, "noise": 6.0}
 
 def test_the_penalty_is_the_best_on_the_examples_held_out():
   features, labels = clusters(150, **WIDE)
-  features, _ = standardised(features, features)
+  features, _ = standardized(features, features)
   held = held_out(labels)
   rest = np.setdiff1d(np.arange(150), held)
   losses = []
@@ -100,13 +100,13 @@ def test_the_probe_is_the_plain_fit_with_the_chosen_penalty_to_all_examples():
   features, labels = clusters(150, **WIDE)
   test, truth = clusters(1000, seed=1, **WIDE)
   scaler = StandardScaler().fit(features)
-  l2, _ = chosen_l2(standardised(features, features)[0], labels)
+  l2, _ = chosen_l2(standardized(features, features)[0], labels)
   weights = theirs(scaler.transform(features), labels, 1 / (150 * l2))
   expected = np.mean(predict(weights, scaler.transform(test)) == truth)
   found = linear(features, labels, test, truth)
   assert found == pytest.approx(expected, abs=3 / 1000)
-  weak = ours(standardised(features, features)[0], labels, min(L2))
-  assert found > np.mean(predict(weak, standardised(features, test)[1]) == truth) + 0.02
+  weak = ours(standardized(features, features)[0], labels, min(L2))
+  assert found > np.mean(predict(weak, standardized(features, test)[1]) == truth) + 0.02
 
 
 def test_a_fifth_is_held_out_evenly_over_the_classes():
@@ -129,7 +129,7 @@ def test_labels_may_be_any_numbers_and_some_may_be_new_in_the_test():
 
 
 def test_one_example_is_too_few():
-  with pytest.raises(ValueError, match="at least two labelled examples, not 1"):
+  with pytest.raises(ValueError, match="at least two labeled examples, not 1"):
     linear(np.ones((1, 3)), np.array([0]), np.ones((1, 3)), np.array([0]))
 
 

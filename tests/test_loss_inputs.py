@@ -17,7 +17,7 @@ from contrastax import criteria, losses
 from contrastax.core import Group, UserError
 from contrastax.pairwise import Plan, cosine, dot, reduce, reductions, top_k
 from contrastax.pairwise.reductions import log_sum_exp, max_, min_, softmax_mean, sum_
-from contrastax.positives import same_example, same_label, similarity_within
+from contrastax.relations import same_example, same_label, similarity_within
 
 DENSE, TILES = Plan("dense"), Plan((7, 6))
 CASES = {
@@ -233,7 +233,9 @@ def test_every_reduction_of_a_nan_is_nan(plan):
   }  # fmt: skip
 
   def found(c):
-    return reduce(_Each(), Group(z, {}), (Group(c, {}),), score=dot(), rows=reductions_, plan=plan)
+    return reduce(
+      _Each(), Group(z, {}), (Group(c, {}),), score=dot(), reductions=reductions_, plan=plan
+    )
 
   for row in (0, 6, mesh.N - 1):
     out = found(z.at[row].set(jnp.nan))
@@ -372,8 +374,8 @@ def test_a_loss_of_proxies_takes_any_integer_type(name):
 
 
 @pytest.mark.parametrize("name", sorted(BY_LABEL.keys() - {"n_pairs"}))
-def test_an_unlabelled_vector_is_nobodys_positive_and_still_a_negative(name):
-  """As if each unlabelled vector had a label of its own; the next test is of `n_pairs`."""
+def test_an_unlabeled_vector_is_nobodys_positive_and_still_a_negative(name):
+  """As if each unlabeled vector had a label of its own; the next test is of `n_pairs`."""
   unknown = np.where(np.arange(8) < 4, -1, Y)
   alone = np.where(np.arange(8) < 4, 10 + np.arange(8), Y)
   for labels in (unknown, jnp.asarray(unknown), jnp.asarray(unknown, jnp.int8)):
@@ -406,7 +408,7 @@ def test_a_label_without_a_proxy_is_refused_where_known_and_nan_where_traced(nam
     np.testing.assert_array_equal(np.isnan(value), np.arange(8) == 5)
 
 
-def test_a_relation_of_labels_with_unsigned_types_has_no_unlabelled():
+def test_a_relation_of_labels_with_unsigned_types_has_no_unlabeled():
   label = jnp.asarray([255, 255, 1], jnp.uint8)
   side = {"index": jnp.arange(3), "view": jnp.zeros(3, int), "label": label}
   pairs = same_label()({k: x[:, None] for k, x in side.items()}, side, jnp.zeros((3, 3)))
@@ -558,7 +560,9 @@ def test_integers_that_jax_would_cut_are_refused_in_a_side_and_a_search():
   side = {"index": np.arange(8) + 2**40, "view": np.zeros(8, int)}
   far = Group(Z, side)
   refused(
-    lambda: reduce(_Each(), far, (far,), score=dot(), rows={"sum": sum_}), "'index'", "32 bits"
+    lambda: reduce(_Each(), far, (far,), score=dot(), reductions={"sum": sum_}),
+    "'index'",
+    "32 bits",
   )
   refused(lambda: top_k(Z, Z, 2, exclude=np.arange(8) + 2**40), "exclude")
 

@@ -14,7 +14,7 @@ import pytest
 from contrastax import criteria, losses
 from contrastax.core import Criterion, Group, Pairs
 from contrastax.pairwise import cosine, dot, negative_squared_distance
-from contrastax.positives import Relation, same_example, same_label
+from contrastax.relations import Relation, same_example, same_label
 
 # The papers' formulas, as plain loops in float64.
 
@@ -1039,11 +1039,11 @@ def test_the_gradient_of_info_nce_is_dcls_times_one_minus_the_positives_mass(flo
 
 
 ORDER = np.array([2, 0, 3, 1])
-UNLABELLED = {name: case for name, case in CASES.items() if len(case.shapes) > 1}
-each_unlabelled_case = pytest.mark.parametrize("case", UNLABELLED.values(), ids=UNLABELLED)
+UNLABELED = {name: case for name, case in CASES.items() if len(case.shapes) > 1}
+each_unlabeled_case = pytest.mark.parametrize("case", UNLABELED.values(), ids=UNLABELED)
 
 
-@each_unlabelled_case
+@each_unlabeled_case
 def test_examples_and_views_have_no_order_and_vectors_no_length(float64, case):
   arrays = case.arrays()
   values, _ = evaluate(case, arrays, 0.1)
@@ -1062,7 +1062,7 @@ def test_examples_and_views_have_no_order_and_vectors_no_length(float64, case):
 
 
 @pytest.mark.parametrize("loss", [losses.sup_con, losses.sup_con_in])
-def test_labelled_vectors_have_no_order_and_labels_no_names(float64, loss):
+def test_labeled_vectors_have_no_order_and_labels_no_names(float64, loss):
   z = CASES["sup_con"].arrays()[0]
   values = loss(z, LABELS, temperature=0.1)
   order = np.array([5, 2, 0, 6, 1, 4, 3])
@@ -1197,7 +1197,7 @@ PAIRED = {
   "nt_xent": losses.nt_xent,
   "siglip": functools.partial(losses.siglip, bias=0.0),
 }
-LABELLED = {"sup_con": losses.sup_con, "sup_con_in": losses.sup_con_in}
+LABELED = {"sup_con": losses.sup_con, "sup_con_in": losses.sup_con_in}
 
 
 def refused(call, *parts):
@@ -1218,9 +1218,9 @@ def test_arrays_that_do_not_belong_together_are_refused(name):
   refused(lambda: loss(z[:0], w[:0]), "(0, 3)")
 
 
-@pytest.mark.parametrize("name", LABELLED)
+@pytest.mark.parametrize("name", LABELED)
 def test_labels_that_are_not_one_for_each_vector_are_refused(name):
-  loss = functools.partial(LABELLED[name], temperature=0.1)
+  loss = functools.partial(LABELED[name], temperature=0.1)
   refused(lambda: loss(z, np.array([0, 0, 1])), "(3,)", "[4]")
   refused(lambda: loss(z, np.zeros((4, 2), int)), "(4, 2)", "[4]")
   refused(lambda: loss(z[0], np.array([0, 0, 1])), "(3,)")
@@ -1232,11 +1232,11 @@ def test_negatives_that_are_none_or_do_not_fit_are_refused(shape):
   refused(lambda: losses.info_nce(z, w, jnp.zeros(shape), temperature=0.1), str(shape), "(4, 3)")
 
 
-@pytest.mark.parametrize("name", [*PAIRED, *LABELLED])
+@pytest.mark.parametrize("name", [*PAIRED, *LABELED])
 def test_a_temperature_that_is_none_is_refused(name):
   """Where its value is known; a traced one is the caller's."""
-  if name in LABELLED:
-    loss, anchors = functools.partial(LABELLED[name], z, np.array([0, 0, 1, 1])), 4
+  if name in LABELED:
+    loss, anchors = functools.partial(LABELED[name], z, np.array([0, 0, 1, 1])), 4
   else:
     loss = functools.partial(PAIRED[name], z, w)
     anchors = 4 if name in ("clip", "info_nce", "siglip") else 8

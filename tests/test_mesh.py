@@ -181,7 +181,7 @@ def test_every_row_has_its_own_positive_on_every_device(measured):
   assert found["of the first device"] > 1e-2
 
 
-def test_weights_are_normalised_over_the_whole_batch(measured):
+def test_weights_are_normalized_over_the_whole_batch(measured):
   """lightly's DCLW: the weights' mean is over the device's own examples. By the formula."""
   found = measured("weights")
   assert max(found["apart"].values()) < 1e-10, found

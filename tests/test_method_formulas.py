@@ -134,7 +134,7 @@ def test_clip_is_its_loss(float64):
     lambda key, x: ({"kernel": kernel}, ()),
     lambda params, state, x, *, key, train: (x @ params["kernel"], state),
   )
-  method = methods.Clip(
+  method = methods.CLIP(
     encoder=scaling(2.0), projection=scaling(0.5), views=stored(0), other_encoder=other,
     other_projection=scaling(1.0), temperature=temperatures.learned(TAU),
   )  # fmt: skip
@@ -143,10 +143,10 @@ def test_clip_is_its_loss(float64):
 
 
 def test_clip_says_what_the_batch_lacks():
-  method = methods.Clip(
+  method = methods.CLIP(
     **COMMON | {"views": stored(0)}, other_encoder=scaling(1.0), other_projection=scaling(1.0)
   )
-  with pytest.raises(UserError, match="Clip: there is no field 'text'; there are: image, index"):
+  with pytest.raises(UserError, match="CLIP: there is no field 'text'; there are: image, index"):
     method.init(KEY, batch_of(1))
 
 
@@ -160,14 +160,14 @@ def test_nnclr_meets_the_nearest_of_the_support_set(float64):
   np.testing.assert_allclose(value, np.mean(expected), rtol=1e-12)
   value, _, _ = objective(method, batch, params, state)
 
-  def neighbours(z):
+  def neighbors(z):
     similar = np.array(unit(z) @ unit(x).T)
     similar[0, N - 2] = similar[1, N - 1] = -2  # not itself
     return x[similar.argmax(1)]
 
   a, b = views_in(batch)
   expected = [
-    losses.info_nce(neighbours(one), other, temperature=TAU).mean()
+    losses.info_nce(neighbors(one), other, temperature=TAU).mean()
     for one, other in ((a, b), (b, a))
   ]
   np.testing.assert_allclose(value, np.mean(expected), rtol=1e-12)
@@ -195,7 +195,7 @@ def test_multiview_is_its_loss(float64, loss):
 
 @pytest.mark.parametrize("loss", [losses.cacr, losses.dhel, losses.nt_xent])
 def test_multiview_refuses_what_is_no_loss_of_all_views(loss):
-  with pytest.raises(UserError, match="Multiview takes a loss of all views at a temperature"):
+  with pytest.raises(UserError, match="Multiview: loss must be a loss of all views"):
     methods.Multiview(**TEMPERED, loss=loss)
 
 
@@ -259,7 +259,7 @@ def test_swav_assigns_among_the_batch_and_then_the_queue(float64):
   np.testing.assert_allclose(value, expected.mean(), rtol=1e-6)  # the queue is float32
 
 
-def test_dino_follows_the_centred_teacher(float64):
+def test_dino_follows_the_centered_teacher(float64):
   method = methods.DINO(
     **COMMON, prototypes=encoders.prototypes(4), momentum=0.5, center_momentum=0.9,
     teacher_temperature=schedules.linear(start=0.04, end=0.08, steps=2),
@@ -329,7 +329,9 @@ def test_small_crops_come_after_the_large_ones(method):
   value, _, _ = objective(made, batch)
   assert np.isfinite(value)
   wrong = dataclasses.replace(made, views=made.views[::-1][1:])  # small, large, large
-  with pytest.raises(UserError, match=f"{method.__name__} makes targets of its first two views"):
+  with pytest.raises(
+    UserError, match=f"the first two views of {method.__name__} must have the same size"
+  ):
     objective(wrong, batch)
 
 

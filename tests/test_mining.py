@@ -1,4 +1,4 @@
-"""Mining, bands of neighbours and stages, against NumPy on all scores at once."""
+"""Mining, bands of neighbors and stages, against NumPy on all scores at once."""
 
 import functools
 
@@ -9,8 +9,7 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from contrastax.core import UserError
-from contrastax.negatives import mining
-from contrastax.negatives.mining import mine, rank_band, stages
+from contrastax.negatives import mine, mining, rank_band, stages
 from contrastax.pairwise import Plan, dot, negative_squared_distance
 
 EPS = np.finfo(np.float32).eps
@@ -251,28 +250,31 @@ GOOD = {"queries": np.ones((2, 3)), "corpus": np.ones((5, 3)), "positives": [0, 
   ("wrong", "message"),
   [
     ({"queries": np.ones((2, 4))}, r"of the same d, not \(2, 4\) and \(5, 3\)"),
-    ({"queries": np.ones(3)}, r"queries are \[n, d\]"),
+    ({"queries": np.ones(3)}, r"queries must be \[n, d\]"),
     ({"corpus": np.ones((5, 3, 1))}, r"the corpus \[m, d\]"),
     ({"queries": np.ones((0, 3)), "positives": np.zeros(0, int)}, r"n > 0, .* not \(0, 3\)"),
     ({"positives": [0, 1, 2]}, r"int \[2\] or \[2, p\], not int64 \[3\]"),
     ({"positives": [0.0, 1.0]}, r"int \[2\] or \[2, p\], not float64 \[2\]"),
     ({"positives": np.zeros((2, 1, 1), int)}, r"not int64 \[2, 1, 1\]"),
-    ({"positives": [0, 5]}, r"places 0 to 4 of the corpus, or −1 for none, not 5"),
+    ({"positives": [0, 5]}, r"positions 0 to 4 of the corpus, or −1 for none, not 5"),
     ({"positives": [0, -2]}, r"not -2"),
     ({"positives": [0, -1]}, r"query 1 has no positive; leave such queries out"),
     ({"positives": np.zeros((2, 0), int)}, r"query 0 has no positive"),
-    ({"k": 0}, r"k is a whole number, at least 1, not 0"),
-    ({"k": 2.0}, r"k is a whole number, at least 1, not 2.0"),
-    ({"skip": -1}, r"skip is a whole number, at least 0, not -1"),
-    ({"block": 0}, r"block is a whole number, at least 1, not 0"),
-    ({"skip": 4}, r"k \+ skip is at most the corpus' 5 vectors, not 2 \+ 4"),
-    ({"margin": -0.1}, r"margin is a number, at least 0, not -0.1"),
-    ({"margin": np.nan}, r"margin is a number, at least 0, not nan"),
-    ({"share": 0}, r"share is above 0 and at most 1, not 0; for 5 % below, take 0.95"),
+    ({"k": 0}, r"k must be an integer of at least 1, not 0"),
+    ({"k": 2.0}, r"k must be an integer of at least 1, not 2.0"),
+    ({"skip": -1}, r"skip must be an integer of at least 0, not -1"),
+    ({"block": 0}, r"block must be an integer of at least 1, not 0"),
+    ({"skip": 4}, r"k \+ skip must be at most the corpus' 5 vectors, not 2 \+ 4"),
+    ({"margin": -0.1}, r"margin must be a number of at least 0, not -0.1"),
+    ({"margin": np.nan}, r"margin must be a number of at least 0, not nan"),
+    (
+      {"share": 0},
+      r"share must be above 0 and at most 1, not 0; for 5 % below the positive, use 0.95",
+    ),
     ({"share": 95}, r"not 95;"),
     ({"share": np.nan}, r"not nan;"),
     ({"share": "0.95"}, r"not '0.95';"),
-    ({"at_most": np.inf}, r"at_most is a finite number, not inf"),
+    ({"at_most": np.inf}, r"at_most must be a finite number, not inf"),
     ({"queries": np.array([[1.0] * 3, [np.nan] * 3])}, r"row 1 of queries has a NaN"),
   ],
   ids=lambda x: str(x)[:40] if isinstance(x, str) else None,
@@ -283,7 +285,7 @@ def test_mistakes_in_mining_are_named(wrong, message):
   assert "\n" not in str(error.value)
 
 
-# Bands of neighbours
+# Bands of neighbors
 
 
 @pytest.mark.parametrize("score", [{}, {"score": dot()}], ids=["cosine", "dot"])
@@ -310,12 +312,15 @@ def test_all_bands_together_are_all_others_once():
 @pytest.mark.parametrize(
   ("arguments", "message"),
   [
-    ((np.ones(3), 0, 1), r"embeddings are \[n, d\], not \(3,\)"),
+    ((np.ones(3), 0, 1), r"embeddings must be \[n, d\], not \(3,\)"),
     ((np.ones((9, 2)), 3, 3), r"0 ≤ first < last ≤ 8, .* not first = 3, last = 3"),
     ((np.ones((9, 2)), -1, 3), r"first = -1"),
-    ((np.ones((9, 2)), 0, 9), r"the others of 9 examples, not first = 0, last = 9"),
+    (
+      (np.ones((9, 2)), 0, 9),
+      r"first < last ≤ 8, the number of other examples, not first = 0, last = 9",
+    ),
     ((np.ones((9, 2)), 0, 2.0), r"last = 2.0"),
-    ((np.ones((9, 2)), 0, 2, [9]), r"places 0 to 8 of the embeddings, not 9"),
+    ((np.ones((9, 2)), 0, 2, [9]), r"positions 0 to 8 of the embeddings, not 9"),
     ((np.ones((9, 2)), 0, 2, [-1]), r"not -1"),
     ((np.ones((9, 2)), 0, 2, [0.5]), r"int \[q\], not float64 \[1\]"),
     ((np.ones((9, 2)), 0, 2, []), r"int \[q\], not float64 \[0\]"),
@@ -337,16 +342,16 @@ def partition(labels):
 
 
 def blobs(factor, seed):
-  centres = 20 * np.eye(4)
-  return centres[factor] + 0.1 * np.random.default_rng(seed).normal(size=(len(factor), 4))
+  centers = 20 * np.eye(4)
+  return centers[factor] + 0.1 * np.random.default_rng(seed).normal(size=(len(factor), 4))
 
 
 def test_two_stages_tell_apart_what_either_does():
-  colour, shape = np.arange(240) % 4, np.arange(240) // 60 % 3
-  first = stages(blobs(colour, 0), clusters=4)
-  assert partition(first) == partition(colour)
+  color, shape = np.arange(240) % 4, np.arange(240) // 60 % 3
+  first = stages(blobs(color, 0), clusters=4)
+  assert partition(first) == partition(color)
   second = stages(blobs(shape, 1), first, clusters=3)
-  assert partition(second) == partition(4 * shape + colour)
+  assert partition(second) == partition(4 * shape + color)
   # A third stage of features that are known already changes nothing.
   assert partition(stages(blobs(shape, 2), second, clusters=3)) == partition(second)
 
@@ -375,10 +380,10 @@ def test_the_same_seed_gives_the_same_labels():
 @pytest.mark.parametrize(
   ("arguments", "message"),
   [
-    ((np.ones(4),), r"features are \[n, d\], not \(4,\)"),
+    ((np.ones(4),), r"features must be \[n, d\], not \(4,\)"),
     ((np.ones((4, 2)), np.zeros(3, int)), r"int \[4\], one for each row .* not int64 \[3\]"),
     ((np.ones((4, 2)), np.zeros(4)), r"not float64 \[4\]"),
-    ((np.ones((4, 2)), None, 5), r"clusters are from 2 to the 4 examples, not 5"),
+    ((np.ones((4, 2)), None, 5), r"clusters must be from 2 to the 4 examples, not 5"),
     ((np.ones((4, 2)), None, 1), r"not 1"),
     ((np.array([[1.0], [np.nan], [1.0]]), None, 2), r"the features of example 1 are not finite"),
   ],

@@ -9,11 +9,11 @@ import pytest
 
 from contrastax import data, encoders, evaluation, methods, reporting, temperatures, training
 from contrastax.core import Group
+from contrastax.experiments.build import Parts
+from contrastax.experiments.negatives import collect_negatives, report
 from contrastax.negatives import in_batch, mochi, queue
-from contrastax.positives import same_example, same_label, virtual_labels
+from contrastax.relations import same_example, same_label, virtual_labels
 from contrastax.reporting.negatives import shown
-from experiments.build import Parts
-from experiments.negatives import look, report
 
 
 def group(degrees, index, label, view=0, **side):
@@ -155,7 +155,7 @@ def test_the_negatives_are_those_of_the_loss(sources):
   """Their number, and the perplexity of their softmax, are the loss's own."""
   parts, state = untrained((4, 4, 3), True, sources)
   state = state if sources == in_batch() else full(parts, state)
-  found, metrics = look(parts.method, parts.source, state)
+  found, metrics = collect_negatives(parts.method, parts.source, state)
   assert len(found.anchor) == 1024
   there = ~np.isnan(found.negative)
   assert there.sum(1).mean() == pytest.approx(metrics["negatives"])
@@ -170,7 +170,7 @@ def test_the_negatives_are_those_of_the_loss(sources):
 @pytest.mark.parametrize(
   ("shape", "labels", "pictures"),
   [((4, 4, 3), True, True), ((4, 4, 1), False, True), ((5,), True, False)],
-  ids=["colour", "no labels", "no images"],
+  ids=["color", "no labels", "no images"],
 )
 def test_a_run_reports_them_from_training_examples_alone(tmp_path, shape, labels, pictures):
   said = report(*untrained(shape, labels, in_batch()), tmp_path)
@@ -184,6 +184,6 @@ def test_a_run_reports_them_from_training_examples_alone(tmp_path, shape, labels
 
 def test_with_more_pairs_than_memory_should_hold_there_are_fewer_anchors(monkeypatch):
   parts, state = untrained((4, 4, 3), True, in_batch())
-  monkeypatch.setattr("experiments.negatives.PAIRS", 640)  # 10 anchors of 64 candidates
-  found, _ = look(parts.method, parts.source, state)
+  monkeypatch.setattr("contrastax.experiments.negatives.PAIRS", 640)  # 10 anchors of 64 candidates
+  found, _ = collect_negatives(parts.method, parts.source, state)
   assert found.negative.shape == (10, 64)

@@ -15,15 +15,15 @@ from contrastax.negatives import (
   hardest_only,
   hardest_share,
   in_batch,
-  keys_of_each,
   mochi,
   on_arrays,
   queue,
   queues,
+  rng_per_vector,
   shuffles,
 )
 from contrastax.pairwise import Plan, cosine
-from contrastax.positives import negatives_differ, same_example, same_label
+from contrastax.relations import negatives_differ, same_example, same_label
 
 rng = np.random.default_rng(0)
 
@@ -219,9 +219,9 @@ def test_keys_are_folded_from_example_view_and_place():
   def folded(*numbers):
     return jax.random.key_data(functools.reduce(jax.random.fold_in, numbers, key))
 
-  found = jax.random.key_data(keys_of_each(key, side))
+  found = jax.random.key_data(rng_per_vector(key, side))
   np.testing.assert_array_equal(found, [folded(5, 0), folded(5, 1), folded(2, 0)])
-  found = jax.random.key_data(keys_of_each(key, side | {"place": jnp.array([4, 0, 1])}))
+  found = jax.random.key_data(rng_per_vector(key, side | {"place": jnp.array([4, 0, 1])}))
   np.testing.assert_array_equal(found, [folded(5, 0, 4), folded(5, 1, 0), folded(2, 0, 1)])
 
 
@@ -268,7 +268,7 @@ def test_a_relation_that_is_none_is_refused():
     with pytest.raises(UserError, match=r"^same_example is a class; give .* same_example\(\)$"):
       call(same_example)
     for wrong in ("same_example", cosine()):
-      with pytest.raises(UserError, match=r"^relation must be .*positives.same_example\(\), not"):
+      with pytest.raises(UserError, match=r"^relation must be .*relations.same_example\(\), not"):
         call(wrong)
 
 
@@ -290,11 +290,14 @@ def test_mixes_have_no_gradient(float64):
 @pytest.mark.parametrize(
   ("source", "message"),
   [
-    (mochi(hard=5, mixed=2, with_anchor=0), "mixes what a queue holds"),
+    (mochi(hard=5, mixed=2, with_anchor=0), "mixes the keys in a queue"),
     (in_batch() + mochi(hard=5, mixed=2, with_anchor=0), "write queue(…) before it"),
     (queue(4) + mochi(hard=5, mixed=2, with_anchor=0), "5 hardest of 4 candidates"),
     (queue(4) + hardest_only(9), "keeps 9 of 8 candidates"),
-    (queue(8) + mochi(hard=5, mixed=2, with_anchor=0) + hardest_only(2), "to the right of the one"),
+    (
+      queue(8) + mochi(hard=5, mixed=2, with_anchor=0) + hardest_only(2),
+      "to the right of the selection",
+    ),
   ],
 )
 def test_sources_that_do_not_fit_say_so_in_one_line(source, message):
@@ -358,7 +361,7 @@ def test_a_share_is_of_each_anchors_own_negatives(float64, alpha, kept):
 
 def test_on_plain_arrays_a_source_serves_without_a_method(float64):
   q, k, held = (jnp.asarray(rng.normal(size=(n, 5))) for n in (4, 4, 9))
-  given = {"relation": same_example(), "key": jax.random.key(0)}
+  given = {"relation": same_example(), "rng": jax.random.key(0)}
 
   def value(source, *arrays):
     anchors, groups = on_arrays(source, *arrays, **given)
@@ -381,19 +384,19 @@ def test_on_plain_arrays_a_source_serves_without_a_method(float64):
   ("shapes", "message"),
   [
     (((4, 5), (3, 5)), r"of one shape, not (4, 5) and (3, 5)"),
-    (((4, 5), (4, 5), (9, 6)), r"negatives are [m, 5], not (9, 6)"),
+    (((4, 5), (4, 5), (9, 6)), r"negatives must be [m, 5], not (9, 6)"),
   ],
 )
 def test_arrays_that_do_not_fit_are_refused(shapes, message):
   with pytest.raises(UserError) as raised:
-    on_arrays(in_batch(), *map(jnp.ones, shapes), relation=same_example(), key=jax.random.key(0))
+    on_arrays(in_batch(), *map(jnp.ones, shapes), relation=same_example(), rng=jax.random.key(0))
   assert message in str(raised.value)
 
 
 def test_of_the_hard_set_only_what_is_mixed_is_gathered():
   """Beside the scores, n · hard places and the mixes: never n · hard vectors, let alone the queue's."""
   n, size, d, source = 64, 4096, 64, mochi(hard=1024, mixed=16, with_anchor=4)
-  given = {"relation": same_example(), "key": jax.random.key(0)}
+  given = {"relation": same_example(), "rng": jax.random.key(0)}
 
   def mixes(q, k, held):
     return on_arrays(source, q, k, held, **given)[1][-1].vectors

@@ -201,7 +201,7 @@ def test_paths():
   assert pick(seen, "target.projection") == {1: 5}
   assert pick(seen, "batch.label") == {None: 6}
   for path, message in {
-    "projektion": "nothing is seen at 'projektion': no 'projektion'; did you mean 'projection'?",
+    "projektion": "the path 'projektion' names nothing: no 'projektion'; did you mean 'projection'?",
     "projection.7": "no 7",
     "encoder.token": "no 'token'; did you mean 'tokens'?",
   }.items():
@@ -225,7 +225,10 @@ def test_the_embedding_of_an_encoder_with_several_outputs():
   [
     ({"encoder": 3}, r"encoder must be a core.Encoder, such as encoders.mlp\(\(64,\)\), not 3"),
     ({"input": "imag"}, "SimCLR: there is no field 'imag'; did you mean 'image'?"),
-    ({"views": "flip"}, "SimCLR: views must be a recipe, or a tuple of one per view, not 'flip'"),
+    (
+      {"views": "flip"},
+      "SimCLR: views must be a recipe, or a tuple of one recipe per view, not 'flip'",
+    ),
   ],
 )
 def test_what_a_method_cannot_encode_is_one_line(changed, message):

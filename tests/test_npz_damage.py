@@ -97,5 +97,5 @@ SHAPES = ["99999x99999x3", "4097x4096x1", "8x8", "0x8x1", "-8x8x1", "Â²x8x1", "Ù
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_made_shape_that_is_none_or_too_large_is_one_line(shape):
-  with pytest.raises(UserError, match="(?s)made:.* is (too large|no shape)"):
+  with pytest.raises(UserError, match="(?s)made:.* is (too large|not a shape)"):
     data.load(f"made:{shape}")

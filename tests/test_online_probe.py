@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 
 from contrastax import encoders, methods, training, views
 from contrastax.core import UserError
-from contrastax.evaluation import online_probe, watched
+from contrastax.evaluation import online_probe, with_online_probe
 
 KEY = jax.random.key(0)
 
@@ -32,7 +32,7 @@ ALONE = methods.SimCLR(
   projection=encoders.projection((16,), 8),
   views=views.affine_jitter(),
 )
-BOTH = watched(ALONE, online_probe(10))
+BOTH = with_online_probe(ALONE, online_probe(10))
 
 
 def equal(a, b):
@@ -82,7 +82,7 @@ def test_it_reports_accuracy_before_the_step():
   assert second["online_accuracy"] == 1
 
 
-def test_its_step_is_adam_on_the_cross_entropy_of_standardised_features(float64):
+def test_its_step_is_adam_on_the_cross_entropy_of_standardized_features(float64):
   rng = np.random.default_rng(0)
   features, labels = rng.normal(size=(8, 3)) * 5 + 1, rng.integers(0, 4, 8)
   probe = online_probe(4, learning_rate=0.1)
@@ -197,7 +197,7 @@ def test_string_labels_and_other_dimensions_are_refused():
   probe = online_probe(4)
   with pytest.raises(UserError, match="label must be integers or bools, not <U"):
     probe.step(probe.init(3), FEATURES, CLASS.astype(str))
-  with pytest.raises(UserError, match="of 5 dimensions is given features of 3"):
+  with pytest.raises(UserError, match="of 5 dimensions cannot take features of 3"):
     probe.step(probe.init(5), FEATURES, CLASS)
 
 
@@ -245,6 +245,6 @@ def test_a_batch_is_judged_when_training_begins():
 
 
 def test_data_without_labels_have_no_online_probe():
-  unlabelled = {name: BATCH[name] for name in ("image", "index")}
+  unlabeled = {name: BATCH[name] for name in ("image", "index")}
   with pytest.raises(ValueError, match="needs labels; the batch has image, index"):
-    BOTH.init(KEY, unlabelled)
+    BOTH.init(KEY, unlabeled)

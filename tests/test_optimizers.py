@@ -1,4 +1,4 @@
-"""Optimisers: the schedule, the update and what decays, each against its formula."""
+"""Optimizers: the schedule, the update and what decays, each against its formula."""
 
 import jax
 import jax.numpy as jnp
@@ -276,5 +276,5 @@ def test_a_predictors_rate_stays_while_the_others_fall():
 
 def test_a_constant_rate_for_no_parameter_is_refused():
   optimizer = sgd(steps=10, learning_rate=0.5, constant="^predicter/")
-  with pytest.raises(UserError, match="constant='\\^predicter/' is found in no parameter's path"):
+  with pytest.raises(UserError, match="constant='\\^predicter/' matches no parameter"):
     optimizer.init({"encoder": {"kernel": jnp.zeros(())}})

@@ -59,7 +59,7 @@ def test_seeds_and_epochs_differ(name):
 
 @pytest.mark.parametrize("step", [-1, 1.0, None, "1", np.arange(2)], ids=str)
 def test_another_step_is_refused(step):
-  with pytest.raises(UserError, match="batch takes a step, an integer of 0 or more, not"):
+  with pytest.raises(UserError, match="the step of a batch must be an integer of 0 or more, not"):
     data.in_order(5)(step)
 
 
@@ -192,7 +192,7 @@ WRONG = {
     r"value 0 of by has 4 examples, fewer than per_class = 5 \(2 of 10 values have fewer\); lower",
   ),
   "no classes": (lambda: data.balanced(LABELS, 0, 2), "classes must be at least 1, not 0"),
-  "none labelled": (lambda: data.balanced(np.full(5, -1), 1, 1), "classes is 1, but by has 0 values"),
+  "none labeled": (lambda: data.balanced(np.full(5, -1), 1, 1), "classes is 1, but by has 0 values"),
   "float labels": (
     lambda: data.balanced(LABELS / 1, 2, 2),
     r"balanced: by must be integers \[size\], .*, not float64 \[76\]; np.unique",
@@ -202,7 +202,7 @@ WRONG = {
     lambda: data.grouped(LABELS, 13),
     "between 1 and the 12 examples of the largest group, not 13",
   ),
-  "no group": (lambda: data.grouped(np.full(5, -1), 1), "grouped: by has no group"),
+  "no group": (lambda: data.grouped(np.full(5, -1), 1), "grouped: all values of by are -1"),
   "no window": (lambda: data.windows(EPISODES, 9, 1), "no episode has length = 9 successive"),
   "longer than the data": (lambda: data.windows(EPISODES, 99, 1), "no episode has length = 99"),
   "too few windows": (

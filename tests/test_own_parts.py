@@ -7,7 +7,7 @@ import tiny
 
 import contrastax
 from contrastax.core import UserError
-from experiments import evaluate, run
+from contrastax.experiments import evaluate, run
 
 MINE = """
 from contrastax import encoders
@@ -61,10 +61,10 @@ known = {
 def move(key, x, index):
   return x
 
-def unlabelled():
+def unlabeled():
   return data.Dataset(**plain)
 
-def labelled():
+def labeled():
   return data.Dataset(**known, classes=("even", "odd"))
 
 def nameless():
@@ -78,8 +78,8 @@ def mapping():
 @pytest.mark.parametrize(
   ("made", "message"),
   [
-    ("unlabelled", None),
-    ("labelled", None),
+    ("unlabeled", None),
+    ("labeled", None),
     ("nameless", "has labels, but no names of them; give classes=('a', 'b', …)"),
     ("mapping", "own_data:mapping gives dict, not a data.Dataset"),
   ],

@@ -224,15 +224,15 @@ WRONG = {
   "no function": (lambda: stepping(None), "method.step.* must return a function .*, not NoneType"),
   "a state alone": (
     lambda: stepping(lambda ts, batch, plain: ts),
-    r"must return \(TrainState, metrics\), and 'loss' among the metrics",
+    r"must return \(TrainState, metrics\), with 'loss' in the metrics",
   ),
   "no loss": (
     lambda: stepping(lambda ts, batch, plain: (ts, {"value": 0.0})),
-    "'loss' among the metrics",
+    "with 'loss' in the metrics",
   ),
   "another structure": (
     lambda: stepping(lambda ts, batch, plain: (ts._replace(state={}), {"loss": 0.0})),
-    "must return a TrainState of the structure that it was given",
+    "must return a TrainState of the same structure",
   ),
   "another shape": (
     lambda: stepping(
@@ -241,7 +241,7 @@ WRONG = {
         {"loss": 0.0},
       )
     ),
-    r"method.step turned params/w, float32 \[3\], into float32 \[3, 1\]",
+    r"method.step must keep shapes and types, but turned params/w, float32 \[3\], into float32 \[3, 1\]",
   ),
   "a metric that is no scalar": (
     lambda: stepping(lambda ts, batch, plain: (ts, {"loss": jnp.zeros(3)})),

@@ -33,7 +33,7 @@ from contrastax.pairwise import (
   sum_,
   unit,
 )
-from contrastax.positives import Relation, same_example, same_label
+from contrastax.relations import Relation, same_example, same_label
 
 # Scores.
 
@@ -209,7 +209,7 @@ def fed_state(reduction, pieces, axis=1, places=None):
   state = reduction.empty(jnp.zeros(pieces[0].shape[1 - axis]))
   for x, where in zip(pieces, places or numbered(pieces, axis), strict=True):
     piece = (x, jnp.where(x > -jnp.inf, x, 0) ** 2) if reduction is softmax_mean else x
-    state = reduction.merge(state, reduction.of(piece, where, axis))
+    state = reduction.merge(state, reduction.from_tile(piece, where, axis))
   return state
 
 
@@ -301,12 +301,12 @@ def test_pull_is_the_gradient_that_jax_takes_of_the_whole(float64, reduction, ax
 
     def state_of(quantities):
       empty = reduction.empty(jnp.zeros(5))
-      return reduction.merge(empty, reduction.of(quantities, all_places, axis))
+      return reduction.merge(empty, reduction.from_tile(quantities, all_places, axis))
 
     (expected,) = jax.vjp(lambda quantities: reduction.finish(state_of(quantities)), of(x))[1](g)
     state = state_of(of(x))
     pulled = [
-      reduction.pull(of(piece), where, state, g, axis)
+      reduction.vjp(of(piece), where, state, g, axis)
       for piece, where in zip(pieces, places, strict=True)
     ]
     return expected, jax.tree.map(lambda *parts: jnp.concatenate(parts, axis), *pulled)
@@ -403,7 +403,7 @@ def problem():
 
 
 def run(anchors, groups, shared=SHARED, **options):
-  options = {"score": dot(), "rows": ROWS} | options
+  options = {"score": dot(), "reductions": ROWS} | options
   return reduce(Quantities(0.5), anchors, groups, shared=shared, **options)
 
 
@@ -472,7 +472,7 @@ def test_gradients_reach_vectors_sides_and_shared_numbers(float64):
 
   @jax.jit
   def all_of_it(anchors, groups, shared):
-    rows_, columns = run(anchors, groups, shared, both=True, rows=rows)
+    rows_, columns = run(anchors, groups, shared, both=True, reductions=rows)
     return [jax.tree.leaves(part) for part in (rows_, *columns)]
 
   check_grads(all_of_it, (anchors, (keys, own), SHARED), order=1, modes=["rev"], rtol=1e-6)
@@ -484,7 +484,7 @@ def test_where_a_group_is_cut_changes_nothing(float64):
   @jax.jit
   def found(anchors, groups):
     def total(anchors, groups):
-      out = run(anchors, groups, rows=rows)
+      out = run(anchors, groups, reductions=rows)
       return weighed(out), out
 
     return jax.grad(total, (0, 1), has_aux=True)(anchors, groups)
@@ -522,7 +522,13 @@ def test_an_anchor_that_meets_only_itself_reduces_to_minus_infinity_without_a_gr
   def total(vectors):
     group = Group(vectors, {"index": np.zeros(1, int)})
     found = reduce(
-      Others(), group, (group,), score=dot(), rows={"others": log_sum_exp}, same_set=True, plan=plan
+      Others(),
+      group,
+      (group,),
+      score=dot(),
+      reductions={"others": log_sum_exp},
+      same_set=True,
+      plan=plan,
     )
     return found["others"].sum()
 
@@ -554,7 +560,7 @@ def test_equal_channels_are_compiled_once(plan):
       group = Group(vectors, {})
       channels = Counted(factor)  # a new object each time, equal to the last
       rows = {"x": log_sum_exp}
-      return reduce(channels, group, (group,), score=dot(), rows=rows, plan=plan)["x"].sum()
+      return reduce(channels, group, (group,), score=dot(), reductions=rows, plan=plan)["x"].sum()
 
     return jax.grad(total)(vectors)
 
@@ -596,7 +602,7 @@ def test_what_is_not_differentiated_costs_no_backward_pass(plan):
   @jax.jit
   def total(anchors, groups, shared):
     rows = {"used": log_sum_exp, "observed": log_sum_exp}
-    found = reduce(noting, anchors, groups, score=dot(), rows=rows, shared=shared, plan=plan)
+    found = reduce(noting, anchors, groups, score=dot(), reductions=rows, shared=shared, plan=plan)
     return (jax.lax.stop_gradient(found["observed"]) + found["used"]).sum()
 
   PULLED.clear()
@@ -636,7 +642,7 @@ def empty(group):
 
 
 MISTAKES = {
-  "no groups": (lambda a, g: (a, (), {}), ["no candidate group", "at least its keys"]),
+  "no groups": (lambda a, g: (a, (), {}), ["no candidate group", "at least the keys"]),
   "no anchors": (lambda a, g: (empty(a), g, {}), ["anchors", "n > 0", "(0, 3)"]),
   "an empty group": (
     lambda a, g: (a, (g[0], empty(g[1])), {}),
@@ -648,7 +654,10 @@ MISTAKES = {
   ),
   "other sides": (
     lambda a, g: (a, (g[0], without_a_side(g[1])), {}),
-    ["groups of one call carry the same sides", "only one of group 0 and group 1 has 'bias'"],
+    [
+      "the groups of one call must have the same sides",
+      "only one of group 0 and group 1 has 'bias'",
+    ],
   ),
   "same_set": (
     lambda a, g: (a, g, {"same_set": True}),
@@ -666,7 +675,7 @@ MISTAKES = {
     lambda a, g: (a, (jax.tree.map(lambda x: x[:3], g[2]),), {}),
     ["group 0", "(3, 3, 3)", "(4, 3)"],
   ),
-  "anchors in sets": (lambda a, g: (g[2], g, {}), ["anchors are [n, d]", "(4, 3, 3)"]),
+  "anchors in sets": (lambda a, g: (g[2], g, {}), ["anchors must be [n, d]", "(4, 3, 3)"]),
   "side of a group": (
     lambda a, g: (a, (g[1], longer_side(g[0])), {}),
     ["side 'bias' of group 1", "(9,)", "(5, 3)"],
@@ -688,16 +697,16 @@ MISTAKES = {
     ["dot is a class; give an instance, dot()"],
   ),
   "a class as reduction": (
-    lambda a, g: (a, g, {"rows": {"x": reductions.top_k}}),
+    lambda a, g: (a, g, {"reductions": {"x": reductions.top_k}}),
     ["TopK is a class; give an instance, TopK()"],
   ),
   "a function as reduction": (
-    lambda a, g: (a, g, {"rows": {"x": jnp.sum}}),
-    ["the reduction of 'x' must be a pairwise.reductions.Reduction, such as pairwise.sum_"],
+    lambda a, g: (a, g, {"reductions": {"x": jnp.sum}}),
+    ["the reduction of 'x' must be a pairwise.reduction.Reduction, such as pairwise.sum_"],
   ),
   "an array in the score": (
     lambda a, g: (a, g, {"score": Holding(np.ones(3))}),
-    ["Holding holds an array", "side", "score_params", "shared"],
+    ["Holding has an array", "side", "score_params", "shared"],
   ),
 }
 
@@ -742,7 +751,13 @@ def hiding(where, held, plan):
   group = Group(np.ones((3, 2), np.float32), {})
   parts = {"channels": lambda s, a, c, shared: {"x": s}, "score": dot(), **HIDDEN[where](held)}
   found = reduce(
-    parts["channels"], group, (group,), score=parts["score"], rows={"x": sum_}, shared={}, plan=plan
+    parts["channels"],
+    group,
+    (group,),
+    score=parts["score"],
+    reductions={"x": sum_},
+    shared={},
+    plan=plan,
   )
   return found["x"].sum()
 
@@ -759,7 +774,7 @@ def test_a_traced_value_that_a_part_closes_over_is_refused(where, transformation
 @pytest.mark.parametrize("transformation", [jax.grad, jax.jit], ids=["grad", "jit"])
 @pytest.mark.parametrize("where", HIDDEN)
 def test_a_part_that_holds_an_array_is_refused(where, transformation):
-  fragments = ["Holding holds an array", "side", "score_params", "shared"]
+  fragments = ["Holding has an array", "side", "score_params", "shared"]
   refused(lambda: transformation(lambda x: hiding(where, x, Plan()))(2.0), fragments)
   refused(lambda: hiding(where, np.ones(1), Plan()), fragments)
 
@@ -771,7 +786,7 @@ def one_device(axis="data"):
 def test_inside_shard_map_a_reduction_is_refused():
   def local(vectors):
     group = Group(vectors, {"index": jnp.arange(4)})
-    return reduce(Others(), group, (group,), score=dot(), rows={"others": sum_})["others"]
+    return reduce(Others(), group, (group,), score=dot(), reductions={"others": sum_})["others"]
 
   axis = PartitionSpec("data")
   call = jax.shard_map(local, mesh=one_device(), in_specs=axis, out_specs=axis)
@@ -780,7 +795,7 @@ def test_inside_shard_map_a_reduction_is_refused():
 
 @pytest.mark.parametrize("block", [0, -1, 2.0, "tiled", (4,), (4, 0), (4, 4, 4), [4, 4], True])
 def test_a_block_that_is_none_is_refused(block):
-  refused(lambda: Plan(block), ["block is", repr(block)])
+  refused(lambda: Plan(block), ["block must be", repr(block)])
 
 
 def test_an_axis_that_the_mesh_has_not_is_refused():

@@ -6,14 +6,14 @@ import textwrap
 
 import pytest
 
-from contrastax import core, methods, negatives, positives, temperatures, views
+from contrastax import core, methods, negatives, relations, temperatures, views
 from contrastax.annotations import MISSING
 from contrastax.core import Encoder, UserError
 from contrastax.losses import mv_dhel
 from contrastax.nouns import NOUNS, nearest, parameters_of, parts_of
 from contrastax.pairwise import Plan, cosine
 from contrastax.parts import UnknownKey, assemble, complete
-from contrastax.positives import Relation
+from contrastax.relations import Relation
 
 RECIPE = {"name": "affine_jitter", "shift": 0.2}
 METHOD = {
@@ -57,7 +57,7 @@ def test_negatives_are_joined_by_plus_and_relations_by_and():
   assert assemble(core.Negatives, several[1:], "negatives") == negatives.queue(8)
   assert assemble(core.Negatives, several[1], "negatives") == negatives.queue(8)
   both = [{"name": "same_example"}, {"name": "other_view"}]
-  expected = positives.same_example() & positives.other_view()
+  expected = relations.same_example() & relations.other_view()
   assert assemble(Relation, both, "relation") == expected
   assert "config must be a part" in refused(Relation, [])
 
@@ -128,6 +128,8 @@ def test_an_array_loss_awaits_what_its_owner_passes():
   assert refused(Other, {"loss": {"name": "mv_dhel"}}, "term") == (
     "term.loss: mv_dhel needs 'temperature'"
   )
+  said = refused(Other, {"loss": {"name": "mv_dhel", "temperature": "0.1"}}, "term")
+  assert said == "term.loss.temperature must be a number, not '0.1'"
   plan = Plan(block=8)
   spec = {"loss": {"name": "mv_dhel", "temperature": 0.1}}
   bound = assemble(Other, spec, "term", given={"plan": plan}).loss
@@ -147,7 +149,7 @@ def test_an_unknown_name_is_answered_with_the_nearest_or_all():
   ("noun", "name"),
   [
     (Encoder, "to_torch"), (Encoder, "jax"), (Encoder, None), (Encoder, 3), (Encoder, "__name__"),
-    (core.Recipe, "to_grey"), (core.Recipe, "flip"), (core.Recipe, "Mixed"),
+    (core.Recipe, "to_gray"), (core.Recipe, "flip"), (core.Recipe, "Mixed"),
     (core.Recipe, "draw_views"), (core.Negatives, "mine"), (core.Negatives, "NegativeSource"),
     (core.Negatives, "on_arrays"), (Relation, "Relation"), (core.Schedule, "at"),
     (core.Method, "simclr"), (core.ArrayLoss, "groups"),
@@ -203,11 +205,11 @@ def test_the_completed_spec_has_all_defaults_and_builds_the_same():
   assert found["negatives"] == ({"name": "in_batch"},)
   assert found["views"]["rotation"] == 10.0
   assert complete(core.Method, found, "method") == found
-  clip = {"name": "Clip", "other_encoder": {"name": "text"}, "other_projection": METHOD["encoder"]}
+  clip = {"name": "CLIP", "other_encoder": {"name": "text"}, "other_projection": METHOD["encoder"]}
   found = complete(core.Method, METHOD | clip, "method")
   assert found["relation"] == ({"name": "same_example"}, {"name": "other_view"})
   assert found["other_views"] == {"name": "unchanged"}
-  assert found["temperature"]["largest"] == float("inf")
+  assert found["temperature"]["max_temperature"] == float("inf")
   one, other = (assemble(core.Method, spec, "method") for spec in (METHOD | clip, found))
   for name in ("temperature", "relation", "negatives", "score", "views", "other_views"):
     assert getattr(one, name) == getattr(other, name)
@@ -241,7 +243,7 @@ def test_terms_nest_in_a_method_and_have_their_paths():
 
 
 def test_infinity_is_read_as_it_is_written():
-  learned = assemble(core.Temperature, {"name": "learned", "largest": "inf"}, "temperature")
+  learned = assemble(core.Temperature, {"name": "learned", "max_temperature": "inf"}, "temperature")
   assert learned == temperatures.learned()
 
 
@@ -301,10 +303,10 @@ OWN = {
   "argument": ({"name": "mine_parts:encoder", "widht": 3}, "takes no 'widht'; did you mean 'width'?"),
   "type": ({"name": "mine_parts:encoder", "width": "x"}, "config.width must be an integer, not 'x'"),
   "kind": ({"name": "mine_parts:wrong"}, "mine_parts:wrong gives int, not Encoder"),
-  "no callable": ({"name": "mine_parts:NUMBER"}, "is neither a function nor a class, but 3"),
+  "no callable": ({"name": "mine_parts:NUMBER"}, "must be a function or a class, not 3"),
   "no annotation": (
     {"name": "mine_parts:free", "inner": {"name": "mlp"}},
-    "config.inner is a part, but the argument has no annotation; annotate it",
+    "config.inner is a part, but its argument has no annotation; annotate the argument",
   ),
   "class": (
     "mine_parts:Mine",

@@ -145,7 +145,7 @@ def test_five_steps_are_lightlys(float64, name):
 
 
 class FollowsTooEarly(methods.BYOL):
-  """Its targets follow the parameters of before the optimiser's step."""
+  """Its targets follow the parameters of before the optimizer's step."""
 
   def objective(self, params, state, batch, key):
     loss, (state, metrics) = super().objective(params, state, batch, key)

@@ -249,7 +249,7 @@ def test_weights_of_another_architecture(tmp_path):
   )
   longer = write(path, zeros(resnet(34, **narrow)))
   assert refused(resnet(18, **narrow), longer) == (
-    "layer1.2.bn1.bias, of shape (4,), has no place in the encoder; "
+    "layer1.2.bn1.bias, of shape (4,), is not a weight of the encoder; "
     "the weights are of another architecture"
   )
   shorter = write(path, zeros(resnet(18, **narrow)))
@@ -262,7 +262,7 @@ def test_weights_of_another_architecture(tmp_path):
 def test_positions_of_a_vision_transformer_need_a_place(tmp_path):
   path = write(tmp_path / "it.safetensors", zeros(ENCODERS["vit"]))
   assert refused(vit(16, 2, 4, patch=4), path) == (
-    'pos_embed, of shape (1, 10, 16), has no place in the encoder; take positions="learned"'
+    'pos_embed, of shape (1, 10, 16), is not a weight of the encoder; use positions="learned"'
   )
   larger = np.zeros((1, 16, 16, 3), np.float32)
   assert refused(ENCODERS["vit"], path, larger) == (
@@ -276,6 +276,6 @@ def test_what_is_no_file_of_weights(tmp_path):
   assert refused(encoder, path) == "no such file"
   write(path, zeros(encoder))
   path.write_bytes(path.read_bytes()[:-10])
-  assert refused(encoder, path).startswith("this is no safetensors file, or a damaged one (")
+  assert refused(encoder, path).startswith("the file is damaged or not a safetensors file (")
   path.write_bytes(b"PK\x03\x04")
-  assert refused(encoder, path).startswith("this is no safetensors file, or a damaged one (")
+  assert refused(encoder, path).startswith("the file is damaged or not a safetensors file (")

@@ -11,7 +11,7 @@ from contrastax.core import Encoder, UserError
 from contrastax.evaluation import embed, few_label, knn, knn_leave_one_out, linear, probes
 from contrastax.evaluation.probes import draws
 
-# Nearest neighbours.
+# Nearest neighbors.
 
 
 def knn_by_definition(features, labels, queries, k, temperature, leave_out=False):
@@ -64,9 +64,9 @@ def test_ties_go_to_the_lower_index_and_to_the_class_of_the_nearest_neighbor():
     assert knn(same, np.array([first, second, 0]), same[:1], np.array([first]), k=2) == 1
 
 
-def test_far_neighbours_vote_at_low_temperature():
+def test_far_neighbors_vote_at_low_temperature():
   features, labels = np.array([[1.0, 0], [0.9, 0.1], [0.8, 0.2]]), np.array([1, 1, 2])
-  query = np.array([[-1.0, 0.1]])  # its nearest neighbour is the third, at a cosine of −0.94
+  query = np.array([[-1.0, 0.1]])  # its nearest neighbor is the third, at a cosine of −0.94
   assert knn(features, labels, query, np.array([2]), k=3, temperature=1e-3) == 1
 
 
@@ -88,7 +88,7 @@ def test_leaving_one_out_leaves_nothing_to_copy():
 @pytest.mark.parametrize(
   "record", list(records("evaluation", "knn")), ids=lambda r: str(r["params"])
 )
-def test_public_nearest_neighbours_agree(record):
+def test_public_nearest_neighbors_agree(record):
   bank, queries, labels, of_queries = (record["inputs"][x] for x in ("tr", "te", "ytr", "yte"))
   predicted = record["value"].argmax(1)
   options = {"k": record["params"]["k"], "temperature": record["params"]["T"]}
@@ -102,10 +102,10 @@ def test_public_nearest_neighbours_agree(record):
 
 def clusters(n, seed=0, d=6, classes=3, noise=2.0):
   """Overlapping classes, whose dimensions differ in place and scale."""
-  centres = np.random.default_rng(9).normal(size=(classes, d))
+  centers = np.random.default_rng(9).normal(size=(classes, d))
   rng = np.random.default_rng(seed)
   labels = rng.permutation(np.arange(n) % classes)
-  features = centres[labels] + noise * rng.normal(size=(n, d))
+  features = centers[labels] + noise * rng.normal(size=(n, d))
   return features * np.geomspace(1e-2, 1e2, d) + np.arange(d), labels
 
 

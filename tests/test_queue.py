@@ -8,7 +8,7 @@ import pytest
 from contrastax import criteria, losses
 from contrastax.core import Group, UserError
 from contrastax.negatives import in_batch, queue
-from contrastax.positives import same_example
+from contrastax.relations import same_example
 
 rng = np.random.default_rng(0)
 N, D, SIZE = 4, 3, 12
@@ -120,8 +120,8 @@ def test_keys_enter_without_gradient(float64):
 @pytest.mark.parametrize(
   "size, message",
   [
-    (6, "6 keys is not a multiple of the 4 of a step; take 8"),
-    (3, "3 keys is shorter than the 4 of a step; take 4"),
+    (6, "6 keys is not a multiple of the 4 of a step; use 8"),
+    (3, "3 keys is shorter than the 4 of a step; use 4"),
   ],
 )
 def test_a_queue_that_does_not_fit_the_batch_is_refused(size, message):
@@ -131,5 +131,5 @@ def test_a_queue_that_does_not_fit_the_batch_is_refused(size, message):
 
 @pytest.mark.parametrize("size", [0, -4, 2.5])
 def test_a_queue_has_a_size(size):
-  with pytest.raises(UserError, match="a queue holds a number of keys, at least 1"):
+  with pytest.raises(UserError, match="the size of a queue must be an integer of at least 1"):
     queue(size)

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import tiny
 
-from contrastax.core import UserError, check_integer, check_seed
+from contrastax.core import TrainingDiverged, UserError, check_integer, check_seed
+from contrastax.experiments import commandline, evaluate, run
 from contrastax.training import Stop, make_mesh, train
-from experiments import commandline, evaluate, run
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -205,6 +205,11 @@ def test_a_file_that_cannot_be_written_is_one_line(capsys, file):
   command, expected = FILES[file]
   assert commandline.status(command) == 2
   one_line(capsys, expected)
+
+
+def test_a_run_that_diverged_has_a_status_of_its_own(capsys):
+  assert commandline.status(fail(TrainingDiverged("step 3: loss is nan"))) == 3
+  one_line(capsys, "step 3: loss is nan")
 
 
 def test_an_error_of_the_program_is_not_hidden():

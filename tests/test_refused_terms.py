@@ -44,7 +44,7 @@ def test_a_mask_of_the_batch_serves_all_views():
 
 def test_a_mask_of_another_length_is_one_line():
   with pytest.raises(
-    UserError, match=r"mask: \[8, 2\] is not one entry for each of the 24 vectors"
+    UserError, match=r"mask must have one entry for each of the 24 vectors, .*not \[8, 2\]"
   ):
     value(masked(jnp.cos), {**BATCH, "mask": jnp.ones((8, 2), bool)})
 

@@ -136,15 +136,15 @@ WRONG = {
   ),
   "an order of other data": (
     {"batch_size": None, "order": data.in_order(7)},
-    "the order is of 7 examples, and the data have 48",
+    "the order is for 7 examples, but the data have 48",
   ),
-  "both": ({"order": data.in_order(N)}, "the order has a batch size and a seed of its own"),
+  "both": ({"order": data.in_order(N)}, "the order has its own batch_size and seed"),
   "a seed besides": (
     {"batch_size": None, "seed": 1, "order": data.in_order(N)},
-    "the order has a batch size and a seed of its own",
+    "the order has its own batch_size and seed",
   ),
-  "no order": ({"batch_size": None, "order": lambda step: ROW}, "order must be one of .*, not <func"),
-  "related without names": ({"related": PLACES}, "related must be places by name, not ndarray"),
+  "no order": ({"batch_size": None, "order": lambda step: ROW}, "order must be an order, .*, not <func"),
+  "related without names": ({"related": PLACES}, "related must be a dict of indices by name, not ndarray"),
   "float places": (
     {"related": {"hard": PLACES / 1}},
     r"related 'hard' must be integers \[48\] or \[48, k\], .*, not float64 \[48, 3\]",
@@ -152,9 +152,9 @@ WRONG = {
   "too few places": ({"related": {"hard": PLACES[:9]}}, r"must be integers .*, not int64 \[9, 3\]"),
   "a place too large": (
     {"related": {"hard": PLACES * 0 + 48}},
-    "related 'hard' holds 48; a place is 0 to 47, or -1 for none",
+    "related 'hard' contains 48; an index must be 0 to 47, or -1 for none",
   ),
-  "a place below -1": ({"related": {"hard": PLACES * 0 - 2}}, "related 'hard' holds -2; a place"),
+  "a place below -1": ({"related": {"hard": PLACES * 0 - 2}}, "related 'hard' contains -2; an index"),
   "an unknown field": (
     {"related": {"hard": data.Related(PLACES, ("text",))}},
     "related 'hard': the data have no field 'text'; they have image, tokens, label",
@@ -217,7 +217,7 @@ def test_a_run_resumes_bit_for_bit_and_not_with_another_order(tmp_path):
 
 def test_a_tree_with_what_is_no_number_is_refused_by_its_path():
   batch = {"index": np.arange(2), "tokens": {"ids": np.array(["a", "b"])}}
-  with pytest.raises(UserError, match="the batch's 'tokens/ids' holds real numbers, not <U1"):
+  with pytest.raises(UserError, match="the batch's 'tokens/ids' must hold real numbers, not <U1"):
     training.init(LINE, optax.sgd(0.1), batch)
 
 

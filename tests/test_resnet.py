@@ -304,7 +304,9 @@ def test_groups_need_a_key_and_a_batch_that_they_divide():
       jax.make_jaxpr(lambda p, s, x: encoder.apply(p, s, x, key=key, train=train))(*both, x)
     )
 
-  with pytest.raises(ValueError, match="draws BatchNorm's groups in training: give apply a key"):
+  with pytest.raises(
+    ValueError, match="the groups of BatchNorm are random in training: give apply a key"
+  ):
     program(encoder, None, True)
   expected = r"a batch of 8 examples \(all views together\) cannot be divided into bn_groups=3"
   with pytest.raises(UserError, match=expected):

@@ -76,7 +76,7 @@ def test_the_papers_example(right, recall, r_precision, map_at_r):
   assert {name: float(value[0]) for name, value in found.items()} == pytest.approx(expected)
 
 
-def test_recall_is_that_of_scikit_learns_neighbours():
+def test_recall_is_that_of_scikit_learns_neighbors():
   features, labels = scattered(400, d=8)
   search = NearestNeighbors(metric="cosine").fit(features)
   nearest = search.kneighbors(n_neighbors=10, return_distance=False)  # without themselves

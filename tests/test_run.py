@@ -17,7 +17,7 @@ import pytest
 
 import contrastax
 from contrastax import data
-from experiments.run import main
+from contrastax.experiments.run import main
 
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIG = ROOT / "configs" / "digits_simclr.py"
@@ -88,10 +88,17 @@ def assert_same_run(workdir, reference):
 
 
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory):
-  """A run that nothing interrupted."""
+def kept(tmp_path_factory):
+  """The environment of a command that keeps its compiled programs."""
+  home = tmp_path_factory.mktemp("cache")
+  return {"JAX_ENABLE_COMPILATION_CACHE": "true", "XDG_CACHE_HOME": str(home)}
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory, kept):
+  """A run that nothing interrupted, and which compiled and kept all its programs."""
   workdir = tmp_path_factory.mktemp("reference") / "run"
-  printed = finish(*arguments(workdir))
+  printed = finish(*arguments(workdir), env=kept)
   assert printed.splitlines()[0].startswith("devices: ")
   return workdir
 
@@ -108,6 +115,18 @@ def test_what_stands_at_the_end(reference):
   assert list((reference / "tensorboard").iterdir())
   (first,) = json.loads((reference / "run.json").read_text())
   assert first["versions"]["jax"] and first["devices"] and "experiments.run" in first["command"]
+
+
+def test_a_run_with_kept_programs_is_the_same(reference, kept, tmp_path):
+  """The runs that other tests compare with the reference compile their programs themselves."""
+  before = sorted(pathlib.Path(kept["XDG_CACHE_HOME"]).rglob("*-cache"))
+  assert len(before) > 10
+  printed = finish(*arguments(tmp_path / "run"), env=kept)
+  assert sorted(pathlib.Path(kept["XDG_CACHE_HOME"]).rglob("*-cache")) == before
+  assert_same_run(tmp_path / "run", reference)
+  lines = printed.splitlines()
+  assert "judging: kNN, linear probes and geometry of 500 test examples" in lines
+  assert any(line.startswith("figures: ") for line in lines)
 
 
 def test_load_gives_the_encoder_of_the_run(reference):

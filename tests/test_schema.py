@@ -8,7 +8,7 @@ import pathlib
 import pytest
 
 from contrastax.core import UserError
-from experiments.schema import completed, flat
+from contrastax.experiments.schema import completed, flat
 
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem != "__init__")

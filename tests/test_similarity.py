@@ -95,13 +95,13 @@ def test_cka_says_what_it_cannot_compare():
     cka(normal(5), normal(5))
 
 
-# The nearest neighbours of the same public record.
+# The nearest neighbors of the same public record.
 
 
 @pytest.mark.parametrize(
   "record", list(records("similarity", "knn")), ids=lambda r: "k{k}-T{T}".format(**r["params"])
 )
-def test_public_nearest_neighbours_agree(record):
+def test_public_nearest_neighbors_agree(record):
   bank, queries, labels = (record["inputs"][name] for name in ("tr", "te", "ytr"))
   options = {"k": record["params"]["k"], "temperature": record["params"]["T"]}
   assert knn(bank, labels, queries, record["value"].argmax(1), **options) == 1
@@ -111,7 +111,7 @@ def test_public_nearest_neighbours_agree(record):
 
 
 def by_definition(x, delta=1e-4):
-  """As the generalised eigenvalues of the two scatters, in float64."""
+  """As the generalized eigenvalues of the two scatters, in float64."""
   n, q, d = x.shape
   means = x.mean(1)
   between = sum(np.outer(m - means.mean(0), m - means.mean(0)) for m in means) / (n - 1)

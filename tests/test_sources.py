@@ -18,7 +18,7 @@ from contrastax.negatives.clusters import clusters
 from contrastax.negatives.queue import queue, queues
 from contrastax.negatives.sources import in_batch
 from contrastax.pairwise import Plan, cosine
-from contrastax.positives import negatives_differ, negatives_share, same_example
+from contrastax.relations import negatives_differ, negatives_share, same_example
 
 D, EXAMPLES = 3, 20
 
@@ -445,29 +445,29 @@ def wrong_at_init(source, examples=EXAMPLES, **side):
   ("wrong", "message"),
   [
     (wrong_at_init(bank(), 0), "examples is 0; give the method examples=…"),
-    (wrong_at_init(bank(sample=21)), "draws 21 of 20 examples; take a smaller sample"),
-    (lambda: bank(sample=0), "sample is a number of examples, at least 1, or None for all, not 0"),
-    (lambda: bank(momentum=1), "momentum is at least 0 and below 1, not 1"),
+    (wrong_at_init(bank(sample=21)), "draws 21 of 20 examples; use a smaller sample"),
+    (lambda: bank(sample=0), "sample must be an integer of at least 1, or None for all, not 0"),
+    (lambda: bank(momentum=1), "momentum must be at least 0 and below 1, not 1"),
     (wrong_at_init(queues(4, "language", 3)), "needs the side 'language', and the keys have as_"),
     (
       wrong_at_init(queues(4, "label", 3), label=np.zeros(6)),
-      "a whole number of each key, and 'label' is float32 [6]; number its values from 0",
+      "one integer for each key, and 'label' is float32 [6]; number its values from 0",
     ),
     (
       wrong_at_init(queues(4, "guide", 3), guide=np.zeros((6, 2), np.int32)),
       "'guide' is int32 [6, 2]",
     ),
-    (lambda: queues(0, "label", 3), "a queue holds a number of keys, at least 1, not 0"),
-    (lambda: queues(4, "label", 0), "count is a number of values, at least 1, not 0"),
+    (lambda: queues(0, "label", 3), "the size of a queue must be an integer of at least 1, not 0"),
+    (lambda: queues(4, "label", 0), "count must be an integer of at least 1, not 0"),
     (
       lambda: after_one(queues(4, "label", 3), label=np.array([0, 2, -1, 3, 0, 0], np.int32)),
-      "a key's 'label' is 0 to 2, or −1 for none, not 3; give queues as count",
+      "a key's 'label' must be 0 to 2, or −1 for none, not 3; give queues as count",
     ),
-    (wrong_at_init(clusters(7)), "7 clusters begin as keys of one step, which has 6; take fewer"),
+    (wrong_at_init(clusters(7)), "7 clusters begin as keys of one step, which has 6; use fewer"),
     (wrong_at_init(clusters(3), cluster=np.zeros(6)), "the data have an array 'cluster'; rename it"),
-    (lambda: clusters(1), "clusters: count is a number of at least 2, not 1"),
-    (lambda: clusters(4, warmup=-1), "clusters: warmup is a number of at least 0, not -1"),
-    (lambda: clusters(4, momentum=1.5), "momentum is at least 0 and below 1, not 1.5"),
+    (lambda: clusters(1), "clusters: count must be an integer of at least 2, not 1"),
+    (lambda: clusters(4, warmup=-1), "clusters: warmup must be an integer of at least 0, not -1"),
+    (lambda: clusters(4, momentum=1.5), "momentum must be at least 0 and below 1, not 1.5"),
   ],
 )  # fmt: skip
 def test_what_a_user_gets_wrong_is_said_in_one_line(wrong, message):

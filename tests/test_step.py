@@ -108,18 +108,24 @@ def test_an_optimizer_that_moves_in_each_step_is_taken(optimizer):
 
 WRONG = {
   "a class": ({"method": methods.SimCLR}, "method must be an instance .*, not the class SimCLR"),
-  "no method": ({"method": encoders.mlp((8,))}, "method must be an instance with init, .* Encoder"),
+  "no method": (
+    {"method": encoders.mlp((8,))},
+    "method must be an instance with init, .* not Encoder",
+  ),
   "a list in a method": (
     {"method": methods.SimCLR(**{**PARTS, "views": [views.affine_jitter()] * 2})},
-    "method must be hashable .*; give its parts tuples in place of lists",
+    "method must be hashable .*; give its parts tuples instead of lists",
   ),
   "no optimizer": ({"optimizer": 0.1}, "optimizer must be an optax.Gradient.*, not float"),
   "an optimizer's maker": ({"optimizer": optax.sgd}, "optimizer must be an optax.*, not sgd"),
   "a mesh of another axis": (
     {"mesh": jax.make_mesh((1,), ("x",))},
-    r"no axis 'data', .*, but \('x',\); training.make_mesh\(\) has it",
+    r"must have an axis 'data' .*training.make_mesh\(\), but has \('x',\)",
   ),
-  "no mesh": ({"mesh": 8}, r"mesh must be a jax.sharding.Mesh, not int; training.make_mesh\(\)"),
+  "no mesh": (
+    {"mesh": 8},
+    r"mesh must be a jax.sharding.Mesh, such as training.make_mesh\(\), not int",
+  ),
 }
 
 
@@ -144,7 +150,9 @@ def test_a_seed_may_be_of_any_integer_type(seed):
 
 @pytest.mark.parametrize("wrong", [{"image": np.zeros((2, 8, 8, 1))}, {}, np.zeros(3), None])
 def test_a_batch_has_an_index(wrong):
-  refused("batch must have .* 'index' among them, not", lambda: training.init(METHOD, SGD, wrong))
+  refused(
+    "batch must be a dict .* 'index' among them, not", lambda: training.init(METHOD, SGD, wrong)
+  )
 
 
 @pytest.mark.parametrize("make", [training.sharded, training.replicated])
@@ -180,7 +188,9 @@ def loss_after_two_steps(mesh, sharding=None):
   state = training.init(method, SGD, source.batch(0), mesh=mesh)
   step = training.make_train_step(method, SGD, mesh)
   for t in range(2):
-    state, metrics = training.settled(step(state, training.settled(source.batch(t), mesh)), mesh)
+    state, metrics = training.block_on_virtual_devices(
+      step(state, training.block_on_virtual_devices(source.batch(t), mesh)), mesh
+    )
   return float(metrics["loss"])
 
 

@@ -15,11 +15,11 @@ import tiny
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from contrastax import reporting
+from contrastax.experiments import report, run
+from contrastax.experiments.figures import figure
 from contrastax.files import read_json, read_records
 from contrastax.training import Checkpoints, Interrupted, Stop
 from contrastax.training.log import Log, cut
-from experiments import report, run
-from experiments.figures import figure
 
 ROOT = pathlib.Path(__file__).parent.parent
 SIGNALS = {"SIGHUP": 129, "SIGINT": 130, "SIGTERM": 143}
@@ -192,7 +192,9 @@ def guarded(tree):
 
 
 def test_every_figure_of_a_run_is_drawn_in_the_guard():
-  trees = [ast.parse(path.read_text()) for path in (ROOT / "experiments").glob("*.py")]
+  trees = [
+    ast.parse(path.read_text()) for path in (ROOT / "contrastax" / "experiments").glob("*.py")
+  ]
   inside, outside = (set().union(*found) for found in zip(*map(guarded, trees), strict=True))
   assert inside == public(reporting) and not outside
 
@@ -224,9 +226,9 @@ def test_a_process_that_ends_in_a_figure_leaves_the_summary_and_a_report_to_comp
     with pytest.raises(Killed):
       run.main(arguments)
   first = read_json(tmp_path / "run" / "summary.json", dict)
-  assert first["steps"] == 4 and not report.stands(tmp_path / "run", 4)
+  assert first["steps"] == 4 and not report.is_finished(tmp_path / "run", 4)
   assert run.main(arguments) == 0
-  assert report.stands(tmp_path / "run", 4)
+  assert report.is_finished(tmp_path / "run", 4)
   second = read_json(tmp_path / "run" / "summary.json", dict)
   assert "map.png" in second.pop("figures")
   assert {**second, "train_seconds": 0} == {**first, "train_seconds": 0}

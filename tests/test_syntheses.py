@@ -17,7 +17,7 @@ from contrastax.negatives.adversarial import adversarial_negatives, adversarial_
 from contrastax.negatives.noise import noise
 from contrastax.negatives.supremix import supremix
 from contrastax.pairwise import Plan, bilinear, cosine, dot
-from contrastax.positives import label_distance, same_example, same_label
+from contrastax.relations import label_distance, same_example, same_label
 
 GOLDEN = pathlib.Path(os.environ.get("GOLDEN_DIR", pathlib.Path(__file__).parent / "golden"))
 PLANS = pytest.mark.parametrize("plan", [Plan("dense"), Plan((4, 3))], ids=["dense", "tiles"])
@@ -463,20 +463,20 @@ def test_mixes_are_of_keys_drawn_by_example_and_have_no_gradient(float64):
 @pytest.mark.parametrize(
   ("wrong", "message"),
   [
-    (lambda: noise(count=0, steps=1, size=1, temperature=1), "noise: count is a whole number, at least 1, not 0"),
-    (lambda: noise(count=1, steps=-1, size=1, temperature=1), "noise: steps is a whole number, at least 0, not -1"),
-    (lambda: noise(count=1, steps=1, size=0, temperature=1), "noise: size is a number above 0, not 0"),
-    (lambda: noise(count=1, steps=1, size=1, temperature="a"), "noise: temperature is a number above 0, not 'a'"),
-    (lambda: adversarial_negatives(radius=-1, temperature=1), "adversarial_negatives: radius is a number above 0, not -1"),
-    (lambda: adversarial_negatives(radius=1, temperature=0), "temperature is a number above 0, not 0"),
-    (lambda: adversarial_positives(radius=1, size=np.nan, temperature=1), "adversarial_positives: size is a number above 0, not nan"),
-    (lambda: adversarial_positives(radius=1, size=1, temperature=1, steps=1.5), "steps is a whole number, at least 0, not 1.5"),
-    (lambda: supremix(negatives=-1, positives=2, alpha=1), "supremix: negatives is a whole number, at least 0, not -1"),
+    (lambda: noise(count=0, steps=1, size=1, temperature=1), "noise: count must be an integer of at least 1, not 0"),
+    (lambda: noise(count=1, steps=-1, size=1, temperature=1), "noise: steps must be an integer of at least 0, not -1"),
+    (lambda: noise(count=1, steps=1, size=0, temperature=1), "noise: size must be a number above 0, not 0"),
+    (lambda: noise(count=1, steps=1, size=1, temperature="a"), "noise: temperature must be a number above 0, not 'a'"),
+    (lambda: adversarial_negatives(radius=-1, temperature=1), "adversarial_negatives: radius must be a number above 0, not -1"),
+    (lambda: adversarial_negatives(radius=1, temperature=0), "temperature must be a number above 0, not 0"),
+    (lambda: adversarial_positives(radius=1, size=np.nan, temperature=1), "adversarial_positives: size must be a number above 0, not nan"),
+    (lambda: adversarial_positives(radius=1, size=1, temperature=1, steps=1.5), "steps must be an integer of at least 0, not 1.5"),
+    (lambda: supremix(negatives=-1, positives=2, alpha=1), "supremix: negatives must be an integer of at least 0, not -1"),
     (lambda: supremix(negatives=0, positives=0, alpha=1), "mixes nothing with negatives = positives = 0; leave it out"),
-    (lambda: supremix(negatives=1, positives=0, alpha=0), "supremix: alpha is a number above 0, not 0"),
-    (lambda: supremix(negatives=1, positives=0, alpha=None), "supremix: alpha is a number above 0, not None"),
-    (lambda: supremix(negatives=1, positives=0, alpha=1, beta=-2), "supremix: beta is a number above 0, not -2"),
-    (lambda: supremix(negatives=1, positives=0, alpha=1, window=0), "supremix: window is a number above 0, not 0"),
+    (lambda: supremix(negatives=1, positives=0, alpha=0), "supremix: alpha must be a number above 0, not 0"),
+    (lambda: supremix(negatives=1, positives=0, alpha=None), "supremix: alpha must be a number above 0, not None"),
+    (lambda: supremix(negatives=1, positives=0, alpha=1, beta=-2), "supremix: beta must be a number above 0, not -2"),
+    (lambda: supremix(negatives=1, positives=0, alpha=1, window=0), "supremix: window must be a number above 0, not 0"),
     (lambda: mixes(two_views(labels=np.arange(N)), negatives=1), "mixes labels, and those of the data are int"),
     (lambda: mixes(group(normal(0, N, D)), negatives=1), "and the data have none; give numbers as float32 'label'"),
   ],

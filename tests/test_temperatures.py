@@ -65,7 +65,7 @@ def test_a_learned_temperature_is_the_exponential_of_what_is_learned(float64):
 @pytest.mark.parametrize("start, towards", [(0.01, -1.0), (0.5, 1.0)])
 def test_at_a_bound_it_stays_and_can_come_back(float64, start, towards):
   """Descent towards lower (higher) temperatures ends at the bound, and one step back leaves it."""
-  temperature = learned(start, smallest=0.01, largest=0.5)
+  temperature = learned(start, min_temperature=0.01, max_temperature=0.5)
   params, _ = temperature.init(0)
 
   def stepped(params, direction):
@@ -87,17 +87,17 @@ def test_its_value_outside_the_bounds_is_the_bound():
 
 @pytest.mark.parametrize("bounds", [(0.005, 0.01, 1), (2.0, 0.01, 1), (0.1, 0, 1)])
 def test_bounds_that_contradict_are_refused(bounds):
-  with pytest.raises(UserError, match="0 < smallest <= temperature <= largest"):
-    learned(bounds[0], smallest=bounds[1], largest=bounds[2])
+  with pytest.raises(UserError, match="0 < min_temperature <= temperature <= max_temperature"):
+    learned(bounds[0], min_temperature=bounds[1], max_temperature=bounds[2])
 
 
 def test_temperatures_declare_what_they_are():
   declared = {
     fixed(0.2): (False, False, None),
     scheduled(schedules.cosine(start=0.5, end=0.1, steps=9)): (False, False, None),
-    learned(0.2, smallest=0.1, largest=0.5): (False, False, (0.1, 0.5)),
+    learned(0.2, min_temperature=0.1, max_temperature=0.5): (False, False, (0.1, 0.5)),
     learned(0.2, bias=-10.0): (True, False, (0.01, np.inf)),
-    individual(0.2, smallest=0.1, largest=0.5): (False, True, (0.1, 0.5)),
+    individual(0.2, min_temperature=0.1, max_temperature=0.5): (False, True, (0.1, 0.5)),
   }
   for temperature, expected in declared.items():
     assert isinstance(temperature, Temperature)

@@ -11,12 +11,23 @@ import numpy as np
 import optax
 import pytest
 
-from contrastax import criteria, data, encoders, losses, methods, schedules, temperatures, training
+from contrastax import (
+  core,
+  criteria,
+  data,
+  encoders,
+  losses,
+  methods,
+  parts,
+  schedules,
+  temperatures,
+  training,
+)
 from contrastax.core import Encoder, Pairs, UserError, View
 from contrastax.negatives import in_batch, queue
 from contrastax.networks import Net
 from contrastax.pairwise import unit
-from contrastax.positives import Relation, same_example
+from contrastax.relations import Relation, same_example
 from contrastax.terms import Apply, Contrast, Given, Measured
 
 DIGITS = {name: values[:256] for name, values in data.load("digits").train.items()}
@@ -380,7 +391,7 @@ def test_two_towers_have_parameters_of_their_own():
   method = pairs(other_encoder=encoders.mlp((16,)), other_projection=encoders.projection((16,), 8))
   params, _ = jax.jit(method.init)(jax.random.key(0), pair_batch())
   assert {"encoder", "projection", "other_encoder", "other_projection"} <= set(params)
-  with pytest.raises(UserError, match="other_projection belongs to other_encoder"):
+  with pytest.raises(UserError, match="other_projection needs other_encoder"):
     pairs(other_projection=encoders.projection())
 
 
@@ -446,15 +457,23 @@ def test_two_contrasts_keep_negatives_of_their_own():
 @pytest.mark.parametrize(
   ("changed", "message"),
   [
-    ({"loss": losses.dcl}, r"loss must be a criterion, and dcl is not an .* take criteria.dcl\("),
-    ({"loss": criteria.dcl}, r"loss must be a criterion, and dcl is not an .* take criteria.dcl\("),
-    ({"temperature": 0.5}, r"temperature must be a core.Temperature, such as temperatures.fixed"),
+    (
+      {"loss": losses.dcl},
+      r"loss must be a criterion, such as criteria.dcl\(…\), not the function dcl",
+    ),
+    (
+      {"loss": criteria.dcl},
+      r"loss must be a criterion, such as criteria.dcl\(…\), not the class dcl",
+    ),
+    ({"temperature": "0.5"}, r"temperature must be a core.Temperature, such as temperatures.fixed"),
+    ({"temperature": True}, r"temperature must be a core.Temperature, .* not True"),
+    ({"temperature": -0.5}, r"a temperature must be a number above 0, not -0.5"),
     ({"score": "cosine"}, r"score must be a core.Score, such as pairwise.cosine\(\), not 'cosine'"),
     ({"negatives": 64}, r"negatives must be a core.Negatives, such as negatives.in_batch\(\)"),
     ({"relation": same_example}, r"same_example is a class; give an instance, same_example\(\)"),
     ({"encoder": encoders.mlp}, r"encoder must be a core.Encoder, such as encoders.mlp\(\(64,\)\)"),
     ({"terms": [Contrast(tag="x")]}, r"terms must be a tuple of terms, such as \(Apply"),
-    ({"temperature": temperatures.learned(bias=-1.0)}, r"a bias changes no softmax"),
+    ({"temperature": temperatures.learned(bias=-1.0)}, r"a bias has no effect on a softmax"),
   ],
 )
 def test_a_part_of_a_wrong_kind_is_refused_where_the_method_is_built(changed, message):
@@ -463,9 +482,28 @@ def test_a_part_of_a_wrong_kind_is_refused_where_the_method_is_built(changed, me
   assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("number", [0.25, 1])
+def test_a_number_is_a_fixed_temperature(number):
+  expected = temperatures.fixed(float(number))
+  assert Contrast(temperature=number) == Contrast(temperature=expected)
+  for make in (methods.SimCLR, methods.Multiview):
+    assert make(**PARTS, temperature=number) == make(**PARTS, temperature=expected)
+
+
+def test_a_number_is_a_fixed_temperature_in_a_config():
+  head = {"name": "mlp", "widths": (8,)}
+  spec = {"name": "SimCLR", "encoder": head, "projection": head, "views": {"name": "unchanged"}}
+  method = parts.assemble(core.Method, {**spec, "temperature": 0.25}, "config.method")
+  assert method.temperature == method.main.temperature == temperatures.fixed(0.25)
+  term = parts.assemble(core.Term, {"name": "Contrast", "temperature": 1}, "config.term")
+  assert term.temperature == temperatures.fixed(1)
+  complete = parts.complete(core.Method, {**spec, "temperature": 0.25}, "config.method")
+  assert parts.complete(core.Method, complete, "config.method") == complete
+
+
 def test_a_path_of_nothing_is_one_line_at_initialization():
   method = methods.Siamese(**PARTS, terms=(Contrast(anchors="projektion"),))
   with pytest.raises(
-    UserError, match="nothing is seen at 'projektion'.* did you mean 'projection'"
+    UserError, match="the path 'projektion' names nothing.* did you mean 'projection'"
   ):
     training.init(method, optax.sgd(0.1), SOURCE.batch(0))

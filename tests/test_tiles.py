@@ -30,7 +30,7 @@ from contrastax.pairwise import (
   softmax_mean,
   sum_,
 )
-from contrastax.positives import same_label
+from contrastax.relations import same_label
 
 DENSE = Plan("dense")
 
@@ -97,8 +97,8 @@ def weighed(tree):
   )
 
 
-@functools.partial(jax.jit, static_argnames=("wanted", "rows", "options"))
-def evaluated(arguments, *, wanted=(0, 1, 2, 3), rows, options):
+@functools.partial(jax.jit, static_argnames=("wanted", "reductions", "options"))
+def evaluated(arguments, *, wanted=(0, 1, 2, 3), reductions, options):
   """The results, and the gradients of the arguments of number `wanted`."""
 
   def total(*some):
@@ -107,7 +107,7 @@ def evaluated(arguments, *, wanted=(0, 1, 2, 3), rows, options):
       full[at] = argument
     anchors, groups, score_params, shared = full
     out = reduce(
-      Quantities(), anchors, groups, score_params=score_params, shared=shared, rows=dict(rows),
+      Quantities(), anchors, groups, score_params=score_params, shared=shared, reductions=dict(reductions),
       **dict(options),
     )  # fmt: skip
     return weighed(out), out
@@ -118,9 +118,9 @@ def evaluated(arguments, *, wanted=(0, 1, 2, 3), rows, options):
   return out, [g for g in jax.tree.leaves(gradients) if g.dtype != jax.dtypes.float0]
 
 
-def found(arguments, plan, *, rows=FEW, wanted=(0, 1, 2, 3), score=dot(), **options):
+def found(arguments, plan, *, reductions=FEW, wanted=(0, 1, 2, 3), score=dot(), **options):
   options = tuple({"plan": plan, "score": score, **options}.items())
-  return evaluated(arguments, rows=tuple(rows.items()), wanted=wanted, options=options)
+  return evaluated(arguments, reductions=tuple(reductions.items()), wanted=wanted, options=options)
 
 
 def assert_same(one, other, rtol=1e-12):
@@ -159,7 +159,9 @@ def each_block(*by_default):
 @each_block("ragged", "larger than the sets")
 def test_all_reductions_of_several_groups(float64, block):
   arguments = problem(group(1, N), group(2, 5), group(3, N, 2))
-  assert_same(found(arguments, Plan(block), rows=ROWS), found(arguments, DENSE, rows=ROWS))
+  assert_same(
+    found(arguments, Plan(block), reductions=ROWS), found(arguments, DENSE, reductions=ROWS)
+  )
 
 
 @each_block("ragged")
@@ -172,7 +174,7 @@ def test_both_directions_each_with_its_own_temperature(float64, block):
 @each_block()
 def test_all_reductions_in_both_directions(float64, block):
   arguments = problem(group(1, N), group(2, 5), group(3, N, 2))
-  found_both = functools.partial(found, arguments, both=True, rows=ROWS)
+  found_both = functools.partial(found, arguments, both=True, reductions=ROWS)
   assert_same(found_both(Plan(block)), found_both(DENSE))
 
 
@@ -227,27 +229,27 @@ def test_the_anchors_own_set(float64, score, block):
   score, params = SCORES[score]
   anchors, groups, _, shared = own_set(group(0, N), group(2, 5))
   arguments = anchors, groups, params, shared
-  expected = same(arguments, DENSE, False, score=score, rows=FEW)
+  expected = same(arguments, DENSE, False, score=score, reductions=FEW)
   assert all(np.abs(part).max() > 1e-3 for part in expected[1])
-  assert_same(same(arguments, Plan(block), True, score=score, rows=FEW), expected)
+  assert_same(same(arguments, Plan(block), True, score=score, reductions=FEW), expected)
   if score == cosine():
-    assert_same(same(arguments, DENSE, True, score=score, rows=FEW), expected)
+    assert_same(same(arguments, DENSE, True, score=score, reductions=FEW), expected)
 
 
 @full
 @pytest.mark.parametrize("block", [(4, 3), 1, 64, (3, 64)])
 def test_the_anchors_own_set_in_both_directions(float64, block):
   arguments = own_set(group(0, N), group(2, 5))
-  expected = same(arguments, DENSE, False, score=dot(), rows=ROWS, both=True)
-  assert_same(same(arguments, Plan(block), True, score=dot(), rows=ROWS, both=True), expected)
+  expected = same(arguments, DENSE, False, score=dot(), reductions=ROWS, both=True)
+  assert_same(same(arguments, Plan(block), True, score=dot(), reductions=ROWS, both=True), expected)
 
 
 @full
 @pytest.mark.parametrize("block", [(4, 3), 1, 64, (3, 64)])
 def test_all_reductions_of_the_anchors_own_set(float64, block):
   arguments = own_set(group(0, N), group(2, 5))
-  expected = same(arguments, DENSE, False, score=dot(), rows=ROWS)
-  assert_same(same(arguments, Plan(block), True, score=dot(), rows=ROWS), expected)
+  expected = same(arguments, DENSE, False, score=dot(), reductions=ROWS)
+  assert_same(same(arguments, Plan(block), True, score=dot(), reductions=ROWS), expected)
 
 
 @pytest.mark.parametrize(
@@ -258,7 +260,7 @@ def test_all_reductions_of_the_anchors_own_set(float64, block):
 def test_scores_in_tiles(float64, score):
   wide = 6 if score == multilinear(2) else 3
   arguments = problem(group(1, 7, d=wide), group(3, N, 2, d=wide))
-  options = {"rows": FEWER, "score": score}
+  options = {"reductions": FEWER, "score": score}
   assert_same(found(arguments, Plan((4, 3)), **options), found(arguments, DENSE, **options))
 
 
@@ -283,7 +285,7 @@ def test_a_temperature_per_pair_is_a_score_with_parameters(float64):
   score = TemperaturePerPair()
   params = jax.tree.map(np.asarray, score.init(jax.random.key(0), 3))
   arguments = problem(group(1, 7), group(3, N, 2), score_params=params)
-  tiled, dense = (found(arguments, p, rows=FEW, score=score) for p in (Plan((4, 3)), DENSE))
+  tiled, dense = (found(arguments, p, reductions=FEW, score=score) for p in (Plan((4, 3)), DENSE))
   assert_same(tiled, dense)
   (of_params,) = [g for g in dense[1] if g.shape == (2, 3, 5)]
   assert np.abs(of_params).min() > 1e-3
@@ -291,7 +293,7 @@ def test_a_temperature_per_pair_is_a_score_with_parameters(float64):
 
 def test_a_gradient_of_some_arguments_is_theirs_of_all(float64):
   arguments = problem(group(1, 7), group(2, 5), score_params=SCORES["bilinear"][1])
-  options = {"rows": FEWER, "score": bilinear(), "both": True}
+  options = {"reductions": FEWER, "score": bilinear(), "both": True}
   _, expected = found(arguments, DENSE, **options)
   sizes = [len(list(filter(is_float, jax.tree.leaves(argument)))) for argument in arguments]
   for wanted in ((1,), (2,), (0, 3)):
@@ -314,7 +316,7 @@ def test_a_gradient_of_one_array_of_a_group(float64):
     @jax.jit
     def total(bias):
       out = reduce(
-        Quantities(), anchors, (keys, queue.attach(bias=bias)), score=dot(), rows=FEW,
+        Quantities(), anchors, (keys, queue.attach(bias=bias)), score=dot(), reductions=FEW,
         shared=shared, plan=plan,
       )  # fmt: skip
       return weighed(out)
@@ -335,7 +337,7 @@ def test_ties_across_tiles_and_groups_belong_to_the_first_candidate(float64):
   def gradient(groups, plan):
     def total(groups):
       rows = {name: ROWS[name] for name in ("most", "least", "top")}
-      out = reduce(channels, a, groups, score=dot(), rows=rows, plan=plan)
+      out = reduce(channels, a, groups, score=dot(), reductions=rows, plan=plan)
       return out["most"].sum() + 2 * out["least"].sum(), out["top"][1]
 
     return jax.grad(total, has_aux=True)(groups)
@@ -357,7 +359,7 @@ def test_zero_vectors_in_tiles_that_are_padded(float64):
     for g in (anchors, keys)
   )
   arguments = anchors, (keys,), *rest
-  options = {"rows": FEW, "score": cosine()}
+  options = {"reductions": FEW, "score": cosine()}
   tiled = found(arguments, Plan((4, 3)), **options)
   assert all(np.isfinite(g).all() for g in tiled[1])
   assert_same(tiled, found(arguments, DENSE, **options))
@@ -382,7 +384,7 @@ def test_half_precision_vectors_in_tiles(float64):
     anchors, groups, *rest = arguments
     return group(anchors), tuple(map(group, groups)), *to_all(rest)
 
-  options = {"rows": FEWER, "score": cosine()}
+  options = {"reductions": FEWER, "score": cosine()}
   wide = cast(jnp.float64, jnp.float64)
   expected, of_wide = found(wide, DENSE, **options)
   for plan in (DENSE, Plan((4, 1))):

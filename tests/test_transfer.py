@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 from contrastax.core import Encoder
 from contrastax.encoders import mlp
 from contrastax.evaluation import embed, fine_tune, knn, probes, transfer
-from contrastax.evaluation.finetune import labelled
+from contrastax.evaluation.finetune import labeled
 from contrastax.evaluation.transfer import fitted
 
 DIGITS = load_digits()
@@ -47,7 +47,7 @@ def test_transfer_is_the_probes_of_what_the_encoder_makes_of_the_other_set():
   assert row["knn"] > 0.6
 
 
-def test_images_of_another_shape_are_still_recognised():
+def test_images_of_another_shape_are_still_recognized():
   def accuracy(shape):
     ours, theirs = (fitted(x["image"], shape).reshape(len(x["image"]), -1) for x in (TRAIN, TEST))
     return knn(ours, TRAIN["label"], theirs, TEST["label"])
@@ -62,14 +62,14 @@ def test_images_of_the_right_shape_stay_as_they_are():
   assert fitted(images, (4, 5, 3)) is images
 
 
-def test_grey_is_repeated_and_colour_becomes_its_luma():
-  grey = np.array([[0, 255], [51, 102]], np.uint8)[None, ..., None]
-  found = fitted(grey, (2, 2, 3))
+def test_grey_is_repeated_and_color_becomes_its_luma():
+  gray = np.array([[0, 255], [51, 102]], np.uint8)[None, ..., None]
+  found = fitted(gray, (2, 2, 3))
   assert found.dtype == np.float32
-  np.testing.assert_allclose(found, np.repeat(grey / 255, 3, -1), rtol=1e-6)
-  np.testing.assert_allclose(fitted(found, (2, 2, 1)), grey / 255, rtol=1e-6)
+  np.testing.assert_allclose(found, np.repeat(gray / 255, 3, -1), rtol=1e-6)
+  np.testing.assert_allclose(fitted(found, (2, 2, 1)), gray / 255, rtol=1e-6)
   red, green, blue = np.eye(3, dtype=np.float32)[:, None, None]
-  luma = [float(fitted(colour[None], (1, 1, 1))[0, 0, 0, 0]) for colour in (red, green, blue)]
+  luma = [float(fitted(color[None], (1, 1, 1))[0, 0, 0, 0]) for color in (red, green, blue)]
   np.testing.assert_allclose(luma, [0.299, 0.587, 0.114], rtol=1e-6)
 
 
@@ -101,18 +101,18 @@ def test_transfer_says_what_it_cannot_do():
 
 def test_a_fraction_is_of_each_class_and_at_least_one():
   label = np.random.default_rng(0).permutation(np.repeat([0, 1, 7], [1000, 140, 3]))
-  at = labelled(label, 0.05)
+  at = labeled(label, 0.05)
   np.testing.assert_array_equal(np.bincount(label[at])[[0, 1, 7]], [50, 7, 1])
   assert len(set(at)) == len(at)
-  np.testing.assert_array_equal(at, labelled(label.copy(), 0.05))
-  assert set(at) != set(labelled(label, 0.05, seed=1))
-  np.testing.assert_array_equal(labelled(label, 1.0), np.arange(1143))
+  np.testing.assert_array_equal(at, labeled(label.copy(), 0.05))
+  assert set(at) != set(labeled(label, 0.05, seed=1))
+  np.testing.assert_array_equal(labeled(label, 1.0), np.arange(1143))
 
 
 @pytest.mark.parametrize("fraction", [0, -0.1, 1.5, 10])
 def test_a_fraction_is_a_share(fraction):
   with pytest.raises(ValueError, match=f"above 0 and at most 1, not {fraction}"):
-    labelled(LABELS, fraction)
+    labeled(LABELS, fraction)
 
 
 # Fine-tuning.

@@ -25,7 +25,7 @@ def affine_by_loops(image, shift, scale, angle):
   (sin, cos): towards the bottom.
   """
   height, width, channels = image.shape
-  centre = np.array([(height - 1) / 2, (width - 1) / 2])
+  center = np.array([(height - 1) / 2, (width - 1) / 2])
   turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
   forward = scale * turn
 
@@ -36,8 +36,8 @@ def affine_by_loops(image, shift, scale, angle):
   out = np.zeros_like(image)
   for row in range(height):
     for column in range(width):
-      place = np.array([row, column]) - centre - shift
-      y, x = np.linalg.solve(forward, place) + centre
+      place = np.array([row, column]) - center - shift
+      y, x = np.linalg.solve(forward, place) + center
       top, left = int(np.floor(y)), int(np.floor(x))
       down, right = y - top, x - left
       out[row, column] = (
@@ -249,7 +249,7 @@ DRAWS = 16 * EXAMPLES
 def drawn():
   """All the parameters of many views, each read from the pixels of one view.
 
-  The channels of the image are 1, the row and the column, both from the centre. Near its
+  The channels of the image are 1, the row and the column, both from the center. Near its
   middle a view then says by which factor its pixels are multiplied and where they lay, and
   so the inverse of the affine map, up to a mirrored column.
   """
@@ -268,9 +268,9 @@ def drawn():
   )
   mirrored = np.linalg.det(inverse) < 0
   inverse[mirrored, 1] *= -1
-  centre = places[:, 1, 1] * np.where(mirrored, -1, 1)[:, None] ** np.array([0, 1])
+  center = places[:, 1, 1] * np.where(mirrored, -1, 1)[:, None] ** np.array([0, 1])
   forward = np.linalg.inv(inverse)
-  shift = -np.einsum("nij,nj->ni", forward, centre)
+  shift = -np.einsum("nij,nj->ni", forward, center)
   return {
     "down": shift[:, 0],
     "right": shift[:, 1],
@@ -327,5 +327,5 @@ def test_noise_is_normal_and_independent_between_pixels_examples_and_keys(exampl
   assert abs((noise**2).mean() - 1) < 4 * np.sqrt(2 / count)
   assert abs((noise**4).mean() - 3) < 4 * np.sqrt(96 / count)
   assert abs((noise[0] * noise[1]).mean()) < 4 * np.sqrt(2) * deviation
-  for axis in (1, 2, 3, 4):  # neighbours: examples, rows, columns, channels
+  for axis in (1, 2, 3, 4):  # neighbors: examples, rows, columns, channels
     assert abs((noise * np.roll(noise, 1, axis)).mean()) < 4 * deviation

@@ -22,9 +22,9 @@ EVERYTHING = augment(
   contrast=0.8,
   saturation=0.8,
   hue=0.2,
-  grey=0.2,
+  gray=0.2,
   blur=0.5,
-  solarise=0.2,
+  solarize=0.2,
   kernel=5,
 )
 JITTED = jax.jit(EVERYTHING)
@@ -109,8 +109,8 @@ DRAWS = 20_000
 def probe():
   """An image of which a view tells what was done to it.
 
-  The crop takes all of it. Below the middle it is white: black there is solarised. Above it is
-  dark, with red rising to the right (mirrored?), no green (grey?) and blue in stripes (blurred?).
+  The crop takes all of it. Below the middle it is white: black there is solarized. Above it is
+  dark, with red rising to the right (mirrored?), no green (gray?) and blue in stripes (blurred?).
   """
   image = np.ones((16, 16, 3))
   image[:10, :, 0] = np.linspace(0.05, 0.35, 16)
@@ -126,27 +126,27 @@ def told():
     area=(1.0, 1.0),
     ratio=(1.0, 1.0),
     flip=0.3,
-    grey=0.25,
+    gray=0.25,
     blur=0.4,
     sigma=(0.5, 1.5),
-    solarise=0.2,
+    solarize=0.2,
     kernel=3,
   )
   images = jnp.broadcast_to(probe(), (DRAWS, 16, 16, 3))
   x = np.asarray(jax.jit(recipe)(KEY, images, jnp.arange(DRAWS)), np.float64)
-  grey = np.abs(x[..., 0] - x[..., 1]).max((1, 2)) < 1e-6
-  stripes = np.abs(x[:, 5, 8, 2] - x[:, 4, 8, 2]) / 0.4 / np.where(grey, 0.114, 1)
+  gray = np.abs(x[..., 0] - x[..., 1]).max((1, 2)) < 1e-6
+  stripes = np.abs(x[:, 5, 8, 2] - x[:, 4, 8, 2]) / 0.4 / np.where(gray, 0.114, 1)
   return {
     "flip": x[:, 2, 2, 0] > x[:, 2, 13, 0],
-    "grey": grey,
+    "gray": gray,
     "blur": stripes < 0.99,
-    "solarise": x[:, 15, 8, 0] < 0.5,
+    "solarize": x[:, 15, 8, 0] < 0.5,
   }, stripes
 
 
 def test_each_operation_happens_as_often_as_asked_and_independently(told):
   happened, _ = told
-  for name, rate in {"flip": 0.3, "grey": 0.25, "blur": 0.4, "solarise": 0.2}.items():
+  for name, rate in {"flip": 0.3, "gray": 0.25, "blur": 0.4, "solarize": 0.2}.items():
     deviation = np.sqrt(rate * (1 - rate) / DRAWS)
     assert abs(happened[name].mean() - rate) < 4.5 * deviation, name
   correlation = np.corrcoef(np.stack(list(happened.values()))) - np.eye(4)
@@ -178,12 +178,12 @@ def test_the_blur_of_simclr_is_cut_at_a_tenth_of_the_side():
     assert (rows.min(), rows.max()) == (size // 2 - radius, size // 2 + radius)
 
 
-def test_greys_normalised_have_the_crops_of_the_plain_views(examples):
+def test_greys_normalized_have_the_crops_of_the_plain_views(examples):
   """What a recipe has besides the crop does not move the crop."""
   images, index = examples
   plain = augment(size=12)
-  more = dataclasses.replace(plain, grey=1.0, mean=views.IMAGENET_MEAN, std=views.IMAGENET_STD)
-  expected = views.normalise(views.to_grey(jax.jit(plain)(KEY, images, index)))
+  more = dataclasses.replace(plain, gray=1.0, mean=views.IMAGENET_MEAN, std=views.IMAGENET_STD)
+  expected = views.normalize(views.to_gray(jax.jit(plain)(KEY, images, index)))
   np.testing.assert_allclose(jax.jit(more)(KEY, images, index), expected, rtol=0, atol=1e-5)
 
 
@@ -209,10 +209,10 @@ def test_papers_have_their_views():
   assert shapes((views.simclr(32),) * 3) == [(2, 32, 32, 3)] * 3
   assert shapes(views.byol(32)) == [(2, 32, 32, 3)] * 2
   assert shapes(views.multi_crop((32, 12))) == [(2, 32, 32, 3)] * 2 + [(2, 12, 12, 3)] * 6
-  assert shapes((views.grey(28),), 1) == [(2, 28, 28, 1)]
+  assert shapes((views.gray(28),), 1) == [(2, 28, 28, 1)]
 
 
-# From the papers' own tables: area, the four jitters, grey, blur, solarise, and the blur's kernel.
+# From the papers' own tables: area, the four jitters, gray, blur, solarize, and the blur's kernel.
 TABLE = {
   "simclr": (views.simclr(224), (0.08, 1), (0.8, 0.8, 0.8, 0.2), 0.2, 0.5, 0, None),
   "cifar": (
@@ -230,7 +230,7 @@ TABLE = {
 def test_papers_have_their_settings(paper):
   r, *expected = TABLE[paper]
   jitters = pytest.approx((r.brightness, r.contrast, r.saturation, r.hue))
-  assert expected == [r.area, jitters, r.grey, r.blur, r.solarise, r.kernel]
+  assert expected == [r.area, jitters, r.gray, r.blur, r.solarize, r.kernel]
   assert (r.ratio, r.flip, r.jitter, r.sigma) == ((3 / 4, 4 / 3), 0.5, 0.8, (0.1, 2.0))
 
 
@@ -247,7 +247,7 @@ def test_view_v_is_that_of_its_recipe_and_key(examples):
   [
     {"name": "simclr", "size": 32, "strength": 0.5, "blur": 0.0},
     {"name": "moco_v2", "size": 32},
-    {"name": "grey", "size": 28, "flip": 0.0},
+    {"name": "gray", "size": 28, "flip": 0.0},
     {"name": "augment", "size": 28, "area": [0.5, 1.0]},
     {"name": "byol", "size": 32},
     {"name": "multi_crop", "sizes": [32, 16], "counts": [2, 2]},
@@ -263,25 +263,25 @@ def test_a_config_names_a_recipe_and_recipes_are_hashable(spec):
 WRONG = {
   "size": ({"size": 0}, "size must be a number of pixels, 1 or more, not 0"),
   "size in halves": ({"size": 31.5}, "size must be a number of pixels, 1 or more, not 31.5"),
-  "area": ({"area": (0.0, 1.0)}, r"area must be two shares of the image, .*, not \(0.0, 1.0\)"),
-  "area above": ({"area": (0.5, 1.5)}, "area must be two shares of the image"),
+  "area": ({"area": (0.0, 1.0)}, r"area must be \(low, high\) .*, not \(0.0, 1.0\)"),
+  "area above": ({"area": (0.5, 1.5)}, r"area must be \(low, high\)"),
   "a list": ({"area": [0.5, 1.0]}, r"area must be a tuple, not \[0.5, 1.0\]"),
-  "area reversed": ({"area": (0.5, 0.2)}, "area must be two shares of the image"),
-  "ratio": ({"ratio": (4 / 3, 3 / 4)}, "ratio must be two widths over heights"),
+  "area reversed": ({"area": (0.5, 0.2)}, r"area must be \(low, high\)"),
+  "ratio": ({"ratio": (4 / 3, 3 / 4)}, r"ratio must be \(low, high\)"),
   "flip": ({"flip": 1.5}, "flip must be between 0 and 1, not 1.5"),
-  "grey": ({"grey": -0.1}, "grey must be between 0 and 1, not -0.1"),
+  "gray": ({"gray": -0.1}, "gray must be between 0 and 1, not -0.1"),
   "hue": ({"hue": 0.6}, "hue must be between 0 and 0.5, not 0.6"),
   "brightness": ({"brightness": -1.0}, "brightness must be 0 or more, not -1.0"),
   "nan": ({"contrast": float("nan")}, "contrast must be 0 or more, not nan"),
-  "sigma": ({"sigma": (2.0, 0.1)}, r"sigma must be two widths, .*, not \(2.0, 0.1\)"),
+  "sigma": ({"sigma": (2.0, 0.1)}, r"sigma must be \(low, high\) .*, not \(2.0, 0.1\)"),
   "kernel": ({"kernel": 4}, "kernel must be an odd number of pixels, 1 or more, not 4"),
-  "kernel too large": ({"kernel": 99}, "kernel 99 reaches 49 pixels beyond the border"),
-  "mean alone": ({"mean": (0.5, 0.5, 0.5)}, "mean and std have 3 numbers each, not mean"),
-  "std alone": ({"std": (0.5, 0.5, 0.5)}, "mean and std have 3 numbers each, not mean"),
+  "kernel too large": ({"kernel": 99}, "kernel 99 needs images of more than 49 pixels a side"),
+  "mean alone": ({"mean": (0.5, 0.5, 0.5)}, "mean and std must have 3 numbers each, not mean"),
+  "std alone": ({"std": (0.5, 0.5, 0.5)}, "mean and std must have 3 numbers each, not mean"),
   "channels": ({"channels": 0}, "channels must be an integer, 1 or more, not 0"),
-  "hue of grey": (
+  "hue of gray": (
     {"channels": 1, "hue": 0.1},
-    "hue needs 3 channels, red, green, blue; it must be 0 for channels=1, not 0.1",
+    r"hue needs 3 channels \(red, green, blue\), so it must be 0 for channels=1, not 0.1",
   ),
 }
 
@@ -295,13 +295,13 @@ def test_a_setting_without_meaning_is_refused(name):
 
 
 WRONG_IMAGES = {
-  "grey for colour": (
+  "gray for color": (
     views.simclr(8), (2, 9, 9, 1), "float32",
-    "must have 3 channels; found 1: take a recipe with channels=1"
+    "must have 3 channels; found 1: use a recipe with channels=1"
   ),
-  "colour for grey": (
-    views.grey(8), (2, 9, 9, 3), "float32",
-    "must have 1 channel; found 3: take a recipe with channels=3"
+  "color for gray": (
+    views.gray(8), (2, 9, 9, 3), "float32",
+    "must have 1 channel; found 3: use a recipe with channels=3"
   ),
   "integers": (
     views.simclr(8), (2, 9, 9, 3), "int32", r"must be uint8, or float in \[0, 1\]; found int32: pass"
@@ -325,9 +325,13 @@ def test_one_recipe_stands_for_two_views(examples):
 
 def test_no_recipe_is_refused_and_groups_agree():
   for wrong in ((), None, 3, ("simclr",)):
-    with pytest.raises(UserError, match="draw_views takes a recipe, or a tuple of one per view, n"):
+    with pytest.raises(
+      UserError, match="draw_views: recipes must be a recipe or a tuple of one per v"
+    ):
       views.draw_views(wrong, KEY, jnp.zeros((2, 8, 8, 3)), jnp.arange(2))
-  with pytest.raises(UserError, match="multi_crop: sizes, counts and areas say one thing each"):
+  with pytest.raises(
+    UserError, match="multi_crop: sizes, counts and areas must have equal lengths"
+  ):
     views.multi_crop((32, 16, 8))
 
 

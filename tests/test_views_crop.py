@@ -25,9 +25,9 @@ def resize_by_loops(line, size):
   stretch = max(scale, 1.0)
   out = []
   for o in range(size):
-    centre = (o + 0.5) * scale
-    first, last = max(0, int(centre - stretch + 0.5)), min(length, int(centre + stretch + 0.5))
-    weights = [max(0.0, 1 - abs((p - centre + 0.5) / stretch)) for p in range(first, last)]
+    center = (o + 0.5) * scale
+    first, last = max(0, int(center - stretch + 0.5)), min(length, int(center + stretch + 0.5))
+    weights = [max(0.0, 1 - abs((p - center + 0.5) / stretch)) for p in range(first, last)]
     total = sum(w * line[p] for w, p in zip(weights, range(first, last), strict=True))
     out.append(total / sum(weights))
   return np.array(out)

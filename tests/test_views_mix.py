@@ -100,8 +100,8 @@ def kept_by_cutmix(rng, lam, height=10, width=12):
   cut = []
   for size in (height, width):
     side = np.floor(np.sqrt(1 - lam) * size).astype(int)
-    centre = rng.integers(0, size, len(lam))
-    low, high = np.clip(centre - side // 2, 0, size), np.clip(centre + side // 2, 0, size)
+    center = rng.integers(0, size, len(lam))
+    low, high = np.clip(center - side // 2, 0, size), np.clip(center + side // 2, 0, size)
     cut.append(high - low)
   return 1 - cut[0] * cut[1] / (height * width)
 

@@ -120,7 +120,7 @@ def test_fixed_positions_serve_images_of_another_size():
   assert y.shape == (3, 16)
 
 
-def test_initialisation():
+def test_initialization():
   encoder = vit(64, 1, 4, patch=8, positions="learned")
   params, state = started(encoder, images(1, 32, 32))
   block = params["blocks"]["0"]
@@ -224,8 +224,8 @@ def test_a_config_names_it():
 @pytest.mark.parametrize(
   "arguments, expected",
   [
-    ({"width": 30, "heads": 3}, "vit: heads=3 and 4 must divide width=30"),
-    ({"width": 32, "heads": 5}, "vit: heads=5 and 4 must divide width=32"),
+    ({"width": 30, "heads": 3}, "vit: width=30 must be a multiple of heads=3 and of 4"),
+    ({"width": 32, "heads": 5}, "vit: width=32 must be a multiple of heads=5 and of 4"),
     ({"depth": 0}, "vit: depth must be a positive integer, not 0"),
     ({"patch": 2.0}, "vit: patch must be a positive integer, not 2.0"),
     ({"positions": "fixed"}, "vit: positions must be 'sincos' or 'learned', not 'fixed'"),
@@ -241,6 +241,6 @@ def test_wrong_arguments(arguments, expected):
 def test_wrong_input():
   with pytest.raises(UserError) as error:
     vit(16, 1, 2).init(KEY, images(1, 24, 36))
-  assert str(error.value) == "vit: patch=16 does not divide images of 24×36; take patch=12"
+  assert str(error.value) == "vit: patch=16 does not divide images of 24×36; use patch=12"
   with pytest.raises(UserError, match=r"vit takes images \[n, h, w, c\], not .*\[n, 7\]"):
     vit().init(KEY, np.zeros((2, 7), np.float32))

@@ -1,117 +1,179 @@
-"""The global contrastive loss: an anchor's negatives are those of all steps, not of its batch alone."""
+"""The global contrastive loss: a loss whose negatives are those of all steps, not of one batch."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
+from typing_extensions import override
 
 from contrastax import schedules, tables
-from contrastax.core import Criterion, Outcome, UserError
-from contrastax.criteria.family import Channels, find, or_nan
+from contrastax.core import Array, Compare, Criterion, Group, Outcome, Schedule, State, UserError
+from contrastax.criteria.softmax_core import Channels, defined_or_nan, softmax_reductions
 from contrastax.pairwise import log_sum_exp, sum_
 
 
 @dataclasses.dataclass(frozen=True)
 class sogclr(Criterion):
-  """SogCLR on groups: DCL whose denominator is a moving average over the steps, of each example.
+  """SogCLR: DCL whose denominator is a moving average over the steps, one per example.
 
-    g_i = Σ_j w⁻_ij exp(ℓ_ij − p_i) / Σ_j w⁻_ij          of this batch
-    u_i ← (1 − γ) u_i + γ g_i,    u_i ← g_i the first time
-    L_i = log u_i,    ∇L_i = ∇g_i / u_i
+      g_i = Σ_j w⁻_ij exp(ℓ_ij − p_i) / Σ_j w⁻_ij,  from this batch
+      u_i ← (1 − γ) u_i + γ g_i,    u_i ← g_i at the first visit
+      L_i = log u_i,    ∇L_i = ∇g_i / u_i
 
-  DCL's gradient is ∇g_i / g_i, an average over batches of a quotient, which errs by the batch's
-  size; u_i follows the mean over the data, whatever the batch. With γ = 1 both are the same. With
-  an `individual` temperature this is iSogCLR, whose objective is Σ_i τ_i (L_i + ρ).
+  The gradient of DCL is ∇g_i / g_i. Its mean over batches is the mean of a quotient and has a bias
+  that depends on the batch size. u_i estimates the mean over all data at any batch size. With γ = 1
+  both losses are the same. With the temperature `individual` this is iSogCLR, whose objective is
+  Σ_i τ_i (L_i + ρ).
 
-  gamma: γ in (0, 1], a number or a schedule of the step.
-  relative: of what the average is. True: of similarities less the positive's, as above, which is
-    iSogCLR's objective, and FastCLIP. False: of the similarities themselves, SogCLR as published:
-    g_i without p_i, and L_i = log u_i − p_i. The two differ by how far p_i has moved since the
-    average was taken: of the former the pull weighs g_i / u_i, as much as the push, of the latter 1.
+  With `relative`, the average is of the similarities relative to the positive, as above. This is
+  the objective of iSogCLR and FastCLIP. Without it, g_i has no p_i, and L_i = log u_i − p_i. This
+  is SogCLR as published. The two differ by the change of p_i since the average was taken. In the
+  gradient, the weight of the positive is g_i / u_i with `relative`, equal to the total weight of
+  the negatives, and 1 without.
 
-  The memory is a row for each example (side `row`, else `index`), in logarithms, and whether it was
-  visited yet. Several anchors of one example, such as two views, begin from one row, go on each
-  with its own average, and leave the mean of these. An anchor without a positive, or without a
-  negative, has value 0 and no gradient, and leaves its row as it is. The stat `divergence` is of
-  the weights e^ℓ / u_i. For the arguments see `contrastax.criteria`.
+  The memory has one row per example, from the side `row`, else `index`. A row has the logarithm of
+  u_i and whether it was visited. Several anchors of one example, such as two views, start from the
+  same row. Each computes its own average, and the row becomes the mean of these. An anchor without
+  a positive or without a negative has the value 0 and no gradient, and does not change its row. The
+  stat `divergence` is of the weights e^ℓ / u_i.
 
-  Yuan et al. 2022, arXiv 2202.12387, algorithm 1 (γ = 0.9, τ = 0.1); Qiu et al. 2023, arXiv
-  2305.11965. Their losses are τ times this, and a sum over two views; public code takes the first
-  visit to be that of a whole batch (official), or none (weights 1/γ too large), or tells it by u = 0.
+  Args:
+    gamma: weight γ of the new value in the average, in (0, 1]; or a schedule of the step.
+    relative: whether the average is relative to the positive.
+
+  Raises:
+    UserError: γ is out of range, or a call has no memory.
+
+  Example:
+    >>> import jax
+    >>> from contrastax import criteria, relations
+    >>> from contrastax.core import Group
+    >>> loss = criteria.sogclr(gamma=0.9)
+    >>> memory = loss.init(100)
+    >>> side = {"index": jax.numpy.arange(8), "view": jax.numpy.zeros(8, int)}
+    >>> weights = {"as_positive": jax.numpy.ones(8), "as_negative": jax.numpy.ones(8)}
+    >>> anchors, keys = jax.random.normal(jax.random.key(0), (2, 8, 4))
+    >>> keys = Group(keys, {**side, **weights, "view": jax.numpy.ones(8, int)})
+    >>> outcome = criteria.evaluate(
+    ...   loss, Group(anchors, {**side, **weights}), (keys,), relation=relations.same_example(),
+    ...   temperature=0.1, memory=memory,
+    ... )
+    >>> outcome.value.shape, int(outcome.memory["step"])
+    ((8,), 1)
+
+  References:
+    Yuan et al., "Provable Stochastic Optimization for Global Contrastive Learning", 2022, arXiv
+    2202.12387, algorithm 1 (γ = 0.9, τ = 0.1).
+    Qiu et al., "Not All Semantics are Created Equal", 2023, arXiv 2305.11965 (iSogCLR).
+
+  In other libraries:
+    The losses of the papers are τ times this, summed over two views. The official code detects the
+    first visit for a whole batch. Other code does not treat it, which makes the weights too large
+    by 1/γ, or recognizes it by u = 0.
   """
 
-  gamma: float | Callable = 0.9
+  gamma: float | Schedule = 0.9
   relative: bool = True
 
   def __post_init__(self):
     check_gamma(self.gamma, "sogclr")
 
-  def init(self, size):
+  @override
+  def init(self, size: int) -> State:
     return {
       "step": jnp.int32(0),
       "log_mean": tables.table(size, 0.0, of="sogclr"),
       "visited": tables.table(size, False, of="sogclr"),
     }
 
-  def __call__(self, anchors, groups, compare, *, temperature, memory=(), stats=()):
+  @override
+  def __call__(
+    self,
+    anchors: Group,
+    groups: tuple[Group, ...],
+    compare: Compare,
+    *,
+    temperature: ArrayLike,
+    memory: State = (),
+    stats: tuple[str, ...] = (),
+  ) -> Outcome:
     if not memory:
       raise UserError(
-        "sogclr needs its memory: memory=sogclr().init(size) at first, then that of the outcome before"
+        "sogclr needs a memory; pass memory=sogclr().init(size) in the first step, and then the "
+        "memory of the previous outcome"
       )
-    rows = {"negative": log_sum_exp, "negative_weight": sum_}
-    observed = (*stats, *_behind(stats))
-    found = find(Channels(compare.relation), anchors, groups, compare, temperature, rows, observed)
-    count = found.rows["negative_weight"]
-    some = found.some_positive & ~(count <= 0)
-    some = or_nan(some, found.positive, found.rows["negative"])
-    log_g = jnp.where(some, found.rows["negative"], 0) - jnp.log(jnp.where(some, count, 1))
-    base = found.positive if self.relative else jnp.zeros_like(found.positive)
-    log_g = jnp.where(some, log_g - base, 0)
+    reductions = {"negative": log_sum_exp, "negative_weight": sum_}
+    # The divergence is computed below, with the weights of the average.
+    observed = (*stats, "mean_logit") if "divergence" in stats else stats
+    reduced = softmax_reductions(
+      Channels(compare.relation), anchors, groups, compare, temperature, reductions, observed
+    )
+    negative, count = reduced.reductions["negative"], reduced.reductions["negative_weight"]
+    defined = reduced.has_positive & ~(count <= 0)
+    defined = defined_or_nan(defined, reduced.positive, negative)
+    base = reduced.positive if self.relative else jnp.zeros_like(reduced.positive)
+    log_g = jnp.where(defined, negative, 0) - jnp.log(jnp.where(defined, count, 1))
+    log_g = jnp.where(defined, log_g - base, 0)
 
     row = tables.row_of(anchors.side)
-    value, log_u, memory = moving_average(memory, row, some, log_g, self.gamma)
-    pull = 0 if self.relative else found.positive
-    value = jnp.where(some, value - pull, 0)
+    value, log_u, memory = moving_average(memory, row, defined, log_g, self.gamma)
+    value = jnp.where(defined, value - (0 if self.relative else reduced.positive), 0)
 
-    seen = dict(found.stats)
+    observations = dict(reduced.stats)
     if "divergence" in stats:
       weight = jax.lax.stop_gradient(jnp.exp(log_g - log_u))  # g / u, at most 1/γ
-      divergence = weight * (seen["mean_logit"] - jax.lax.stop_gradient(base)) - log_u
-      seen["divergence"] = jnp.where(some, divergence, 0)
-    return Outcome(value, found.weight, {name: seen[name] for name in stats}, memory)
+      mean_logit = observations["mean_logit"] - jax.lax.stop_gradient(base)
+      observations["divergence"] = jnp.where(defined, weight * mean_logit - log_u, 0)
+    selected = {name: observations[name] for name in stats}
+    return Outcome(value, reduced.weight, selected, memory)
 
 
-def _behind(stats):
-  """What is observed to have those asked for: the divergence is from u's own weights."""
-  return ("mean_logit",) if "divergence" in stats else ()
+def moving_average(
+  memory: State, row: Array, defined: Array, log_g: Array, gamma: float | Schedule
+) -> tuple[Array, Array, State]:
+  """Updates the logarithms of moving averages, one per row of a memory.
 
+      u ← (1 − γ) u + γ g,    u ← g at the first visit;    ∇ log u = ∇g / u
 
-def moving_average(memory, row, some, log_g, gamma):
-  """The logarithm of a mean that is followed over the steps: (log u with its gradient, log u, memory).
+  Args:
+    memory: memory of `sogclr.init`, or the last result.
+    row: row of the memory that each g belongs to, [n].
+    defined: whether there is a g, [n]. If not, the row does not change.
+    log_g: logarithms of the new values, [n].
+    gamma: weight γ of the new value; or a schedule of the step.
 
-    u ← (1 − γ) u + γ g,    u ← g the first time;    ∇ log u = ∇g / u
-
-  memory: `sogclr.init`'s. row [n]: whose mean each g is; some [n]: where there is a g, any other leaves
-  its row as it is. log_g [n]. gamma: a number or a schedule of the step.
+  Returns:
+    log u with its gradient, [n]; log u without gradient, [n]; and the next memory.
   """
   new = jax.lax.stop_gradient(log_g)
-  gamma = schedules.at(gamma, memory["step"])
+  weight = schedules.at(gamma, memory["step"])
   old, visited = memory["log_mean"].read(row), memory["visited"].read(row)
-  averaged = jnp.logaddexp(jnp.log1p(-gamma) + old, jnp.log(gamma) + new)
+  averaged = jnp.logaddexp(jnp.log1p(-weight) + old, jnp.log(weight) + new)
   log_u = jnp.where(visited, averaged, new)
   value = log_u + jnp.exp(new - log_u) * (log_g - new)
-  row = jnp.where(some & ~jnp.isnan(log_u), row, -1)  # an average never recovers from NaN
+  row = jnp.where(defined & ~jnp.isnan(log_u), row, -1)  # a NaN would remain in the average
   memory = {
     "step": memory["step"] + 1,
     "log_mean": memory["log_mean"].write(row, tables.log_mean_exp(row, log_u)),
-    "visited": memory["visited"].write(row, some),
+    "visited": memory["visited"].write(row, defined),
   }
   return value, log_u, memory
 
 
-def check_gamma(gamma, of):
+def check_gamma(gamma: float | Schedule, owner: str) -> None:
+  """Checks gamma.
+
+  Args:
+    gamma: weight of the new value in a moving average.
+    owner: name of the loss, for the message.
+
+  Raises:
+    UserError: gamma is neither a schedule nor a number in (0, 1].
+  """
   if not callable(gamma) and not (isinstance(gamma, int | float) and 0 < gamma <= 1):
-    raise UserError(f"{of}: gamma, the weight of the new, is above 0 and at most 1, not {gamma!r}")
+    raise UserError(
+      f"{owner}: gamma, the weight of the new value, must be in (0, 1], not {gamma!r}"
+    )

@@ -1,4 +1,4 @@
-"""The softmax losses on groups of candidates; see `contrastax.criteria` for their arguments."""
+"""The softmax losses on groups. `contrastax.criteria` defines their symbols and arguments."""
 
 from __future__ import annotations
 
@@ -7,9 +7,16 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
+from typing_extensions import override
 
-from contrastax.core import Criterion, Outcome, UserError
-from contrastax.criteria.family import Channels, difference, find, or_nan
+from contrastax.core import Compare, Criterion, Group, Outcome, State, UserError
+from contrastax.criteria.softmax_core import (
+  Channels,
+  defined_or_nan,
+  difference,
+  softmax_reductions,
+)
 from contrastax.pairwise import log_sum_exp, sum_
 from contrastax.pairwise.inputs import check_positive
 from contrastax.propagate import maximum, minimum
@@ -19,76 +26,140 @@ _DECOUPLED = {"negative": log_sum_exp, "negative_weight": sum_}
 
 @dataclasses.dataclass(frozen=True)
 class info_nce(Criterion):
-  """InfoNCE on groups; with `same_set`, NT-Xent; with several positives, SupCon's L_out.
+  """InfoNCE: softmax cross-entropy of the positives among all candidates.
 
-    L_i = −p_i + log Σ_j (w⁺_ij + w⁻_ij) exp ℓ_ij
+      L_i = −p_i + log Σ_j (w⁺_ij + w⁻_ij) exp ℓ_ij
 
-  An anchor without a positive has value 0 and no gradient; with one positive, of weight 1,
-  and no negative, 0 as well.
+  With `same_set` it is NT-Xent. With several positives it is SupCon's L_out. An anchor without a
+  positive has the value 0 and no gradient. With one positive of weight 1 and no negative, the value
+  is also 0.
 
-  Oord et al. 2018, arXiv 1807.03748, eq. 4; Chen et al. 2020, arXiv 2002.05709, eq. 1;
-  Khosla et al. 2020, arXiv 2004.11362, eq. 2.
+  Example:
+    >>> import jax
+    >>> from contrastax import criteria, relations
+    >>> from contrastax.core import Group
+    >>> one, index = jax.numpy.ones(8), jax.numpy.arange(8)
+    >>> side = {"index": index, "as_positive": one, "as_negative": one}
+    >>> anchors, keys = jax.random.normal(jax.random.key(0), (2, 8, 4))
+    >>> outcome = criteria.evaluate(
+    ...   criteria.info_nce(), Group(anchors, {**side, "view": 0 * index}),
+    ...   (Group(keys, {**side, "view": 0 * index + 1}),), relation=relations.same_example(),
+    ...   temperature=0.1, stats=("positive",),
+    ... )
+    >>> outcome.value.shape, outcome.stats["positive"].shape
+    ((8,), (8,))
+
+  References:
+    Oord et al., "Representation Learning with Contrastive Predictive Coding", 2018, arXiv
+    1807.03748, eq. 4.
+    Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations", 2020,
+    arXiv 2002.05709, eq. 1.
+    Khosla et al., "Supervised Contrastive Learning", 2020, arXiv 2004.11362, eq. 2.
   """
 
-  def __call__(self, anchors, groups, compare, *, temperature, memory=(), stats=()):
-    rows = {"all": log_sum_exp}
-    found = find(Channels(compare.relation), anchors, groups, compare, temperature, rows, stats)
-    value = difference(found.some_positive, found.rows["all"], found.positive)
-    return Outcome(value, found.weight, found.stats, memory)
+  @override
+  def __call__(
+    self,
+    anchors: Group,
+    groups: tuple[Group, ...],
+    compare: Compare,
+    *,
+    temperature: ArrayLike,
+    memory: State = (),
+    stats: tuple[str, ...] = (),
+  ) -> Outcome:
+    reductions = {"all": log_sum_exp}
+    reduced = softmax_reductions(
+      Channels(compare.relation), anchors, groups, compare, temperature, reductions, stats
+    )
+    value = difference(reduced.has_positive, reduced.reductions["all"], reduced.positive)
+    return Outcome(value, reduced.weight, reduced.stats, memory)
 
 
 @dataclasses.dataclass(frozen=True)
 class sup_con_in(Criterion):
-  """SupCon's L_in on groups: the mean over positives inside the logarithm.
+  """SupCon's L_in: the mean over positives is inside the logarithm.
 
-    L_i = −log( Σ_j w⁺_ij exp ℓ_ij / Σ_j w⁺_ij ) + log Σ_j (w⁺_ij + w⁻_ij) exp ℓ_ij
+      L_i = −log( Σ_j w⁺_ij exp ℓ_ij / Σ_j w⁺_ij ) + log Σ_j (w⁺_ij + w⁻_ij) exp ℓ_ij
 
-  With one positive it is InfoNCE. An anchor without a positive has value 0 and no
-  gradient.
+  With one positive it is InfoNCE. An anchor without a positive has the value 0 and no gradient.
 
-  Khosla et al. 2020, arXiv 2004.11362, eq. 3.
+  References:
+    Khosla et al., "Supervised Contrastive Learning", 2020, arXiv 2004.11362, eq. 3.
   """
 
-  def __call__(self, anchors, groups, compare, *, temperature, memory=(), stats=()):
-    rows = {"all": log_sum_exp, "positive": log_sum_exp}
-    found = find(Channels(compare.relation), anchors, groups, compare, temperature, rows, stats)
-    inside = found.rows["positive"] - jnp.log(found.positive_weight)
-    value = difference(found.some_positive, found.rows["all"], inside)
-    return Outcome(value, found.weight, found.stats, memory)
+  @override
+  def __call__(
+    self,
+    anchors: Group,
+    groups: tuple[Group, ...],
+    compare: Compare,
+    *,
+    temperature: ArrayLike,
+    memory: State = (),
+    stats: tuple[str, ...] = (),
+  ) -> Outcome:
+    reductions = {"all": log_sum_exp, "positive": log_sum_exp}
+    reduced = softmax_reductions(
+      Channels(compare.relation), anchors, groups, compare, temperature, reductions, stats
+    )
+    log_mean = reduced.reductions["positive"] - jnp.log(reduced.positive_weight)
+    value = difference(reduced.has_positive, reduced.reductions["all"], log_mean)
+    return Outcome(value, reduced.weight, reduced.stats, memory)
 
 
 @dataclasses.dataclass(frozen=True)
 class dcl(Criterion):
-  """Decoupled contrastive loss on groups: InfoNCE without the positive in the denominator.
+  """Decoupled contrastive loss: InfoNCE without the positive in the denominator.
 
-    L_i = −p_i + log Σ_j w⁻_ij exp ℓ_ij
+      L_i = −p_i + log Σ_j w⁻_ij exp ℓ_ij
 
-  An anchor without a positive, or without a negative, has value 0 and no gradient.
+  An anchor without a positive, or without a negative, has the value 0 and no gradient.
 
-  Yeh et al. 2022, arXiv 2110.06848, eq. 5.
+  References:
+    Yeh et al., "Decoupled Contrastive Learning", 2022, arXiv 2110.06848, eq. 5.
   """
 
-  def __call__(self, anchors, groups, compare, *, temperature, memory=(), stats=()):
-    found = find(
+  @override
+  def __call__(
+    self,
+    anchors: Group,
+    groups: tuple[Group, ...],
+    compare: Compare,
+    *,
+    temperature: ArrayLike,
+    memory: State = (),
+    stats: tuple[str, ...] = (),
+  ) -> Outcome:
+    reduced = softmax_reductions(
       Channels(compare.relation), anchors, groups, compare, temperature, _DECOUPLED, stats
     )
-    defined = found.some_positive & ~(found.rows["negative_weight"] <= 0)
-    value = difference(defined, found.rows["negative"], found.positive)
-    return Outcome(value, found.weight, found.stats, memory)
+    defined = reduced.has_positive & ~(reduced.reductions["negative_weight"] <= 0)
+    value = difference(defined, reduced.reductions["negative"], reduced.positive)
+    return Outcome(value, reduced.weight, reduced.stats, memory)
 
 
 @dataclasses.dataclass(frozen=True)
 class dclw(Criterion):
-  """DCL on groups with the von Mises-Fisher weight of the positive.
+  """DCL with a von Mises-Fisher weight of the positive, which is larger for hard positives.
 
-    L_i = −v_i p_i + log Σ_j w⁻_ij exp ℓ_ij,    v_i = 2 − exp(s_i/σ) / mean_k exp(s_k/σ)
+      L_i = −v_i p_i + log Σ_j w⁻_ij exp ℓ_ij,    v_i = 2 − exp(s_i/σ) / mean_k exp(s_k/σ)
 
-  with s_i = τ_i p_i, the similarity of anchor i's positives: hard positives weigh more. The
-  mean is over all anchors that have a positive, and v carries no gradient. An anchor without
-  a positive, or without a negative, has value 0 and no gradient. σ > 0: `sigma`, in units of
-  the similarity.
+  s_i = τ_i p_i is the similarity of anchor i and its positives. The mean is over all anchors that
+  have a positive. No gradient flows through v. An anchor without a positive, or without a negative,
+  has the value 0 and no gradient.
 
-  Yeh et al. 2022, arXiv 2110.06848, eq. 6. A public port lets the gradient through v.
+  Args:
+    sigma: width σ > 0 of the weight, in units of the similarity.
+
+  Raises:
+    UserError: σ is not above 0.
+
+  References:
+    Yeh et al., "Decoupled Contrastive Learning", 2022, arXiv 2110.06848, eq. 6.
+
+  In other libraries:
+    One public port does not stop the gradient through v.
   """
 
   sigma: float = 0.5
@@ -96,37 +167,58 @@ class dclw(Criterion):
   def __post_init__(self):
     check_positive("sigma", self.sigma)
 
-  def __call__(self, anchors, groups, compare, *, temperature, memory=(), stats=()):
-    found = find(
+  @override
+  def __call__(
+    self,
+    anchors: Group,
+    groups: tuple[Group, ...],
+    compare: Compare,
+    *,
+    temperature: ArrayLike,
+    memory: State = (),
+    stats: tuple[str, ...] = (),
+  ) -> Outcome:
+    reduced = softmax_reductions(
       Channels(compare.relation), anchors, groups, compare, temperature, _DECOUPLED, stats
     )
-    defined = found.some_positive & ~(found.rows["negative_weight"] <= 0)
-    similarity = jax.lax.stop_gradient(found.positive * found.temperature) / self.sigma
-    count = jnp.maximum(found.some_positive.sum(), 1)
-    log_mean = jax.nn.logsumexp(similarity, where=found.some_positive) - jnp.log(count)
-    weight = 2 - jnp.exp(jnp.where(found.some_positive, similarity - log_mean, 0))
-    value = difference(defined, found.rows["negative"], weight * found.positive)
-    return Outcome(value, found.weight, found.stats, memory)
+    defined = reduced.has_positive & ~(reduced.reductions["negative_weight"] <= 0)
+    similarity = jax.lax.stop_gradient(reduced.positive * reduced.temperature) / self.sigma
+    count = jnp.maximum(reduced.has_positive.sum(), 1)
+    log_mean = jax.nn.logsumexp(similarity, where=reduced.has_positive) - jnp.log(count)
+    weight = 2 - jnp.exp(jnp.where(reduced.has_positive, similarity - log_mean, 0))
+    value = difference(defined, reduced.reductions["negative"], weight * reduced.positive)
+    return Outcome(value, reduced.weight, reduced.stats, memory)
 
 
 @dataclasses.dataclass(frozen=True)
 class hard_negative(Criterion):
-  """Contrastive learning with hard negatives (HCL) on groups.
+  """HCL: contrastive learning with hard negatives, which have larger weights.
 
-    L_i = −log( e^{p_i} / (e^{p_i} + G_i) )
-    G_i = max( (N_i R_i − τ⁺ N_i P_i) / (1 − τ⁺),  N_i e^{−1/τ_i} )
-    R_i = Σ_j w⁻_ij e^{(1+β) ℓ_ij} / Σ_j w⁻_ij e^{β ℓ_ij},   P_i = Σ_j w⁺_ij e^{ℓ_ij} / Σ_j w⁺_ij
+      L_i = −log( e^{p_i} / (e^{p_i} + G_i) )
+      G_i = max( (N_i R_i − τ⁺ N_i P_i) / (1 − τ⁺),  N_i e^{−1/τ_i} )
+      R_i = Σ_j w⁻_ij e^{(1+β) ℓ_ij} / Σ_j w⁻_ij e^{β ℓ_ij},   P_i = Σ_j w⁺_ij e^{ℓ_ij} / Σ_j w⁺_ij
 
-  with N_i = Σ_j w⁻_ij: negatives weighted by e^{βℓ}, the harder the more, and corrected for
-  the positives that are expected among them. The bound is the least that negatives can
-  contribute at a similarity of at least −1; where it holds, they have no gradient.
+  with N_i = Σ_j w⁻_ij. The negatives have weights e^{βℓ}, and G_i is corrected for the positives
+  that are expected among them. The second argument of the maximum is the least possible
+  contribution of negatives whose similarity is at least −1. Where it is the maximum, the negatives
+  have no gradient. An anchor without a positive has the value 0 and no gradient. An anchor without
+  a negative also has the value 0.
 
-  beta: concentration β ≥ 0, in units of logits; 0 leaves the weights uniform.
-  tau_plus: τ⁺ in [0, 1), the share of an anchor's class in the data; 0: no correction.
-  An anchor without a positive has value 0 and no gradient; without a negative, 0 too.
+  Args:
+    beta: concentration β ≥ 0 of the weights, in units of logits. With β = 0 the weights are
+      uniform.
+    tau_plus: share τ⁺ of the anchor's class in the data, in [0, 1). With τ⁺ = 0 there is no
+      correction.
 
-  Robinson et al. 2021, arXiv 2010.04592, eq. 4 and §3; their code, like this, lets the
-  gradient through the weights.
+  Raises:
+    UserError: β or τ⁺ is out of range.
+
+  References:
+    Robinson et al., "Contrastive Learning with Hard Negative Samples", 2021, arXiv 2010.04592,
+    eq. 4 and §3.
+
+  In other libraries:
+    Like the authors' code, this criterion does not stop the gradient through the weights.
   """
 
   beta: float
@@ -134,44 +226,66 @@ class hard_negative(Criterion):
 
   def __post_init__(self):
     if not (isinstance(self.beta, int | float) and self.beta >= 0):
-      raise UserError(f"beta is a number of at least 0, not {self.beta!r}")
+      raise UserError(f"beta must be a number of at least 0, not {self.beta!r}")
     _check_tau_plus(self.tau_plus)
 
-  def __call__(self, anchors, groups, compare, *, temperature, memory=(), stats=()):
+  @override
+  def __call__(
+    self,
+    anchors: Group,
+    groups: tuple[Group, ...],
+    compare: Compare,
+    *,
+    temperature: ArrayLike,
+    memory: State = (),
+    stats: tuple[str, ...] = (),
+  ) -> Outcome:
     beta, tau_plus = self.beta, self.tau_plus
-    rows = {"hardened": log_sum_exp, "negative_weight": sum_}
-    rows |= {"hardness": log_sum_exp} if beta else {}
-    rows |= {"positive": log_sum_exp} if tau_plus else {}
-    found = find(
-      Channels(compare.relation, beta), anchors, groups, compare, temperature, rows, stats
+    reductions = {"hardened": log_sum_exp, "negative_weight": sum_}
+    reductions |= {"hardness": log_sum_exp} if beta else {}
+    reductions |= {"positive": log_sum_exp} if tau_plus else {}
+    reduced = softmax_reductions(
+      Channels(compare.relation, beta), anchors, groups, compare, temperature, reductions, stats
     )
-    count = found.rows["negative_weight"]
-    some = found.some_positive & ~(count <= 0)
-    some = or_nan(some, found.positive, found.rows["hardened"])
-    log_count = jnp.log(jnp.where(some, count, 1))
-    # All in logarithms: e^ℓ overflows at low temperatures.
-    log_r = jnp.where(some, found.rows["hardened"], 0)  # log(N R)
+    count = reduced.reductions["negative_weight"]
+    defined = reduced.has_positive & ~(count <= 0)
+    defined = defined_or_nan(defined, reduced.positive, reduced.reductions["hardened"])
+    log_count = jnp.log(jnp.where(defined, count, 1))
+    # All quantities are logarithms, because e^ℓ overflows at low temperatures.
+    log_nr = jnp.where(defined, reduced.reductions["hardened"], 0)
     if beta:
-      log_r = log_r + log_count - jnp.where(some, found.rows["hardness"], 0)
+      log_nr = log_nr + log_count - jnp.where(defined, reduced.reductions["hardness"], 0)
     if tau_plus:
-      log_p = jnp.where(some, found.rows["positive"] - jnp.log(found.positive_weight), 0)
-      share = tau_plus * jnp.exp(minimum(log_p + log_count - log_r, 80))
+      log_p = reduced.reductions["positive"] - jnp.log(reduced.positive_weight)
+      log_p = jnp.where(defined, log_p, 0)
+      # τ⁺ N P / (N R), limited so that the exponential is finite
+      share = tau_plus * jnp.exp(minimum(log_p + log_count - log_nr, 80))
       none = share >= 1
-      log_r = jnp.where(none, -jnp.inf, log_r + jnp.log1p(-jnp.where(none, 0, share)))
-      log_r = log_r - np.log1p(-tau_plus)
-    log_g = maximum(log_r, log_count - 1 / found.temperature)
-    value = jax.nn.softplus(log_g - jnp.where(some, found.positive, 0))
-    return Outcome(jnp.where(some, value, 0), found.weight, found.stats, memory)
+      log_nr = jnp.where(none, -jnp.inf, log_nr + jnp.log1p(-jnp.where(none, 0, share)))
+      log_nr = log_nr - np.log1p(-tau_plus)
+    log_g = maximum(log_nr, log_count - 1 / reduced.temperature)
+    value = jax.nn.softplus(log_g - jnp.where(defined, reduced.positive, 0))
+    return Outcome(jnp.where(defined, value, 0), reduced.weight, reduced.stats, memory)
 
 
 @dataclasses.dataclass(frozen=True)
 class debiased(Criterion):
-  """Debiased contrastive loss on groups: `hard_negative` with β = 0.
+  """Debiased contrastive loss: `hard_negative` with β = 0.
 
-    G_i = max( (Σ_j w⁻_ij e^{ℓ_ij} − τ⁺ N_i P_i) / (1 − τ⁺),  N_i e^{−1/τ_i} )
+      L_i = −log( e^{p_i} / (e^{p_i} + G_i) )
+      G_i = max( (Σ_j w⁻_ij e^{ℓ_ij} − τ⁺ N_i P_i) / (1 − τ⁺),  N_i e^{−1/τ_i} )
 
-  See there; with τ⁺ = 0 and one positive, of weight 1, it is InfoNCE of a cosine. Chuang et
-  al. 2020, arXiv 2007.00224, eq. 7.
+  N_i and P_i are those of `hard_negative`. With τ⁺ = 0 and one positive of weight 1, it is InfoNCE
+  for similarities of at least −1, such as the cosine.
+
+  Args:
+    tau_plus: share τ⁺ of the anchor's class in the data, in [0, 1).
+
+  Raises:
+    UserError: τ⁺ is out of range.
+
+  References:
+    Chuang et al., "Debiased Contrastive Learning", 2020, arXiv 2007.00224, eq. 7.
   """
 
   tau_plus: float
@@ -179,12 +293,21 @@ class debiased(Criterion):
   def __post_init__(self):
     _check_tau_plus(self.tau_plus)
 
-  def __call__(self, anchors, groups, compare, *, temperature, memory=(), stats=()):
-    return hard_negative(beta=0, tau_plus=self.tau_plus)(
-      anchors, groups, compare, temperature=temperature, memory=memory, stats=stats
-    )
+  @override
+  def __call__(
+    self,
+    anchors: Group,
+    groups: tuple[Group, ...],
+    compare: Compare,
+    *,
+    temperature: ArrayLike,
+    memory: State = (),
+    stats: tuple[str, ...] = (),
+  ) -> Outcome:
+    criterion = hard_negative(beta=0, tau_plus=self.tau_plus)
+    return criterion(anchors, groups, compare, temperature=temperature, memory=memory, stats=stats)
 
 
-def _check_tau_plus(tau_plus):
+def _check_tau_plus(tau_plus: float) -> None:
   if not (isinstance(tau_plus, int | float) and 0 <= tau_plus < 1):
-    raise UserError(f"tau_plus is the share of a class, 0 ≤ tau_plus < 1, not {tau_plus!r}")
+    raise UserError(f"tau_plus, the share of a class, must be in [0, 1), not {tau_plus!r}")

@@ -1,4 +1,4 @@
-"""Data sets by name, and sources that turn them into batches in an order."""
+"""Data sets by name, orders of their examples, and sources that return batches."""
 
 from contrastax.data.by_value import balanced as balanced
 from contrastax.data.by_value import grouped as grouped

@@ -1,12 +1,14 @@
-"""Orders by a value of each example: equal numbers of several classes, or one group."""
+"""Orders by a value of each example: class-balanced batches, and batches of one group."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import math
+from collections.abc import Callable
 
 import numpy as np
+from typing_extensions import override
 
 from contrastax.core import UserError, check_integer, check_seed
 from contrastax.data.orders import Epochs, Order, check_batch_size, integers, store
@@ -15,16 +17,16 @@ from contrastax.labels import NONE
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class balanced(Order):
-  """Exactly K examples of each of exactly P classes in every batch, b = P · K.
+  """Draws batches with exactly K examples of each of exactly P classes.
 
-  The K examples of a class are successive in the batch. Both levels are visited evenly. The C
-  classes follow each other in random permutations, which are cut into batches; where a batch spans
-  two permutations, the second one is arranged so that no class is in the batch twice. The examples
-  of a class are taken K at a time from a new random permutation in each pass over the class; those
-  that do not fill K at its end are left out of that pass.
+  The batch size is P · K, and the K examples of a class are adjacent in the batch. Classes are
+  visited equally often: they follow each other in random permutations, which are cut into batches.
+  Where a batch spans two permutations, the second one is arranged so that no class occurs twice in
+  the batch. Within a class the examples are visited in random permutations as well, K at a time.
+  Examples that do not fill K at the end of a permutation are left out of it.
 
   Args:
-    by: integers [size], the class of each example; −1 is no class, and the example is left out.
+    by: integers [size], the class of each example. Examples with −1 are left out.
     classes: P, 1 to the number of classes C.
     per_class: K, 1 to the size of the smallest class.
     seed: 0 to 2³² − 1.
@@ -33,7 +35,12 @@ class balanced(Order):
     UserError: an argument is out of range, or a class has fewer than K examples.
 
   Example:
-    source = data.Resident(arrays, order=data.balanced(arrays["label"], classes=8, per_class=4))
+    >>> import numpy as np
+    >>> from contrastax import data
+    >>> label = np.array([0, 1, 2, 0, 1, 2, 0, 1])
+    >>> order = data.balanced(label, classes=2, per_class=2)
+    >>> sorted(np.unique(label[order(0)], return_counts=True)[1].tolist())
+    [2, 2]
   """
 
   by: np.ndarray
@@ -50,8 +57,7 @@ class balanced(Order):
     values, starts, members = _members_of(by)
     if chosen > len(values):
       raise UserError(
-        f"balanced: classes is {chosen}, but by has {len(values)} values besides -1; give at most "
-        "as many"
+        f"balanced: classes is {chosen}, but by has {len(values)} values besides -1; lower classes"
       )
     sizes = np.diff([*starts, len(members)])
     if sizes.min() < each:
@@ -64,68 +70,78 @@ class balanced(Order):
     store(self, by=by, classes=chosen, per_class=each, seed=check_seed(self.seed))
     store(self, size=len(by), batch_size=chosen * each)
 
-  def indices(self, step):
+  @override
+  def indices(self, step: int) -> np.ndarray:
     count, chosen, each = len(self._members), self.classes, self.per_class
     # A cycle is the smallest number of permutations of the classes that fills whole batches.
     permutations = chosen // math.gcd(count, chosen)
     cycle, place = divmod(step, permutations * count // chosen)
-    at = np.arange(place * chosen, (place + 1) * chosen)
-    visits = cycle * permutations + at // count  # how often each class was visited before
+    positions = np.arange(place * chosen, (place + 1) * chosen)
+    visits = cycle * permutations + positions // count  # earlier visits of each class
     rows = []
-    for number, visit in zip(self._cycle(cycle)[at].tolist(), visits.tolist(), strict=True):
+    for number, visit in zip(self._cycle(cycle)[positions].tolist(), visits.tolist(), strict=True):
       passed, block = divmod(visit, len(self._members[number]) // each)
       rows.append(self._pass(number, passed)[block * each : (block + 1) * each])
     return np.concatenate(rows).astype(np.int32)
 
   @functools.cached_property
-  def _members(self):
+  def _members(self) -> list[np.ndarray]:
     _, starts, members = _members_of(self.by)
     return np.split(members, starts[1:])
 
   @functools.cached_property
-  def _cycle(self):
+  def _cycle(self) -> Callable[[int], np.ndarray]:
     return functools.lru_cache(maxsize=2)(self._draw)
 
   @functools.cached_property
   def _passes(self) -> dict[int, tuple[int, np.ndarray]]:
     return {}
 
-  def _draw(self, cycle):
-    """The classes of a cycle, in the order of their visits."""
+  def _draw(self, cycle: int) -> np.ndarray:
+    """Returns the classes of a cycle in the order of their visits."""
     count, chosen = len(self._members), self.classes
     rng = np.random.default_rng((self.seed, 0, cycle))
-    found = [rng.permutation(count)]
+    permutations = [rng.permutation(count)]
     for number in range(1, chosen // math.gcd(count, chosen)):
       begun = number * count % chosen  # classes in the batch that spans both permutations
-      taken, fresh = found[-1][count - begun :], rng.permutation(count)
+      taken, fresh = permutations[-1][count - begun :], rng.permutation(count)
       head = fresh[~np.isin(fresh, taken)][: chosen - begun]
-      found.append(np.concatenate([head, fresh[~np.isin(fresh, head)]]))
-    return np.concatenate(found)
+      permutations.append(np.concatenate([head, fresh[~np.isin(fresh, head)]]))
+    return np.concatenate(permutations)
 
-  def _pass(self, number, passed):
-    """The examples of a class in the order of one pass; the last one drawn is kept."""
-    kept = self._passes.get(number)
-    if kept is None or kept[0] != passed:
+  def _pass(self, number: int, passed: int) -> np.ndarray:
+    """Returns the examples of a class in the order of one pass, and caches the last pass drawn."""
+    cached = self._passes.get(number)
+    if cached is None or cached[0] != passed:
       rng = np.random.default_rng((self.seed, number + 1, passed))
-      kept = self._passes[number] = passed, rng.permutation(self._members[number])
-    return kept[1]
+      cached = self._passes[number] = passed, rng.permutation(self._members[number])
+    return cached[1]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class grouped(Epochs):
-  """Every batch from one group, such as one cluster, one task or one source of the data.
+  """Draws each batch from one group, such as a cluster, a task or a source of the data.
 
   In each epoch the examples of a group are shuffled and divided into batches, and the batches of
-  all groups are shuffled. So a group is visited in proportion to its size. Examples that do not
-  fill a batch of their group are left out of that epoch; groups below `batch_size` are left out.
+  all groups are shuffled. So a group has batches in proportion to its size. Examples that do not
+  fill a batch of their group are left out of that epoch. Groups with fewer than `batch_size`
+  examples are always left out.
 
   Args:
-    by: integers [size], the group of each example; −1 is no group, and the example is left out.
+    by: integers [size], the group of each example. Examples with −1 are left out.
     batch_size: 1 to the size of the largest group.
     seed: 0 to 2³² − 1.
 
   Raises:
     UserError: an argument is out of range, or no group has `batch_size` examples.
+
+  Example:
+    >>> import numpy as np
+    >>> from contrastax import data
+    >>> task = np.array([0, 1, 0, 1, 0, 1])
+    >>> order = data.grouped(task, batch_size=3)
+    >>> len(np.unique(task[order(0)]))
+    1
   """
 
   by: np.ndarray
@@ -138,32 +154,34 @@ class grouped(Epochs):
     _, starts, members = _members_of(by)
     largest = int(np.diff([*starts, len(members)]).max(initial=0))
     if not largest:
-      raise UserError("grouped: by has no group; all its values are -1")
+      raise UserError("grouped: all values of by are -1; give some examples a group")
     text = f"the {largest} examples of the largest group"
     batch_size = check_batch_size(self.batch_size, largest, text)
     store(self, by=by, batch_size=batch_size, seed=check_seed(self.seed), size=len(by))
 
   @functools.cached_property
-  def _full(self):
-    """Which of the examples, sorted by group, fill batches; the same in each epoch."""
+  def _full(self) -> np.ndarray:
+    """A mask of the positions, in examples sorted by group, that fill whole batches."""
     _, starts, members = _members_of(self.by)
     sizes = np.diff([*starts, len(members)])
     rank = np.arange(len(members)) - np.repeat(starts, sizes)
     return rank < np.repeat(sizes // self.batch_size * self.batch_size, sizes)
 
   @functools.cached_property
-  def _batches(self):
+  @override
+  def _batches(self) -> int:
     return int(self._full.sum()) // self.batch_size
 
-  def _draw(self, epoch):
+  @override
+  def _draw(self, epoch: int) -> np.ndarray:
     rng = np.random.default_rng((self.seed, epoch))
     rows = rng.permutation(np.flatnonzero(self.by != NONE))
-    rows = rows[np.argsort(self.by[rows], kind="stable")]  # by group, each in its random order
+    rows = rows[np.argsort(self.by[rows], kind="stable")]  # by group, randomly within each
     return rng.permutation(rows[self._full].reshape(-1, self.batch_size)).astype(np.int32)
 
 
 def _members_of(by: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """The examples sorted by value: the values without −1, where each begins, and the examples."""
+  """Returns the values except −1, where each one starts, and the examples sorted by value."""
   members = np.flatnonzero(by != NONE)
   members = members[np.argsort(by[members], kind="stable")]
   values, starts = np.unique(by[members], return_index=True)

@@ -1,4 +1,4 @@
-"""Data sets by name: `digits`, `npz:PATH`, `tfds:NAME`, `made:HxWxC`, `words:` before any."""
+"""Data sets by name."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from contrastax.core import UserError
 from contrastax.nouns import nearest
 from contrastax.views.images import check_images
 
-KINDS = ("npz", "tfds", "made", "words")  # of names KIND:PLACE
-MOST_MADE = 2**24  # values of a made image; 240 of them are 4 GB
-# What zipfile and NumPy raise besides for a file that is damaged or encrypted.
+KINDS = ("npz", "tfds", "made", "words")
+"""The kinds of data sets that have a name of the form `KIND:PLACE`."""
+MOST_MADE = 2**24  # The most values of a made image; 240 images are then 4 GB.
+# The errors, besides those named below, of zipfile and NumPy for a damaged or encrypted file.
 DAMAGED = (
   ArithmeticError, LookupError, RuntimeError, SyntaxError, lzma.LZMAError, struct.error, zlib.error,
 )  # fmt: skip
@@ -27,14 +28,22 @@ PREPARED_BY_US = ("cifar10", "fashion_mnist")
 
 
 class Dataset(NamedTuple):
-  """Arrays in memory, by split.
+  """A data set in memory, divided into training and test examples.
 
-  `train` and `test` map names to arrays, or to trees of arrays, with one example per row. "image"
-  [n, h, w, c] is uint8, or float in [0, 1]. "label" [n] holds integers; −1 is no label. Other names
-  are free. Both splits have the same names. `classes`: the name of each label, () without labels.
+  Attributes:
+    train: fields by name: arrays, or trees of arrays, with one example per row. `image` [n, h, w, c]
+      is uint8, or float in [0, 1]. `label` [n] is integers, where −1 is no label. Any other names
+      may be used.
+    test: the same fields of the test examples.
+    classes: the name of each class, () without labels.
 
   Example:
-    data.Dataset(train={"x": x[:800]}, test={"x": x[800:]})
+    >>> import numpy as np
+    >>> from contrastax import data
+    >>> x = np.arange(10.0)
+    >>> dataset = data.Dataset(train={"x": x[:8]}, test={"x": x[8:]})
+    >>> len(dataset.train["x"]), dataset.classes
+    (8, ())
   """
 
   train: dict[str, Any]
@@ -43,20 +52,32 @@ class Dataset(NamedTuple):
 
 
 def load(name: str) -> Dataset:
-  """The data set of that name.
+  """Loads a data set into memory.
 
-  `digits`: scikit-learn's 1,797 handwritten digits, 8×8, grey; 500 of them, fixed, are
-    the test images.
-  `npz:PATH`: arrays `image` and, where known, `label`; and `test_image`, `test_label`.
-    Without test images a fixed fifth of the images is held out as such.
-  `tfds:NAME`: a prepared set of TensorFlow Datasets with the splits `train` and `test`,
-    read without TensorFlow.
-  `made:HxWxC`: 240 images of that shape, made in memory, to see a config work: four classes,
-    each bright in a quarter of its own, in noise.
-  `words:NAME`: the data set of that name with `text`, [n, length] uint8: the name of each
-    example's class in UTF-8, 0 after its end.
+  Args:
+    name: one of these forms.
+      `digits`: the 1,797 handwritten digits of scikit-learn, 8×8 pixels, gray. A fixed set of 500
+      are the test images.
+      `npz:PATH`: a NumPy file with the array `image` and, optionally, `label`, `test_image` and
+      `test_label`. Without test images a fixed fifth of the images is held out.
+      `tfds:NAME`: a prepared data set of TensorFlow Datasets that has the splits `train` and
+      `test`. TensorFlow is not needed to read it.
+      `made:HxWxC`: 240 generated images of that shape, to try a config. They have four classes, and
+      each class is bright in a quadrant of its own, in noise.
+      `words:NAME`: the data set NAME with the additional field `text`, [n, length] uint8: the name
+      of each example's class in UTF-8, followed by zeros.
 
-  Raises UserError for a name or a file that is not one of these.
+  Returns:
+    The data set.
+
+  Raises:
+    UserError: there is no such data set, or its files are missing, damaged or unsuitable.
+
+  Example:
+    >>> from contrastax import data
+    >>> dataset = data.load("made:8x8x1")
+    >>> dataset.train["image"].shape, dataset.test["image"].shape
+    ((200, 8, 8, 1), (40, 8, 8, 1))
   """
   kind, _, place = name.partition(":")
   if name == "digits":
@@ -69,118 +90,148 @@ def load(name: str) -> Dataset:
 
 
 def hold_out(dataset: Dataset, count: int) -> Dataset:
-  """The training examples alone: `count` of them, fixed, become the test examples."""
+  """Divides the training examples anew, so that the test examples stay unseen.
+
+  Args:
+    dataset: the data set, whose test examples are dropped.
+    count: number of training examples that become test examples, always the same ones.
+
+  Returns:
+    A data set of the training examples.
+
+  Raises:
+    UserError: `count` is not between 1 and the number of training examples − 1.
+  """
   size = _size(dataset.train)
   if not (isinstance(count, int | np.integer) and 0 < count < size):
-    raise UserError(f"cannot hold out {count} of {size} training examples")
+    raise UserError(
+      f"cannot hold out {count} of {size} training examples; give an integer from 1 to {size - 1}"
+    )
   return _split(dataset.train, count, dataset.classes)
 
 
-def _split(arrays, count, classes):
+def _split(arrays: dict[str, Any], count: int, classes: tuple[str, ...]) -> Dataset:
+  """Makes a data set in which a fixed random choice of `count` examples are the test examples."""
   order = np.random.default_rng(0).permutation(_size(arrays))
-  parts = np.sort(order[count:]), np.sort(order[:count])
-  return Dataset(*(jax.tree.map(lambda x, rows=rows: x[rows], arrays) for rows in parts), classes)
+  train, test = (
+    jax.tree.map(lambda x, rows=rows: x[rows], arrays)
+    for rows in (np.sort(order[count:]), np.sort(order[:count]))
+  )
+  return Dataset(train, test, classes)
 
 
-def _size(arrays):
+def _size(arrays: dict[str, Any]) -> int:
   return len(jax.tree.leaves(arrays)[0])
 
 
-def _digits():
+def _digits() -> Dataset:
   from sklearn.datasets import load_digits
 
-  digits = load_digits()
-  image = np.round(digits.images * (255 / 16)).astype(np.uint8)[..., None]
-  arrays = {"image": image, "label": digits.target.astype(np.int32)}
+  pixels, label = load_digits(return_X_y=True)
+  image = np.round(np.reshape(pixels, (-1, 8, 8, 1)) * (255 / 16)).astype(np.uint8)
+  arrays = {"image": image, "label": np.asarray(label, np.int32)}
   return _split(arrays, 500, tuple("0123456789"))
 
 
-def _with_words(dataset):
+def _with_words(dataset: Dataset) -> Dataset:
   if not dataset.classes:
-    raise UserError("words: the data have no labels, so no class words")
+    raise UserError("words: the data set has no labels; use one that has, such as words:digits")
   words = [name.encode() for name in dataset.classes]
   table = np.zeros((len(words), max(map(len, words))), np.uint8)
   for row, word in zip(table, words, strict=True):
     row[: len(word)] = np.frombuffer(word, np.uint8)
-  train, test = ({**part, "text": table[part["label"]]} for part in dataset[:2])
+  train, test = ({**part, "text": table[part["label"]]} for part in (dataset.train, dataset.test))
   return Dataset(train, test, dataset.classes)
 
 
-def _made(shape):
+def _made(shape: str) -> Dataset:
   sides = re.fullmatch("x".join([r"([1-9][0-9]{0,9})"] * 3), shape, re.ASCII)
   if sides is None:
-    raise UserError(f"made:{shape} is no shape of images; made:32x32x3 is one")
+    raise UserError(
+      f"made:{shape} is not a shape of images; give height, width and channels as in made:32x32x3"
+    )
   h, w, c = map(int, sides.groups())
   if h * w * c > MOST_MADE:
-    raise UserError(f"made:{shape} is too large; an image has at most {MOST_MADE:,} values")
+    raise UserError(f"made:{shape} is too large; an image may have at most {MOST_MADE:,} values")
   rng = np.random.default_rng(0)
   label = np.arange(240, dtype=np.int32) % 4
   image = rng.integers(0, 128, (240, h, w, c), np.uint8)
   upper, left = np.arange(h)[:, None] < h / 2, np.arange(w) < w / 2
-  quarters = np.stack([(upper == top) & (left == near) for top in (1, 0) for near in (1, 0)])
-  image += (np.uint8(127) * quarters[label])[..., None]
+  quadrants = np.stack([(upper == top) & (left == near) for top in (1, 0) for near in (1, 0)])
+  image += (np.uint8(127) * quadrants[label])[..., None]
   return _split({"image": image, "label": label}, 40, tuple("0123"))
 
 
-def _npz(path):
+def _npz(path: str) -> Dataset:
   path = os.path.expanduser(path)
+  arrays = _read_npz(path)
+  train = {"image": _images(path, "image", arrays["image"])}
+  test = None
+  if "test_image" in arrays:
+    test = {"image": _images(path, "test_image", arrays["test_image"])}
+    shapes = train["image"].shape[1:], test["image"].shape[1:]
+    if shapes[0] != shapes[1]:
+      raise UserError(
+        f"{path}: images are {shapes[0]} but test images {shapes[1]}; give them one shape"
+      )
+  classes: tuple[str, ...] = ()
+  if "label" in arrays:
+    splits = {"label": train} | ({} if test is None else {"test_label": test})
+    labels = [
+      _labels(path, name, arrays[name], len(split["image"])) for name, split in splits.items()
+    ]
+    # The classes are renumbered, because a few labels with large values are few classes.
+    values, numbers = np.unique(np.concatenate(labels), return_inverse=True)
+    classes = tuple(str(value) for value in values)
+    if len(values) < 2:
+      raise UserError(f"{path}: all labels are {values[0]}; leave them out, or give two classes")
+    numbers = np.split(numbers.astype(np.int32), [len(train["image"])])
+    for split, part in zip(splits.values(), numbers, strict=False):
+      split["label"] = part
+  if test is not None:
+    return Dataset(train, test, classes)
+  count = len(train["image"])
+  if count < 5:
+    raise UserError(
+      f"{path}: {count} images are too few to hold out a fifth; give 5 or more, or 'test_image'"
+    )
+  return _split(train, count // 5, classes)
+
+
+def _read_npz(path: str) -> dict[str, np.ndarray]:
+  """Reads the arrays of a file and checks their names."""
   try:
     with np.load(path, allow_pickle=False) as file:
-      found = {name: np.asarray(file[name]) for name in file.files}
+      arrays = {name: np.asarray(file[name]) for name in file.files}
   except FileNotFoundError:
-    raise UserError(f"no such file: {path} (a relative path starts where you are)") from None
+    raise UserError(
+      f"there is no file {path}; a relative path starts in the current folder"
+    ) from None
   except MemoryError:
-    raise UserError(f"{path} declares arrays that do not fit into memory") from None
+    raise UserError(
+      f"{path} declares arrays that do not fit into memory; use a smaller one"
+    ) from None
   except (AttributeError, EOFError, OSError, TypeError, ValueError, zipfile.BadZipFile):
     raise UserError(f"{path} is not an npz file of plain arrays; np.savez writes one") from None
   except DAMAGED as error:
     fault = " ".join(str(error).split()) or type(error).__name__
     raise UserError(f"{path} cannot be read: {fault}; write it again by np.savez") from None
-  if "image" not in found:
-    raise UserError(f"{path} has no array 'image'; it has: {', '.join(sorted(found)) or 'none'}")
-  if "test_label" in found and "test_image" not in found:
-    raise UserError(f"{path} has 'test_label' but no 'test_image'")
-  if "test_image" in found and ("label" in found) != ("test_label" in found):
+  if "image" not in arrays:
+    raise UserError(f"{path} has no array 'image'; it has: {', '.join(sorted(arrays)) or 'none'}")
+  if "test_label" in arrays and "test_image" not in arrays:
+    raise UserError(f"{path} has 'test_label' but no 'test_image'; give both or neither")
+  if "test_image" in arrays and ("label" in arrays) != ("test_label" in arrays):
     raise UserError(f"{path}: give both 'label' and 'test_label', or neither")
-  arrays = {"image": _images(path, "image", found["image"])}
-  own = (
-    {"image": _images(path, "test_image", found["test_image"])} if "test_image" in found else None
-  )
-  if own and own["image"].shape[1:] != arrays["image"].shape[1:]:
-    raise UserError(
-      f"{path}: images are {arrays['image'].shape[1:]} and test images {own['image'].shape[1:]}"
-    )
-  classes = ()
-  if "label" in found:
-    given = [
-      _labels(path, name, found[name], len(images["image"]))
-      for name, images in (("label", arrays), ("test_label", own))
-      if images
-    ]
-    # Numbered anew, so that a few labels of large value do not stand for as many classes.
-    values, numbers = np.unique(np.concatenate(given), return_inverse=True)
-    classes = tuple(str(value) for value in values)
-    if len(classes) < 2:
-      raise UserError(f"{path}: all labels are {classes[0]}; leave them out, or give two classes")
-    numbers = numbers.astype(np.int32)
-    arrays["label"] = numbers[: len(arrays["image"])]
-    if own:
-      own["label"] = numbers[len(arrays["image"]) :]
-  if own:
-    return Dataset(arrays, own, classes)
-  count = len(arrays["image"])
-  if count < 5:
-    raise UserError(f"{path}: {count} images are too few to hold out a fifth")
-  return _split(arrays, count // 5, classes)
+  return arrays
 
 
-def _labels(path, name, label, count):
-  """The labels as int64, [count]; raises UserError for all but integers ≥ 0."""
+def _labels(path: str, name: str, label: np.ndarray, count: int) -> np.ndarray:
+  """Returns the labels as int64 [count], or raises UserError."""
   fix = f"np.unique({name}, return_inverse=True)[1] numbers the classes"
   if label.shape != (count,):
     raise UserError(
       f"{path}: {name} must be one integer for each of {count} images, [{count}], not "
-      f"{list(label.shape)}; of a column take {name}[:, 0], of one-hot rows {name}.argmax(1)"
+      f"{list(label.shape)}; use {name}[:, 0] for a column, {name}.argmax(1) for one-hot rows"
     )
   if label.dtype.kind not in "iu":
     raise UserError(f"{path}: {name} must be integers, not {label.dtype}; {fix}")
@@ -190,7 +241,7 @@ def _labels(path, name, label, count):
   return label.astype(np.int64)
 
 
-def _images(path, name, image):
+def _images(path: str, name: str, image: np.ndarray) -> np.ndarray:
   if image.ndim == 3:
     image = image[..., None]
   if image.ndim != 4 or not image.size:
@@ -199,26 +250,27 @@ def _images(path, name, image):
   return image if image.dtype == np.uint8 else image.astype(np.float32)
 
 
-def _tfds(name):
+def _tfds(name: str) -> Dataset:
   import tensorflow_datasets as tfds
+  from tensorflow_datasets.core.registered import DatasetNotFoundError
 
   try:
     builder = tfds.builder(name)
-  except tfds.core.registered.DatasetNotFoundError:
+  except DatasetNotFoundError:
     known = [*tfds.list_builders(with_community_datasets=False)]
-    raise UserError(f"TFDS has no data set {name!r}{_close(name, known)}") from None
-  except Exception as error:  # it raises many kinds for a name, a version or a config it lacks
+    raise UserError(f"TFDS has no data set {name!r}{_suggest(name, known)}") from None
+  except Exception as error:  # TFDS has many error classes for a wrong name, version or config.
     raise UserError(f"TFDS cannot open {name!r}: {str(error).splitlines()[0]}") from None
   if not builder.is_prepared():
-    how = (
-      f"python benchmarks/prepare_datasets.py {builder.name}"
+    command = (
+      f"contrastax prepare {builder.name}"
       if builder.name in PREPARED_BY_US
       else f"tfds build {name} --file_format=array_record (this needs TensorFlow)"
     )
     raise UserError(
-      f"the data set tfds:{name} is not prepared below {builder.data_dir}; run: {how}"
+      f"the data set tfds:{name} is not prepared in {builder.data_dir}; run: {command}"
     )
-  features = builder.info.features
+  features: Any = builder.info.features
   if not {"image", "label"} <= set(features) or not {"train", "test"} <= set(builder.info.splits):
     raise UserError(
       f"tfds:{name} must have the features image and label, and the splits train and test"
@@ -229,27 +281,28 @@ def _tfds(name):
   if not isinstance(label, tfds.features.ClassLabel):
     raise UserError(f"tfds:{name}: label must be a ClassLabel, not {label}")
   try:
-    train, test = (_read(builder, split) for split in ("train", "test"))
+    train, test = (_read_tfds(builder, split) for split in ("train", "test"))
   except NotImplementedError:
+    found: Any = builder.info.file_format
     raise UserError(
-      f"tfds:{name} is prepared as {builder.info.file_format.value}; "
-      "reading without TensorFlow needs --file_format=array_record"
+      f"tfds:{name} is prepared as {found.value}, which needs TensorFlow; prepare it with "
+      "--file_format=array_record"
     ) from None
-  except (OSError, RuntimeError) as error:  # array_record's hash, or an image that is none
+  except (OSError, RuntimeError) as error:  # a wrong checksum in array_record, or a damaged image
     text = str(error).splitlines()[0]
     raise UserError(f"{builder.data_path} is damaged ({text}); prepare it again") from None
   return Dataset(train, test, tuple(label.names))
 
 
-def _close(name, known):
+def _suggest(name: str, known: list[str]) -> str:
   text = nearest(name, known)
-  return text if "mean" in text else "; `tfds.list_builders()` lists what it has"
+  return text if "mean" in text else "; `tfds.list_builders()` lists those it has"
 
 
-def _read(builder, split):
+def _read_tfds(builder: Any, split: str) -> dict[str, np.ndarray]:
   source = builder.as_data_source(split=split)
   expected = builder.info.splits[split].num_examples
-  if len(source) != expected:  # array_record opens a truncated file as an empty one
+  if len(source) != expected:  # array_record reads a truncated file as an empty one.
     raise UserError(
       f"{builder.data_path}: {split} has {len(source)} of {expected} examples; prepare it again"
     )

@@ -1,4 +1,4 @@
-"""The arrays of a data set and the places of related examples: what is refused."""
+"""The fields of a data set and its related examples, and their checks."""
 
 from __future__ import annotations
 
@@ -18,10 +18,20 @@ from contrastax.views.images import check_range, check_type
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Related:
-  """Further examples that come with each example, such as its positives or its mined negatives.
+  """Related examples of each example, such as its positives or its mined negatives.
 
-  places: integers [size] or [size, k], the numbers of the related examples; −1 is none. fields: the
-    names of the fields that are gathered; None is all.
+  Args:
+    places: integers [size] or [size, k], the indices of the related examples; −1 is none.
+    fields: names of the fields that a batch has of the related examples. None is all fields.
+
+  Example:
+    >>> import numpy as np
+    >>> from contrastax import data
+    >>> arrays = {"x": np.arange(4.0), "y": np.arange(4)}
+    >>> hard = data.Related(np.array([1, 0, 3, 2]), fields=("x",))
+    >>> source = data.Resident(arrays, order=data.in_order(4), related={"hard": hard})
+    >>> print(source.batch(0)["hard_x"])
+    [1. 0. 3. 2.]
   """
 
   places: Array | np.ndarray
@@ -29,72 +39,79 @@ class Related:
 
 
 def leaves(tree: Any) -> list[tuple[str, Any]]:
-  """The arrays of a tree with their paths, such as `tokens/ids`; a list or None is a leaf."""
+  """Returns the leaves of a tree with their paths, such as `tokens/ids`.
+
+  A list or None is a leaf, so that the checks report it.
+  """
   return named_leaves(tree, is_leaf=lambda node: node is None or isinstance(node, list))
 
 
 def check_fields(arrays: Any) -> int:
-  """The number of examples.
+  """Checks the fields of a data set and returns the number of examples.
 
   Raises:
-    UserError: `arrays` are not arrays, or trees of arrays, by name; an array is not of real numbers
-      or booleans; the lengths differ.
+    UserError: `arrays` is not a mapping from names to arrays or trees of arrays, an array does not
+      hold real numbers or booleans, or the lengths differ.
   """
   if not (isinstance(arrays, Mapping) and arrays):
     kind = "none" if isinstance(arrays, Mapping) else type(arrays).__name__
-    raise UserError(f"a data set is arrays by name, such as {{'image': images}}; found {kind}")
+    raise UserError(
+      f"the data must be a dict of arrays by name, such as {{'image': images}}; found {kind}"
+    )
   if "index" in arrays:
-    raise UserError("the source gives each example its index; no array may be called 'index'")
+    raise UserError("the source adds the field 'index' itself; rename the array 'index'")
   for name, tree in arrays.items():
     if not leaves(tree):
       raise UserError(f"the field {name!r} has no array; leave it out")
-  found = leaves(dict(arrays))
-  for path, values in found:
+  arrays_by_path = leaves(dict(arrays))
+  for path, values in arrays_by_path:
     _check_values(path, values)
-  sizes = {path: len(values) for path, values in found}
+  sizes = {path: len(values) for path, values in arrays_by_path}
   if len(set(sizes.values())) > 1:
-    raise UserError(f"arrays of one data set have one length, not {sizes}")
-  size = found[0][1].shape[0]
+    raise UserError(f"the arrays of a data set must have equal lengths, not {sizes}")
+  size = arrays_by_path[0][1].shape[0]
   if not size:
-    raise UserError(f"a data set has 1 example or more; found 0 in {', '.join(sizes)}")
+    raise UserError(f"a data set must have 1 example or more; found 0 in {', '.join(sizes)}")
   return size
 
 
 def check_related(related: Any, arrays: Mapping[str, Any], size: int) -> dict[str, Related]:
-  """The places, int32, and the names of the fields, sorted, of each kind of related examples.
+  """Checks related examples and returns them with int32 indices and sorted names of fields.
 
   Raises:
-    UserError: places that are not integers from −1 to `size` − 1, one row for each example; a field
-      that the data lack; a field of the batch would have the name of another one.
+    UserError: the indices are not integers from −1 to `size` − 1 with one row per example, the data
+      lack a field, or two fields of a batch would have the same name.
   """
   if not isinstance(related, Mapping):
-    raise UserError(f"related must be places by name, not {type(related).__name__}")
-  found, taken = {}, {*arrays, "index"}
-  for name, given in related.items():
-    given = given if isinstance(given, Related) else Related(given)
-    fields = tuple(sorted(arrays if given.fields is None else given.fields))
-    if lacking := [field for field in fields if field not in arrays]:
+    raise UserError(f"related must be a dict of indices by name, not {type(related).__name__}")
+  checked, names = {}, {*arrays, "index"}
+  for name, value in related.items():
+    value = value if isinstance(value, Related) else Related(value)
+    fields = tuple(sorted(arrays if value.fields is None else value.fields))
+    if missing := [field for field in fields if field not in arrays]:
       raise UserError(
-        f"related {name!r}: the data have no field {lacking[0]!r}; they have {', '.join(arrays)}"
+        f"related {name!r}: the data have no field {missing[0]!r}; they have {', '.join(arrays)}"
       )
-    places = np.asarray(given.places)
+    places = np.asarray(value.places)
     if places.dtype.kind not in "iu" or places.ndim not in (1, 2) or len(places) != size:
       raise UserError(
-        f"related {name!r} must be integers [{size}] or [{size}, k], the numbers of examples, not "
+        f"related {name!r} must be integers [{size}] or [{size}, k], the indices of examples, not "
         f"{places.dtype} {list(places.shape)}"
       )
     if places.size and not NONE <= places.min() <= places.max() < size:
       wrong = places.min() if places.min() < NONE else places.max()
-      raise UserError(f"related {name!r} holds {wrong}; a place is 0 to {size - 1}, or -1 for none")
+      raise UserError(
+        f"related {name!r} contains {wrong}; an index must be 0 to {size - 1}, or -1 for none"
+      )
     for new in (f"{name}_{field}" for field in (*fields, "index")):
-      if new in taken:
+      if new in names:
         raise UserError(f"related {name!r}: the batch already has a field {new!r}; rename one")
-      taken.add(new)
-    found[name] = Related(places.astype(np.int32), fields)
-  return found
+      names.add(new)
+    checked[name] = Related(places.astype(np.int32), fields)
+  return checked
 
 
-def _check_values(name, values):
+def _check_values(name: str, values: Any) -> None:
   if not isinstance(values, np.ndarray | jax.Array):
     raise UserError(f"array {name!r} is {type(values).__name__}; pass np.asarray(…)")
   dtype = values.dtype
@@ -104,7 +121,7 @@ def _check_values(name, values):
     fix = number if dtype.kind in "OSTU" else ""
     raise UserError(f"array {name!r} must be real numbers or booleans; found {dtype}{fix}")
   if not values.ndim:
-    raise UserError(f"array {name!r} has no axis of examples; found shape []")
+    raise UserError(f"array {name!r} must have an axis of examples; found shape []")
   if name == "image" and values.ndim == 4:
     check_type("array 'image'", values)
     check_range("array 'image'", values)

@@ -1,7 +1,7 @@
-"""Orders: which examples each batch holds, as pure functions of (seed, step).
+"""Orders: which examples each batch has, as functions of the step.
 
-Nothing about the iteration is ever saved: a resumed run asks for the batch of its next step. Each
-order draws one epoch at a time and keeps the last two, so a batch costs O(batch size) on average.
+An order has no state, so a resumed run needs only the number of its next step. An order in epochs
+draws one epoch at a time and caches two, so a batch costs O(batch size) on average.
 """
 
 from __future__ import annotations
@@ -10,59 +10,77 @@ import dataclasses
 import functools
 import operator
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from typing_extensions import override
 
 from contrastax.core import Array, UserError, check_integer, check_seed
 from contrastax.labels import NONE
 
-MOST = 2**31 - 1  # indices are int32
+MOST = 2**31 - 1  # Indices are int32.
 
 
 class Order:
-  """Which examples each batch holds: the base of frozen dataclasses.
+  """Base class of orders, which are frozen dataclasses.
 
-  An order is called with the step and returns the numbers of the examples, int32 [b], or [b, T]
-  where a row is T successive examples. The result depends on the fields and the step only. A
-  subclass defines `indices`.
+  An order is called with a step and returns the indices of that step's examples. The result depends
+  only on the step and on the order's fields. A subclass implements `indices`.
 
-  size: the number of examples in the data set. batch_size: b.
+  Attributes:
+    size: number of examples in the data set.
+    batch_size: b, number of examples, or of windows, in a batch.
   """
 
   size: int
   batch_size: int
 
   def __call__(self, step: Any) -> np.ndarray:
-    """The indices of a step, an integer of 0 or more; raises UserError for any other step."""
+    """Returns the indices of a step's examples.
+
+    Args:
+      step: an integer of 0 or more, or an array with one.
+
+    Returns:
+      int32 [b], or [b, T] where a row is a window of T successive examples.
+
+    Raises:
+      UserError: `step` is anything else.
+    """
     try:
       number = operator.index(step)
     except TypeError:
       number = -1
     if number < 0:
-      raise UserError(f"batch takes a step, an integer of 0 or more, not {step!r}")
+      raise UserError(f"the step of a batch must be an integer of 0 or more, not {step!r}")
     return self.indices(number)
 
   def indices(self, step: int) -> np.ndarray:
+    """Returns the indices of a valid step's examples, int32 [b] or [b, T]."""
     raise NotImplementedError
 
   @functools.cached_property
   def fingerprint(self) -> int:
-    """A 32-bit checksum of the kind of order and of all its fields: numbers, texts and arrays."""
-    found = zlib.crc32(type(self).__name__.encode())
-    for field in dataclasses.fields(self):  # type: ignore[arg-type]
+    """A 32-bit checksum of the order's class name and of all its fields."""
+    code = zlib.crc32(type(self).__name__.encode())
+    for field in dataclasses.fields(self):  # pyright: ignore[reportArgumentType]  # in subclasses
       value = getattr(self, field.name)
       if isinstance(value, np.ndarray):
-        found = checksum(f"{field.name} {value.dtype} {value.shape}", value, found)
+        code = checksum(f"{field.name} {value.dtype} {value.shape}", value, code)
       else:
-        found = zlib.crc32(f"{field.name} {value!r}".encode(), found)
-    return found
+        code = zlib.crc32(f"{field.name} {value!r}".encode(), code)
+    return code
 
 
 class Epochs(Order):
-  """An order whose epochs are drawn as a whole: `_draw(epoch)` returns its batches, [batches, b]."""
+  """Base class of orders that draw a whole epoch at a time.
 
-  def indices(self, step):
+  A subclass implements `_batches`, the number of batches in an epoch, and `_draw`.
+  """
+
+  @override
+  def indices(self, step: int) -> np.ndarray:
     epoch, place = divmod(step, self._batches)
     return self._epoch(epoch)[place]
 
@@ -71,26 +89,33 @@ class Epochs(Order):
     raise NotImplementedError
 
   @functools.cached_property
-  def _epoch(self):
+  def _epoch(self) -> Callable[[int], np.ndarray]:
     return functools.lru_cache(maxsize=2)(self._draw)
 
   def _draw(self, epoch: int) -> np.ndarray:
+    """Returns the batches of an epoch, int32 [batches, b]."""
     raise NotImplementedError
 
 
 @dataclasses.dataclass(frozen=True)
 class shuffled(Epochs):
-  """Every example once in an epoch, in a new random order each epoch.
+  """Visits every example once per epoch, in a new random order in each epoch.
 
   Examples that do not fill a batch at the end of an epoch are left out of that epoch.
 
   Args:
-    size: the number of examples in the data set.
+    size: number of examples in the data set.
     batch_size: 1 to `size`.
     seed: 0 to 2³² − 1.
 
   Raises:
     UserError: an argument is out of range.
+
+  Example:
+    >>> from contrastax import data
+    >>> order = data.shuffled(6, batch_size=3, seed=0)
+    >>> sorted([*order(0).tolist(), *order(1).tolist()])
+    [0, 1, 2, 3, 4, 5]
   """
 
   size: int
@@ -103,58 +128,76 @@ class shuffled(Epochs):
     store(self, size=size, batch_size=batch_size, seed=check_seed(self.seed))
 
   @functools.cached_property
-  def _batches(self):
+  @override
+  def _batches(self) -> int:
     return self.size // self.batch_size
 
-  def _draw(self, epoch):
+  @override
+  def _draw(self, epoch: int) -> np.ndarray:
     rows = np.random.default_rng((self.seed, epoch)).permutation(self.size).astype(np.int32)
     return rows[: self._batches * self.batch_size].reshape(-1, self.batch_size)
 
 
 @dataclasses.dataclass(frozen=True)
 class in_order(Order):
-  """The examples as they lie: all of them in each batch, or consecutive blocks.
+  """Visits the examples in the order of their indices, in consecutive blocks.
 
-  The block of step t begins at (t · batch_size) mod size; a block that reaches the end of the data
+  The block of step t begins at (t · batch_size) mod size. A block that reaches the end of the data
   continues with the first examples.
 
   Args:
-    size: the number of examples in the data set.
-    batch_size: 1 to `size`; None is all examples, such as the nodes of one graph.
+    size: number of examples in the data set.
+    batch_size: 1 to `size`. None is `size`: each batch has all examples, such as the nodes of one
+      graph.
 
   Raises:
     UserError: an argument is out of range.
+
+  Example:
+    >>> from contrastax import data
+    >>> order = data.in_order(5, batch_size=3)
+    >>> print(order(0), order(1))
+    [0 1 2] [3 4 0]
   """
 
   size: int
-  batch_size: int = None  # type: ignore[assignment]
+  batch_size: int = None  # pyright: ignore[reportAssignmentType]  # an integer after __post_init__
 
   def __post_init__(self):
     size = check_integer("size", self.size, 1, MOST)
-    given = size if self.batch_size is None else self.batch_size
-    store(self, size=size, batch_size=check_batch_size(given, size, f"the data's {size}"))
+    value = size if self.batch_size is None else self.batch_size
+    store(self, size=size, batch_size=check_batch_size(value, size, f"the data's {size}"))
 
-  def indices(self, step):
+  @override
+  def indices(self, step: int) -> np.ndarray:
     rows = step * self.batch_size % self.size + np.arange(self.batch_size)
     return (rows % self.size).astype(np.int32)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class windows(Epochs):
-  """Windows of successive examples, [b, T], of which none crosses the end of an episode.
+  """Visits windows of successive examples that lie within one episode.
 
-  In each epoch all windows of the data, one for each example that has T − 1 successors, are
-  shuffled. Windows that do not fill a batch are left out of that epoch.
+  A window begins at each example that has T − 1 successors in its episode. In each epoch all
+  windows are shuffled. Windows that do not fill a batch are left out of that epoch. A batch has
+  indices [b, T].
 
   Args:
-    episode: integers [size]; successive examples with equal values are one episode. −1 is no
-      episode, and the example is in no window.
+    episode: integers [size]. Successive examples with equal values are one episode. An example with
+      −1 is in no window.
     length: T, 1 or more.
     batch_size: 1 to the number of windows.
     seed: 0 to 2³² − 1.
 
   Raises:
     UserError: an argument is out of range, or no episode has `length` examples.
+
+  Example:
+    >>> import numpy as np
+    >>> from contrastax import data
+    >>> order = data.windows(np.array([0, 0, 0, 1, 1]), length=2, batch_size=3)
+    >>> print(sorted(order(0).tolist()))
+    [[0, 1], [1, 2], [3, 4]]
   """
 
   episode: np.ndarray
@@ -169,43 +212,52 @@ class windows(Epochs):
     store(self, episode=episode, length=length, size=len(episode), seed=check_seed(self.seed))
     count = len(self._starts)
     if not count:
-      raise UserError(f"windows: no episode has length = {length} successive examples; give less")
+      raise UserError(
+        f"windows: no episode has length = {length} successive examples; lower length"
+      )
     text = f"the data's {count} windows of length {length}"
     store(self, batch_size=check_batch_size(self.batch_size, count, text))
 
   @functools.cached_property
-  def _starts(self):
-    # By runs, not by values: a value may return after another episode.
+  def _starts(self) -> np.ndarray:
+    # A run, and not a value, is an episode, because a value may recur after another episode.
     run = np.cumsum(np.diff(self.episode, prepend=self.episode[:1]) != 0)
     first, last = slice(max(0, self.size - self.length + 1)), slice(self.length - 1, None)
     return np.flatnonzero((run[first] == run[last]) & (self.episode[first] != NONE))
 
   @functools.cached_property
-  def _batches(self):
+  @override
+  def _batches(self) -> int:
     return len(self._starts) // self.batch_size
 
-  def _draw(self, epoch):
+  @override
+  def _draw(self, epoch: int) -> np.ndarray:
     rows = np.random.default_rng((self.seed, epoch)).permutation(self._starts).astype(np.int32)
     return rows[: self._batches * self.batch_size].reshape(-1, self.batch_size)
 
-  def indices(self, step):
+  @override
+  def indices(self, step: int) -> np.ndarray:
     return super().indices(step)[:, None] + np.arange(self.length, dtype=np.int32)
 
 
-def checksum(text: str, values: Array | np.ndarray, found: int) -> int:
-  """The 32-bit checksum `found` continued by a text and the bytes of an array."""
-  found = zlib.crc32(text.encode(), found)
-  return zlib.crc32(np.ascontiguousarray(values).reshape(-1).view(np.uint8), found)
+def checksum(text: str, values: Array | np.ndarray, code: int) -> int:
+  """Continues the 32-bit checksum `code` with a text and the bytes of an array."""
+  code = zlib.crc32(text.encode(), code)
+  return zlib.crc32(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data, code)
 
 
 def store(order: Order, **fields: Any) -> None:
-  """Sets checked fields of a frozen order."""
+  """Sets fields of a frozen order to their checked values."""
   for name, value in fields.items():
     object.__setattr__(order, name, value)
 
 
 def check_batch_size(value: Any, most: int, what: str) -> int:
-  """The batch size as a Python integer; raises UserError unless it is 1 to `most`, called `what`."""
+  """Returns the batch size as a Python integer.
+
+  Raises:
+    UserError: the value is not an integer from 1 to `most`, which the message calls `what`.
+  """
   fits = isinstance(value, int | np.integer) and not isinstance(value, bool)
   if not (fits and 0 < value <= most):
     raise UserError(f"batch_size must be between 1 and {what}, not {value!r}")
@@ -213,13 +265,17 @@ def check_batch_size(value: Any, most: int, what: str) -> int:
 
 
 def integers(name: str, values: Any) -> np.ndarray:
-  """A copy of integers [size], one for each example, that cannot be written to."""
-  found = np.asarray(values)
-  if found.ndim != 1 or found.dtype.kind not in "iub" or not 0 < found.size <= MOST:
+  """Returns a read-only int64 copy of integers [size].
+
+  Raises:
+    UserError: `values`, which the message calls `name`, are not such integers.
+  """
+  array = np.asarray(values)
+  if array.ndim != 1 or array.dtype.kind not in "iub" or not 0 < array.size <= MOST:
     raise UserError(
-      f"{name} must be integers [size], one for each example, not {found.dtype} "
-      f"{list(found.shape)}; np.unique(…, return_inverse=True)[1] numbers other values"
+      f"{name} must be integers [size], one for each example, not {array.dtype} "
+      f"{list(array.shape)}; np.unique(…, return_inverse=True)[1] numbers other values"
     )
-  found = np.array(found, np.int64)
-  found.flags.writeable = False
-  return found
+  array = np.array(array, np.int64)
+  array.flags.writeable = False
+  return array

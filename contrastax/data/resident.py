@@ -1,4 +1,4 @@
-"""A source whose examples all lie on the device."""
+"""A source that keeps all examples on the device."""
 
 from __future__ import annotations
 
@@ -17,39 +17,51 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from contrastax.core import Array, Batch, UserError
 from contrastax.data.fields import Related, check_fields, check_related, leaves
-from contrastax.data.orders import Order, checksum, shuffled
+from contrastax.data.orders import Order, check_batch_size, checksum, shuffled
 
 
 class Resident:
-  """Batches of arrays that lie on the device, in an order; they are augmented in the step.
+  """Source of in-memory arrays, which are kept on the device.
 
-  Batch t is a pure function of (order, t). By default the order is `shuffled`: epoch
+  Batch t is a pure function of the order and of t. By default the order is `shuffled`: epoch
   t // (size // batch_size) has its own permutation, and examples that do not fill a batch at its
-  end are left out of that epoch. Images stay uint8.
+  end are left out of that epoch. Images stay uint8; views are drawn in the step.
 
-  A batch has the fields of the data, [b, …], and `index` [b], the numbers of its examples. An order
+  A batch has the fields of the data, [b, …], and `index` [b], the indices of its examples. An order
   of windows gives fields [b, T, …], and `index` is the first example of each window.
 
   Args:
-    arrays: by name, each with an example in each row: booleans, integers or floating point; or
-      trees of such arrays, of dicts and tuples. An array called `image` with four axes is images,
-      uint8 or float in [0, 1]. 64-bit arrays become 32-bit ones unless `jax_enable_x64` is set.
-    batch_size: examples in a batch, 1 to the number of examples.
+    arrays: fields by name. A field is an array of booleans, integers or floating point with one
+      example per row, or a tree (dicts and tuples) of such arrays. An array called `image` with
+      four axes is images, uint8 or float in [0, 1]. 64-bit arrays become 32-bit ones unless
+      `jax_enable_x64` is set.
+    batch_size: number of examples in a batch, 1 to the number of examples.
     seed: 0 to 2³² − 1.
-    order: in place of `batch_size` and `seed`, such as `data.balanced(labels, 8, 4, seed=0)`.
-    related: places of further examples, integers [size] or [size, k], or `data.Related`, by name.
-      For a name `hard` the batch also has `hard_index`, the places of its examples, and `hard_image`
-      of the field `image`, and so on, [b, …] or [b, k, …]. A place of −1 is none: its fields
-      are those of example 0, and `hard_index` is −1, by which they are left out.
-    sharding: how a batch is laid out on several devices, `training.sharded(mesh)`; all examples lie
-      on each of them. A mesh of explicit axes is taken as one of automatic axes.
+    order: an order, such as `data.balanced(labels, classes=8, per_class=4)`, instead of
+      `batch_size` and `seed`.
+    related: related examples by name: their indices [size] or [size, k], or a `data.Related`. For
+      the name `hard` the batch also has `hard_index`, the indices of the related examples, and
+      `hard_image` for the field `image` and so on, [b, …] or [b, k, …]. For an index of −1, which
+      is none, the fields are those of example 0; parts ignore these because `hard_index` is −1.
+    sharding: layout of a batch on several devices, `training.sharded(mesh)`. Every device keeps all
+      examples. A mesh with explicit axes is treated as one with automatic axes.
+
+  Attributes:
+    size: number of examples.
+    order: the order of the examples.
+    batch_size: number of examples in a batch.
 
   Raises:
-    UserError: an argument that is not so; integers that do not fit 32 bits; an order of another
-      size than the data's.
+    UserError: an argument is invalid, an integer does not fit 32 bits, or the order is for another
+      number of examples.
 
   Example:
-    data.Resident({"image": images, "label": labels}, batch_size=256, seed=0)
+    >>> import numpy as np
+    >>> from contrastax import data
+    >>> arrays = {"image": np.zeros((10, 8, 8, 1), np.uint8), "label": np.arange(10)}
+    >>> source = data.Resident(arrays, batch_size=4)
+    >>> {name: values.shape for name, values in sorted(source.batch(0).items())}
+    {'image': (4, 8, 8, 1), 'index': (4,), 'label': (4,)}
   """
 
   def __init__(
@@ -63,28 +75,29 @@ class Resident:
     sharding: NamedSharding | None = None,
   ):
     self.size = check_fields(arrays)
-    self.order = _order(order, self.size, batch_size, seed)
-    self.batch_size, self._given = self.order.batch_size, dict(arrays)
-    everywhere, self._mesh = None, contextlib.nullcontext
+    self.order = _make_order(order, self.size, batch_size, seed)
+    self.batch_size, self._host_arrays = self.order.batch_size, dict(arrays)
+    replicated, self._mesh_context = None, contextlib.nullcontext
     if sharding is not None:
-      sharding = _automatic(sharding)
-      parts = _parts(sharding)
+      mesh = _with_automatic_axes(sharding)
+      sharding = NamedSharding(mesh, sharding.spec)
+      parts = _count_parts(sharding)
       if self.batch_size % parts:
         raise UserError(
           f"batch_size {self.batch_size} is not divisible by the {parts} devices; "
           f"{self.batch_size - self.batch_size % parts or parts} is"
         )
-      everywhere = NamedSharding(sharding.mesh, PartitionSpec())
-      # Not a mesh that the caller gave jax.set_mesh, whose axes may be explicit.
-      self._mesh = functools.partial(jax.set_mesh, sharding.mesh)
-    self._sharding, self._everywhere, self._fields = sharding, everywhere, None
-    self._arrays = jax.device_put(self._given, everywhere)
-    self._relate({} if related is None else related)
+      replicated = NamedSharding(mesh, PartitionSpec())
+      # The caller may have set another mesh by jax.set_mesh, whose axes may be explicit.
+      self._mesh_context = functools.partial(jax.set_mesh, mesh)
+    self._sharding, self._replicated, self._fields = sharding, replicated, None
+    self._arrays = jax.device_put(self._host_arrays, replicated)
+    self._set_related({} if related is None else related)
 
   @property
   def arrays(self) -> Mapping[str, Any]:
-    """The arrays as they were given."""
-    return self._given
+    """The fields of all examples, as they were passed."""
+    return self._host_arrays
 
   def replace(
     self,
@@ -92,93 +105,124 @@ class Resident:
     order: Order | None = None,
     related: Mapping[str, Array | np.ndarray | Related] | None = None,
   ) -> Resident:
-    """The source with another order, or with further related examples; the data stay on the device.
+    """Returns a source of the same data with another order or other related examples.
 
-    Related examples of a name that the source has already take the place of those.
+    The data on the device are shared, not copied.
+
+    Args:
+      order: an order of the same batch size. None keeps the order.
+      related: related examples, which are added, or replace those of the same name.
+
+    Returns:
+      A new source.
+
+    Raises:
+      UserError: an argument is invalid.
     """
     new = copy.copy(self)
-    new.__dict__.pop("fingerprint", None)
+    new.__dict__.pop("_fingerprint", None)
     if order is not None:
-      new.order = _order(order, self.size, None, 0)
+      new.order = _make_order(order, self.size, None, 0)
       if order.batch_size != self.batch_size:
-        raise UserError(f"the order's batch size is {order.batch_size}, and was {self.batch_size}")
+        raise UserError(
+          f"the new order has batch size {order.batch_size}, but the source has {self.batch_size}"
+        )
     if related is not None:
-      new._relate({**self._related, **related})
+      new._set_related({**self._related, **related})
     return new
 
-  def _relate(self, related):
-    self._related = check_related(related, self._given, self.size)
+  def _set_related(self, related: Mapping[str, Any]) -> None:
+    self._related = check_related(related, self._host_arrays, self.size)
     places = {name: related.places for name, related in self._related.items()}
-    self._places = jax.device_put(places, self._everywhere)
-    fields = {name: related.fields for name, related in self._related.items()}
-    if fields != self._fields:  # other places alone, as after a refresh, need no other program
+    self._places = jax.device_put(places, self._replicated)
+    fields = {name: related.fields or () for name, related in self._related.items()}
+    if fields != self._fields:  # New indices alone, as after a refresh, need no new compilation.
       self._fields = fields
       self._take = jax.jit(functools.partial(_take, fields), out_shardings=self._sharding)
 
-  @functools.cached_property
+  @property
   def fingerprint(self) -> int:
-    """A 32-bit checksum of the data: arrays with their names, types and shapes, order and related.
+    """A 32-bit checksum of the arrays, their names, types and shapes, the order and related examples.
 
-    An order that is `shuffled` adds nothing, so a run may go on with another batch size.
+    An order that is `shuffled` does not change it, so a run may resume with another batch size.
     """
-    found = 0
-    for path, values in leaves(self._given):
-      found = checksum(f"{path} {values.dtype} {values.shape}", values, found)
+    return self._fingerprint
+
+  @functools.cached_property
+  def _fingerprint(self) -> int:
+    code = 0
+    for path, values in leaves(self._host_arrays):
+      code = checksum(f"{path} {values.dtype} {values.shape}", values, code)
     if type(self.order) is not shuffled:
-      found = zlib.crc32(f"order {self.order.fingerprint}".encode(), found)
+      code = zlib.crc32(f"order {self.order.fingerprint}".encode(), code)
     for name in sorted(self._related):
       places, fields = self._related[name].places, self._related[name].fields
-      found = checksum(f"related {name} {fields} {places.shape}", places, found)
-    return found
+      code = checksum(f"related {name} {fields} {places.shape}", places, code)
+    return code
 
-  def batch(self, step: int) -> Batch:
-    """The batch of a step, 0 or more: a Python integer, or an array with one, such as `state.step`.
+  def batch(self, step: Any) -> Batch:
+    """Returns the batch of a step.
 
-    Raises UserError for any other step.
+    Args:
+      step: an integer of 0 or more, or an array with one, such as `state.step`.
+
+    Returns:
+      The fields, related fields and `index` of the batch by name.
+
+    Raises:
+      UserError: `step` is anything else.
     """
     rows = self.order(step)
-    with self._mesh():
+    with self._mesh_context():
       return self._take(self._arrays, self._places, rows)
 
 
-def _order(order, size, batch_size, seed):
-  """The order of the data, `shuffled` where none is given."""
+def _make_order(order: Order | None, size: int, batch_size: int | None, seed: int) -> Order:
+  """Checks the order; without one, returns `shuffled`."""
   if order is None:
-    return shuffled(size, batch_size, seed)
+    return shuffled(size, check_batch_size(batch_size, size, f"the data's {size}"), seed)
   if not isinstance(order, Order):
-    raise UserError(f"order must be one of contrastax.data, such as balanced, not {order!r}")
+    raise UserError(f"order must be an order, such as data.balanced(…), not {order!r}")
   if batch_size is not None or seed != 0:
-    raise UserError("the order has a batch size and a seed of its own; give none besides order")
+    raise UserError("the order has its own batch_size and seed; leave out those of Resident")
   if order.size != size:
-    raise UserError(f"the order is of {order.size} examples, and the data have {size}")
+    raise UserError(f"the order is for {order.size} examples, but the data have {size}")
   return order
 
 
-def _take(fields, arrays, places, rows):
-  """The batch of the examples `rows`, [b] or [b, T]."""
+def _take(
+  fields: Mapping[str, tuple[str, ...]],
+  arrays: Mapping[str, Any],
+  places: Mapping[str, Array],
+  rows: Array,
+) -> dict[str, Any]:
+  """Returns the batch of the examples `rows`, [b] or [b, T]."""
   batch = _rows_of(arrays, rows)
   batch["index"] = rows if rows.ndim == 1 else rows[:, 0]
-  for name, of_all in places.items():
-    at = jnp.take(of_all, rows, axis=0)
-    found = _rows_of({field: arrays[field] for field in fields[name]}, jnp.maximum(at, 0))
-    batch |= {f"{name}_{field}": values for field, values in found.items()}
-    batch[f"{name}_index"] = at
+  for name, all_places in places.items():
+    index = jnp.take(all_places, rows, axis=0)
+    gathered = _rows_of({field: arrays[field] for field in fields[name]}, jnp.maximum(index, 0))
+    batch |= {f"{name}_{field}": values for field, values in gathered.items()}
+    batch[f"{name}_index"] = index
   return batch
 
 
-def _rows_of(arrays, rows):
-  return jax.tree.map(lambda values: jnp.take(values, rows, axis=0), arrays)
+def _rows_of(arrays: Mapping[str, Any], rows: Array) -> dict[str, Any]:
+  return jax.tree.map(lambda values: jnp.take(values, rows, axis=0), dict(arrays))
 
 
-def _automatic(sharding):
-  """The same layout on a mesh of automatic axes; `jax.make_mesh` makes explicit ones."""
+def _with_automatic_axes(sharding: Any) -> Mesh:
+  """Returns the mesh of a sharding with automatic axes; `jax.make_mesh` makes explicit ones."""
   if not isinstance(sharding, NamedSharding):
     raise UserError(f"sharding must be training.sharded(mesh), not {type(sharding).__name__}")
-  return NamedSharding(Mesh(sharding.mesh.devices, sharding.mesh.axis_names), sharding.spec)
+  mesh = sharding.mesh
+  if not isinstance(mesh, Mesh):
+    raise UserError("sharding must have a mesh of devices, not an abstract mesh")
+  return Mesh(mesh.devices, mesh.axis_names)
 
 
-def _parts(sharding):
-  """Into how many parts the first axis is divided."""
+def _count_parts(sharding: NamedSharding) -> int:
+  """Returns the number of parts into which the first axis is divided."""
   axes = sharding.spec[0] if len(sharding.spec) else ()
   axes = axes if isinstance(axes, tuple) else (axes,)
   return math.prod(sharding.mesh.shape[axis] for axis in axes if axis is not None)

@@ -1,4 +1,4 @@
-"""Encoders: pure networks, and what makes one of a Flax module or of others' weights."""
+"""Encoders: networks as pure functions, adapters for Flax modules, and pretrained weights."""
 
 from contrastax.encoders.chunked import chunked as chunked
 from contrastax.encoders.convnet import convnet as convnet

@@ -1,27 +1,34 @@
-"""A small convolutional network, for small images and few cores."""
+"""A small convolutional network for small images and few cores."""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
+from typing import Any
 
 import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
-from contrastax.core import Encoder
+from contrastax.core import Array, Encoder
 from contrastax.encoders.batch_norm import BatchNorm
 from contrastax.encoders.nnx import check_image, check_widths, from_nnx
 from contrastax.propagate import relu
 
 
 class ConvNet(nnx.Module):
-  """Per width: 3×3 convolution of stride 2 without bias, BatchNorm, ReLU; then the global mean.
+  """Convolutional layers and a global mean, for images [n, h, w, c] in [0, 1].
 
-  Images [n, h, w, c] in [0, 1] become embeddings [n, widths[-1]].
+  Each layer is a 3×3 convolution of stride 2 without bias, BatchNorm and ReLU.
+
+  Args:
+    channels: the channels c of the images.
+    widths: the channels of each layer.
+    rngs: the random streams of the module.
   """
 
-  def __init__(self, channels: int, widths, *, rngs: nnx.Rngs):
-    self.layers = nnx.List([])
+  def __init__(self, channels: int, widths: Sequence[int], *, rngs: nnx.Rngs):
+    self.layers: nnx.List[Any] = nnx.List([])
     for width in widths:
       conv = nnx.Conv(
         channels, width, (3, 3), strides=2, use_bias=False,
@@ -31,17 +38,21 @@ class ConvNet(nnx.Module):
       self.layers.append(BatchNorm(width, rngs))
       channels = width
 
-  def __call__(self, x):
+  def __call__(self, x: Array) -> Array:
+    """Returns the embeddings [n, widths[-1]] of images."""
     for conv, norm in zip(self.layers[::2], self.layers[1::2], strict=True):
       x = relu(norm(conv(x)))
     return x.mean((1, 2))
 
 
-def convolution(x, kernel, strides, padding, **others):
-  """`lax.conv_general_dilated` of images [n, h, w, c]; on a CPU, one product of all patches.
+def convolution(
+  x: Array, kernel: Array, strides: Sequence[int], padding: Any, **others: Any
+) -> Array:
+  """Convolves images [n, h, w, c], on a CPU by one matrix product of all patches.
 
-  The same sums in another order, and there faster than XLA's convolution, above all backwards
-  and with many channels: see benchmarks/throughput.py. Without dilation or groups.
+  The product computes the same sums in another order. On a CPU it is faster than XLA's convolution,
+  above all for gradients and many channels, see benchmarks/throughput.py. It supports neither dilation
+  nor groups. The arguments are those of `jax.lax.conv_general_dilated`.
   """
   conv = functools.partial(
     lax.conv_general_dilated, window_strides=strides, padding=padding, **others
@@ -50,11 +61,11 @@ def convolution(x, kernel, strides, padding, **others):
   return lax.platform_dependent(x, kernel, cpu=product, default=conv)
 
 
-def _product_of_patches(x, kernel, strides, padding):
+def _product_of_patches(x: Array, kernel: Array, strides: Sequence[int], padding: Any) -> Array:
   h, w, channels, out = kernel.shape
   x = jnp.pad(x, ((0, 0), *lax.padtype_to_pads(x.shape[1:3], (h, w), strides, padding), (0, 0)))
   rows, columns = ((a - b) // s + 1 for a, b, s in zip(x.shape[1:3], (h, w), strides, strict=True))
-  # lax.slice and a product of two matrices: indexing, and a product of more axes, are slower.
+  # Indexing instead of lax.slice, and a product over more axes, would be slower.
   patches = [
     lax.slice(
       x,
@@ -70,7 +81,27 @@ def _product_of_patches(x, kernel, strides, padding):
 
 
 def convnet(widths: tuple[int, ...] = (32, 64, 128)) -> Encoder:
-  """`ConvNet(widths)` as an encoder; its channels are those of the images."""
+  """A small convolutional network for images [n, h, w, c] in [0, 1].
+
+  Args:
+    widths: the channels of each layer; the last is the dimension of the embedding. A layer is a 3×3
+      convolution of stride 2 without bias, BatchNorm and ReLU. The embedding is the global mean.
+
+  Returns:
+    The encoder.
+
+  Raises:
+    UserError: `widths` are not positive integers.
+
+  Example:
+    >>> import jax, jax.numpy as jnp
+    >>> from contrastax import encoders
+    >>> encoder, images = encoders.convnet((8, 16)), jnp.zeros((4, 32, 32, 3))
+    >>> params, state = encoder.init(jax.random.key(0), images)
+    >>> z, _ = encoder.apply(params, state, images, key=None, train=False)
+    >>> z.shape
+    (4, 16)
+  """
   check_widths(widths)
 
   def build(x, rngs):

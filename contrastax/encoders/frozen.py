@@ -1,4 +1,4 @@
-"""Encoders that are not trained, and heads on each of several vectors."""
+"""Encoders that are not trained, and projections of each token."""
 
 from __future__ import annotations
 
@@ -9,34 +9,53 @@ from contrastax.core import Array, Encoder, Params, State
 
 
 def frozen(encoder: Encoder, params: Params, state: State) -> Encoder:
-  """An encoder with these weights, without gradient, as it is in evaluation.
+  """Returns an encoder with fixed weights, in evaluation mode and without gradient.
 
-  The weights are the encoder's state, so no optimizer moves them.
-
-  Example, a teacher from an earlier run:
-    run = contrastax.load("runs/teacher")
-    teacher = encoders.frozen(run.encoder, run.params, run.state)
+  The weights are part of the state, so no optimizer changes them.
 
   Args:
     encoder: the network.
-    params, state: its weights, as training left them.
+    params: its parameters after training.
+    state: its state after training.
+
+  Returns:
+    The encoder.
+
+  Example:
+    A teacher from an earlier run is `encoders.frozen(run.encoder, run.params, run.state)`, where `run`
+    is `contrastax.load("runs/teacher")`.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from contrastax import encoders
+    >>> encoder, x = encoders.mlp((8,)), jnp.ones((2, 5))
+    >>> teacher = encoders.frozen(encoder, *encoder.init(jax.random.key(0), x))
+    >>> params, state = teacher.init(jax.random.key(1), x)
+    >>> params
+    ()
   """
 
   def init(key, x):
     return (), jax.tree.map(jnp.asarray, {"params": params, "state": state})
 
-  def apply(_, own, x, *, key=None, train):
-    y, _ = encoder.apply(own["params"], own["state"], x, key=None, train=False)
-    return jax.lax.stop_gradient(y), own
+  def apply(_, weights, x, *, key=None, train):
+    y, _ = encoder.apply(weights["params"], weights["state"], x, key=None, train=False)
+    return jax.lax.stop_gradient(y), weights
 
   return encoder._replace(init=init, apply=apply)
 
 
 def per_token(encoder: Encoder) -> Encoder:
-  """A head on each of T vectors of an example: [n, T, d] becomes [n, T, out].
+  """Applies a projection to each of the T vectors of an example.
+
+  Args:
+    encoder: the projection, of vectors [n, d].
+
+  Returns:
+    A projection of arrays [n, T, d] to [n, T, out].
 
   Example:
-    Siamese(encoder=…, projection=encoders.per_token(encoders.projection()), reads="tokens", …)
+    >>> from contrastax import encoders
+    >>> projection = encoders.per_token(encoders.projection((32,), 16))
   """
 
   def flat(h: Array) -> Array:

@@ -1,8 +1,9 @@
-"""A Flax Linen module as a pure `Encoder`."""
+"""Converts a Flax Linen module to an `Encoder`."""
 
 from __future__ import annotations
 
 import inspect
+from typing import Any
 
 from flax import linen
 
@@ -17,19 +18,30 @@ IN_TRAINING = {
 
 
 def from_linen(module: linen.Module, *, together: bool = True) -> Encoder:
-  """The encoder whose network is `module`, called with a batch x, an array or a tree of arrays.
+  """Converts a Flax Linen module to an encoder.
 
-  Linen has no mode of its own: an argument of the module's `__call__` named `train` or `training`
-  is given `train`, one named `deterministic` or `use_running_average` its opposite; other
-  arguments keep their defaults. Parameters are the collection `params`, state all other
-  collections (`batch_stats`), but for `intermediates`. Dropout and other random streams draw from
-  the `key` given to `apply`; without one Flax raises InvalidRngError in training. together: see
-  `core.Encoder`.
+  The parameters are the collection `params`. The state consists of all other collections, such as
+  `batch_stats`, without `intermediates`. Dropout and other random streams use the `key` of `apply`;
+  without it Flax raises InvalidRngError in training.
+
+  Args:
+    module: the module. It is called with a batch x, an array or a tree of arrays. Its arguments
+      `train` and `training` become `train` of `apply`, and its arguments `deterministic` and
+      `use_running_average` become `not train`. Other arguments keep their defaults.
+    together: see `core.Encoder`.
+
+  Returns:
+    The encoder.
+
+  Example:
+    >>> from flax import linen
+    >>> from contrastax import encoders
+    >>> encoder = encoders.from_linen(linen.Dense(64))
   """
-  known = inspect.signature(type(module).__call__).parameters
+  parameters = inspect.signature(type(module).__call__).parameters
 
-  def flags(train):
-    return {name: train == value for name, value in IN_TRAINING.items() if name in known}
+  def flags(train: bool) -> dict[str, Any]:
+    return {name: train == value for name, value in IN_TRAINING.items() if name in parameters}
 
   def init(key, x):
     state = dict(module.init(key, x, **flags(False)))

@@ -1,34 +1,52 @@
-"""A multilayer perceptron, and the projection head made of the same layers."""
+"""A multilayer perceptron (MLP) as an encoder and as a projection."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 from flax import nnx
 
-from contrastax.core import Encoder
+from contrastax.core import Array, Encoder
 from contrastax.encoders.batch_norm import BatchNorm
 from contrastax.encoders.nnx import check_widths, from_nnx
 from contrastax.propagate import relu
 
 
 class MLP(nnx.Module):
-  """Per hidden width: linear without bias, BatchNorm, ReLU; then a linear layer if `out`.
+  """Hidden layers, and optionally an output layer. Inputs [n, …] are flattened.
 
-  With `norm_out` BatchNorm without scale and bias follows, and that layer has no bias. Input [n, …] is flattened. A bias before BatchNorm would have a gradient of rounding
-  errors alone, which Adam blows up to full steps.
+  A hidden layer is a linear map without bias, BatchNorm and ReLU. A bias before BatchNorm would have a
+  gradient of rounding errors only, which Adam would scale up to full steps.
+
+  Args:
+    features: the number of inputs.
+    widths: the width of each hidden layer.
+    out: the number of outputs of a last linear layer; None: there is no such layer.
+    norm_out: whether BatchNorm without scale and bias follows the last layer, which then has no bias.
+    rngs: the random streams of the module.
   """
 
-  def __init__(self, features: int, widths, out: int | None, norm_out=False, *, rngs: nnx.Rngs):
-    self.hidden = nnx.List([])
+  def __init__(
+    self,
+    features: int,
+    widths: Sequence[int],
+    out: int | None,
+    norm_out: bool = False,
+    *,
+    rngs: nnx.Rngs,
+  ):
+    self.hidden: nnx.List[Any] = nnx.List([])
     for width in widths:
       self.hidden.append(nnx.Linear(features, width, use_bias=False, rngs=rngs))
       self.hidden.append(BatchNorm(width, rngs))
       features = width
     self.out = nnx.Linear(features, out, use_bias=not norm_out, rngs=rngs) if out else None
-    self.norm_out = BatchNorm(out, rngs, affine=False) if norm_out else None
+    self.norm_out = BatchNorm(out, rngs, affine=False) if norm_out and out else None
 
-  def __call__(self, x):
+  def __call__(self, x: Array) -> Array:
+    """Returns the outputs [n, out], or the last hidden layer [n, widths[-1]]."""
     x = x.reshape(x.shape[0], -1)
     for linear, norm in zip(self.hidden[::2], self.hidden[1::2], strict=True):
       x = relu(norm(linear(x)))
@@ -37,7 +55,26 @@ class MLP(nnx.Module):
 
 
 def mlp(widths: tuple[int, ...]) -> Encoder:
-  """An encoder for small inputs: an MLP, whose last hidden layer is the embedding."""
+  """An MLP for small inputs. Its last hidden layer is the embedding.
+
+  Args:
+    widths: the widths of the layers; the last is the dimension of the embedding. A layer is a linear
+      map without bias, BatchNorm and ReLU.
+
+  Returns:
+    The encoder, of inputs [n, …], which are flattened.
+
+  Raises:
+    UserError: `widths` are not positive integers.
+
+  Example:
+    >>> import jax, jax.numpy as jnp
+    >>> from contrastax import encoders
+    >>> encoder, x = encoders.mlp((32, 16)), jnp.zeros((4, 8, 8))
+    >>> params, state = encoder.init(jax.random.key(0), x)
+    >>> encoder.apply(params, state, x, key=None, train=False)[0].shape
+    (4, 16)
+  """
   check_widths(widths)
   return from_nnx(lambda x, rngs: MLP(math.prod(x.shape), widths, None, rngs=rngs))
 
@@ -45,11 +82,30 @@ def mlp(widths: tuple[int, ...]) -> Encoder:
 def projection(
   widths: tuple[int, ...] = (128,), out: int = 64, *, norm_out: bool = False
 ) -> Encoder:
-  """A head: hidden layers as in `MLP`, then a linear layer to `out` dimensions.
+  """A projection or predictor: hidden layers and a linear output layer.
 
-  It is trained with the encoder and dropped after training (SimCLR: Chen et al. 2020, §4.2), and
-  so is a predictor, which has the same layers. norm_out: BatchNorm without scale and bias after
-  the last layer, as in SimSiam's projection, and MoCo v3's projection and predictor.
+  It is trained with the encoder and not used after training.
+
+  Args:
+    widths: the widths of the hidden layers: a linear map without bias, BatchNorm and ReLU each. An
+      empty tuple gives a linear projection.
+    out: the number of outputs.
+    norm_out: whether BatchNorm without scale and bias follows the last layer, as in the projection of
+      SimSiam and in the projection and predictor of MoCo v3.
+
+  Returns:
+    The projection as an encoder of vectors [n, d].
+
+  Raises:
+    UserError: `widths` and `out` are not positive integers.
+
+  Example:
+    >>> from contrastax import encoders
+    >>> simclr, linear = encoders.projection((128,), 64), encoders.projection((), 64)
+
+  References:
+    Chen et al., "A simple framework for contrastive learning of visual representations" (SimCLR), 2020,
+    arXiv 2002.05709, §4.2.
   """
   check_widths((*widths, out) if isinstance(widths, tuple | list) else widths)
   return from_nnx(lambda h, rngs: MLP(math.prod(h.shape), widths, out, norm_out, rngs=rngs))

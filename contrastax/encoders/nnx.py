@@ -1,31 +1,46 @@
-"""A Flax NNX module as a pure `Encoder`."""
+"""Converts a Flax NNX module to an `Encoder`, and checks that several encoders share."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.core import Tracer
 
-from contrastax.core import Encoder, UserError
+from contrastax.core import Array, Encoder, UserError
 from contrastax.nouns import nearest
 
 
 def from_nnx(build: Callable[..., nnx.Module], *, together: bool = True) -> Encoder:
-  """The encoder whose network is `build(x, rngs)`, an `nnx.Module` called with x.
+  """Converts a Flax NNX module to an encoder.
 
-  `x` carries the shape and dtype of one input (without the batch axis), for layers that
-  need them:
-  `from_nnx(lambda x, rngs: nnx.Linear(x.shape[-1], 64, rngs=rngs))`.
-  Where inputs are a tree of arrays, so is x. The module returns the embedding [n, d], or a mapping
-  with `embedding` and other outputs. together: see `core.Encoder`.
+  The parameters are the `nnx.Param`s of the module. The state consists of all other `nnx.Variable`s,
+  such as the statistics of BatchNorm. Both are nested dicts. Dropout and other random layers use the
+  `key` of `apply`; without it they raise ValueError in training. `train=False` means `module.eval()`.
 
-  Parameters are the module's `nnx.Param`s, state every other `nnx.Variable` (BatchNorm's
-  statistics), both as plain nested dicts; a bare array as an attribute is a ValueError.
-  Dropout and the like draw from the `key` given to `apply`; without one such a module
-  raises ValueError in training. `train=False` means `module.eval()`.
+  Args:
+    build: `build(x, rngs) -> nnx.Module`. x is a `jax.ShapeDtypeStruct` with the shape and type of one
+      input, without the batch axis; a tree of these if inputs are trees. The module is called with a
+      batch. It returns the embedding [n, d], or a mapping with `embedding` and other outputs. Its
+      arrays must be `nnx.Variable`s: another array as an attribute raises ValueError.
+    together: see `core.Encoder`.
+
+  Returns:
+    The encoder.
+
+  Example:
+    >>> import jax, jax.numpy as jnp
+    >>> from flax import nnx
+    >>> from contrastax import encoders
+    >>> encoder = encoders.from_nnx(lambda x, rngs: nnx.Linear(x.shape[-1], 64, rngs=rngs))
+    >>> x = jnp.zeros((4, 10))
+    >>> params, state = encoder.init(jax.random.key(0), x)
+    >>> encoder.apply(params, state, x, key=None, train=False)[0].shape
+    (4, 64)
   """
 
   def abstract(x, train):
@@ -36,11 +51,11 @@ def from_nnx(build: Callable[..., nnx.Module], *, together: bool = True) -> Enco
   def of_shapes(leaves, tree, train):
     one = jax.tree.unflatten(tree, [jax.ShapeDtypeStruct(*leaf) for leaf in leaves])
 
-    # The graph definition is static, and found without computing anything.
+    # The graph definition is static, so that it is found without computing anything.
     def traced():
       module = build(one, nnx.Rngs(0))
       for path, node in nnx.iter_graph(module):
-        if isinstance(node, jax.core.Tracer):
+        if isinstance(node, Tracer):
           where = ".".join(map(str, path))
           raise ValueError(f"the module's attribute {where} is an array; wrap it in nnx.Variable")
       return module
@@ -51,7 +66,7 @@ def from_nnx(build: Callable[..., nnx.Module], *, together: bool = True) -> Enco
     return graph, randomness
 
   def init(key, x):
-    abstract(x, True)  # refuses what cannot be a pure function
+    abstract(x, True)  # raises if the module has arrays that are not variables
     one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), x)
     module = build(one, nnx.Rngs(key))
     _, params, _, state = nnx.split(module, nnx.Param, nnx.RngState, ...)
@@ -67,26 +82,31 @@ def from_nnx(build: Callable[..., nnx.Module], *, together: bool = True) -> Enco
       copy=True,
     )
     y = module(x)
-    return y, _plain(nnx.split(module, nnx.Param, nnx.RngState, ...)[3])
+    _, _, _, state = nnx.split(module, nnx.Param, nnx.RngState, ...)
+    return y, _plain(state)
 
   return Encoder(init, apply, together)
 
 
-def _plain(state):
-  """Nested dicts with text keys: the same before and after a checkpoint."""
+def _plain(state: nnx.State) -> dict[str, Any]:
+  """Converts a state to nested dicts with text keys, as a restored checkpoint has them."""
 
-  def texts(tree):
-    return {str(k): texts(v) for k, v in tree.items()} if isinstance(tree, dict) else tree
+  def with_text_keys(tree):
+    if not isinstance(tree, dict):
+      return tree
+    return {str(k): with_text_keys(v) for k, v in tree.items()}
 
-  return texts(nnx.to_pure_dict(state))
+  return with_text_keys(nnx.to_pure_dict(state))
 
 
-def _keyed(randomness, key, train):
-  """The module's random streams, each with its own key folded from `key`."""
+def _keyed(randomness: nnx.State, key: Array | None, train: bool) -> nnx.State:
+  """Returns the random streams of the module, each with its own key folded from `key`."""
   streams, tree = jax.tree.flatten(randomness)
-  if streams and key is None:
+  if not streams:
+    return randomness
+  if key is None:
     if train:
-      raise ValueError("this encoder draws random numbers in training: give apply a key")
+      raise ValueError("this encoder is random in training: give apply a key")
     key = jax.random.key(0)
   values = [
     jax.random.fold_in(key, i)
@@ -97,22 +117,34 @@ def _keyed(randomness, key, train):
   return jax.tree.unflatten(tree, values)
 
 
-def check_widths(widths) -> None:
-  """Raises UserError unless `widths` are the positive sizes of layers."""
-  each = isinstance(widths, tuple | list) and [isinstance(w, int) and w > 0 for w in widths]
-  if not each or not all(each):
+def check_widths(widths: Any) -> None:
+  """Checks the widths of layers.
+
+  Raises:
+    UserError: they are not a tuple of positive integers.
+  """
+  valid = isinstance(widths, tuple | list) and [isinstance(w, int) and w > 0 for w in widths]
+  if not valid or not all(valid):
     raise UserError(f"widths must be positive integers, such as (64, 128), not {widths!r}")
 
 
-def check_image(encoder: str, x) -> None:
-  """Raises UserError unless one input `x` is an image [h, w, c]."""
+def check_image(encoder: str, x: jax.ShapeDtypeStruct) -> None:
+  """Checks that one input is an image [h, w, c].
+
+  Raises:
+    UserError: the input has another number of axes.
+  """
   if len(x.shape) != 3:
-    found = ", ".join(map(str, ("n", *x.shape)))
-    raise UserError(f"{encoder} takes images [n, h, w, c], not inputs of shape [{found}]")
+    shape = ", ".join(map(str, ("n", *x.shape)))
+    raise UserError(f"{encoder} takes images [n, h, w, c], not inputs of shape [{shape}]")
 
 
-def check_dtype(dtype) -> None:
-  """Raises UserError unless `dtype` is None or names a floating-point type."""
+def check_dtype(dtype: str | None) -> None:
+  """Checks the name of a floating-point type.
+
+  Raises:
+    UserError: `dtype` is neither None nor such a name.
+  """
   try:
     floating = dtype is None or jnp.issubdtype(jnp.dtype(dtype), jnp.floating)
   except TypeError:
@@ -121,10 +153,18 @@ def check_dtype(dtype) -> None:
     raise UserError(f"dtype must be a floating-point type, such as 'bfloat16', not {dtype!r}")
 
 
-def embedding(layers, hidden):
-  """What an encoder returns of its `layers`, a mapping by name, in float32 at least.
+def embedding(layers: Mapping[str, Array], hidden: tuple[str, ...]) -> Any:
+  """Returns the outputs of an encoder, in float32 at least.
 
-  The last one, the embedding; with names of `hidden` layers a mapping of these and `embedding`.
+  Args:
+    layers: the outputs of all layers by name, with `embedding` among them.
+    hidden: the names of the hidden layers to return.
+
+  Returns:
+    The embedding; with names in `hidden` a mapping of these layers and `embedding`.
+
+  Raises:
+    UserError: there is no layer of a name.
   """
   for name in hidden:
     if name not in layers:

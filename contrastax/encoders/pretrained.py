@@ -1,22 +1,24 @@
-"""Others' weights: ResNets and Vision Transformers of torchvision and timm."""
+"""Weights of ResNets and Vision Transformers from torchvision and timm."""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from contrastax.core import Encoder, UserError
+from contrastax.core import Encoder, Params, State, UserError
 
 LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
 
 UNUSED = r"num_batches_tracked$|^(fc|head|heads)\."  # counters and classifiers
 
-# torchvision's names of a Vision Transformer in timm's, which are ours.
+# torchvision's names of the weights of a Vision Transformer, and timm's. This library uses timm's.
 TORCHVISION = (
   (r"^class_token$", "cls_token"),
   (r"^encoder\.pos_embedding$", "pos_embed"),
@@ -32,20 +34,30 @@ TORCHVISION = (
 
 
 def pretrained(encoder: Encoder, path: str | os.PathLike) -> Encoder:
-  """`resnet(…)` or `vit(…)`, starting from the weights in a safetensors file.
+  """Returns `resnet(…)` or `vit(…)` with weights from a safetensors file.
 
-  The file has the names and layouts of torchvision or timm, as made by
-  `safetensors.torch.save_file(model.state_dict(), path)`; nothing is downloaded. The classifier
-  is left out. These networks take images that are normalised as in their training, such as
-  (x − mean) / deviation per channel, which is for the caller to do. What shapes cannot tell must be
-  said right: timm's ViT-S has heads=6; all of these have positions="learned", and MoCo v3's file,
-  whose positions are fixed, holds them too. BatchNorm's running statistics come along.
+  The file has the names and layouts of torchvision or timm. Nothing is downloaded, the classifier is
+  ignored, and the running statistics of BatchNorm are included. The images must be normalized as in the
+  training of the weights, for example by (x − mean) / deviation per channel.
 
-  `init` has the random key and the file, and no use for the former. In a jitted `init` the weights
-  are constants of the program.
+  The arguments of the encoder must match the weights also where shapes cannot show it: the ViT-S of timm
+  has heads=6. All of these files have positions="learned"; the file of MoCo v3 contains its fixed
+  positions.
 
-  Raises UserError where the file is missing or is none, or where a weight is missing, has another
-  shape, or has no place in the encoder: the message names it, with both shapes.
+  In a jitted `init` the weights are constants of the program.
+
+  Args:
+    encoder: the encoder.
+    path: the file, as `safetensors.torch.save_file(model.state_dict(), path)` writes it.
+
+  Returns:
+    The encoder. Its `init` ignores the random key. It raises UserError if the file cannot be read, or
+    if a weight is missing, has another shape, or does not belong to the encoder. The message names the
+    weight and both shapes.
+
+  Example:
+    >>> from contrastax import encoders
+    >>> encoder = encoders.pretrained(encoders.resnet(50), "resnet50.safetensors")
   """
 
   def init(key, x):
@@ -58,11 +70,27 @@ def pretrained(encoder: Encoder, path: str | os.PathLike) -> Encoder:
   return encoder._replace(init=init)
 
 
-def to_torch(params, state) -> dict[str, np.ndarray]:
-  """The weights of `resnet` or `vit` by timm's names, in PyTorch's layout.
+def to_torch(params: Params, state: State) -> dict[str, np.ndarray]:
+  """Returns the weights of `resnet` or `vit` under timm's names, in PyTorch's layout.
 
-  A convolution's kernel [h, w, in, out] becomes [out, in, h, w], a linear one [in, out] [out, in].
-  `safetensors.numpy.save_file(to_torch(params, state), path)` writes what `pretrained` reads.
+  The kernel of a convolution [h, w, in, out] becomes [out, in, h, w], that of a linear map [in, out]
+  becomes [out, in]. `safetensors.numpy.save_file(to_torch(params, state), path)` writes a file that
+  `pretrained` reads.
+
+  Args:
+    params: the parameters.
+    state: the state.
+
+  Returns:
+    {name: array}.
+
+  Example:
+    >>> import jax, jax.numpy as jnp
+    >>> from contrastax import encoders
+    >>> encoder = encoders.resnet(8, stem="cifar", width=4)
+    >>> weights = encoders.to_torch(*encoder.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3))))
+    >>> weights["conv1.weight"].shape
+    (4, 3, 3, 3)
   """
   leaves = jax.tree_util.tree_leaves_with_path(params) + jax.tree_util.tree_leaves_with_path(state)
   return {
@@ -71,21 +99,32 @@ def to_torch(params, state) -> dict[str, np.ndarray]:
   }
 
 
-def from_torch(weights, params, state):
-  """(params, state) of the given trees' structure and types, with the values of `weights`."""
-  ours = {name: (name, a) for name, a in weights.items() if not re.search(UNUSED, name)}
-  if "class_token" in ours:
-    ours = {_timm(name): pair for name, pair in ours.items()}
+def from_torch(
+  weights: Mapping[str, np.ndarray], params: Params, state: State
+) -> tuple[Params, State]:
+  """Returns (params, state) with the values of `weights`.
+
+  Args:
+    weights: {name: array}, with torchvision's or timm's names and PyTorch's layout.
+    params: a tree with the structure, shapes and types of the parameters.
+    state: a tree with those of the state.
+
+  Raises:
+    UserError: a weight is missing, has another shape, or does not belong to the encoder.
+  """
+  by_timm_name = {name: (name, a) for name, a in weights.items() if not re.search(UNUSED, name)}
+  if "class_token" in by_timm_name:
+    by_timm_name = {_timm(name): pair for name, pair in by_timm_name.items()}
 
   def take(path, leaf):
     axes = _axes(path, leaf)
     shape = tuple(leaf.shape[axis] for axis in axes)
-    name, array = ours.pop(_name(path), (None, None))
-    if name is None:
+    if _name(path) not in by_timm_name:
       raise UserError(
         f"there is no {_name(path)}, of shape {shape} in the encoder; "
         "the weights are of another architecture"
       )
+    name, array = by_timm_name.pop(_name(path))
     if array.shape != shape:
       raise UserError(
         f"{name} has shape {array.shape}, in the encoder {shape}; "
@@ -93,37 +132,37 @@ def from_torch(weights, params, state):
       )
     return jax.numpy.asarray(array.transpose(np.argsort(axes)), leaf.dtype)
 
-  found = jax.tree_util.tree_map_with_path(take, (params, state))
-  for timm, (name, array) in ours.items():
-    learned = timm == "pos_embed"
-    mend = 'take positions="learned"' if learned else "the weights are of another architecture"
-    raise UserError(f"{name}, of shape {array.shape}, has no place in the encoder; {mend}")
-  return found
+  trees = jax.tree_util.tree_map_with_path(take, (params, state))
+  for timm_name, (name, array) in by_timm_name.items():
+    learned = timm_name == "pos_embed"
+    fix = 'use positions="learned"' if learned else "the weights are of another architecture"
+    raise UserError(f"{name}, of shape {array.shape}, is not a weight of the encoder; {fix}")
+  return trees
 
 
-def _read(path):
+def _read(path: str | os.PathLike) -> dict[str, np.ndarray]:
   if not os.path.isfile(path):
     raise UserError("no such file")
   try:
     return load_file(path)
   except SafetensorError as error:
-    raise UserError(f"this is no safetensors file, or a damaged one ({error})") from None
+    raise UserError(f"the file is damaged or not a safetensors file ({error})") from None
 
 
-def _name(path):
-  """timm's name of a leaf: `stages/0/1/conv2/kernel` is `layer1.1.conv2.weight`."""
-  keys = [entry.key for entry in path if hasattr(entry, "key")]
+def _name(path: tuple[Any, ...]) -> str:
+  """Returns timm's name of a leaf. `stages/0/1/conv2/kernel` is `layer1.1.conv2.weight`."""
+  keys = [entry.key for entry in path if isinstance(entry, jax.tree_util.DictKey)]
   keys[-1] = LEAVES.get(keys[-1], keys[-1])
   return re.sub(r"^stages\.(\d+)", lambda m: f"layer{int(m[1]) + 1}", ".".join(keys))
 
 
-def _axes(path, leaf):
-  """The order of our axes in PyTorch's layout."""
+def _axes(path: tuple[Any, ...], leaf: Any) -> tuple[int, ...]:
+  """Returns the permutation of the axes of a leaf that gives PyTorch's layout."""
   n = len(leaf.shape)
   return (n - 1, n - 2, *range(n - 2)) if path[-1].key == "kernel" else tuple(range(n))
 
 
-def _timm(name):
-  for pattern, ours in TORCHVISION:
-    name = re.sub(pattern, ours, name)
+def _timm(name: str) -> str:
+  for pattern, timm_name in TORCHVISION:
+    name = re.sub(pattern, timm_name, name)
   return name

@@ -1,4 +1,4 @@
-"""A small transformer over the bytes of short texts."""
+"""A small transformer for the bytes of short texts."""
 
 from __future__ import annotations
 
@@ -6,36 +6,67 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from contrastax.core import Encoder, UserError
+from contrastax.core import Array, Encoder, UserError
 from contrastax.encoders.nnx import from_nnx
 from contrastax.encoders.vit import Block
 
 
 class ByteTransformer(nnx.Module):
-  """Bytes and their places through pre-norm blocks; then the mean of the tokens, normalised."""
+  """Byte and position embeddings, pre-norm blocks, LayerNorm, and the mean over the bytes.
 
-  def __init__(self, length, *, width, depth, heads, rngs):
+  Args:
+    length: the number of bytes of a text, with padding.
+    width: the width of a token.
+    depth: the number of blocks.
+    heads: the number of attention heads.
+    rngs: the random streams of the module.
+  """
+
+  def __init__(self, length: int, *, width: int, depth: int, heads: int, rngs: nnx.Rngs):
     self.tokens = nnx.Param(0.02 * jax.random.normal(rngs.params(), (256, width)))
     self.pos_embed = nnx.Param(0.02 * jax.random.normal(rngs.params(), (length, width)))
     self.blocks = nnx.List([Block(width, heads, None, rngs) for _ in range(depth)])
     self.norm = nnx.LayerNorm(width, epsilon=1e-6, use_fast_variance=False, rngs=rngs)
 
-  def __call__(self, x):
-    seen = x > 0
+  def __call__(self, x: Array) -> Array:
+    """Returns the embeddings [n, width] of texts [n, length], in which 0 is padding."""
+    mask = x > 0
     y = self.tokens[...][x.astype(jnp.int32)] + self.pos_embed[...]
     for block in self.blocks:
-      y = block(y, seen)
-    y = jnp.where(seen[:, :, None], self.norm(y), 0)
-    return y.sum(1) / jnp.maximum(seen.sum(1, keepdims=True), 1)
+      y = block(y, mask)
+    y = jnp.where(mask[:, :, None], self.norm(y), 0)
+    return y.sum(1) / jnp.maximum(mask.sum(1, keepdims=True), 1)
 
 
 def text(width: int = 128, depth: int = 2, heads: int = 4) -> Encoder:
-  """Texts of a few words: bytes [n, length], UTF-8, 0 after the end, become vectors [n, width].
+  """A transformer for texts of a few words. Its tokens are bytes, so it needs no vocabulary.
 
-  A transformer whose tokens are bytes, so that it needs no vocabulary. An empty text is 0.
+  Texts are bytes [n, length] in UTF-8, with 0 after the end. The embedding of an empty text is 0.
+
+  Args:
+    width: the dimension of the embedding.
+    depth: the number of blocks.
+    heads: the number of attention heads, a divisor of `width`.
+
+  Returns:
+    The encoder.
+
+  Raises:
+    UserError: an argument is below 1, or `heads` does not divide `width`.
+
+  Example:
+    >>> import jax, jax.numpy as jnp
+    >>> from contrastax import encoders
+    >>> encoder = encoders.text(16, depth=1)
+    >>> words = jnp.array([[*b"cat", 0], [*b"bird"]], jnp.uint8)
+    >>> params, state = encoder.init(jax.random.key(0), words)
+    >>> encoder.apply(params, state, words, key=None, train=False)[0].shape
+    (2, 16)
   """
   if min(width, depth, heads) < 1 or width % heads:
-    raise UserError(f"text: heads={heads} must divide width={width}, and all be at least 1")
+    raise UserError(
+      f"text: heads={heads} must divide width={width}, and width, depth and heads must be at least 1"
+    )
 
   def build(x, rngs):
     if len(x.shape) != 1 or not jnp.issubdtype(x.dtype, jnp.integer):

@@ -1,4 +1,4 @@
-"""Evaluation: probes of features, retrieval, fine-tuning, and the geometry of the space."""
+"""Evaluation: embedding, probes, retrieval, fine-tuning, and measures of an embedding space."""
 
 from contrastax.evaluation.embed import embed as embed
 from contrastax.evaluation.finetune import fine_tune as fine_tune
@@ -10,10 +10,10 @@ from contrastax.evaluation.geometry import tolerance as tolerance
 from contrastax.evaluation.geometry import uniformity as uniformity
 from contrastax.evaluation.negatives import RankedNegatives as RankedNegatives
 from contrastax.evaluation.negatives import ranked_negatives as ranked_negatives
-from contrastax.evaluation.neighbours import knn as knn
-from contrastax.evaluation.neighbours import knn_leave_one_out as knn_leave_one_out
+from contrastax.evaluation.neighbors import knn as knn
+from contrastax.evaluation.neighbors import knn_leave_one_out as knn_leave_one_out
 from contrastax.evaluation.online import online_probe as online_probe
-from contrastax.evaluation.online import watched as watched
+from contrastax.evaluation.online import with_online_probe as with_online_probe
 from contrastax.evaluation.probes import few_label as few_label
 from contrastax.evaluation.probes import mean_and_interval as mean_and_interval
 from contrastax.evaluation.probes import probes as probes

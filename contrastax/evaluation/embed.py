@@ -1,14 +1,15 @@
-"""Embeddings of a whole set of inputs."""
+"""Embedding of a whole data set."""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 
-from contrastax.core import Encoder, Params, State, UserError, embedding_of, named_leaves
+from contrastax.core import Array, Encoder, Params, State, UserError, embedding_of, named_leaves
 from contrastax.views.images import as_input, check_inputs
 
 
@@ -21,54 +22,99 @@ def embed(
   batch_size: int = 512,
   bounded: bool = True,
 ) -> np.ndarray:
-  """Embeddings [n, d], NumPy float32, of a whole set of inputs.
-
-  The encoder runs in evaluation mode on `batch_size` inputs at a time. The last batch is filled up,
-  so that one program serves all batches. Of an encoder with several outputs `embedding` is taken.
+  """Embeds a set of inputs, with the encoder in evaluation mode.
 
   Args:
-    encoder, params, state: the network, as training left it.
-    inputs: an array, or a tree of arrays, with one row per example. Images are [n, h, w, c], uint8
-      or float in [0, 1]; uint8 is divided by 255. Inputs of fewer axes are no images, but vectors,
-      texts or tokens, and reach the encoder as they are.
-    batch_size: inputs in one call of the encoder; at least 1.
-    bounded: whether float images must lie in [0, 1]. False is for random views, and for images that
-      are normalized as a recipe's `mean` and `std` normalize views.
+    encoder: the encoder. If it has several outputs, `embedding` is used.
+    params: its parameters.
+    state: its state.
+    inputs: an array, or a tree of arrays, with one example per row. Images are [n, h, w, c], uint8
+      or float in [0, 1]; uint8 is divided by 255. Arrays of fewer than four axes are vectors, texts
+      or tokens, and are not changed.
+    batch_size: number of inputs in one call of the encoder, 1 or more.
+    bounded: whether float images must lie in [0, 1]. Use False for random views, and for images that
+      are normalized.
+
+  Returns:
+    Embeddings [n, d], NumPy float32.
 
   Raises:
-    UserError: images of another type, range or shape, no inputs, or arrays of different lengths.
+    UserError: the images have another type, range or shape, there are no inputs, or the arrays have
+      different lengths.
+
+  Example:
+    >>> import jax
+    >>> import numpy as np
+    >>> from contrastax import encoders, evaluation
+    >>> encoder = encoders.mlp((8,))
+    >>> images = np.zeros((5, 4, 4, 1), np.uint8)
+    >>> params, state = encoder.init(jax.random.key(0), images[:1] / 255)
+    >>> evaluation.embed(encoder, params, state, images).shape
+    (5, 8)
   """
   if isinstance(inputs, list):
     check_inputs("embed: inputs", inputs)
   for name, leaf in named_leaves(inputs):
     check_inputs(f"embed: inputs{f' {name!r}' if name else ''}", leaf, bounded=bounded)
-  n = count_rows(inputs)
+  count_rows(inputs)
   if not (isinstance(batch_size, int | np.integer) and batch_size >= 1):
     raise UserError(f"embed: batch_size must be an integer, 1 or more, not {batch_size!r}")
-  batch_size, out = min(batch_size, n), []
+
+  def embed_batch(batch: Any) -> np.ndarray:
+    # Scaling is a separate program, so that uint8 and float images share that of the encoder.
+    batch = jax.tree.map(lambda x: _as_input(x) if x.dtype == np.uint8 else x, batch)
+    return np.asarray(_apply(encoder, params, state, batch), np.float32)
+
+  return in_batches(embed_batch, inputs, batch_size)
+
+
+def in_batches(function: Callable[[Any], Any], inputs: Any, batch_size: int = 512) -> Any:
+  """Applies a function of a batch to all inputs.
+
+  All batches have one shape, so one compiled program serves them. If there are fewer inputs than
+  `batch_size`, the batch size is the next power of two, so that sets of similar sizes share a
+  program.
+
+  Args:
+    function: maps a batch to an array or a tree of arrays, row by row.
+    inputs: an array or a tree of arrays with one example per row.
+    batch_size: number of examples in a batch. The last batch is filled with its last example.
+
+  Returns:
+    NumPy arrays with one row per example, in the structure of the function's result.
+  """
+  n = count_rows(inputs)
+  batch_size = min(batch_size, 1 << (n - 1).bit_length())
+  results = []
   for start in range(0, n, batch_size):
+    batch = jax.tree.map(lambda rows, start=start: _filled(rows[start:], batch_size), inputs)
     size = min(batch_size, n - start)
-    part = jax.tree.map(lambda rows, start=start: _filled(rows[start:], batch_size), inputs)
-    out.append(np.asarray(_apply(encoder, params, state, part), np.float32)[:size])
-  return np.concatenate(out)
+    results.append(jax.tree.map(lambda rows, size=size: np.asarray(rows)[:size], function(batch)))
+  return jax.tree.map(lambda *rows: np.concatenate(rows), *results)
 
 
 def count_rows(inputs: Any) -> int:
-  """The number of examples, of which each array has one row; raises UserError for different ones."""
+  """Returns the number of examples of a tree of arrays.
+
+  Raises:
+    UserError: the arrays have different lengths.
+  """
   lengths = {len(leaf) if np.ndim(leaf) else 0 for leaf in jax.tree.leaves(inputs)}
   if len(lengths) != 1:
     raise UserError(f"inputs must be arrays of one length, not {sorted(lengths)}")
   return lengths.pop()
 
 
-def _filled(rows, size):
-  """The first `size` rows, or all and the last one again until there are so many."""
+def _filled(rows: np.ndarray, size: int) -> np.ndarray:
+  """Returns the first `size` rows; where there are fewer, the last one is repeated."""
   rows = rows[:size]
   missing = size - len(rows)
   return np.concatenate([rows, np.repeat(rows[-1:], missing, 0)]) if missing else rows
 
 
+_as_input = jax.jit(as_input)
+
+
 @functools.partial(jax.jit, static_argnums=0)
-def _apply(encoder, params, state, inputs):
-  inputs = jax.tree.map(as_input, inputs)
+def _apply(encoder: Encoder, params: Params, state: State, inputs: Any) -> Array:
   return embedding_of(encoder.apply(params, state, inputs, key=None, train=False)[0])

@@ -1,10 +1,11 @@
-"""Fine-tuning with few labels: the encoder is trained further, with a linear head."""
+"""Fine-tuning of an encoder with few labels."""
 
 from __future__ import annotations
 
 import functools
 import numbers
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,17 @@ import numpy as np
 import optax
 from numpy.typing import ArrayLike
 
-from contrastax.core import Encoder, Params, State, UserError, check_integer, key_for
+from contrastax.core import (
+  Array,
+  Batch,
+  Encoder,
+  Params,
+  Recipe,
+  State,
+  UserError,
+  check_integer,
+  key_for,
+)
 from contrastax.data import Resident
 from contrastax.evaluation.embed import embed
 from contrastax.evaluation.inputs import check_positive_number, class_numbers, numbers_among
@@ -22,54 +33,77 @@ MOMENTUM = optax.trace(0.9, nesterov=True)
 
 
 def fine_tune(
-  encoder: Encoder, params: Params, state: State, train: Mapping, test: Mapping, *,
-  fraction: float, steps: int, batch_size: int = 64, learning_rate: float = 0.01,
-  views: Callable | None = None, seed: int = 0,
-) -> float:  # fmt: skip
-  """Accuracy on `test` of encoder and linear head, trained with the labels of a share of `train`.
+  encoder: Encoder,
+  params: Params,
+  state: State,
+  train: Mapping[str, Any],
+  test: Mapping[str, Any],
+  *,
+  fraction: float,
+  steps: int,
+  batch_size: int = 64,
+  learning_rate: float = 0.01,
+  views: Recipe | None = None,
+  seed: int = 0,
+) -> float:
+  """Trains an encoder and a linear head with few labels, and returns their test accuracy.
+
+  The optimizer is SGD with Nesterov momentum 0.9 and no weight decay. The head starts at 0, and
+  BatchNorm continues to update its statistics. Nothing is chosen by the test examples: the accuracy
+  is that of the last step.
 
   Args:
-    encoder, params, state: the encoder and its parameters and state after training; fresh ones
-      give the supervised baseline.
-    train, test: {"image": [n, h, w, c], uint8 or float in [0, 1]; "label": [n]}. Inputs of
-      fewer axes are no images and reach the encoder as they are. A label is the name of a class: any
-      integer, bool or string. A test label that no training example has
-      counts as missed.
-    fraction: of each class that has labels, by `labelled`, drawn from `seed` and the labels
-      alone: every encoder gets the same ones.
-    steps: of SGD with Nesterov momentum 0.9 and no weight decay. Nothing is chosen on the way,
-      and the accuracy is that of the last step.
-    batch_size: at most the number of labelled examples.
-    learning_rate: falls to 0 over the steps by half a cosine.
-    views: `(key, images, index) -> images`, a random view of each training image; none by
-      default.
-    seed: of the labels, their order and the views.
+    encoder: the encoder.
+    params: its parameters after training. New parameters give the supervised baseline.
+    state: its state after training.
+    train: `image`, [n, h, w, c], uint8 or float in [0, 1], or inputs of fewer axes, which are not
+      changed; and `label` [n], names of classes: any integers, bools or strings.
+    test: the same fields of the test examples. A class that `train` does not have counts as missed.
+    fraction: share of the labels that is used, in each class; see `labeled`. The choice does not
+      depend on the encoder.
+    steps: number of steps.
+    batch_size: number of examples per step, at most the number of labeled examples.
+    learning_rate: the first learning rate. It falls to 0 by half a cosine.
+    views: recipe of a random view of each training image. None uses the images themselves.
+    seed: seed of the choice of labels, of their order and of the views.
 
   Returns:
-    The accuracy, in [0, 1]. For several seeds: `mean_and_interval`.
+    The accuracy in [0, 1]. For several seeds see `mean_and_interval`.
 
   Raises:
-    UserError for options out of range, for labels that `evaluation.inputs` refuses, and where the
-    outputs are not finite after training.
+    UserError: an argument is out of range, labels are invalid, or the outputs are not finite after
+      training.
 
-  The head starts at 0; BatchNorm goes on learning its statistics.
-  The recipe is that of Chen et al. 2020, arXiv 2002.05709, §B.5 (1 % and 10 % of ImageNet, a
-  learning rate of 0.05 per 256 images, 60 and 30 epochs), but for the cosine.
+  Example:
+    >>> import jax
+    >>> import numpy as np
+    >>> from contrastax import encoders, evaluation
+    >>> encoder = encoders.mlp((8,))
+    >>> label = np.arange(20) % 2
+    >>> images = np.where(label, 255, 0).astype(np.uint8)[:, None, None, None]
+    >>> split = {"image": images, "label": label}
+    >>> params, state = encoder.init(jax.random.key(0), images[:1] / 255)
+    >>> evaluation.fine_tune(encoder, params, state, split, split, fraction=0.2, steps=5)
+    1.0
+
+  References:
+    Chen et al., SimCLR, 2020, arXiv 2002.05709, appendix B.5: 1 % and 10 % of ImageNet's labels, a
+    learning rate of 0.05 per 256 images, 60 and 30 epochs. The cosine is not from there.
   """
   steps, batch_size = check_integer("steps", steps, 1), check_integer("batch_size", batch_size, 1)
   check_positive_number("learning_rate", learning_rate)
   for split in (train, test):
     if not {"image", "label"} <= set(split):
       raise UserError(
-        f"fine-tuning needs image and label; the data have {', '.join(sorted(split))}"
+        f"fine_tune needs the fields image and label; the data have {', '.join(sorted(split))}"
       )
   for split, arrays in (("train", train), ("test", test)):
     check_inputs(f"fine_tune: {split} images", arrays["image"])
   names, number = class_numbers(train["label"], len(train["image"]), "training labels")
   expected = numbers_among(names, test["label"], len(test["image"]), "test labels")
-  at = labelled(number, fraction, seed=seed)
-  arrays = {"image": train["image"][at], "label": number[at]}
-  source = Resident(arrays, batch_size=min(batch_size, len(at)), seed=seed)
+  rows = labeled(number, fraction, seed=seed)
+  arrays = {"image": train["image"][rows], "label": number[rows]}
+  source = Resident(arrays, batch_size=min(batch_size, len(rows)), seed=seed)
   d = embed(encoder, params, state, arrays["image"][:1]).shape[1]
   head = {"kernel": jnp.zeros((d, len(names))), "bias": jnp.zeros(len(names))}
   params = {"encoder": params, "head": head}
@@ -84,19 +118,31 @@ def fine_tune(
   if not np.isfinite(logits).all():
     raise UserError(
       f"after {steps} steps of fine-tuning the outputs are not finite; lower learning_rate, "
-      f"which is {learning_rate}"
+      f"now {learning_rate}"
     )
   return float(np.mean(logits.argmax(1) == expected))
 
 
-def labelled(label: ArrayLike, fraction: float, *, seed: int = 0) -> np.ndarray:
-  """The places of a share of the examples: of each class the nearest whole number, at least one.
+def labeled(label: ArrayLike, fraction: float, *, seed: int = 0) -> np.ndarray:
+  """Chooses a share of the examples of each class.
 
-  They depend on the seed and on which examples share a class, and on the sorted order of the
-  classes' names: a renaming that keeps this order changes nothing.
+  The number of examples is rounded to the nearest integer, at least 1. The choice depends on the
+  seed, on which examples share a class, and on the sorted order of the classes' names. So renaming
+  the classes changes nothing if it keeps this order.
+
+  Args:
+    label: [n], names of classes.
+    fraction: share of the examples, above 0 and at most 1.
+    seed: seed of the choice.
+
+  Returns:
+    The sorted positions of the chosen examples.
+
+  Raises:
+    UserError: the fraction is out of range, or the labels are invalid.
   """
   if not (isinstance(fraction, numbers.Real) and 0 < fraction <= 1):
-    raise UserError(f"a fraction of the labels is above 0 and at most 1, not {fraction!r}")
+    raise UserError(f"the fraction of the labels must be above 0 and at most 1, not {fraction!r}")
   names, number = class_numbers(label, np.size(label), "label")
   rng, places = np.random.default_rng(seed), []
   for c in range(len(names)):
@@ -107,15 +153,17 @@ def labelled(label: ArrayLike, fraction: float, *, seed: int = 0) -> np.ndarray:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _step(encoder, views, carry, batch, rate, key):
+def _step(
+  encoder: Encoder, views: Recipe | None, carry: tuple, batch: Batch, rate: Array, key: Array
+) -> tuple:
   params, state, momentum = carry
-  of_views, of_encoder = jax.random.split(key)
+  views_key, encoder_key = jax.random.split(key)
   images = as_input(batch["image"])
   if views is not None:
-    images = views(of_views, batch["image"], batch["index"])
+    images = views(views_key, batch["image"], batch["index"])
 
   def objective(params):
-    features, after = encoder.apply(params["encoder"], state, images, key=of_encoder, train=True)
+    features, after = encoder.apply(params["encoder"], state, images, key=encoder_key, train=True)
     logits = features @ params["head"]["kernel"] + params["head"]["bias"]
     return optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"]).mean(), after
 

@@ -1,14 +1,16 @@
-"""The geometry of an embedding space. Each measures a whole set, and is a scalar.
+"""Measures of the geometry of an embedding space. Each one is a scalar for a set of vectors.
 
-All but `effective_rank` and `lidar` measure directions: vectors are normalized inside. Vectors are
-anything that converts to an array; integers, bools and half precision become float32. All of them
-may run under `jax.jit`. Raises UserError for a wrong rank, and for NaN and infinity in arrays that
-are not traced; for traced vectors with NaN or infinity the result is NaN.
+All but `effective_rank` and `lidar` normalize the vectors. Vectors are anything that converts to an
+array; integers, bools and half precision become float32. All measures may be used inside `jax.jit`.
+There NaN or infinity in the vectors makes the result NaN; elsewhere it raises UserError, as another
+number of axes does.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,91 +18,162 @@ from jax.core import Tracer
 from numpy.typing import ArrayLike
 
 from contrastax import losses
-from contrastax.core import Group, UserError
+from contrastax.core import Array, Group, UserError
 from contrastax.evaluation.inputs import check_positive_number, class_numbers, vectors
 from contrastax.pairwise import dot, reduce, sum_, unit
 
 
-def alignment(x: ArrayLike, y: ArrayLike, *, alpha: float = 2.0) -> jax.Array:
-  """How close positives lie: the mean of `losses.alignment`, in [0, 2^α], 0 at best.
+def alignment(x: ArrayLike, y: ArrayLike, *, alpha: float = 2.0) -> Array:
+  """Measures how close positives are: the mean of `losses.alignment`, ‖x_i − y_i‖^α.
 
-  x, y: [n, d], row i of both is the same example. alpha: above 0.
+  Args:
+    x: [n, d].
+    y: [n, d]. Row i belongs to the same example as row i of x.
+    alpha: α > 0.
+
+  Returns:
+    A scalar in [0, 2^α]; 0 is best.
+
+  Raises:
+    UserError: the vectors or α are invalid.
+
+  Example:
+    >>> import numpy as np
+    >>> from contrastax import evaluation
+    >>> print(evaluation.alignment(np.eye(2), np.eye(2)[::-1]).round(3))
+    2.0
+
+  References:
+    Wang and Isola, 2020, arXiv 2005.10242.
   """
   check_positive_number("alpha", alpha)
   x, y = vectors(x, "x"), vectors(y, "y")
   return _finite(losses.alignment(x, y, alpha=alpha).mean(), x, y)
 
 
-def uniformity(x: ArrayLike, *, t: float = 2.0) -> jax.Array:
-  """How evenly directions fill the sphere: `losses.uniformity`, in [−4t, 0]; lower is more even.
+def uniformity(x: ArrayLike, *, t: float = 2.0) -> Array:
+  """Measures how evenly the vectors cover the sphere: `losses.uniformity`.
 
-  x: [n, d], n ≥ 2. t: above 0.
+  Args:
+    x: [n, d], n ≥ 2.
+    t: t > 0, the factor of the squared distances.
+
+  Returns:
+    A scalar in [−4t, 0]; lower is more even.
+
+  Raises:
+    UserError: the vectors or t are invalid.
+
+  Example:
+    >>> import numpy as np
+    >>> from contrastax import evaluation
+    >>> print(evaluation.uniformity(np.eye(2)).round(3))
+    -4.0
+
+  References:
+    Wang and Isola, 2020, arXiv 2005.10242.
   """
   check_positive_number("t", t)
   x = _at_least_two(vectors(x))
   return _finite(losses.uniformity(x, t=t), x)
 
 
-def tolerance(x: ArrayLike, label: ArrayLike) -> jax.Array:
-  """How close a class stays: the mean cosine over pairs of different examples of one class.
+def tolerance(x: ArrayLike, label: ArrayLike) -> Array:
+  """Measures how close a class is: the mean cosine over pairs of different examples of a class.
+
+  A high value means that semantically similar examples are close. It does not depend on other
+  classes.
 
   Args:
     x: [n, d], n ≥ 2.
-    label: [n], names of classes: any integers, bools or strings; traced ones are integers.
+    label: [n], names of classes: any integers, bools or strings. Traced labels must be integers or
+      bools.
 
   Returns:
-    A scalar in [−1, 1]; NaN where no class has two examples. The high end tolerates semantically
-    similar samples, and says nothing about other classes.
+    A scalar in [−1, 1]; NaN where no class has two examples.
 
-  Wang & Liu 2021, arXiv 2012.09740, eq. 14, which writes an expectation over all pairs
-  but reports values that only the mean over pairs of one class can reach.
+  Raises:
+    UserError: the vectors or labels are invalid.
+
+  Example:
+    >>> import numpy as np
+    >>> from contrastax import evaluation
+    >>> print(evaluation.tolerance(np.array([[1.0, 0], [1, 0], [0, 1]]), [0, 0, 1]).round(3))
+    1.0
+
+  References:
+    Wang and Liu, 2021, arXiv 2012.09740, equation 14. The equation is an expectation over all pairs,
+    but the paper's values can only be means over pairs of one class, as here.
   """
   x = _at_least_two(vectors(x))
   points = Group(unit(x), {"place": jnp.arange(len(x)), "label": _class_of_each(label, len(x))})
-  found = reduce(
+  sums: Any = reduce(
     _SameClass(), points, (points,), score=dot(), same_set=True,
-    rows={"cosine": sum_, "pairs": sum_},
+    reductions={"cosine": sum_, "pairs": sum_},
   )  # fmt: skip
-  return _finite(found["cosine"].sum() / found["pairs"].sum(), x)
+  return _finite(sums["cosine"].sum() / sums["pairs"].sum(), x)
 
 
-def effective_rank(x: ArrayLike) -> jax.Array:
-  """exp of the entropy of the singular values' distribution, as RankMe; in [1, min(n, d)].
+def effective_rank(x: ArrayLike) -> Array:
+  """Measures the effective rank, as RankMe: the exponential of an entropy.
 
-  x: [n, d], neither centered nor normalized. With σ the singular values,
-  p = σ/‖σ‖₁ + 1e-7 made to sum to 1 again, exp(−Σ p log p). All zeros: min(n, d).
-  Roy & Vetterli 2007; Garrido et al. 2023, arXiv 2210.02885, eq. 1. Public codes differ
-  in the small constant and in whether they normalize again.
+    exp(−Σ_i p_i log p_i),   p = σ / ‖σ‖₁ + 1e-7, divided by its sum
+
+  where σ are the singular values of x, which is neither centered nor normalized.
+
+  Args:
+    x: [n, d].
+
+  Returns:
+    A scalar in [1, min(n, d)]. If all vectors are 0, it is min(n, d).
+
+  Raises:
+    UserError: the vectors are invalid.
+
+  Example:
+    >>> import numpy as np
+    >>> from contrastax import evaluation
+    >>> print(evaluation.effective_rank(np.eye(4)).round(3))
+    4.0
+
+  References:
+    Roy and Vetterli, 2007. Garrido et al., RankMe, 2023, arXiv 2210.02885, equation 1.
+
+  In other libraries:
+    Public codes differ in the small constant and in whether p is divided by its sum again.
   """
   x = vectors(x)
-  largest = jnp.abs(x).max()  # divided out, so that the sum of the values cannot overflow
+  largest = jnp.abs(x).max()  # Without this division the sum of the values could overflow.
   values = jnp.linalg.svd(x / jnp.where(largest > 0, largest, 1), compute_uv=False)
   return _finite(_number_of(values), x)
 
 
-def lidar(x: ArrayLike, *, delta: float = 1e-4) -> jax.Array:
-  """How many directions tell images apart rather than their views: LiDAR, in [1, d].
+def lidar(x: ArrayLike, *, delta: float = 1e-4) -> Array:
+  """Measures how many directions distinguish images rather than their views (LiDAR).
 
     Σ_b = Σ_i (μ_i − μ)(μ_i − μ)ᵀ / (n − 1)
     Σ_w = Σ_iv (x_iv − μ_i)(x_iv − μ_i)ᵀ / (n (q − 1)) + δ I
 
-  The value is exp of the entropy of the eigenvalues of Σ_w^(−1/2) Σ_b Σ_w^(−1/2), the rank of
-  linear discriminant analysis with every image its own class; constants as in `effective_rank`.
-  With n ≤ d it cannot exceed n − 1.
+  The result is the effective rank of Σ_w^(−1/2) Σ_b Σ_w^(−1/2), with eigenvalues in place of
+  singular values: the rank of linear discriminant analysis in which every image is a class. For
+  n ≤ d it is at most n − 1.
 
   Args:
-    x: [n, q, d], the embeddings of q random views of each of n images; μ_i is the mean of an
-      image's views, μ their mean.
-    delta: δ, above 0. It is an absolute variance, so the scale of x matters; public codes take
-      1e-6 to 1e-3.
+    x: [n, q, d], the embeddings of q random views of each of n images. μ_i is the mean of an
+      image's views, μ the mean of all μ_i.
+    delta: δ > 0. It is a variance, so the result depends on the scale of x.
 
   Returns:
-    A scalar; d where all x are equal.
+    A scalar in [1, d]. If all vectors are equal, it is d.
 
   Raises:
-    UserError for fewer than two images or views.
+    UserError: the vectors or δ are invalid, or there are fewer than two images or views.
 
-  Thilak et al. 2023, arXiv 2312.04000, who take 1,000 images or more with 50 views each.
+  References:
+    Thilak et al., LiDAR, 2023, arXiv 2312.04000, who use 1,000 images or more, with 50 views each.
+
+  In other libraries:
+    Public codes have δ between 1e-6 and 1e-3.
   """
   check_positive_number("delta", delta)
   x = vectors(x, axes="[n, q, d]")
@@ -117,24 +190,42 @@ def lidar(x: ArrayLike, *, delta: float = 1e-4) -> jax.Array:
   return _finite(_number_of(jnp.pad(values, (0, d - len(values)))), x)
 
 
-def embedding_std(x: ArrayLike) -> jax.Array:
-  """The mean over dimensions of the unit vectors' standard deviation, times √d.
+def embedding_std(x: ArrayLike) -> Array:
+  """Measures the spread of the directions, to detect collapse.
 
-  x: [n, d]. 1: spread over the sphere; 0: collapsed to a point.
-  Chen & He 2021, arXiv 2011.10566, §4.1, who compare the deviation with 1/√d.
+  The result is the standard deviation of the unit vectors, averaged over dimensions, times √d.
+
+  Args:
+    x: [n, d].
+
+  Returns:
+    A scalar. 1 means that the vectors are spread over the sphere, 0 that they are one point.
+
+  Raises:
+    UserError: the vectors are invalid.
+
+  Example:
+    >>> import numpy as np
+    >>> from contrastax import evaluation
+    >>> print(evaluation.embedding_std(np.ones((3, 2))))
+    0.0
+
+  References:
+    Chen and He, SimSiam, 2020, arXiv 2011.10566, section 4.1, who compare the standard deviation
+    with 1/√d.
   """
   x = vectors(x)
   return unit(x).std(0).mean() * x.shape[1] ** 0.5
 
 
-def _at_least_two(x):
+def _at_least_two(x: Array) -> Array:
   if len(x) < 2:
     raise UserError(f"x must be at least two vectors [n, d], not {list(x.shape)}")
   return x
 
 
-def _class_of_each(label, count):
-  """Class numbers [n], of known labels; traced labels as they are."""
+def _class_of_each(label: Any, count: int) -> Array:
+  """Returns class numbers [n] of known labels, and traced labels unchanged."""
   if not isinstance(label, Tracer):
     return jnp.asarray(class_numbers(label, count, "label")[1])
   whole = label.dtype == bool or jnp.issubdtype(label.dtype, jnp.integer)
@@ -145,14 +236,17 @@ def _class_of_each(label, count):
   return label
 
 
-def _finite(value, *given):
-  """The value, or NaN where a vector that it was computed from is not finite."""
-  finite = jnp.all(jnp.array([jnp.isfinite(x).all() for x in given]))
+def _finite(value: Array, *inputs: Array) -> Array:
+  """Returns the value, or NaN where an input is not finite."""
+  finite = jnp.all(jnp.array([jnp.isfinite(x).all() for x in inputs]))
   return value + jnp.where(finite, 0, jnp.nan)
 
 
-def _number_of(values):
-  """exp of the entropy of values ≥ 0, made a distribution; 1e-7 each keeps the logarithm finite."""
+def _number_of(values: Array) -> Array:
+  """Returns exp of the entropy of values ≥ 0, divided by their sum.
+
+  The constant 1e-7 keeps the logarithm finite.
+  """
   total = values.sum()
   p = values / jnp.where(total > 0, total, 1) + 1e-7
   p = p / p.sum()
@@ -161,6 +255,8 @@ def _number_of(values):
 
 @dataclasses.dataclass(frozen=True)
 class _SameClass:
-  def __call__(self, similarity, a, c, shared):
+  def __call__(
+    self, similarity: Array, a: Mapping[str, Array], c: Mapping[str, Array], shared: Any
+  ) -> dict[str, Array]:
     pair = (a["label"] == c["label"]) & (a["place"] != c["place"])
     return {"cosine": jnp.where(pair, similarity, 0), "pairs": jnp.where(pair, 1.0, 0.0)}

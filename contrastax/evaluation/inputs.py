@@ -1,68 +1,72 @@
-"""The inputs of an evaluation: every function prepares vectors, labels and options here.
+"""Checks of the arguments of evaluations: vectors, labels and options.
 
-In an evaluation a label is the name of a class, whatever its value: −1 is a class as well.
+In an evaluation a label is the name of a class, whatever its value. −1 is a class as well.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from numpy.typing import ArrayLike
 
-from contrastax.core import UserError
+from contrastax.core import Array, UserError
 
 LARGEST = float(np.finfo(np.float32).max)
 
 
 def known_vectors(x: ArrayLike, name: str = "features", *, axes: str = "[n, d]") -> np.ndarray:
-  """Vectors as a NumPy array of float32 or float64.
+  """Returns vectors as a NumPy array of float32 or float64.
 
   Args:
     x: anything that converts to an array. Integers, bools and half precision become float32.
-    name: the argument's name, for the error.
+    name: name of the argument, for error messages.
     axes: the axes that x must have, written as "[n, d]".
 
   Returns:
-    The array, with x's shape. Every entry is finite in float32.
+    An array with the shape of x, finite in float32.
 
   Raises:
-    UserError for another rank, an empty axis, entries that are no real numbers, a traced array,
-    and an entry that is NaN, infinite or beyond float32's range. The error names the first row.
+    UserError: x has another number of axes, an empty axis, or entries that are not real numbers; it
+      is traced; or an entry is NaN, infinite or outside the range of float32, where the message
+      names the first such row.
   """
   array = _array(x, name)
   array = array.astype(_checked_type(array.shape, array.dtype, name, axes), copy=False)
-  bad = ~(np.abs(array) <= LARGEST)  # a NaN is not ≤ anything
+  bad = ~(np.abs(array) <= LARGEST)  # The comparison is false for NaN.
   if bad.any():
     row = int(np.argmax(bad.any(tuple(range(1, array.ndim)))))
     value = array[row][bad[row]][0]
     raise UserError(
-      f"row {row} of {name} has the value {value:g}; {name} must be finite in float32: remove or "
+      f"row {row} of {name} has the value {value:g}; {name} must be finite in float32; remove or "
       "correct such rows"
     )
   return array
 
 
 def known_split(features: ArrayLike, test_features: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-  """`known_vectors` of training and test features: of one dimension, promoted to one type."""
+  """Applies `known_vectors` to training and test features, and promotes them to one type.
+
+  Raises:
+    UserError: the features are invalid, or have different dimensions.
+  """
   train, test = known_vectors(features), known_vectors(test_features, "test_features")
   if train.shape[1] != test.shape[1]:
     raise UserError(
-      f"features have {train.shape[1]} dimensions and test_features {test.shape[1]}; take both "
-      "from one encoder"
+      f"features have {train.shape[1]} dimensions and test_features {test.shape[1]}; use one "
+      "encoder for both"
     )
   dtype = np.result_type(train, test)
   return train.astype(dtype, copy=False), test.astype(dtype, copy=False)
 
 
-def vectors(x: ArrayLike, name: str = "x", *, axes: str = "[n, d]") -> jax.Array:
-  """Vectors as a JAX array of float32 or more; for functions that may run under `jax.jit`.
+def vectors(x: ArrayLike, name: str = "x", *, axes: str = "[n, d]") -> Array:
+  """Returns vectors as a JAX array of float32 or wider, also inside `jax.jit`.
 
-  The arguments and errors are those of `known_vectors`. The values of a traced array are not
-  known, so NaN and infinity are refused only where x is not traced.
+  The arguments and errors are those of `known_vectors`. The values of a traced array are unknown, so
+  its NaN and infinity are not detected.
   """
   if not isinstance(x, Tracer):
     return jnp.asarray(known_vectors(x, name, axes=axes))
@@ -72,51 +76,65 @@ def vectors(x: ArrayLike, name: str = "x", *, axes: str = "[n, d]") -> jax.Array
 def class_numbers(
   labels: ArrayLike, count: int, name: str = "labels"
 ) -> tuple[np.ndarray, np.ndarray]:
-  """(names, numbers): the classes that there are, sorted, and the class number of each example.
+  """Numbers the classes of examples.
 
   Args:
-    labels: [n]: integers below 2^63, bools or strings.
+    labels: [n], integers below 2⁶³, bools or strings.
     count: n, the number of examples.
-    name: the argument's name, for the error.
+    name: name of the argument, for error messages.
 
   Returns:
-    names [c], of the labels' type; numbers [n] int32, so that names[numbers] are the labels.
+    The sorted names of the classes [c], in the type of the labels, and the number of each example's
+    class [n], int32, so that names[numbers] are the labels.
 
   Raises:
-    UserError for labels of another type or shape, and for missing ones (None, NaN).
+    UserError: labels have another type or shape, or are missing (None, NaN).
   """
   values = label_values(labels, count, name)
   names, numbers = np.unique(values, return_inverse=True)
-  given = np.asarray(labels).dtype
-  names = names.astype(given) if values.dtype.kind == "i" and given.kind != "O" else names
+  dtype = np.asarray(labels).dtype
+  names = names.astype(dtype) if values.dtype.kind == "i" and dtype.kind != "O" else names
   return names, numbers.astype(np.int32)
 
 
 def numbers_among(
   names: np.ndarray, labels: ArrayLike, count: int, name: str = "test_labels"
 ) -> np.ndarray:
-  """Class numbers [n] int32 of other examples, by the names of `class_numbers`; −1: not among them.
+  """Returns the class numbers of other examples.
 
-  Raises UserError as `class_numbers`, and where one side has numbers and the other strings.
+  Args:
+    names: the names of the classes, from `class_numbers`.
+    labels: [n], labels of the other examples.
+    count: n, the number of these examples.
+    name: name of the argument, for error messages.
+
+  Returns:
+    [n], int32. −1 means that the class is not among the names.
+
+  Raises:
+    UserError: labels are invalid, or only one of the two has numbers.
   """
   names, values = label_values(names, len(names)), label_values(labels, count, name)
   if names.dtype.kind != values.dtype.kind:
     kinds = {"i": "integers", "U": "strings", "S": "bytes"}
     raise UserError(
-      f"labels are {kinds[names.dtype.kind]} and {name} {kinds[values.dtype.kind]}; give both in "
-      "one type"
+      f"labels are {kinds[names.dtype.kind]} and {name} {kinds[values.dtype.kind]}; use one type "
+      "for both"
     )
-  at = np.searchsorted(names, values).clip(max=len(names) - 1)
-  return np.where(names[at] == values, at, -1).astype(np.int32)
+  numbers = np.searchsorted(names, values).clip(max=len(names) - 1)
+  return np.where(names[numbers] == values, numbers, -1).astype(np.int32)
 
 
 def label_values(labels: ArrayLike, count: int, name: str = "labels") -> np.ndarray:
-  """Labels [n] as an array of int64, str or bytes; the errors are those of `class_numbers`."""
+  """Returns labels [n] as an array of int64, str or bytes.
+
+  The arguments and errors are those of `class_numbers`.
+  """
   array = _array(labels, name)
   if isinstance(labels, list | tuple) and array.dtype.kind in "USO":
-    array = np.array(labels, object)  # NumPy would turn ["a", None] into strings
+    array = np.array(labels, object)  # NumPy would convert ["a", None] to strings.
   if array.ndim != 1:
-    fix = f"; for a column take {name}[:, 0], for one-hot rows {name}.argmax(1)"
+    fix = f"; use {name}[:, 0] for a column, {name}.argmax(1) for one-hot rows"
     fix = fix if array.ndim == 2 else "; give one label for each example"
     raise UserError(f"{name} must be [n], not {list(array.shape)}{fix}")
   if not count:
@@ -124,7 +142,7 @@ def label_values(labels: ArrayLike, count: int, name: str = "labels") -> np.ndar
   if len(array) != count:
     raise UserError(f"{count} examples need {count} {name}, not {len(array)}; give one for each")
   if array.dtype.kind == "O":
-    return _of_objects(array, name)
+    return _object_labels(array, name)
   if array.dtype.kind in "TUS":
     return np.array(array.tolist()) if array.dtype.kind == "T" else array
   if array.dtype != bool and not jnp.issubdtype(array.dtype, jnp.integer):
@@ -136,7 +154,7 @@ def label_values(labels: ArrayLike, count: int, name: str = "labels") -> np.ndar
 
 
 def check_positive_number(name: str, value: Any) -> None:
-  """Raises UserError where an option is no finite number above 0; a traced one is not judged."""
+  """Raises UserError unless an option is a finite number above 0. A traced one is not checked."""
   if isinstance(value, Tracer):
     return
   try:
@@ -147,17 +165,17 @@ def check_positive_number(name: str, value: Any) -> None:
     raise UserError(f"{name} must be a finite number above 0, not {value!r}")
 
 
-def _array(x, name):
+def _array(x: Any, name: str) -> np.ndarray:
   if isinstance(x, Tracer):
-    raise UserError(f"{name} is traced; call this function outside jax.jit, with known arrays")
+    raise UserError(f"{name} is traced; call this function outside jax.jit")
   try:
     return np.asarray(x)
   except (TypeError, ValueError):
-    raise UserError(f"{name} is no array; give an array or lists of equal length") from None
+    raise UserError(f"{name} is not an array; give an array or lists of equal length") from None
 
 
-def _checked_type(shape, dtype, name, axes):
-  """The float type in which to compute with an array of that shape and type."""
+def _checked_type(shape: tuple[int, ...], dtype: np.dtype, name: str, axes: str) -> np.dtype:
+  """Returns the float type of the computation for an array of that shape and type."""
   if len(shape) != axes.count(",") + 1:
     raise UserError(f"{name} must be {axes}, not {list(shape)}")
   if 0 in shape:
@@ -169,16 +187,16 @@ def _checked_type(shape, dtype, name, axes):
   raise UserError(f"{name} must be real numbers, not {dtype}; convert to float32")
 
 
-def _is_float(dtype):
+def _is_float(dtype: np.dtype) -> bool:
   return jnp.issubdtype(dtype, jnp.floating)
 
 
-def _of_objects(array, name):
-  """Labels in an array of Python objects: all str, all bytes, or all integers."""
+def _object_labels(array: np.ndarray, name: str) -> np.ndarray:
+  """Converts labels in an array of Python objects: all str, all bytes, or all integers."""
   for kind, dtype in ((str, "U"), (bytes, "S"), (int | np.integer | np.bool_, np.int64)):
     if not isinstance(array[0], kind):
       continue
-    other = [at for at, value in enumerate(array) if not isinstance(value, kind)]
+    other = [row for row, value in enumerate(array) if not isinstance(value, kind)]
     if other:
       break
     try:
@@ -188,5 +206,5 @@ def _of_objects(array, name):
   else:
     other = [0]
   raise UserError(
-    f"row {other[0]} of {name} is {array[other[0]]!r}; labels are all integers, bools, or all strings"
+    f"row {other[0]} of {name} is {array[other[0]]!r}; labels must all be integers, bools or strings"
   )

@@ -1,16 +1,15 @@
-"""The negatives that a loss is given: how similar they are, and how many share the anchor's class."""
+"""Inspection of the negatives of a loss: their similarity, and how many are false negatives."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from contrastax.core import Group, Pairs, Params, Score, UserError
+from contrastax.compilation import quick_jit
+from contrastax.core import Array, Group, Pairs, Params, Score, UserError
 from contrastax.evaluation.inputs import known_vectors
 from contrastax.labels import class_numbers, has_label
 from contrastax.pairwise import cosine
@@ -18,25 +17,32 @@ from contrastax.pairwise.checks import check
 
 
 class RankedNegatives(NamedTuple):
-  """Anchors with their positives and their negatives, NaN where there is none. All NumPy.
+  """The positives and the negatives of anchors, as NumPy arrays. NaN means that there is none.
 
-  anchor: [n], the index of each anchor's example.
-  positive: [n, m], similarities.
-  negative: [n, m], similarities in falling order, so the hardest first.
-  index: [n, m], the negatives' examples (−1: none).
-  false: [n, m], 1 where a negative has the anchor's label, else 0. NaN where the negative is no
-    example, where one of the two has no label, and everywhere without labels.
+  Attributes:
+    anchor: [n], the index of each anchor's example.
+    positive: [n, m], similarities of the positives.
+    negative: [n, m], similarities of the negatives in descending order, so the hardest is first.
+    index: [n, m], the indices of the negatives' examples; −1 is none.
+    false: [n, m], 1 where a negative has the anchor's label, else 0. NaN where the negative belongs
+      to no example, or one of the two has no label.
   """
 
   anchor: np.ndarray
   positive: np.ndarray
   negative: np.ndarray
-  index: np.ndarray
+  index: np.ndarray  # pyright: ignore[reportIncompatibleMethodOverride]  # it hides tuple.index
   false: np.ndarray
 
   def means(self) -> dict[str, float]:
-    """Of each array, and of the hardest negatives alone; what is nowhere is left out."""
-    of = {
+    """Returns the means by name.
+
+    Returns:
+      `positive_similarity`, `negative_similarity`, `false_negative_rate`, and for the hardest
+      negative of each anchor `hardest_similarity` and `hardest_false_negative_rate`. A mean without
+      values is left out.
+    """
+    values = {
       "positive_similarity": self.positive,
       "negative_similarity": self.negative,
       "hardest_similarity": self.negative[:, 0],
@@ -44,33 +50,54 @@ class RankedNegatives(NamedTuple):
       "hardest_false_negative_rate": self.false[:, 0],
     }
     return {
-      name: float(np.nanmean(x, dtype=float)) for name, x in of.items() if not np.isnan(x).all()
+      name: float(np.nanmean(x, dtype=float)) for name, x in values.items() if not np.isnan(x).all()
     }
 
 
 def ranked_negatives(
-  anchors: Group, groups: Sequence[Group], *, relation: Callable[..., Pairs], score: Score = cosine(),
+  anchors: Group,
+  groups: Sequence[Group],
+  *,
+  relation: Callable[..., Pairs],
+  score: Score = cosine(),
   score_params: Params = (),
-) -> RankedNegatives:  # fmt: skip
-  """All pairs of anchors and candidates, as a loss on groups is given them.
+) -> RankedNegatives:
+  """Ranks the negatives of each anchor by similarity, from the groups that a criterion takes.
 
-  A positive is what weighs more than 0 as one. A negative is what does as a negative, and nothing
-  as a positive: the two examples that an anchor of i-Mix is made of are none. Of equal negatives
-  the earlier is the harder. All pairs are in memory at once.
+  A positive is a candidate with a positive weight above 0. A negative is a candidate with a negative
+  weight above 0 that is not a positive; so neither of the two examples of an anchor of i-Mix is one.
+  Of equal negatives the earlier one ranks first. All pairs are in memory at once.
 
   Args:
-    anchors, groups, relation, score, score_params: see `contrastax.criteria`. Labels are those of
-      training: −1, or NaN of floats, means "no label".
+    anchors: the anchors, with the sides `index`, `as_positive` and `as_negative`. `label` is as in
+      training: −1, or NaN for floats, is no label.
+    groups: the groups of candidates, with the same sides.
+    relation: the relation; see `contrastax.criteria`.
+    score: the score.
+    score_params: its parameters.
+
+  Returns:
+    The ranked negatives.
 
   Raises:
-    UserError for groups that do not fit, vectors that are not finite, and labels that are no
-    numbers.
+    UserError: the groups do not fit, vectors are not finite, or labels are not numbers.
+
+  Example:
+    >>> import numpy as np
+    >>> from contrastax import evaluation, relations
+    >>> from contrastax.core import Group
+    >>> ones = np.ones(3, np.float32)
+    >>> side = {"index": np.arange(3), "view": 0 * ones, "as_positive": ones, "as_negative": ones}
+    >>> group = Group(np.eye(3, dtype=np.float32), side)
+    >>> ranked = evaluation.ranked_negatives(group, [group], relation=relations.same_example())
+    >>> print(ranked.negative[0])
+    [ 0.  0. nan]
   """
-  (anchors, *groups) = _prepared([anchors, *groups])
-  check(anchors, groups, False, score, score_params)
-  met = [_meet(anchors, group, relation, score, score_params) for group in groups]
-  met = (np.concatenate(x, 1) for x in zip(*met, strict=True))
-  similarity, positive, negative, index, false = met
+  (anchors, *candidates) = _prepared([anchors, *groups])
+  check(anchors, candidates, False, score, score_params)
+  pairs = [_pairs_of(anchors, group, relation, score, score_params) for group in candidates]
+  joined = (np.concatenate(x, 1) for x in zip(*pairs, strict=True))
+  similarity, positive, negative, index, false = joined
   hardness = np.where(negative & ~positive, similarity, np.nan)
   order = np.argsort(-hardness, axis=1, kind="stable")  # NaN last
   hardness, index, false = (np.take_along_axis(x, order, 1) for x in (hardness, index, false))
@@ -83,9 +110,9 @@ def ranked_negatives(
   )
 
 
-def _prepared(groups):
-  """The groups with vectors of float32 or float64, and with labels that JAX does not cut."""
-  names = ["the anchors", *(f"group {at}" for at in range(len(groups) - 1))]
+def _prepared(groups: Sequence[Group]) -> list[Group]:
+  """Returns the groups with float32 or float64 vectors, and with labels that fit 32 bits."""
+  names = ["the anchors", *(f"group {i}" for i in range(len(groups) - 1))]
   for name, group in zip(names, groups, strict=True):
     missing = {"index", "as_positive", "as_negative"} - set(group.side)
     if missing:
@@ -100,8 +127,8 @@ def _prepared(groups):
   return [group.attach(label=label) for group, label in zip(prepared, labels, strict=True)]
 
 
-def _numbered(groups):
-  """The groups' labels, equal where they were equal, in types that JAX does not cut."""
+def _numbered(groups: Sequence[Group]) -> list[np.ndarray]:
+  """Returns the labels of the groups, renumbered unless they are floats, so that JAX keeps them."""
   labels = [np.asarray(group.side["label"]) for group in groups]
   if all(jnp.issubdtype(label.dtype, jnp.floating) for label in labels):
     return labels
@@ -110,9 +137,11 @@ def _numbered(groups):
   return [part.reshape(label.shape) for part, label in zip(parts, labels, strict=True)]
 
 
-@functools.partial(jax.jit, static_argnums=(2, 3))
-def _meet(anchors, group, relation, score, score_params):
-  """[n, m] of one group: similarity, whether positive, whether negative, index, whether false."""
+@quick_jit(static_argnums=(2, 3))
+def _pairs_of(
+  anchors: Group, group: Group, relation: Callable[..., Pairs], score: Score, score_params: Params
+) -> list[Array]:
+  """Returns, for the pairs of a group, [n, m]: similarity, positive, negative, index and false."""
   a = {name: x[:, None] for name, x in anchors.side.items()}
   c = {name: x if group.per_anchor else x[None] for name, x in group.side.items()}
   similarity = score(score_params, anchors.vectors, group.vectors)
@@ -121,11 +150,11 @@ def _meet(anchors, group, relation, score, score_params):
   if "label" in a:
     known = known & has_label(a["label"]) & has_label(c["label"])
     false = a["label"] == c["label"]
-  found = (
+  columns = (
     similarity.astype(jnp.float32),
     weights.positive * c["as_positive"] > 0,
     weights.negative * c["as_negative"] > 0,
     c["index"],
     jnp.where(known, false, jnp.float32(jnp.nan)),
   )
-  return [jnp.broadcast_to(x, similarity.shape) for x in found]
+  return [jnp.broadcast_to(x, similarity.shape) for x in columns]

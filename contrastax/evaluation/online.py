@@ -1,12 +1,12 @@
-"""An online probe: a linear classifier that is trained beside the encoder, to watch a run.
+"""Online probes: linear classifiers that are trained beside an encoder, to monitor a run.
 
-It sees features without their gradient, so it does not change how the encoder is trained.
+A probe takes features without their gradient, so it does not change the training of the encoder.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -16,7 +16,16 @@ import optax
 from jax.core import Tracer
 from numpy.typing import ArrayLike
 
-from contrastax.core import Array, State, UserError, check_integer, embedding_of
+from contrastax.core import (
+  Array,
+  Batch,
+  Encoder,
+  Params,
+  State,
+  UserError,
+  check_integer,
+  embedding_of,
+)
 from contrastax.evaluation.inputs import vectors
 from contrastax.paths import select
 from contrastax.views.images import as_input
@@ -24,14 +33,31 @@ from contrastax.views.images import as_input
 
 @dataclasses.dataclass(frozen=True)
 class online_probe:
-  """A linear classifier of `classes` classes, one step of Adam per batch.
+  """A linear classifier that is trained by one step of Adam per batch.
 
-  Features are standardized by their batch, so that one `learning_rate` serves features of
-  any scale, which change while the encoder learns. Pure: the state is a tree of arrays.
+  Features are standardized within their batch, so one learning rate suits features of any scale,
+  which changes while the encoder learns.
 
-  Labels are class numbers 0 … classes − 1, integers or bools. As everywhere in training, −1 means
-  "no label". Any other number is a UserError; where labels are traced, as in a compiled train
-  step, it makes accuracy and parameters NaN, by which a run stops.
+  Labels are class numbers 0 … classes − 1, integers or bools, and −1 is no label, as everywhere in
+  training. Another number raises UserError. If labels are traced, as in a compiled train step, it
+  makes the accuracy and the parameters NaN, which stops the run.
+
+  Args:
+    classes: number of classes.
+    learning_rate: learning rate of Adam.
+
+  Raises:
+    UserError: `classes` is not a positive integer.
+
+  Example:
+    >>> import numpy as np
+    >>> from contrastax import evaluation
+    >>> probe = evaluation.online_probe(2)
+    >>> state, features, label = probe.init(2), np.eye(2, dtype=np.float32), np.arange(2)
+    >>> for _ in range(2):
+    ...   state, metrics = probe.step(state, features, label)
+    >>> print(metrics["online_accuracy"])
+    1.0
   """
 
   classes: int
@@ -41,7 +67,17 @@ class online_probe:
     check_integer("classes", self.classes, 1)
 
   def init(self, d: int) -> State:
-    """The state of a probe of features [n, d]; it says that all classes are equally likely."""
+    """Returns the state before the first step, in which all classes are equally likely.
+
+    Args:
+      d: number of dimensions of the features.
+
+    Returns:
+      The parameters, which are 0, and the state of the optimizer.
+
+    Raises:
+      UserError: d is not a positive integer.
+    """
     check_integer("d", d, 1)
     params = {"kernel": jnp.zeros((d, self.classes)), "bias": jnp.zeros(self.classes)}
     return {"params": params, "optimizer": self._optimizer.init(params)}
@@ -49,33 +85,35 @@ class online_probe:
   def step(
     self, state: State, features: ArrayLike, label: ArrayLike
   ) -> tuple[State, Mapping[str, Array]]:
-    """The state after one step, and the metrics of the batch.
+    """Trains the probe for one step.
 
     Args:
-      state: of `init`, or of the step before.
+      state: the state of `init` or of the step before.
       features: [n, d].
-      label: [n]. An example without a label counts neither in the loss nor in the accuracy, but
-        its features take part in the standardization.
+      label: [n]. An example without a label does not count in the loss or the accuracy. Its features
+        count in the standardization.
 
     Returns:
-      (state, metrics). `online_accuracy` is the accuracy on this batch before the step, so on
-      examples whose label the probe has not seen in the first epoch. Where no example has a
-      label the accuracy is 0 and the state stays as it is.
+      The next state, and metrics: `online_accuracy` is the accuracy on this batch before the step,
+      so in the first epoch the probe has not seen these labels. If no example has a label, the
+      accuracy is 0 and the state does not change.
 
     Raises:
-      UserError for features or labels of another shape or type, for features that are not finite
-      and for labels out of range, as far as they are not traced.
+      UserError: features or labels have another shape or type or, if they are not traced, features
+        are not finite or labels are out of range.
     """
-    z = _standardised(jax.lax.stop_gradient(vectors(features, "features")))
+    z = _standardized(jax.lax.stop_gradient(vectors(features, "features")))
     d = state["params"]["kernel"].shape[0]
     if z.shape[1] != d:
-      raise UserError(f"an online probe of {d} dimensions is given features of {z.shape[1]}")
+      raise UserError(
+        f"an online probe of {d} dimensions cannot take features of {z.shape[1]}; use probe.init({z.shape[1]})"
+      )
     target, weight = self.targets(label, len(z))
     weight = weight.astype(z.dtype)
     total = weight.sum()
     count = jnp.where(total == 0, 1, total)
 
-    def objective(params):
+    def objective(params: Params) -> tuple[Array, Array]:
       logits = z @ params["kernel"] + params["bias"]
       loss = optax.softmax_cross_entropy_with_integer_labels(logits, target)
       hit = weight * (logits.argmax(1) == target)
@@ -84,91 +122,135 @@ class online_probe:
     grads, accuracy = jax.grad(objective, has_aux=True)(state["params"])
     updates, optimizer = self._optimizer.update(grads, state["optimizer"], state["params"])
     after = {"params": optax.apply_updates(state["params"], updates), "optimizer": optimizer}
-    # Adam would move by its momentum alone.
+    # Without labels the gradient is 0, but Adam would still move by its momentum.
     after = jax.tree.map(lambda old, new: jnp.where(total == 0, old, new), state, after)
     return after, {"online_accuracy": accuracy}
 
   def targets(self, label: ArrayLike, count: int) -> tuple[Array, Array]:
-    """(class numbers [n] in range, weights [n]): of weight 0 without a label, NaN out of range."""
+    """Checks labels and converts them to targets.
+
+    Args:
+      label: [n], class numbers, or −1 for no label.
+      count: n, the number of examples.
+
+    Returns:
+      Class numbers [n], and weights [n]: 0 without a label, NaN for a label out of range, else 1.
+
+    Raises:
+      UserError: labels have another shape or type or, if they are not traced, are out of range.
+    """
     known = not isinstance(label, Tracer)
-    given: Any = np.asarray(label) if known else label
-    if given.shape != (count,):
-      raise UserError(f"label must be [{count}], one for each example, not {list(given.shape)}")
-    if given.dtype != bool and not jnp.issubdtype(given.dtype, jnp.integer):
-      raise UserError(f"label must be integers or bools, not {given.dtype}; number the classes")
-    given = given.astype(np.int32) if given.dtype == bool else given
+    labels: Any = np.asarray(label) if known else label
+    if labels.shape != (count,):
+      raise UserError(f"label must be [{count}], one for each example, not {list(labels.shape)}")
+    if labels.dtype != bool and not jnp.issubdtype(labels.dtype, jnp.integer):
+      raise UserError(f"label must be integers or bools, not {labels.dtype}; number the classes")
+    labels = labels.astype(np.int32) if labels.dtype == bool else labels
     if known:
-      wrong = np.flatnonzero((given < -1) | (given >= self.classes))
+      wrong = np.flatnonzero((labels < -1) | (labels >= self.classes))
       if len(wrong):
         raise UserError(
-          f"row {wrong[0]} has the label {given[wrong[0]]}; an online probe of {self.classes} "
-          f"classes takes 0 … {self.classes - 1}, and −1 for no label"
+          f"row {wrong[0]} has the label {labels[wrong[0]]}; an online probe of {self.classes} "
+          f"classes takes 0 … {self.classes - 1}, or −1 for no label"
         )
-      given = given.astype(np.int32)
-    # Clipped in its own type, as a cast could turn a label out of range into one in range.
-    info = jnp.iinfo(given.dtype)
-    given = jnp.clip(given, max(-2, info.min), min(self.classes, info.max)).astype(jnp.int32)
-    in_range = (given >= 0) & (given < self.classes)
-    weight = jnp.where(in_range, 1.0, jnp.where(given == -1, 0.0, jnp.nan))
-    return jnp.where(in_range, given, 0), weight
+      labels = labels.astype(np.int32)
+    # Labels are clipped in their own type, because a cast could turn a label out of range into a
+    # valid one.
+    info = jnp.iinfo(labels.dtype)
+    labels = jnp.clip(labels, max(-2, info.min), min(self.classes, info.max)).astype(jnp.int32)
+    in_range = (labels >= 0) & (labels < self.classes)
+    weight = jnp.where(in_range, 1.0, jnp.where(labels == -1, 0.0, jnp.nan))
+    return jnp.where(in_range, labels, 0), weight
 
   @property
-  def _optimizer(self):
+  def _optimizer(self) -> optax.GradientTransformation:
     return optax.adam(self.learning_rate)
 
 
 @dataclasses.dataclass(frozen=True)
-class watched:
-  """A method with an online probe of its encoder, trained exactly as the method alone is.
+class with_online_probe:
+  """A method with an online probe of its encoder, which is trained exactly as without it.
 
-  method: any with `evaluated` and `network`, as `methods.BaseMethod` has them.
-  probe: the probe; the batch's `label` are its labels.
+  The features are those of the inputs without views, in evaluation mode, as in an evaluation of the
+  run. They cost one more forward pass of the batch. The parameters are those of the method. Its
+  state has the additional entry `online_probe`, and its metrics `online_accuracy`.
 
-  The features are those of the inputs without views, in evaluation mode, as in an evaluation of
-  the run. That costs a forward pass of the batch, beside two forward and backward. The parameters
-  are the method's; its state gets an entry `online_probe`, and its metrics `online_accuracy`.
+  Args:
+    method: a method with `evaluated` and `network`, such as a `methods.BaseMethod`.
+    probe: the probe. Its labels are the field `label` of the batch.
+
+  Example:
+    >>> import optax
+    >>> import numpy as np
+    >>> from contrastax import encoders, evaluation, methods, training, views
+    >>> method = methods.SimCLR(
+    ...   encoder=encoders.mlp((8,)),
+    ...   projection=encoders.projection((8,), out=4),
+    ...   views=views.affine_jitter(),
+    ... )
+    >>> method = evaluation.with_online_probe(method, evaluation.online_probe(2))
+    >>> label = np.arange(4) % 2
+    >>> batch = {"image": np.zeros((4, 6, 6, 1), np.uint8), "label": label, "index": np.arange(4)}
+    >>> state = training.init(method, optax.sgd(0.1), batch)
+    >>> _, metrics = training.make_train_step(method, optax.sgd(0.1))(state, batch)
+    >>> "online_accuracy" in metrics
+    True
   """
 
   method: Any
   probe: online_probe
 
   @property
-  def evaluated(self):
+  def evaluated(self) -> Any:
+    """What is evaluated of the method."""
     return self.method.evaluated
 
   @property
-  def examples(self):
+  def examples(self) -> int:
+    """The number of examples of the method."""
     return self.method.examples
 
   @property
-  def step(self):
+  def step(self) -> Callable[..., Any] | None:
     """The method's own train step, or None."""
     return getattr(self.method, "step", None)
 
-  def network(self, name):
+  def network(self, name: str) -> Encoder:
+    """Returns a network of the method."""
     return self.method.network(name)
 
-  def init(self, key, batch):
+  def init(self, key: Array, batch: Batch) -> tuple[Params, State]:
+    """Returns the parameters of the method, and its state with that of the probe.
+
+    Raises:
+      UserError: the batch has no labels, or invalid ones.
+    """
     if "label" not in batch:
-      raise UserError(f"an online probe needs labels; the batch has {', '.join(sorted(batch))}")
+      raise UserError(
+        f"an online probe needs labels; the batch has {', '.join(sorted(batch))}: add the field 'label'"
+      )
     self.probe.targets(batch["label"], len(batch["label"]))
     params, state = self.method.init(key, batch)
     features = jax.eval_shape(lambda: self._features(params, state, batch))
     return params, {**state, "online_probe": self.probe.init(features.shape[-1])}
 
-  def objective(self, params, state, batch, key):
+  def objective(
+    self, params: Params, state: State, batch: Batch, key: Array
+  ) -> tuple[Array, tuple[State, Mapping[str, Array]]]:
+    """Returns the value, the state and the metrics of the method, and those of the probe."""
     own = {name: part for name, part in state.items() if name != "online_probe"}
     features = self._features(jax.lax.stop_gradient(params), own, batch)
-    probe, seen = self.probe.step(state["online_probe"], features, batch["label"])
+    probe, measured = self.probe.step(state["online_probe"], features, batch["label"])
     value, (own, metrics) = self.method.objective(params, own, batch, key)
-    return value, ({**own, "online_probe": probe}, {**metrics, **seen})
+    return value, ({**own, "online_probe": probe}, {**metrics, **measured})
 
-  def advance(self, params, state, step):
+  def advance(self, params: Params, state: State, step: Array) -> State:
+    """Returns the state after the optimizer's step, where only the method's part changes."""
     own = {name: part for name, part in state.items() if name != "online_probe"}
     own = self.method.advance(params, own, step)
     return {**own, "online_probe": state["online_probe"]}
 
-  def _features(self, params, state, batch):
+  def _features(self, params: Params, state: State, batch: Batch) -> Array:
     network, input, _ = self.method.evaluated
     inputs = jax.tree.map(as_input, select(batch, input))
     outputs, _ = self.method.network(network).apply(
@@ -177,8 +259,11 @@ class watched:
     return embedding_of(outputs)
 
 
-def _standardised(features):
-  """Each dimension less its mean, divided by its deviation; a nearly constant one stays near 0."""
+def _standardized(features: Array) -> Array:
+  """Subtracts the mean of each dimension and divides by its deviation.
+
+  A nearly constant dimension stays near 0.
+  """
   features = features.astype(jnp.promote_types(features.dtype, jnp.float32))
   variance = features.var(0)
   scale = jnp.sqrt(variance + 1e-6 * variance.max())

@@ -1,72 +1,87 @@
-"""The probes of a table's row, and what few labels give.
-
-One function serves every row of a table, so that rows differ by their features alone.
-"""
+"""The probes of a table: kNN and linear, with few labels and with all."""
 
 from __future__ import annotations
 
 import numbers
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
+from scipy.special import stdtrit
 from threadpoolctl import threadpool_limits
 
 from contrastax.core import UserError, check_integer
 from contrastax.evaluation.inputs import class_numbers, known_split, numbers_among
-from contrastax.evaluation.neighbours import knn
-from contrastax.evaluation.regression import linear, standardised
+from contrastax.evaluation.neighbors import knn
+from contrastax.evaluation.regression import linear, standardized
 
 DRAWS = 20
 
 
 def few_label(
-  features: ArrayLike, labels: ArrayLike, test_features: ArrayLike, test_labels: ArrayLike, *,
+  features: ArrayLike,
+  labels: ArrayLike,
+  test_features: ArrayLike,
+  test_labels: ArrayLike,
+  *,
   per_class: int,
-) -> np.ndarray:  # fmt: skip
-  """Accuracies [20] of a linear probe with `per_class` labels, one for each of 20 fixed draws.
+) -> np.ndarray:
+  """Returns the accuracies of linear probes with few labels, for 20 fixed draws of the labels.
 
-  On standardized features, as in `linear`, L-BFGS minimizes the summed cross-entropy and the
-  L2 penalty ½‖w‖², in at most 200 iterations: with so few labels none can be held out to
-  choose the penalty. Standardization uses all of `features`, which need no label.
+  The features are standardized as in `linear`, by all of `features`, which needs no labels. L-BFGS
+  minimizes the sum of the cross-entropies and ½‖w‖², in at most 200 iterations. The penalty is
+  fixed, because so few labels leave none to choose it.
 
   Args:
-    features: [n, d], with labels [n]: names of two classes or more, any integers, bools or
-      strings.
-    test_features: [m, d], with test_labels [m]. A class that `labels` does not have is missed.
-    per_class: at least 1.
+    features: [n, d], training features.
+    labels: [n], names of two classes or more: any integers, bools or strings.
+    test_features: [m, d].
+    test_labels: [m]. A class that `labels` does not have counts as missed.
+    per_class: number of labels of each class, 1 or more.
 
   Returns:
-    [20], all NaN where a class has fewer than `per_class` examples. `mean_and_interval` sums them
-    up. The draws are those of `draws`, the same for all features of one data set, so differences
-    between features may be taken draw by draw.
+    [20], all NaN where a class has fewer than `per_class` examples. `mean_and_interval` summarizes
+    them. The draws are those of `draws`, equal for all features of one data set, so two features
+    can be compared draw by draw.
 
   Raises:
-    UserError for one class, and for inputs that `evaluation.inputs` refuses.
+    UserError: features or labels are invalid, or there is only one class.
+
+  Example:
+    >>> import numpy as np
+    >>> from contrastax import evaluation
+    >>> label = np.arange(8) % 2
+    >>> features = label[:, None] + np.zeros((8, 2))
+    >>> evaluation.few_label(features, label, features, label, per_class=1).mean()
+    np.float64(1.0)
   """
   train, test = known_split(features, test_features)
   names, number = class_numbers(labels, len(train))
   expected = numbers_among(names, test_labels, len(test))
   if len(names) < 2:
-    raise UserError(
-      "few_label needs at least 2 classes, and all labels are one; give another class"
-    )
+    raise UserError("few_label needs at least 2 classes, but all labels are equal; add a class")
   if np.bincount(number).min() < check_integer("per_class", per_class, 1):
     return np.full(DRAWS, np.nan)
-  train, test = standardised(train, test)
-  return np.array([_fit(train[at], number[at], test, expected) for at in draws(number, per_class)])
+  train, test = standardized(train, test)
+  return np.array(_fits(train, number, test, expected, draws(number, per_class)))
 
 
 def draws(labels: ArrayLike, per_class: int) -> Iterator[np.ndarray]:
-  """20 fixed draws of `per_class` examples of each class: arrays of places in labels [n].
+  """Draws `per_class` examples of each class, 20 times.
 
-  They depend on `per_class` and on which examples share a class, and on the sorted order of the
-  classes' names: a renaming that keeps this order changes no draw.
-  Raises UserError where a class has fewer examples.
+  The draws depend on `per_class`, on which examples share a class, and on the sorted order of the
+  classes' names. So renaming the classes changes nothing if it keeps this order.
+
+  Args:
+    labels: [n], names of classes.
+    per_class: number of examples of each class.
+
+  Yields:
+    The positions of the chosen examples, 20 arrays.
+
+  Raises:
+    UserError: a class has fewer examples, or labels are invalid.
   """
   names, number = class_numbers(labels, np.size(labels))
   if np.bincount(number).min() < check_integer("per_class", per_class, 1):
@@ -74,49 +89,68 @@ def draws(labels: ArrayLike, per_class: int) -> Iterator[np.ndarray]:
   for draw in range(DRAWS):
     rng = np.random.default_rng((per_class, draw))
     members = [np.flatnonzero(number == c) for c in range(len(names))]
-    yield np.concatenate([rng.choice(mine, per_class, replace=False) for mine in members])
+    yield np.concatenate([rng.choice(rows, per_class, replace=False) for rows in members])
 
 
 def mean_and_interval(values: ArrayLike, *, confidence: float = 0.95) -> tuple[float, float]:
-  """(mean, h): the mean of values over draws or seeds, and half its confidence interval.
+  """Returns the mean of values over draws or seeds, and half of its confidence interval.
 
-  mean ± t s/√n, with s the standard deviation with n − 1, and t that quantile of Student's
-  distribution with n − 1 degrees of freedom. It is about what differs between the values
-  (draws, or seeds), not about the test images, which they share. To compare two features,
-  give it the differences, draw by draw.
+    h = t s / √n
+
+  where s is the standard deviation with n − 1, and t the quantile of Student's distribution with
+  n − 1 degrees of freedom. The interval is about what differs between the values (draws or seeds),
+  not about the test examples, which they share. To compare two features, pass the differences of
+  their values.
 
   Args:
-    values: [n], n ≥ 1. A NaN, as of `few_label`, makes both results NaN.
-    confidence: above 0 and below 1.
+    values: [n], n ≥ 1. A NaN makes both results NaN.
+    confidence: level of the interval, above 0 and below 1.
 
   Returns:
     The mean, and h, which is NaN for one value.
 
   Raises:
-    UserError for other shapes and values that are no real numbers.
+    UserError: the values are not real numbers [n], or the level is out of range.
+
+  Example:
+    >>> from contrastax import evaluation
+    >>> mean, half = evaluation.mean_and_interval([0.90, 0.92, 0.91])
+    >>> print(f"{mean:.3f} ± {half:.3f}")
+    0.910 ± 0.025
   """
-  given = np.asarray(values)
-  if given.ndim != 1 or not len(given) or given.dtype.kind not in "buif":
+  array = np.asarray(values)
+  if array.ndim != 1 or not len(array) or array.dtype.kind not in "buif":
     raise UserError(
-      f"values must be numbers [n], n at least 1, not {list(given.shape)} of {given.dtype}"
+      f"values must be numbers [n], n at least 1, not {list(array.shape)} of {array.dtype}"
     )
   if not (isinstance(confidence, numbers.Real) and 0 < confidence < 1):
     raise UserError(f"confidence must be a number above 0 and below 1, not {confidence!r}")
-  given = given.astype(np.float64)
-  mean, n = float(given.mean()), len(given)
+  array = array.astype(np.float64)
+  mean, n = float(array.mean()), len(array)
   if n < 2:
     return mean, float("nan")
-  quantile = stats.t.ppf((1 + confidence) / 2, n - 1)
-  return mean, float(quantile * given.std(ddof=1) / np.sqrt(n))
+  quantile = stdtrit(n - 1, (1 + confidence) / 2)
+  return mean, float(quantile * array.std(ddof=1) / np.sqrt(n))
 
 
 def probes(
   features: ArrayLike, labels: ArrayLike, test_features: ArrayLike, test_labels: ArrayLike
 ) -> dict[str, float]:
-  """A row of the table: {"knn", "linear_1", "linear_5", "linear"}, accuracies in [0, 1].
+  """Returns the accuracies of a row of a table: kNN, and linear probes with 1, 5 and all labels.
 
-  kNN, and linear probes with 1, 5 and all labels per class; those with few are the mean
-  over the draws of `few_label`. Arguments and errors are those of these functions.
+  The probes with few labels are averaged over the draws of `few_label`.
+
+  Args:
+    features: [n, d], training features.
+    labels: [n], names of classes.
+    test_features: [m, d].
+    test_labels: [m].
+
+  Returns:
+    `knn`, `linear_1`, `linear_5` and `linear`, in [0, 1].
+
+  Raises:
+    UserError: features or labels are invalid.
   """
   split = (features, labels, test_features, test_labels)
   return {
@@ -127,12 +161,22 @@ def probes(
   }
 
 
-def _fit(features, number, test_features, expected):
-  # One thread: the products are small, and waiting threads spin when other work has the cores.
-  # A fit that is cut off after 200 iterations is still a probe. Few labels of many classes are
-  # not a regression problem, as scikit-learn suspects.
+def _fits(
+  features: np.ndarray,
+  number: np.ndarray,
+  test_features: np.ndarray,
+  expected: np.ndarray,
+  choices: Iterable[np.ndarray],
+) -> list[float]:
+  """Returns the test accuracies of fits to several choices of training examples."""
+  from sklearn.exceptions import ConvergenceWarning  # scikit-learn is slow to import.
+  from sklearn.linear_model import LogisticRegression
+
+  # The products are small, and idle threads spin when other work has the cores, so one thread is
+  # used. The limit is set once, because setting it takes as long as a fit. A fit that stops after 200
+  # iterations is still a probe. scikit-learn warns of few labels per class, which are intended.
   with threadpool_limits(1), warnings.catch_warnings():
     warnings.simplefilter("ignore", ConvergenceWarning)
     warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%")
-    probe = LogisticRegression(C=1.0, max_iter=200).fit(features, number)
-  return float(np.mean(probe.predict(test_features) == expected))
+    fits = (LogisticRegression(C=1.0, max_iter=200).fit(features[at], number[at]) for at in choices)
+    return [float(np.mean(fit.predict(test_features) == expected)) for fit in fits]

@@ -10,35 +10,50 @@ import numpy as np
 import optax
 from numpy.typing import ArrayLike
 
-from contrastax.core import UserError
+from contrastax.core import Array, UserError
 from contrastax.evaluation.inputs import class_numbers, known_split, numbers_among
 
 L2 = tuple(10.0**-e for e in range(7))
-"""From which `linear` chooses: 1, 0.1, …, 1e-6, the penalty's weight beside the mean loss."""
+"""The values among which `linear` chooses λ: 1, 0.1, …, 1e-6."""
+
+WIDTH = 128  # Features are padded to multiples of it.
 
 
 def linear(
   features: ArrayLike, labels: ArrayLike, test_features: ArrayLike, test_labels: ArrayLike
 ) -> float:
-  """Accuracy of multinomial logistic regression on standardized features.
+  """Returns the accuracy of multinomial logistic regression on standardized features.
 
     min over W, b of  mean_i CE(W h_i + b, y_i) + ½ λ‖W‖²
 
-  Each dimension is standardized by `features` (one whose deviation is below 1e-6 of the
-  largest is dropped). λ is that of `chosen_l2`, which sees no test example; then all of
-  `features` are fitted.
+  Each dimension is standardized by `features`; one whose deviation is below 1e-6 of the largest is
+  dropped. λ is chosen among `L2` on a held-out fifth of the training examples. Then all of them are
+  fitted.
 
   Args:
-    features: [n, d], n ≥ 2, with labels [n]: names of classes, any integers, bools or strings.
-    test_features: [m, d], with test_labels [m]. A class that `labels` does not have is missed.
+    features: [n, d], n ≥ 2, training features.
+    labels: [n], names of classes: any integers, bools or strings.
+    test_features: [m, d].
+    test_labels: [m]. A class that `labels` does not have counts as missed.
 
   Returns:
-    The share of the test examples whose class is predicted. Classes enter in the sorted order of
-    their names, by which λ's held-out examples are drawn: a renaming that keeps this order
-    changes nothing, another one may choose another λ.
+    The share of the test examples whose class is predicted. The held-out examples depend on the
+    sorted order of the classes' names. So renaming the classes changes nothing if it keeps this
+    order; otherwise it may change λ.
 
   Raises:
-    UserError for fewer than two examples, and for inputs that `evaluation.inputs` refuses.
+    UserError: features or labels are invalid, or there are fewer than two examples.
+
+  Example:
+    >>> import numpy as np
+    >>> from contrastax import evaluation
+    >>> label = np.arange(10) % 2
+    >>> features = label[:, None] + np.zeros((10, 2))
+    >>> evaluation.linear(features, label, features, label)
+    1.0
+
+  In other libraries:
+    scikit-learn's C is 1/(n λ), or 2/(n λ) for two classes, of which it fits the difference.
   """
   train, test = known_split(features, test_features)
   names, number = class_numbers(labels, len(train))
@@ -49,94 +64,127 @@ def linear(
 def linear_predictions(
   features: ArrayLike, labels: ArrayLike, test_features: ArrayLike
 ) -> np.ndarray:
-  """The labels [m] that the classifier of `linear` gives the test examples, in labels' type."""
+  """Predicts the labels of test examples with the classifier of `linear`.
+
+  Args:
+    features: [n, d], n ≥ 2, training features.
+    labels: [n], names of classes.
+    test_features: [m, d].
+
+  Returns:
+    Labels [m], in the type of `labels`.
+
+  Raises:
+    UserError: features or labels are invalid, or there are fewer than two examples.
+  """
   train, test = known_split(features, test_features)
   names, number = class_numbers(labels, len(train))
   return names[_predicted(train, number, test)]
 
 
-def _predicted(features, number, test_features):
-  """Class numbers of the test examples, from those of the training examples."""
-  features, test_features = map(jnp.asarray, standardised(features, test_features))
+def _predicted(features: np.ndarray, number: np.ndarray, test_features: np.ndarray) -> np.ndarray:
+  """Returns class numbers of the test examples, from those of the training examples."""
+  features, test_features = map(_padded, standardized(features, test_features))
   l2, start = chosen_l2(features, number)
   weights = softmax_regression(features, number, start, l2=l2, weight=np.ones(len(number)))
   return predict(weights, test_features)
 
 
-def chosen_l2(features, target):
-  """(λ, the weights it leads to): of `L2` the best on a fixed, held-out fifth of the examples.
+def chosen_l2(features: np.ndarray, target: np.ndarray) -> tuple[float, Array]:
+  """Chooses λ by the cross-entropy on a held-out fifth of the examples.
 
-  features: [n, d], standardised; target: [n], int, below the number of classes. The fifth
-  is drawn evenly over the classes, and judged by its mean cross-entropy, which moves less from
-  one draw of the fifth to another than its accuracy. Each fit starts where that of the λ
-  before it ended, which moves no optimum.
-  Raises UserError for fewer than two examples.
+  The cross-entropy varies less with the choice of the fifth than the accuracy. The fit of each λ
+  starts at the result of the one before, which does not change the optimum.
+
+  Args:
+    features: [n, d], standardized.
+    target: [n], class numbers.
+
+  Returns:
+    λ, and the weights [d + 1, c] that were fitted with it.
+
+  Raises:
+    UserError: there are fewer than two examples.
   """
   if len(target) < 2:
-    raise UserError(f"a linear probe needs at least two labelled examples, not {len(target)}")
+    raise UserError(f"a linear probe needs at least two labeled examples, not {len(target)}")
   held = held_out(target)
-  kept = np.ones(len(target))
-  kept[held] = 0
+  weight = np.ones(len(target))
+  weight[held] = 0
   weights = np.zeros((features.shape[1] + 1, target.max() + 1), features.dtype)
-  losses, found = [], []
+  losses, fits = [], []
   for l2 in L2:
-    weights = softmax_regression(features, target, weights, l2=l2, weight=kept)
-    logits = _logits(weights, features[held])
-    loss = optax.softmax_cross_entropy_with_integer_labels(logits, target[held])
-    losses.append(float(loss.mean()))
-    found.append(weights)
+    weights = softmax_regression(features, target, weights, l2=l2, weight=weight)
+    losses.append(float(_mean_loss(weights, features[held], target[held])))
+    fits.append(weights)
   best = int(np.argmin(losses))
-  return L2[best], found[best]
+  return L2[best], fits[best]
 
 
-def held_out(target):
-  """The places of a fixed fifth of the examples: every fifth, where they are sorted by class."""
+def held_out(target: np.ndarray) -> np.ndarray:
+  """Returns the sorted positions of a fixed fifth of the examples, about a fifth of each class."""
   shuffled = np.random.default_rng(0).permutation(len(target))
   return np.sort(shuffled[np.argsort(target[shuffled], kind="stable")][1::5])
 
 
-def standardised(features, test_features):
-  """Both, float32, with the mean and deviation of `features` taken out of each dimension."""
+def standardized(features: np.ndarray, test_features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Standardizes training and test features by the training features, in float32."""
   mean, deviation = features.mean(0, np.float64), features.std(0, np.float64)
-  # A dimension that never moves in training says nothing, and must not blow up in the test.
+  # A dimension that is constant in training is dropped, or it could be huge in the test.
   scale = np.where(deviation > 1e-6 * deviation.max(initial=0), deviation, np.inf)
-  return tuple(((x - mean) / scale).astype(np.float32) for x in (features, test_features))
+  train, test = (((x - mean) / scale).astype(np.float32) for x in (features, test_features))
+  return train, test
 
 
 @functools.partial(jax.jit, static_argnames=("tolerance", "steps"))
 def softmax_regression(
-  features, target, start, *, l2, weight, tolerance: float = 1e-5, steps: int = 500
-):
-  """The weights [d + 1, c], the last row the intercepts, that minimise
+  features: Array | np.ndarray,
+  target: Array | np.ndarray,
+  start: Array | np.ndarray,
+  *,
+  l2: float | Array,
+  weight: Array | np.ndarray,
+  tolerance: float = 1e-5,
+  steps: int = 500,
+) -> Array:
+  """Fits multinomial logistic regression.
 
-    Σ_i w_i CE(W h_i + b, y_i) / Σ_i w_i + ½ λ‖W‖²
+    min over W, b of  Σ_i w_i CE(W h_i + b, y_i) / Σ_i w_i + ½ λ‖W‖²
 
-  features: [n, d]; target: [n], int in [0, c); start: [d + 1, c]; l2: λ; weight: w
-  [n], 0 for an example left out. The intercepts are not penalized. L-BFGS with a memory of 10
-  and a zoom line search, until no entry of the gradient exceeds `tolerance`, or for `steps`
-  steps: a fit that is cut off is still a probe. scikit-learn's C is 1/(n λ) (for two classes,
-  of which it fits the difference, 2/(n λ)).
+  L-BFGS has a memory of 10 and a zoom line search. A fit that stops after `steps` is still a probe.
+
+  Args:
+    features: [n, d].
+    target: [n], class numbers below c.
+    start: [d + 1, c], the first weights.
+    l2: λ. Intercepts have no penalty.
+    weight: [n], w; 0 leaves an example out.
+    tolerance: the fit ends when no entry of the gradient exceeds this number.
+    steps: largest number of steps.
+
+  Returns:
+    The weights [d + 1, c]. The last row holds the intercepts.
   """
   weight = weight.astype(features.dtype)
 
-  def objective(weights):
+  def objective(weights: Array) -> Array:
     loss = optax.softmax_cross_entropy_with_integer_labels(_logits(weights, features), target)
     return (weight * loss).sum() / weight.sum() + 0.5 * l2 * (weights[:-1] ** 2).sum()
 
   optimizer = optax.lbfgs()
   value_and_grad = optax.value_and_grad_from_state(objective)
 
-  def unfinished(carry):
+  def unfinished(carry: tuple) -> Array:
     step, _, _, slope = carry
     return (step < steps) & (slope > tolerance)
 
-  def descend(carry):
+  def descend(carry: tuple) -> tuple:
     step, weights, state, _ = carry
     value, grad = value_and_grad(weights, state=state)
     updates, state = optimizer.update(
       grad, state, weights, value=value, grad=grad, value_fn=objective
     )
-    slope = jnp.abs(optax.tree.get(state, "grad")).max()  # where the line search ended
+    slope = jnp.abs(optax.tree.get(state, "grad")).max()  # at the end of the line search
     return step + 1, optax.apply_updates(weights, updates), state, slope
 
   slope = jnp.asarray(jnp.inf, features.dtype)
@@ -144,11 +192,30 @@ def softmax_regression(
   return jax.lax.while_loop(unfinished, descend, (0, start, optimizer.init(start), slope))[1]
 
 
-def predict(weights, features):
-  """The class of each example, [n] int, by weights [d + 1, c]."""
-  return np.asarray(_logits(weights, features).argmax(1))
+def predict(weights: Array, features: Array | np.ndarray) -> np.ndarray:
+  """Returns the class number of each example [n], by weights [d + 1, c]."""
+  return np.asarray(_classes(weights, features))
 
 
-def _logits(weights, features):
-  # In full: a GPU's shorter products leave a gradient that never gets below the tolerance.
+@jax.jit
+def _classes(weights: Array, features: Array) -> Array:
+  return _logits(weights, features).argmax(1)
+
+
+@jax.jit
+def _mean_loss(weights: Array, features: Array, target: Array) -> Array:
+  logits = _logits(weights, features)
+  return optax.softmax_cross_entropy_with_integer_labels(logits, target).mean()
+
+
+def _padded(features: np.ndarray) -> np.ndarray:
+  """Pads the features with zeros to a multiple of `WIDTH`, so that similar widths share a program.
+
+  The weights of the zeros remain 0.
+  """
+  return np.pad(features, ((0, 0), (0, -features.shape[1] % WIDTH)))
+
+
+def _logits(weights: Array, features: Array | np.ndarray) -> Array:
+  # With the default precision of a GPU the gradient would not fall below the tolerance.
   return jnp.matmul(features, weights[:-1], precision="highest") + weights[-1]

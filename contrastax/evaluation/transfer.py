@@ -1,4 +1,4 @@
-"""Transfer: an encoder trained on one data set, probed on another."""
+"""Transfer: probes of an encoder on a data set that it was not trained on."""
 
 from __future__ import annotations
 
@@ -12,21 +12,26 @@ import numpy as np
 from contrastax.core import Array, UserError
 from contrastax.evaluation.probes import probes
 from contrastax.views import to_float
-from contrastax.views.colour import LUMA
+from contrastax.views.color import LUMA
 from contrastax.views.images import check_images
 
 
-def transfer(encoder: Any, train: Mapping, test: Mapping) -> dict[str, float]:
-  """A row of the table, as `probes` gives it, of a data set that the encoder was not trained on.
+def transfer(encoder: Any, train: Mapping[str, Any], test: Mapping[str, Any]) -> dict[str, float]:
+  """Returns the accuracies of `probes` on another data set than the encoder's.
+
+  Images are resized to the encoder's shape by `fitted`. The encoder is not trained.
 
   Args:
-    encoder: the result of `contrastax.load(workdir)`: a function of images [n, h, w, c] that
-      returns features [n, d]. It is not trained.
-    train, test: {"image": …, "label": …} of the other data set. The probes learn from its training
-      labels, and images are `fitted`.
+    encoder: the result of `contrastax.load(workdir)`, a function from images [n, h, w, c] to
+      features [n, d].
+    train: `image` and `label` of the training examples, by which the probes are trained.
+    test: `image` and `label` of the test examples.
+
+  Returns:
+    `knn`, `linear_1`, `linear_5` and `linear`, in [0, 1].
 
   Raises:
-    UserError for data without images or labels, and for labels that `probes` refuses.
+    UserError: the data have no images or labels, or invalid ones.
   """
   for split in (train, test):
     if not {"image", "label"} <= set(split):
@@ -40,36 +45,39 @@ def transfer(encoder: Any, train: Mapping, test: Mapping) -> dict[str, float]:
 def fitted(
   images: Array | np.ndarray, shape: tuple[int, int, int], *, batch_size: int = 512
 ) -> Array | np.ndarray:
-  """Images in the shape that an encoder takes.
+  """Converts images to the shape that an encoder takes.
 
-  Images of this shape are returned as they are. Others are resized bilinearly, and smoothed first
-  where they shrink; one channel is repeated over three, and three become one by their luma.
+  Images of this shape are returned as they are. Others are resized bilinearly, with antialiasing.
+  One channel is repeated over three. Three channels become one by their luma.
 
   Args:
     images: [n, h, w, c], uint8 or float in [0, 1].
     shape: (h', w', c').
-    batch_size: images that are resized at a time.
+    batch_size: number of images that are resized at a time.
 
   Returns:
     [n, h', w', c']: `images`, or float32 in [0, 1].
 
   Raises:
-    UserError: images of another type, range or shape, or other numbers of channels.
+    UserError: images have another type, range or shape, or numbers of channels that do not fit.
   """
   check_images("fitted: images", images)
   if images.shape[1:] == tuple(shape):
     return images
-  (*_, have), (*size, want) = images.shape, shape
-  if have != want and {have, want} != {1, 3}:
-    raise UserError(f"images of {have} channels cannot be given to an encoder of {want}")
+  channels, (*size, expected) = images.shape[-1], shape
+  if channels != expected and {channels, expected} != {1, 3}:
+    raise UserError(
+      f"images of {channels} channels cannot be given to an encoder of {expected}; convert them to "
+      f"{expected}"
+    )
 
   @jax.jit
-  def fit(images):
-    images = to_float(images)
-    if have == 3 and want == 1:
+  def fit(images: Array) -> Array:
+    images = jnp.asarray(to_float(images))
+    if channels == 3 and expected == 1:
       images = (images @ jnp.asarray(LUMA, images.dtype))[..., None]
     images = jax.image.resize(images, (len(images), *size, images.shape[-1]), "linear")
-    return jnp.repeat(images, want // images.shape[-1], -1)
+    return jnp.repeat(images, expected // images.shape[-1], -1)
 
   parts = [images[i : i + batch_size] for i in range(0, len(images), batch_size)]
   return np.concatenate([np.asarray(fit(part), np.float32) for part in parts])

@@ -1,16 +1,40 @@
-"""Losses on arrays, under their papers' names; `contrastax.criteria` has those on groups.
+"""Losses on arrays, under the names of their papers.
 
-Each returns one value per anchor, a scalar only where it is of the whole set: `uniformity`,
-`barlow_twins`, `vicreg`. Those over pairs are evaluated by `contrastax.pairwise`, as their
-`plan` says, and their memory is linear in the number of vectors but for
+A loss takes arrays of vectors and returns one value per anchor; its mean is the training loss:
 
-  triplet            "batch all" and "semi-hard": [n, n], and n³ steps
-  hard_quantile      the hardest are gathered: [2n, αN, d]
-  symile             without shuffles, of m > 2 modalities: n^(m−1) vectors
+    losses.nt_xent(z1, z2, temperature=0.1).mean()
 
-`triplet`, `koleo` and `group_ordering` gather the vectors they have chosen, from all devices.
+`uniformity`, `barlow_twins` and `vicreg` return one number for the whole batch. `sinkhorn` is not a
+loss but makes the targets of `swapped_prediction`. The losses are grouped by their inputs:
+
+- Two views of each example, [n, d]: `nt_xent`, `info_nce`, `dcl`, `dclw`, `debiased`,
+  `hard_negative`, `hard_quantile`, `dual_temperature`, `rince`, `sogclr`, `soft_contrastive`,
+  `group_ordering`, `dhel`, `spectral`, `alignment`, `negative_cosine`, `barlow_twins`, `vicreg`,
+  `w_mse`.
+- Any number of views, [v, n, d]: `mv_info_nce`, `mv_dhel`, `poly_view`, `cacr`,
+  `swapped_prediction`, `self_distillation`.
+- Several modalities, each [n, d]: `clip`, `siglip`, `symile`.
+- Vectors [n, d] and labels [n]: `sup_con`, `sup_con_in`, `triplet`, `n_pairs`, `circle`,
+  `multi_similarity`, `soft_nearest_neighbor`; with class proxies `proxy_nca`, `cosface`, `arcface`.
+- Vectors [n, d] only: `uniformity`, `koleo`.
+- Scores of data and noise: `meco`, `binary_nce`.
+
+A label of −1 means that a vector has no label (`contrastax.labels`). `contrastax.criteria` has
+losses on groups of candidates, which methods take.
+
+Losses over pairs take a `plan` (`contrastax.pairwise.Plan`), which determines how the pairs are
+evaluated and does not change the result. Their memory is linear in the number of vectors, with
+these exceptions:
+
+- `triplet` with "batch all" and "semi-hard" mining needs [n, n] distances and n³ steps.
+- `hard_quantile` gathers the hardest negatives, [2n, αN, d].
+- `group_ordering` gathers k negatives per anchor, [n, k, d], and needs [n, k + 1, k + 1].
+- `symile` without shuffles needs n^(m−1) vectors for m > 2 modalities.
+
+`triplet`, `koleo` and `group_ordering` gather the selected vectors from all devices.
 """
 
+from contrastax.losses.circle import circle as circle
 from contrastax.losses.distillation import negative_cosine as negative_cosine
 from contrastax.losses.distillation import self_distillation as self_distillation
 from contrastax.losses.distillation import sinkhorn as sinkhorn
@@ -19,19 +43,17 @@ from contrastax.losses.geometry import alignment as alignment
 from contrastax.losses.geometry import koleo as koleo
 from contrastax.losses.geometry import spectral as spectral
 from contrastax.losses.geometry import uniformity as uniformity
-from contrastax.losses.metric import circle as circle
-from contrastax.losses.metric import multi_similarity as multi_similarity
-from contrastax.losses.metric import n_pairs as n_pairs
-from contrastax.losses.metric import soft_nearest_neighbor as soft_nearest_neighbor
 from contrastax.losses.modalities import clip as clip
 from contrastax.losses.modalities import siglip as siglip
 from contrastax.losses.modalities import symile as symile
 from contrastax.losses.moving import sogclr as sogclr
+from contrastax.losses.multi_similarity import multi_similarity as multi_similarity
 from contrastax.losses.multiview import cacr as cacr
 from contrastax.losses.multiview import dhel as dhel
 from contrastax.losses.multiview import mv_dhel as mv_dhel
 from contrastax.losses.multiview import mv_info_nce as mv_info_nce
 from contrastax.losses.multiview import poly_view as poly_view
+from contrastax.losses.n_pairs import n_pairs as n_pairs
 from contrastax.losses.ordering import group_ordering as group_ordering
 from contrastax.losses.proxies import arcface as arcface
 from contrastax.losses.proxies import cosface as cosface
@@ -40,6 +62,7 @@ from contrastax.losses.reweighted import dual_temperature as dual_temperature
 from contrastax.losses.reweighted import hard_quantile as hard_quantile
 from contrastax.losses.reweighted import rince as rince
 from contrastax.losses.soft import soft_contrastive as soft_contrastive
+from contrastax.losses.soft_nearest_neighbor import soft_nearest_neighbor as soft_nearest_neighbor
 from contrastax.losses.softmax import dcl as dcl
 from contrastax.losses.softmax import dclw as dclw
 from contrastax.losses.softmax import debiased as debiased

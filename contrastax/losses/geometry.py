@@ -1,6 +1,6 @@
-"""Losses on where vectors lie: near their positives, and spread out.
+"""Losses on the positions of vectors: how close positives are and how far all vectors are spread.
 
-None has a temperature. `plan` says how all pairs are evaluated (`contrastax.pairwise.Plan`).
+None of these losses has a temperature.
 """
 
 from __future__ import annotations
@@ -9,123 +9,191 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
-from contrastax.core import Group
-from contrastax.losses.arrays import of_index, precision, vectors
-from contrastax.pairwise import (
-  Plan,
-  cosine,
-  dot,
-  log_sum_exp,
-  reduce,
-  reductions,
-  sum_,
-  unit,
-)  # fmt: skip
+from contrastax.core import Array, Group
+from contrastax.losses.arrays import check_vectors, compute_dtype, row_index
+from contrastax.pairwise import Plan, cosine, dot, log_sum_exp, reduce, reductions, sum_, unit
 from contrastax.pairwise.inputs import check_positive
 
 
-def alignment(x, y, *, alpha=2.0):
-  """How close positives lie: L_i = ‖x_i − y_i‖^α of the unit vectors, in [0, 2^α].
+def alignment(x: ArrayLike, y: ArrayLike, *, alpha: ArrayLike = 2.0) -> Array:
+  """Alignment: a power of the distance between the unit vectors of positives.
+
+      L_i = ‖x_i − y_i‖^α
 
   Args:
-    x, y: [n, d], row i of both is the same example.
-    alpha: α > 0.
+    x: vectors of one view, [n, d]. The loss normalizes them.
+    y: vectors of another view, [n, d]. Row i of x and y belongs to the same example.
+    alpha: exponent α > 0.
 
   Returns:
-    [n], 0 at best. No gradient flows through a distance of 0.
+    The loss of each example, [n], between 0 and 2^α. No gradient flows through a distance of 0.
 
-  Wang & Isola 2020, arXiv 2005.10242, eq. 7; the authors' code leaves normalising to the caller.
+  Example:
+    >>> import jax
+    >>> from contrastax import losses
+    >>> x, y = jax.random.normal(jax.random.key(0), (2, 8, 4))
+    >>> losses.alignment(x, y).shape
+    (8,)
+
+  References:
+    Wang & Isola, "Understanding Contrastive Representation Learning through Alignment and
+    Uniformity on the Hypersphere", 2020, arXiv 2005.10242, eq. 7.
+
+  In other libraries:
+    The authors' code expects normalized vectors.
   """
-  x, y = vectors(x=x, y=y)
+  x, y = check_vectors(x=x, y=y)
   check_positive("alpha", alpha)
   squared = ((unit(x) - unit(y)) ** 2).sum(-1)
-  none = squared == 0  # the root has no gradient at distance 0
-  return jnp.where(none, 0, jnp.where(none, 1, squared) ** (alpha / 2))
+  equal = squared == 0  # the derivative of the root is infinite at 0
+  return jnp.where(equal, 0, jnp.where(equal, 1, squared) ** (alpha / 2))
 
 
-def uniformity(x, *, t=2.0, plan=Plan()):
-  """How evenly directions fill the sphere: log mean_{i < j} exp(−t ‖x_i − x_j‖²) of unit vectors.
+def uniformity(x: ArrayLike, *, t: ArrayLike = 2.0, plan: Plan = Plan()) -> Array:
+  """Uniformity: the logarithm of the mean Gaussian potential of all pairs of unit vectors.
+
+      L = log mean_{i < j} exp(−t ‖x_i − x_j‖²)
 
   Args:
-    x: [n, d], n ≥ 2.
-    t: > 0.
+    x: vectors [n, d], n ≥ 2. The loss normalizes them.
+    t: inverse width t > 0 of the Gaussian.
+    plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
-    A scalar, of the whole set, in [−4t, 0]: 0 where all are one point; −2t for the uniform
-    distribution as d grows.
+    One number for the whole set, between −4t and 0. It is 0 where all vectors are equal. For the
+    uniform distribution it tends to −2t as d grows.
 
-  Wang & Isola 2020, arXiv 2005.10242, eq. 8. lightly's default is t = 1.
+  Example:
+    >>> import jax
+    >>> from contrastax import losses
+    >>> x = jax.random.normal(jax.random.key(0), (8, 4))
+    >>> losses.uniformity(x).shape
+    ()
+
+  References:
+    Wang & Isola, "Understanding Contrastive Representation Learning through Alignment and
+    Uniformity on the Hypersphere", 2020, arXiv 2005.10242, eq. 8.
+
+  In other libraries:
+    The default of lightly is t = 1.
   """
-  points = _points(x)
+  points = _group(x)
   x = points.vectors
   check_positive("t", t)
-  # ‖x − y‖² = 2 − 2 cos
   potential = reduce(
-    _Potential(), points, (points,), score=cosine(), same_set=True, plan=plan,
-    shared=jnp.asarray(t, precision(x)), rows={"potential": log_sum_exp},
-  )["potential"]  # fmt: skip
+    _Potential(),
+    points,
+    (points,),
+    score=cosine(),
+    reductions={"potential": log_sum_exp},
+    shared=jnp.asarray(t, compute_dtype(x)),
+    same_set=True,
+    plan=plan,
+  )["potential"]
   n = x.shape[0]
   return jax.nn.logsumexp(potential) - jnp.log(n * (n - 1.0))
 
 
-def koleo(z, *, plan=Plan()):
-  """KoLeo: no vector is to have a near neighbour, L_i = −log ‖ẑ_i − ẑ_nn(i)‖.
+def koleo(z: ArrayLike, *, plan: Plan = Plan()) -> Array:
+  """KoLeo regularizer: increases the distance of each unit vector to its nearest neighbor.
 
-  nn(i) is the nearest other vector; the gradient moves both.
+      L_i = −log ‖z_i − z_nn(i)‖
+
+  nn(i) is the nearest other vector. The gradient moves both vectors.
 
   Args:
-    z: [n, d], n ≥ 2; normalised here.
+    z: vectors [n, d], n ≥ 2. The loss normalizes them.
+    plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
-    [n], at least −log 2. Of a vector that another equals, −log 1e-8 without a gradient: in
-    which direction to part is not defined. Near that, its gradient grows as 1/distance.
+    The loss of each vector, [n], at least −log 2. A vector that equals another one has the loss
+    −log 1e-8 and no gradient, because the direction of the gradient is not defined there. Near such
+    a point the gradient grows as 1/distance.
 
-  Sablayrolles et al. 2019, arXiv 1806.03198, eq. 3, as in DINOv2, which adds 1e-8 to every
-  entry and to the distance. The authors' code has log n more inside.
+  Example:
+    >>> import jax
+    >>> from contrastax import losses
+    >>> z = jax.random.normal(jax.random.key(0), (8, 4))
+    >>> losses.koleo(z).shape
+    (8,)
+
+  References:
+    Sablayrolles et al., "Spreading Vectors for Similarity Search", 2019, arXiv 1806.03198, eq. 3.
+
+  In other libraries:
+    DINOv2 adds 1e-8 to each entry and to the distance. The authors' code adds log n inside the
+    logarithm.
   """
-  points = _points(z)
+  points = _group(z)
   z = points.vectors
   _, place = reduce(
-    _Nearest(), points, (points,), score=cosine(), same_set=True, plan=plan,
-    rows={"nearest": reductions.top_k(1)},
-  )["nearest"]  # fmt: skip
+    _Nearest(),
+    points,
+    (points,),
+    score=cosine(),
+    reductions={"nearest": reductions.top_k(1)},
+    same_set=True,
+    plan=plan,
+  )["nearest"]
   u = unit(z)
   squared = ((u - u[place[:, 0]]) ** 2).sum(-1)
-  same = squared <= 1e-16
-  return -jnp.log(jnp.where(same, 1e-16, squared)) / 2
+  equal = squared <= 1e-16
+  return -jnp.log(jnp.where(equal, 1e-16, squared)) / 2
 
 
-def spectral(z1, z2, *, max_length: float | None = None, plan=Plan()):
-  """Spectral contrastive loss: a factorisation of the augmentation graph's adjacency.
+def spectral(
+  z1: ArrayLike, z2: ArrayLike, *, max_length: float | None = None, plan: Plan = Plan()
+) -> Array:
+  """Spectral contrastive loss: factorizes the adjacency matrix of the augmentation graph.
 
-    L_i = −2 z_i·z'_i + 1/(n−1) Σ_{j ≠ i} (z_i·z'_j)²
+      L_i = −2 z_i·z'_i + 1/(n−1) Σ_{j ≠ i} (z_i·z'_j)²
 
   Args:
-    z1, z2: z, z', [n, d], the two views, not normalised; row i of both is the same example.
-    max_length: vectors that are longer are shortened to it first; None: as they are. The
-      authors' code has √μ, and divides the loss by μ.
+    z1: vectors z of the first view, [n, d]. The loss does not normalize them.
+    z2: vectors z' of the second view, [n, d]. Row i of z1 and z2 belongs to the same example.
+    max_length: length to which longer vectors are shortened first; None for no limit.
+    plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
-    [n]. With n = 1 there is no negative: the first term.
+    The loss of each example, [n]. With n = 1 there are no negatives and only the first term
+    remains.
 
-  HaoChen et al. 2021, arXiv 2106.04156, eq. 6.
+  Example:
+    >>> import jax
+    >>> from contrastax import losses
+    >>> z1, z2 = jax.random.normal(jax.random.key(0), (2, 8, 4))
+    >>> losses.spectral(z1, z2, max_length=1.0).shape
+    (8,)
+
+  References:
+    HaoChen et al., "Provable Guarantees for Self-Supervised Deep Learning with Spectral Contrastive
+    Loss", 2021, arXiv 2106.04156, eq. 6.
+
+  In other libraries:
+    The authors' code limits the length to √μ and divides the loss by μ.
   """
-  z1, z2 = vectors(z1=z1, z2=z2)
+  z1, z2 = check_vectors(z1=z1, z2=z2)
   if max_length is not None:
     check_positive("max_length", max_length)
-    z1, z2 = (_shortened(z, max_length) for z in (z1, z2))
-  side = {"place": of_index(z1)}
-  r = reduce(
-    _Squares(), Group(z1, side), (Group(z2, side),), score=dot(), rows={"squares": sum_}, plan=plan
+    z1, z2 = _shorten(z1, max_length), _shorten(z2, max_length)
+  side = {"place": row_index(z1)}
+  reduced = reduce(
+    _Squares(),
+    Group(z1, side),
+    (Group(z2, side),),
+    score=dot(),
+    reductions={"squares": sum_},
+    plan=plan,
   )
-  wide = precision(z1)
-  attraction = (z1.astype(wide) * z2.astype(wide)).sum(1)
-  return r["squares"] / max(1, len(z1) - 1) - 2 * attraction
+  dtype = compute_dtype(z1)
+  attraction = (z1.astype(dtype) * z2.astype(dtype)).sum(1)
+  return reduced["squares"] / max(1, len(z1) - 1) - 2 * attraction
 
 
-def _shortened(z, length):
-  squared = (z.astype(precision(z)) ** 2).sum(1, keepdims=True)
+def _shorten(z: Array, length: float) -> Array:
+  squared = (z.astype(compute_dtype(z)) ** 2).sum(1, keepdims=True)
   longer = squared > length**2
   return z * jnp.where(longer, length * jax.lax.rsqrt(jnp.where(longer, squared, 1)), 1)
 
@@ -133,7 +201,7 @@ def _shortened(z, length):
 @dataclasses.dataclass(frozen=True)
 class _Potential:
   def __call__(self, similarity, a, c, t):
-    potential = t * (2 * similarity - 2)
+    potential = t * (2 * similarity - 2)  # ‖x − y‖² = 2 − 2 cos for unit vectors
     return {"potential": jnp.where(a["place"] == c["place"], -jnp.inf, potential)}
 
 
@@ -149,7 +217,7 @@ class _Squares:
     return {"squares": jnp.where(a["place"] == c["place"], 0, similarity**2)}
 
 
-def _points(x):
-  """A set of at least two vectors."""
-  (x,) = vectors(x=x, least=2)
-  return Group(x, {"place": of_index(x)})
+def _group(x: ArrayLike) -> Group:
+  """Returns the group of at least two vectors."""
+  (x,) = check_vectors(2, x=x)
+  return Group(x, {"place": row_index(x)})

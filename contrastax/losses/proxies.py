@@ -1,8 +1,9 @@
-"""Losses against one learned vector per class: proxies, or a classifier's weights.
+"""Losses of vectors and class proxies: one learned vector per class.
 
-All normalise vectors and proxies, and return one value per vector, [n]. `proxies` [c, d] are
-parameters to be trained beside the encoder, `labels` [n] are rows of them. A vector of the label −1,
-without a label, has value 0. Another label without a proxy is refused; traced, its value is NaN.
+`proxies` [c, d] are parameters that are trained together with the encoder. They are the weights of
+a classifier. `labels` [n] are rows of the proxies. The losses normalize vectors and proxies. A
+vector with the label −1 has no label, and its loss is 0. Another label without a proxy raises an
+error. In traced code, where labels are not known, the loss of such a vector is NaN.
 """
 
 from __future__ import annotations
@@ -12,136 +13,217 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
+from jax.typing import ArrayLike
 
-from contrastax.core import Group, UserError
-from contrastax.criteria.family import difference, length
+from contrastax.core import Array, Group, UserError
+from contrastax.criteria.softmax_core import difference, norm
 from contrastax.labels import class_numbers
-from contrastax.losses.arrays import of_one_type, precision, vectors
+from contrastax.losses.arrays import check_vectors, compute_dtype, to_common_dtype
 from contrastax.pairwise import Plan, cosine, log_sum_exp, reduce, unit
 from contrastax.pairwise.inputs import check_numbers, check_positive
 
 
-def proxy_nca(z, labels, proxies, *, temperature, own_in_denominator=False, plan=Plan()):
-  """Proxy-NCA: nearer to the own class's proxy than to the others'.
+def proxy_nca(
+  z: ArrayLike,
+  labels: ArrayLike,
+  proxies: ArrayLike,
+  *,
+  temperature: ArrayLike,
+  own_in_denominator: bool = False,
+  plan: Plan = Plan(),
+) -> Array:
+  """Proxy-NCA: moves each vector closer to the proxy of its class than to the other proxies.
 
-    L_i = ‖ẑ_i − ŵ_{y_i}‖²/τ + log Σ_{c ≠ y_i} exp(−‖ẑ_i − ŵ_c‖²/τ)
+      L_i = ‖ẑ_i − ŵ_{y_i}‖²/τ + log Σ_{c ≠ y_i} exp(−‖ẑ_i − ŵ_c‖²/τ)
+
+  ẑ and ŵ are unit vectors, and y_i is the label.
 
   Args:
-    z: [n, d].
-    labels: [n], the numbers of classes; −1: no label (`contrastax.labels`).
-    proxies: w, [c, d].
-    temperature: τ > 0. A code that scales both to length 3 has τ = 1/9.
-    own_in_denominator: the sum is over all classes: a softmax, as in ProxyNCA++.
+    z: vectors [n, d].
+    labels: class numbers [n]; −1 for a vector without a label.
+    proxies: proxies w, [c, d].
+    temperature: temperature τ > 0.
+    own_in_denominator: whether the sum runs over all classes, as in ProxyNCA++. The loss is then a
+      softmax cross-entropy.
+    plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
-    [n], unbounded below unless the own proxy is in the denominator. With a single class: 0.
+    The loss of each vector, [n]. It has no lower bound unless `own_in_denominator`. With a single
+    class it is 0.
 
-  Movshovitz-Attias et al. 2017, arXiv 1703.07464, eq. 4; Teh et al. 2020, arXiv 2004.01113.
-  pytorch-metric-learning has the own proxy in the denominator.
+  Example:
+    >>> import jax
+    >>> from contrastax import losses
+    >>> z, proxies = jax.random.normal(jax.random.key(0), (2, 4, 8))
+    >>> losses.proxy_nca(z, jax.numpy.array([0, 0, 1, 3]), proxies, temperature=0.1).shape
+    (4,)
+
+  References:
+    Movshovitz-Attias et al., "No Fuss Distance Metric Learning using Proxies", 2017, arXiv
+    1703.07464, eq. 4.
+    Teh et al., "ProxyNCA++", 2020, arXiv 2004.01113.
+
+  In other libraries:
+    pytorch-metric-learning includes the own proxy in the denominator. Code that scales vectors and
+    proxies to length 3 corresponds to τ = 1/9.
   """
   check_positive("a temperature", temperature)
-  z, labels, proxies = _checked(z, labels, proxies)
+  z, labels, proxies = _check_inputs(z, labels, proxies)
+  # ‖ẑ − ŵ‖² = 2 − 2 cos, and the constant 2 cancels.
   own, others = _own_and_others(z, labels, proxies, 2 / temperature, plan)
-  # ‖ẑ − ŵ‖² = 2 − 2 cos, and the 2 is in every term.
-  own = 2 / temperature * own
+  own = jnp.multiply(2 / temperature, own)
   if own_in_denominator:
-    return _of_labelled(labels, jax.nn.softplus(others - own))
-  return _of_labelled(labels, difference(others != -jnp.inf, others, own))
+    return _zero_unlabeled(labels, jax.nn.softplus(others - own))
+  return _zero_unlabeled(labels, difference(others != -jnp.inf, others, own))
 
 
-def cosface(z, labels, proxies, *, margin=0.35, scale=64.0, plan=Plan()):
-  """CosFace: a softmax over classes whose own cosine is lowered by a margin.
+def cosface(
+  z: ArrayLike,
+  labels: ArrayLike,
+  proxies: ArrayLike,
+  *,
+  margin: ArrayLike = 0.35,
+  scale: ArrayLike = 64.0,
+  plan: Plan = Plan(),
+) -> Array:
+  """CosFace: softmax cross-entropy with a margin on the cosine of the own class.
 
-    L_i = −log( e^{s(cos θ_y − m)} / (e^{s(cos θ_y − m)} + Σ_{c ≠ y} e^{s cos θ_c}) )
+      L_i = −log( e^{s(cos θ_y − m)} / (e^{s(cos θ_y − m)} + Σ_{c ≠ y} e^{s cos θ_c}) )
+
+  θ_c is the angle between the vector and the proxy of class c, and y is the label.
 
   Args:
-    z: [n, d].
-    labels: [n], the numbers of classes; −1: no label (`contrastax.labels`).
-    proxies: the classifier's weights, [c, d].
-    margin: m, in units of the cosine.
-    scale: s, an inverse temperature.
+    z: vectors [n, d].
+    labels: class numbers [n]; −1 for a vector without a label.
+    proxies: proxies, [c, d].
+    margin: margin m, in units of the cosine.
+    scale: scale s > 0, an inverse temperature.
+    plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
-    [n]. Wang et al. 2018, arXiv 1801.09414, eq. 4.
+    The loss of each vector, [n].
+
+  Example:
+    >>> import jax
+    >>> from contrastax import losses
+    >>> z, proxies = jax.random.normal(jax.random.key(0), (2, 4, 8))
+    >>> losses.cosface(z, jax.numpy.array([0, 0, 1, 3]), proxies).shape
+    (4,)
+
+  References:
+    Wang et al., "CosFace", 2018, arXiv 1801.09414, eq. 4.
   """
-  z, labels, proxies = _checked(z, labels, proxies)
+  z, labels, proxies = _check_inputs(z, labels, proxies)
   check_positive("scale", scale)
   check_numbers(margin=margin)
   own, others = _own_and_others(z, labels, proxies, scale, plan)
-  return _of_labelled(labels, jax.nn.softplus(others - scale * (own - margin)))
+  return _zero_unlabeled(labels, jax.nn.softplus(others - scale * (own - margin)))
 
 
-def arcface(z, labels, proxies, *, margin=0.5, scale=64.0, plan=Plan()):
-  """ArcFace: a softmax over classes whose own angle is widened by a margin.
+def arcface(
+  z: ArrayLike,
+  labels: ArrayLike,
+  proxies: ArrayLike,
+  *,
+  margin: ArrayLike = 0.5,
+  scale: ArrayLike = 64.0,
+  plan: Plan = Plan(),
+) -> Array:
+  """ArcFace: softmax cross-entropy with a margin on the angle of the own class.
 
-    L_i = −log( e^{s ψ(θ_y)} / (e^{s ψ(θ_y)} + Σ_{c ≠ y} e^{s cos θ_c}) )
-    ψ(θ) = cos(θ + m), and where θ > π − m, so that it keeps falling, cos θ − m sin m
+      L_i = −log( e^{s ψ(θ_y)} / (e^{s ψ(θ_y)} + Σ_{c ≠ y} e^{s cos θ_c}) )
+      ψ(θ) = cos(θ + m) if θ ≤ π − m, else cos θ − m sin m
+
+  θ_c is the angle between the vector and the proxy of class c, and y is the label. The second case
+  of ψ makes ψ decrease on the whole range of θ.
 
   Args:
-    z: [n, d].
-    labels: [n], the numbers of classes; −1: no label (`contrastax.labels`).
-    proxies: the classifier's weights, [c, d].
-    margin: m, in radians, in [0, π).
-    scale: s, an inverse temperature.
+    z: vectors [n, d].
+    labels: class numbers [n]; −1 for a vector without a label.
+    proxies: proxies, [c, d].
+    margin: margin m in radians, in [0, π).
+    scale: scale s > 0, an inverse temperature.
+    plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
-    [n]. At θ = 0 exactly the margin has no gradient.
+    The loss of each vector, [n]. The margin has no gradient at θ = 0 exactly.
 
-  Deng et al. 2019, arXiv 1801.07698, eq. 3. pytorch-metric-learning takes the margin in degrees;
-  fast-reid has no second case.
+  Example:
+    >>> import jax
+    >>> from contrastax import losses
+    >>> z, proxies = jax.random.normal(jax.random.key(0), (2, 4, 8))
+    >>> losses.arcface(z, jax.numpy.array([0, 0, 1, 3]), proxies).shape
+    (4,)
+
+  References:
+    Deng et al., "ArcFace", 2019, arXiv 1801.07698, eq. 3.
+
+  In other libraries:
+    pytorch-metric-learning takes the margin in degrees. fast-reid has no second case of ψ.
   """
-  z, labels, proxies = _checked(z, labels, proxies)
+  z, labels, proxies = _check_inputs(z, labels, proxies)
   check_positive("scale", scale)
   check_numbers(margin=margin)
   own, others = _own_and_others(z, labels, proxies, scale, plan)
-  sine = _sine(unit(z), unit(_own(proxies, labels)))
+  sine = _sine(unit(z), unit(_own_proxies(proxies, labels)))
   margin = jnp.asarray(margin, own.dtype)
-  widened = own * jnp.cos(margin) - sine * jnp.sin(margin)
-  falling = own > -jnp.cos(margin)  # both cases are NaN where own is
-  psi = jnp.where(falling, widened, own - margin * jnp.sin(margin))
-  return _of_labelled(labels, jax.nn.softplus(others - scale * psi))
+  shifted = own * jnp.cos(margin) - sine * jnp.sin(margin)
+  first_case = own > -jnp.cos(margin)  # both cases are NaN where `own` is
+  psi = jnp.where(first_case, shifted, own - margin * jnp.sin(margin))
+  return _zero_unlabeled(labels, jax.nn.softplus(others - scale * psi))
 
 
-def _own_and_others(z, labels, proxies, scale, plan):
-  """The own proxy's cosine, [n], and log Σ_{c ≠ y} e^{scale cos θ_c}."""
+def _own_and_others(
+  z: Array, labels: Array, proxies: Array, scale: ArrayLike, plan: Plan
+) -> tuple[Array, Array]:
+  """Returns the cosine of the own proxy and log Σ_{c ≠ y} e^{scale cos θ_c}, both [n]."""
   anchors = Group(z, {"label": labels})
   classes = Group(proxies, {"label": jnp.arange(len(proxies), dtype=labels.dtype)})
-  r = reduce(
-    _Others(), anchors, (classes,), score=cosine(), shared=jnp.asarray(scale, precision(z)), plan=plan,
-    rows={"others": log_sum_exp},
-  )  # fmt: skip
-  return (unit(z) * unit(_own(proxies, labels))).sum(1), r["others"]
+  reduced = reduce(
+    _Others(),
+    anchors,
+    (classes,),
+    score=cosine(),
+    reductions={"others": log_sum_exp},
+    shared=jnp.asarray(scale, compute_dtype(z)),
+    plan=plan,
+  )
+  return (unit(z) * unit(_own_proxies(proxies, labels))).sum(1), reduced["others"]
 
 
-def _checked(z, labels, proxies):
-  """(z, the labels, the proxies), as arrays of JAX; refuses known labels that have no proxy."""
-  (z,) = vectors(z=z)
-  z, proxies = of_one_type(z=z, proxies=proxies)
+def _check_inputs(
+  z: ArrayLike, labels: ArrayLike, proxies: ArrayLike
+) -> tuple[Array, Array, Array]:
+  """Returns the arguments as JAX arrays. Raises UserError for a known label without a proxy."""
+  (z,) = check_vectors(z=z)
+  z, proxies = to_common_dtype(z=z, proxies=proxies)
   if proxies.ndim != 2 or not len(proxies) or proxies.shape[1:] != z.shape[1:]:
     raise UserError(
-      f"proxies are [c, d], as many dimensions as z has: {proxies.shape} and {z.shape}"
+      "proxies must have the shape [c, d] with c ≥ 1 and the d of z, "
+      f"not {proxies.shape} where z has the shape {z.shape}"
     )
-  if not isinstance(labels, jax.core.Tracer):
+  if not isinstance(labels, Tracer):
     known = np.asarray(labels)
     if known.dtype.kind in "biu":
       wrong = known[(known < -1) | (known >= len(proxies))]
       if wrong.size:
         raise UserError(
-          f"a label is 0 to {len(proxies) - 1:,}, a row of the proxies, or −1 for none, "
+          f"a label must be a row of the proxies, 0 to {len(proxies) - 1:,}, or −1 for no label, "
           f"not {wrong.flat[0]:,}"
         )
   return z, class_numbers(labels, len(z)), proxies
 
 
-def _own(proxies, labels):
-  """[n, d], each row's own proxy; NaN for a label that has none, so that a compiled step shows it."""
-  inside = (labels >= -1) & (labels < len(proxies))
-  own = proxies[jnp.where(inside, jnp.maximum(labels, 0), 0)]
-  return jnp.where(inside[:, None], own, jnp.nan)
+def _own_proxies(proxies: Array, labels: Array) -> Array:
+  """Returns the proxy of each label, [n, d], and NaN for a label without a proxy."""
+  valid = (labels >= -1) & (labels < len(proxies))
+  own = proxies[jnp.where(valid, jnp.maximum(labels, 0), 0)]
+  return jnp.where(valid[:, None], own, jnp.nan)
 
 
-def _of_labelled(labels, values):
-  """The values, 0 for a row without a label, −1; NaN stays NaN."""
+def _zero_unlabeled(labels: Array, values: Array) -> Array:
+  """Returns the values, with 0 for a row without a label. NaN remains NaN."""
   return jnp.where((labels == -1) & ~jnp.isnan(values), 0, values)
 
 
@@ -151,6 +233,9 @@ class _Others:
     return {"others": jnp.where(a["label"] == c["label"], -jnp.inf, scale * similarity)}
 
 
-def _sine(u, v):
-  """sin of the angle of unit vectors, ‖u − v‖‖u + v‖/2: exact near 0 and π, where √(1 − cos²) is not."""
-  return length(u - v) * length(u + v) / 2
+def _sine(u: Array, v: Array) -> Array:
+  """Returns the sine of the angle between unit vectors.
+
+  ‖u − v‖‖u + v‖/2 is accurate for angles near 0 and π, where √(1 − cos²) is not.
+  """
+  return norm(u - v) * norm(u + v) / 2

@@ -1,7 +1,6 @@
-"""InfoNCE with other weights: of anchors, of the hardest negatives only, of what may be noise.
+"""Variants of InfoNCE with other weights of anchors, negatives or positives.
 
-All normalise: s is the cosine. `plan` says how all pairs are evaluated
-(`contrastax.pairwise.Plan`).
+The losses normalize the vectors, and s is the cosine similarity.
 """
 
 from __future__ import annotations
@@ -11,59 +10,91 @@ import math
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from contrastax import criteria, negatives
-from contrastax.core import Group, UserError
-from contrastax.criteria.family import attach, or_nan
-from contrastax.losses.arrays import of_index, precision, two_views, vectors
+from contrastax.core import Array, Group, UserError
+from contrastax.criteria.softmax_core import attach_temperature, defined_or_nan
+from contrastax.losses.arrays import check_vectors, compute_dtype, row_index, two_views
 from contrastax.pairwise import Plan, cosine, log_sum_exp, reduce, sum_, unit
 from contrastax.pairwise.inputs import check_numbers, check_positive
-from contrastax.positives import same_example
 from contrastax.propagate import maximum, minimum
+from contrastax.relations import same_example
 
 
-def dual_temperature(a, b, *, temperature, inter_temperature, plan=Plan()):
-  """SimCo's loss: one temperature weighs an anchor's negatives, the other weighs anchors.
+def dual_temperature(
+  a: ArrayLike,
+  b: ArrayLike,
+  *,
+  temperature: ArrayLike,
+  inter_temperature: ArrayLike,
+  plan: Plan = Plan(),
+) -> Array:
+  """SimCo loss: one temperature weights negatives, another one weights anchors.
 
-    L_i = (1 − p_i(τ_b)) / (1 − p_i(τ_a)) · (−log p_i(τ_a)), the quotient without gradient
-    p_i(τ) = exp(s(a_i, b_i)/τ) / Σ_j exp(s(a_i, b_j)/τ)
+      L_i = (1 − p_i(τ_b)) / (1 − p_i(τ_a)) · (−log p_i(τ_a))
+      p_i(τ) = exp(s(a_i, b_i)/τ) / Σ_j exp(s(a_i, b_j)/τ)
 
-  so that its gradient is that of decoupled InfoNCE at τ_a, times 1 − p_i(τ_b).
+  No gradient flows through the quotient. The gradient is therefore that of decoupled InfoNCE
+  (`dcl`) at τ_a, times 1 − p_i(τ_b).
 
   Args:
-    a, b: [n, d]; row i of both is the same example, the other rows of b are its negatives.
-    temperature: τ_a, within an anchor; scalar or [n].
-    inter_temperature: τ_b, among anchors; the paper takes 10 τ_a.
+    a: anchors, [n, d].
+    b: candidates, [n, d]. Row i of b is the positive of row i of a; the other rows are its
+      negatives.
+    temperature: temperature τ_a > 0 within an anchor, scalar or [n].
+    inter_temperature: temperature τ_b > 0 among anchors, scalar or [n]. The paper uses 10 τ_a.
+    plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
-    [n]. With n = 1 there is no negative: 0.
+    The loss of each anchor, [n]. With n = 1 there are no negatives and the loss is 0.
 
-  Zhang et al. 2022, arXiv 2203.17248, eq. 8; the paper adds both directions. The authors' code
-  gives NaN where p_i(τ_a) rounds to 1; here the quotient's limit stands. A third party's
-  takes the logarithm at temperature 1.
+  Example:
+    >>> import jax
+    >>> from contrastax import losses
+    >>> a, b = jax.random.normal(jax.random.key(0), (2, 8, 4))
+    >>> losses.dual_temperature(a, b, temperature=0.1, inter_temperature=1.0).shape
+    (8,)
+
+  References:
+    Zhang et al., "Dual Temperature Helps Contrastive Learning Without Many Negative Samples", 2022,
+    arXiv 2203.17248, eq. 8.
+
+  In other libraries:
+    The paper adds the losses of both directions. The authors' code gives NaN where p_i(τ_a) rounds
+    to 1; this function returns the limit of the quotient. One third-party implementation takes the
+    logarithm at temperature 1.
   """
-  a, b = vectors(a=a, b=b)
-  index = of_index(a)
-  anchors = attach(Group(a, {"index": index}), inter_temperature)
-  anchors = attach(anchors.attach(inter=anchors.side["temperature"]), temperature)
-  r = reduce(
-    _DualTemperature(), anchors, (Group(b, {"index": index}),), score=cosine(), plan=plan,
-    rows={"intra": log_sum_exp, "inter": log_sum_exp},
-  )  # fmt: skip
+  a, b = check_vectors(a=a, b=b)
+  index = row_index(a)
+  anchors = attach_temperature(Group(a, {"index": index}), inter_temperature)
+  anchors = attach_temperature(
+    anchors.attach(inter_temperature=anchors.side["temperature"]), temperature
+  )
+  reduced = reduce(
+    _DualTemperature(),
+    anchors,
+    (Group(b, {"index": index}),),
+    score=cosine(),
+    reductions={"intra": log_sum_exp, "inter": log_sum_exp},
+    plan=plan,
+  )
   positive = (unit(a) * unit(b)).sum(1)
-  some = or_nan(r["intra"] != -jnp.inf, positive)
-  # log of the negatives' share to the positive's: 1 − p = σ(x) and −log p = softplus(x).
-  intra = jnp.where(some, r["intra"], 0) - positive / anchors.side["temperature"]
-  inter = jnp.where(some, r["inter"], 0) - positive / anchors.side["inter"]
+  defined = defined_or_nan(reduced["intra"] != -jnp.inf, positive)
+  # With x = log Σ_negatives exp(s/τ) − s⁺/τ: 1 − p = σ(x) and −log p = softplus(x).
+  intra = jnp.where(defined, reduced["intra"], 0) - positive / anchors.side["temperature"]
+  inter = jnp.where(defined, reduced["inter"], 0) - positive / anchors.side["inter_temperature"]
   weight = jax.lax.stop_gradient(jax.nn.sigmoid(inter))
-  # softplus(x)/σ(x), which is 1 far below 0, where both are no longer numbers.
+  # softplus(x)/σ(x) tends to 1 as x decreases, where both underflow. So it is computed from e^x for
+  # x < 0, with a series for tiny e^x.
   u = jnp.exp(minimum(intra, 0))
   below = jnp.where(u > 1e-6, jnp.log1p(u) / maximum(u, 1e-6) * (1 + u), 1 + u / 2)
   above = jax.nn.softplus(intra) * (1 + jnp.exp(-maximum(intra, 0)))
   quotient = jax.lax.stop_gradient(jnp.where(intra < 0, below, above))
-  # The derivative of softplus is σ, which the quotient cancels: intra's own gradient is left.
-  decoupled = intra - jax.lax.stop_gradient(intra)
-  return jnp.where(some, weight * (quotient + decoupled), 0)
+  # The derivative of softplus(x) is σ(x), which cancels the denominator. What remains is the
+  # gradient of x, which is added to the value as a term that is 0.
+  zero = intra - jax.lax.stop_gradient(intra)
+  return jnp.where(defined, weight * (quotient + zero), 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,86 +103,125 @@ class _DualTemperature:
     itself = a["index"] == c["index"]
     return {
       "intra": jnp.where(itself, -jnp.inf, similarity / a["temperature"]),
-      "inter": jnp.where(itself, -jnp.inf, similarity / a["inter"]),
+      "inter": jnp.where(itself, -jnp.inf, similarity / a["inter_temperature"]),
     }
 
 
-def hard_quantile(z1, z2, *, temperature, alpha, plan=Plan()):
-  """Hard contrastive loss: NT-Xent over an anchor's hardest negatives only.
+def hard_quantile(
+  z1: ArrayLike, z2: ArrayLike, *, temperature: ArrayLike, alpha: float, plan: Plan = Plan()
+) -> Array:
+  """Hard contrastive loss: NT-Xent with the hardest negatives of each anchor only.
 
-    L_i = −s(z_i, z_i⁺)/τ + log( exp(s(z_i, z_i⁺)/τ) + Σ_{j ∈ H(i)} exp(s(z_i, z_j)/τ) )
+      L_i = −s(z_i, z_i⁺)/τ + log( exp(s(z_i, z_i⁺)/τ) + Σ_{j ∈ H(i)} exp(s(z_i, z_j)/τ) )
 
-  H(i): the ⌈αN⌉ most similar of the N = 2n − 2 vectors of the other examples.
+  H(i) are the ⌈αN⌉ vectors that are most similar to z_i among the N = 2n − 2 vectors of the other
+  examples.
 
   Args:
-    z1, z2: [n, d], the two views; row i of both is the same example.
-    temperature: τ, scalar or [2n].
-    alpha: α in (0, 1], the share of negatives that is kept; 1: `nt_xent`.
+    z1: vectors of the first view, [n, d].
+    z2: vectors of the second view, [n, d]. Row i of z1 and z2 belongs to the same example.
+    temperature: temperature τ > 0, scalar or [2n].
+    alpha: share α of the negatives that are used, in (0, 1]. With α = 1 the loss equals `nt_xent`.
+    plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
-    [2n], anchors z1 first. With n = 1 there is no negative: 0.
-    The hardest are gathered, [2n, ⌈αN⌉, d]: memory is not linear in n.
+    The loss of each vector, [2n], the vectors of z1 first. With n = 1 there are no negatives and
+    the loss is 0. The hardest negatives take memory [2n, ⌈αN⌉, d], which is not linear in n.
 
-  Wang & Liu 2021, arXiv 2012.09740, §4.4, with α as the quantile of a memory bank. The
-  selection is `contrastax.negatives.hardest`.
+  Example:
+    >>> import jax
+    >>> from contrastax import losses
+    >>> z1, z2 = jax.random.normal(jax.random.key(0), (2, 8, 4))
+    >>> losses.hard_quantile(z1, z2, temperature=0.1, alpha=0.25).shape
+    (16,)
+
+  References:
+    Wang & Liu, "Understanding the Behaviour of Contrastive Loss", 2021, arXiv 2012.09740, §4.4,
+    where α is a quantile of a memory bank.
   """
   check_numbers(alpha=alpha)
   if not 0 < alpha <= 1:
-    raise UserError(f"alpha is the share of negatives that is kept, 0 < alpha ≤ 1, not {alpha}")
+    raise UserError(f"alpha, the share of negatives, must be in (0, 1], not {alpha}")
   views = two_views(z1, z2)
-  relation, n = same_example(), 2 * len(z1)
-  partner = jnp.roll(jnp.arange(n), n // 2)  # z1's other view is in z2
+  n_examples, n = len(views.vectors) // 2, len(views.vectors)
+  dtype = compute_dtype(z1)
+  partner = jnp.roll(jnp.arange(n), n_examples)
   positives = Group(
     views.vectors[partner][:, None],
     {name: side[partner][:, None] for name, side in views.side.items()},
-  ).attach(as_negative=jnp.zeros((n, 1), precision(z1)))
-  found = (positives,)
-  if len(z1) > 1:
-    k = math.ceil(alpha * (n - 2) - 1e-9)  # 0.1 · 30 is a little more than 3
-    hard = negatives.hardest(views, (views,), k, relation=relation, same_set=True, plan=plan)
-    found += (hard.attach(as_positive=jnp.zeros(hard.vectors.shape[:2], precision(z1))),)
+  ).attach(as_negative=jnp.zeros((n, 1), dtype))
+  groups = (positives,)
+  if n_examples > 1:
+    k = math.ceil(alpha * (n - 2) - 1e-9)  # 0.1 · 30 is slightly above 3 in floating point
+    hard = negatives.hardest(views, (views,), k, relation=same_example(), same_set=True, plan=plan)
+    groups += (hard.attach(as_positive=jnp.zeros(hard.vectors.shape[:2], dtype)),)
   return criteria.evaluate(
-    criteria.info_nce(), views, found, relation=relation, temperature=temperature
+    criteria.info_nce(), views, groups, relation=same_example(), temperature=temperature
   ).value
 
 
-def rince(z1, z2, *, temperature, q=0.5, weight=0.025, plan=Plan()):
-  """RINCE: InfoNCE that is robust to false positives, by a power instead of a logarithm.
+def rince(
+  z1: ArrayLike,
+  z2: ArrayLike,
+  *,
+  temperature: ArrayLike,
+  q: float = 0.5,
+  weight: ArrayLike = 0.025,
+  plan: Plan = Plan(),
+) -> Array:
+  """RINCE: InfoNCE with powers in place of logarithms, which is robust to false positives.
 
-    L_i = −e^{q (s_i⁺ − 1)/τ}/q + (λ Σ_{j ≠ i} e^{(s_ij − 1)/τ})^q / q
+      L_i = −e^{q (s_i⁺ − 1)/τ}/q + (λ Σ_{j ≠ i} e^{(s_ij − 1)/τ})^q / q
 
-  s_i⁺ is the similarity of z_i's other view, which is in the sum too. This is the paper's loss
-  times e^{−q/τ}: a factor that is constant at a fixed τ, without which it overflows.
+  s_i⁺ is the similarity to the other view of z_i, which is also part of the sum. The loss of the
+  paper is e^{q/τ} times this. That factor is constant at a fixed τ and would overflow.
 
   Args:
-    z1, z2: [n, d], the two views; row i of both is the same example.
-    temperature: τ, scalar or [2n].
-    q: in (0, 1]. Towards 0 the loss's gradient is InfoNCE's, at 1 it is the symmetric, most
-      robust one.
-    weight: λ > 0.
+    z1: vectors of the first view, [n, d].
+    z2: vectors of the second view, [n, d]. Row i of z1 and z2 belongs to the same example.
+    temperature: temperature τ > 0, scalar or [2n].
+    q: exponent in (0, 1]. As q tends to 0 the gradient tends to that of InfoNCE. At q = 1 the loss
+      is symmetric and most robust.
+    weight: weight λ > 0 of the denominator.
+    plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
-    [2n], anchors z1 first.
+    The loss of each vector, [2n], the vectors of z1 first.
 
-  Chuang et al. 2022, arXiv 2201.04309, eq. 4. The MoCo v3 form of the authors' code has one
-  direction, and a factor of 2τ.
+  Example:
+    >>> import jax
+    >>> from contrastax import losses
+    >>> z1, z2 = jax.random.normal(jax.random.key(0), (2, 8, 4))
+    >>> losses.rince(z1, z2, temperature=0.5).shape
+    (16,)
+
+  References:
+    Chuang et al., "Robust Contrastive Learning against Noisy Views", 2022, arXiv 2201.04309, eq. 4.
+
+  In other libraries:
+    The MoCo v3 form in the authors' code has one direction and a factor of 2τ.
   """
   check_numbers(q=q)
   check_positive("weight", weight)
   if not 0 < q <= 1:
-    raise UserError(f"q is in (0, 1], not {q}")
-  views = attach(two_views(z1, z2), temperature)
-  r = reduce(
-    _Powers(), views, (views,), score=cosine(), rows={"all": log_sum_exp, "positive": sum_},
-    same_set=True, plan=plan,
-  )  # fmt: skip
-  ceiling = 1 / views.side["temperature"]
-  positive, everything = r["positive"] - ceiling, r["all"] - ceiling
-  return (jnp.exp(q * (jnp.log(weight) + everything)) - jnp.exp(q * positive)) / q
+    raise UserError(f"q must be in (0, 1], not {q}")
+  views = attach_temperature(two_views(z1, z2), temperature)
+  reduced = reduce(
+    _Rince(),
+    views,
+    (views,),
+    score=cosine(),
+    reductions={"all": log_sum_exp, "positive": sum_},
+    same_set=True,
+    plan=plan,
+  )
+  max_logit = 1 / views.side["temperature"]
+  positive, log_sum = reduced["positive"] - max_logit, reduced["all"] - max_logit
+  return (jnp.exp(q * (jnp.log(weight) + log_sum)) - jnp.exp(q * positive)) / q
 
 
 @dataclasses.dataclass(frozen=True)
-class _Powers:
+class _Rince:
   def __call__(self, similarity, a, c, shared):
     positive, negative = same_example()(a, c, similarity)
     logit = similarity / a["temperature"]

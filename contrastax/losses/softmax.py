@@ -1,63 +1,90 @@
-"""The softmax losses on arrays, under their papers' names.
+"""The softmax losses on arrays.
 
-Each builds the groups that its paper means and calls the criterion (NT-Xent: the
-engine itself). All normalise their inputs: the similarity s is the cosine. All return one
-value per anchor, so the paper's loss is the mean of what they return. Temperatures τ > 0 are
-scalars, or one per anchor, and may be traced and differentiated. `plan` says how all pairs
-are evaluated (`contrastax.pairwise.Plan`), and changes nothing but time and memory.
+Most functions convert the arrays to groups of candidates and call a criterion. The losses normalize
+the vectors, and s is the cosine similarity. Each returns one value per anchor, so the loss of the
+paper is the mean of the result. Temperatures τ > 0 are scalars or have one value per anchor. They
+may be traced and differentiated.
 """
+
+from __future__ import annotations
 
 import dataclasses
 
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from contrastax import criteria
-from contrastax.core import Group
-from contrastax.criteria.family import attach
+from contrastax.core import Array, Group
+from contrastax.criteria.softmax_core import attach_temperature
 from contrastax.losses.arrays import (
-  candidates,
-  labelled,
-  of_index,
-  of_one_type,
+  check_vectors,
+  labeled_group,
+  make_group,
+  row_index,
+  to_common_dtype,
   two_views,
-  vectors,
 )
 from contrastax.pairwise import Plan, cosine, log_sum_exp, reduce, sum_
-from contrastax.positives import same_example, same_label
+from contrastax.relations import same_example, same_label
 
 
-def info_nce(anchors, positives, negatives=None, *, temperature, plan=Plan()):
-  """InfoNCE, in one direction.
+def info_nce(
+  anchors: ArrayLike,
+  positives: ArrayLike,
+  negatives: ArrayLike | None = None,
+  *,
+  temperature: ArrayLike,
+  plan: Plan = Plan(),
+) -> Array:
+  """InfoNCE in one direction: softmax cross-entropy of one positive among negatives.
 
-    L_i = −s(a_i, p_i)/τ + log( exp(s(a_i, p_i)/τ) + Σ_j exp(s(a_i, n_j)/τ) )
+      L_i = −s(a_i, p_i)/τ + log( exp(s(a_i, p_i)/τ) + Σ_j exp(s(a_i, n_j)/τ) )
 
   Args:
-    anchors: [n, d].
-    positives: [n, d], positives[i] belongs to anchors[i].
-    negatives: None: the other anchors' positives (in-batch); [m, d]: the same for every
-      anchor, such as a MoCo queue, and then no other anchor's positive is a negative;
-      [n, k, d]: a set per anchor.
-    temperature: τ, scalar or [n].
+    anchors: anchors a, [n, d].
+    positives: positives p, [n, d]. `positives[i]` is the positive of `anchors[i]`.
+    negatives: None: the positives of the other anchors (in-batch negatives). [m, d]: the same
+      negatives for all anchors, such as the queue of MoCo; the positives of other anchors are then
+      not negatives. [n, k, d]: k negatives for each anchor.
+    temperature: temperature τ > 0, scalar or [n].
+    plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
-    [n]. In-batch with n = 1 there is no negative: 0.
+    The loss of each anchor, [n]. With in-batch negatives and n = 1 there are no negatives and the
+    loss is 0.
 
-  Oord et al. 2018, arXiv 1807.03748, eq. 4. With a queue: He et al. 2020, arXiv
-  1911.05722, eq. 1. MoCo v3's code multiplies by 2τ; this does not.
+  Example:
+    >>> import jax
+    >>> from contrastax import losses
+    >>> anchors, positives = jax.random.normal(jax.random.key(0), (2, 8, 4))
+    >>> losses.info_nce(anchors, positives, temperature=0.1).shape
+    (8,)
+    >>> queue = jax.random.normal(jax.random.key(1), (32, 4))
+    >>> losses.info_nce(anchors, positives, queue, temperature=0.1).shape
+    (8,)
+
+  References:
+    Oord et al., "Representation Learning with Contrastive Predictive Coding", 2018, arXiv
+    1807.03748, eq. 4.
+    He et al., "Momentum Contrast for Unsupervised Visual Representation Learning", 2020, arXiv
+    1911.05722, eq. 1, with a queue.
+
+  In other libraries:
+    The code of MoCo v3 multiplies the loss by 2τ. sentence-transformers calls this loss
+    MultipleNegativesRankingLoss.
   """
-  anchors, positives = vectors(anchors=anchors, positives=positives)
-  index = of_index(anchors)
+  anchors, positives = check_vectors(anchors=anchors, positives=positives)
+  index = row_index(anchors)
   if negatives is None:
-    groups = (candidates(positives, index, 1),)
+    groups = (make_group(positives, index, 1),)
   else:
-    (negatives,) = of_one_type(negatives=negatives)
-    none = jnp.full(negatives.shape[:-1], -1)
-    keys = candidates(positives[:, None], index[:, None], 1)
-    groups = (keys, candidates(negatives, none, 1, as_positive=0))
-  queries = candidates(anchors, index, 0)
+    (negatives,) = to_common_dtype(negatives=negatives)
+    no_index = jnp.full(negatives.shape[:-1], -1)
+    keys = make_group(positives[:, None], index[:, None], 1)
+    groups = (keys, make_group(negatives, no_index, 1, as_positive=0))
   return criteria.evaluate(
     criteria.info_nce(),
-    queries,
+    make_group(anchors, index, 0),
     groups,
     relation=same_example(),
     temperature=temperature,
@@ -65,32 +92,51 @@ def info_nce(anchors, positives, negatives=None, *, temperature, plan=Plan()):
   ).value
 
 
-def nt_xent(z1, z2, *, temperature, plan=Plan()):
-  """NT-Xent, SimCLR's loss: every view of every example is an anchor.
+def nt_xent(z1: ArrayLike, z2: ArrayLike, *, temperature: ArrayLike, plan: Plan = Plan()) -> Array:
+  """NT-Xent, the loss of SimCLR: InfoNCE where both views of each example are anchors.
 
-    L_i = −s(z_i, z_i⁺)/τ + log Σ_{j ≠ i} exp(s(z_i, z_j)/τ)
+      L_i = −s(z_i, z_i⁺)/τ + log Σ_{j ≠ i} exp(s(z_i, z_j)/τ)
 
-  over the 2n vectors z = [z1; z2], z_i⁺ the other view of z_i's example.
+  z = [z1; z2] are all 2n vectors, and z_i⁺ is the other view of the example of z_i.
 
   Args:
-    z1, z2: [n, d], the two views; row i of both is the same example.
-    temperature: τ, scalar or [2n].
+    z1: vectors of the first view, [n, d].
+    z2: vectors of the second view, [n, d]. Row i of z1 and z2 belongs to the same example.
+    temperature: temperature τ > 0, scalar or [2n].
+    plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
-    [2n], anchors z1 first. With n = 1 there is no negative: 0.
+    The loss of each vector, [2n], the vectors of z1 first. With n = 1 there are no negatives and
+    the loss is 0.
 
-  Chen et al. 2020, arXiv 2002.05709, eq. 1. Google's code returns the sum of the two
-  views' means: twice the mean of this.
+  Example:
+    >>> import jax
+    >>> from contrastax import losses
+    >>> z1, z2 = jax.random.normal(jax.random.key(0), (2, 8, 4))
+    >>> losses.nt_xent(z1, z2, temperature=0.1).shape
+    (16,)
+
+  References:
+    Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations", 2020,
+    arXiv 2002.05709, eq. 1.
+
+  In other libraries:
+    Google's code returns the sum of the means of the two views, twice the mean of this result.
   """
-  z1, z2 = vectors(z1=z1, z2=z2)
-  index, view = jnp.tile(of_index(z1), 2), jnp.repeat(jnp.arange(2), z1.shape[0])
-  views = attach(Group(jnp.concatenate([z1, z2]), {"index": index, "view": view}), temperature)
-  # Leaner than `criteria.info_nce` with `same_set`, which it equals: there are no weights here.
-  r = reduce(
-    _NTXent(), views, (views,), score=cosine(), rows={"all": log_sum_exp, "positive": sum_},
-    same_set=True, plan=plan,
-  )  # fmt: skip
-  return r["all"] - r["positive"]
+  z1, z2 = check_vectors(z1=z1, z2=z2)
+  side = {"index": jnp.tile(row_index(z1), 2), "view": jnp.repeat(jnp.arange(2), z1.shape[0])}
+  views = attach_temperature(Group(jnp.concatenate([z1, z2]), side), temperature)
+  # This equals `criteria.info_nce` with `same_set`, but is faster because there are no weights.
+  reduced = reduce(
+    _NTXent(),
+    views,
+    (views,),
+    score=cosine(),
+    reductions={"all": log_sum_exp, "positive": sum_},
+    same_set=True,
+    plan=plan,
+  )
+  return reduced["all"] - reduced["positive"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,20 +150,36 @@ class _NTXent:
     }
 
 
-def dcl(z1, z2, *, temperature, plan=Plan()):
+def dcl(z1: ArrayLike, z2: ArrayLike, *, temperature: ArrayLike, plan: Plan = Plan()) -> Array:
   """Decoupled contrastive loss: NT-Xent without the positive in the denominator.
 
-    L_i = −s(z_i, z_i⁺)/τ + log Σ_j exp(s(z_i, z_j)/τ), j over the other examples' vectors
+      L_i = −s(z_i, z_i⁺)/τ + log Σ_j exp(s(z_i, z_j)/τ)
+
+  j runs over the vectors of the other examples.
 
   Args:
-    z1, z2: [n, d], the two views; row i of both is the same example.
-    temperature: τ, scalar or [2n].
+    z1: vectors of the first view, [n, d].
+    z2: vectors of the second view, [n, d]. Row i of z1 and z2 belongs to the same example.
+    temperature: temperature τ > 0, scalar or [2n].
+    plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
-    [2n], anchors z1 first, unbounded below. With n = 1 there is no negative: 0.
+    The loss of each vector, [2n], the vectors of z1 first. It has no lower bound. With n = 1 there
+    are no negatives and the loss is 0.
 
-  Yeh et al. 2022, arXiv 2110.06848, eq. 5. The paper sums the two directions: twice the
-  mean of this. A public port uses one direction and unnormalised inputs.
+  Example:
+    >>> import jax
+    >>> from contrastax import losses
+    >>> z1, z2 = jax.random.normal(jax.random.key(0), (2, 8, 4))
+    >>> losses.dcl(z1, z2, temperature=0.1).shape
+    (16,)
+
+  References:
+    Yeh et al., "Decoupled Contrastive Learning", 2022, arXiv 2110.06848, eq. 5.
+
+  In other libraries:
+    The paper sums the two directions, twice the mean of this result. One public port has one
+    direction and does not normalize its inputs.
   """
   views = two_views(z1, z2)
   return criteria.evaluate(
@@ -131,51 +193,92 @@ def dcl(z1, z2, *, temperature, plan=Plan()):
   ).value
 
 
-def dclw(z1, z2, *, temperature, sigma=0.5, plan=Plan()):
-  """DCL with the von Mises-Fisher weight: hard positives pull more.
+def dclw(
+  z1: ArrayLike,
+  z2: ArrayLike,
+  *,
+  temperature: ArrayLike,
+  sigma: float = 0.5,
+  plan: Plan = Plan(),
+) -> Array:
+  """DCL with a von Mises-Fisher weight of the positive, which is larger for hard positives.
 
-    L_i = −v_i s(z_i, z_i⁺)/τ + log Σ_j exp(s(z_i, z_j)/τ), j over the other examples' vectors
-    v_i = 2 − exp(s(z_i, z_i⁺)/σ) / mean_k exp(s(z_k, z_k⁺)/σ)
+      L_i = −v_i s(z_i, z_i⁺)/τ + log Σ_j exp(s(z_i, z_j)/τ)
+      v_i = 2 − exp(s(z_i, z_i⁺)/σ) / mean_k exp(s(z_k, z_k⁺)/σ)
 
-  The mean is over all examples, of all devices; v carries no gradient.
+  j runs over the vectors of the other examples. The mean is over the global batch, on all devices.
+  No gradient flows through v.
 
   Args:
-    z1, z2: [n, d], the two views; row i of both is the same example.
-    temperature: τ, scalar or [2n].
-    sigma: σ > 0, in units of the cosine.
+    z1: vectors of the first view, [n, d].
+    z2: vectors of the second view, [n, d]. Row i of z1 and z2 belongs to the same example.
+    temperature: temperature τ > 0, scalar or [2n].
+    sigma: width σ > 0 of the weight, in units of the cosine.
+    plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
-    [2n], anchors z1 first. With n = 1 there is no negative: 0.
+    The loss of each vector, [2n], the vectors of z1 first. With n = 1 there are no negatives and
+    the loss is 0.
 
-  Yeh et al. 2022, arXiv 2110.06848, eq. 6. lightly on several devices takes the mean over the
-  device's own examples; a public port lets the gradient through v.
+  Example:
+    >>> import jax
+    >>> from contrastax import losses
+    >>> z1, z2 = jax.random.normal(jax.random.key(0), (2, 8, 4))
+    >>> losses.dclw(z1, z2, temperature=0.1).shape
+    (16,)
+
+  References:
+    Yeh et al., "Decoupled Contrastive Learning", 2022, arXiv 2110.06848, eq. 6.
+
+  In other libraries:
+    On several devices, lightly takes the mean over the examples of each device. One public port
+    does not stop the gradient through v.
   """
   views = two_views(z1, z2)
   return criteria.evaluate(
-    criteria.dclw(sigma), views, (views,), relation=same_example(), temperature=temperature,
-    same_set=True, plan=plan,
-  ).value  # fmt: skip
+    criteria.dclw(sigma),
+    views,
+    (views,),
+    relation=same_example(),
+    temperature=temperature,
+    same_set=True,
+    plan=plan,
+  ).value
 
 
-def sup_con(z, labels, *, temperature, plan=Plan()):
-  """Supervised contrastive loss, L_out: the mean over positives outside the logarithm.
+def sup_con(
+  z: ArrayLike, labels: ArrayLike, *, temperature: ArrayLike, plan: Plan = Plan()
+) -> Array:
+  """Supervised contrastive loss L_out: the mean over positives is outside the logarithm.
 
-    L_i = −1/|P(i)| Σ_{p ∈ P(i)} log( exp(s(z_i, z_p)/τ) / Σ_{a ≠ i} exp(s(z_i, z_a)/τ) )
+      L_i = −1/|P(i)| Σ_{p ∈ P(i)} log( exp(s(z_i, z_p)/τ) / Σ_{a ≠ i} exp(s(z_i, z_a)/τ) )
 
-  P(i): the other vectors of i's label.
+  P(i) are the other vectors that have the label of vector i.
 
   Args:
-    z: [n, d]; all views of all examples, one after another.
-    labels: [n], the numbers of classes; −1: no label (`contrastax.labels`).
-    temperature: τ, scalar or [n].
+    z: vectors of all views of all examples, one view after another, [n, d].
+    labels: class numbers [n]; −1 for a vector without a label.
+    temperature: temperature τ > 0, scalar or [n].
+    plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
-    [n]. An anchor without a positive has value 0, and its place in a mean, as in the
-    authors' code; pytorch-metric-learning drops it, and all anchors whose loss is 0.
+    The loss of each vector, [n]. It is 0 for an anchor without a positive.
 
-  Khosla et al. 2020, arXiv 2004.11362, eq. 2. The authors' code multiplies by τ/0.07.
+  Example:
+    >>> import jax
+    >>> from contrastax import losses
+    >>> z = jax.random.normal(jax.random.key(0), (4, 8))
+    >>> losses.sup_con(z, jax.numpy.array([0, 0, 1, 1]), temperature=0.1).shape
+    (4,)
+
+  References:
+    Khosla et al., "Supervised Contrastive Learning", 2020, arXiv 2004.11362, eq. 2.
+
+  In other libraries:
+    The authors' code multiplies the loss by τ/0.07. As there, an anchor without a positive counts
+    in the mean. pytorch-metric-learning leaves out each anchor whose loss is 0.
   """
-  group = labelled(z, labels)
+  group = labeled_group(z, labels)
   return criteria.evaluate(
     criteria.info_nce(),
     group,
@@ -187,15 +290,39 @@ def sup_con(z, labels, *, temperature, plan=Plan()):
   ).value
 
 
-def sup_con_in(z, labels, *, temperature, plan=Plan()):
-  """Supervised contrastive loss, L_in: the mean over positives inside the logarithm.
+def sup_con_in(
+  z: ArrayLike, labels: ArrayLike, *, temperature: ArrayLike, plan: Plan = Plan()
+) -> Array:
+  """Supervised contrastive loss L_in: the mean over positives is inside the logarithm.
 
-    L_i = −log( 1/|P(i)| Σ_{p ∈ P(i)} exp(s(z_i, z_p)/τ) / Σ_{a ≠ i} exp(s(z_i, z_a)/τ) )
+      L_i = −log( 1/|P(i)| Σ_{p ∈ P(i)} exp(s(z_i, z_p)/τ) / Σ_{a ≠ i} exp(s(z_i, z_a)/τ) )
 
-  Arguments and returns as `sup_con`, which it never exceeds. Khosla et al. 2020, arXiv
-  2004.11362, eq. 3. solo-learn leaves out 1/|P(i)|: the same gradient.
+  P(i) are the other vectors that have the label of vector i. The loss is never larger than
+  `sup_con`.
+
+  Args:
+    z: vectors of all views of all examples, one view after another, [n, d].
+    labels: class numbers [n]; −1 for a vector without a label.
+    temperature: temperature τ > 0, scalar or [n].
+    plan: how the pairs are evaluated. It does not change the result.
+
+  Returns:
+    The loss of each vector, [n]. It is 0 for an anchor without a positive.
+
+  Example:
+    >>> import jax
+    >>> from contrastax import losses
+    >>> z = jax.random.normal(jax.random.key(0), (4, 8))
+    >>> losses.sup_con_in(z, jax.numpy.array([0, 0, 1, 1]), temperature=0.1).shape
+    (4,)
+
+  References:
+    Khosla et al., "Supervised Contrastive Learning", 2020, arXiv 2004.11362, eq. 3.
+
+  In other libraries:
+    solo-learn leaves out the factor 1/|P(i)|, which does not change the gradient.
   """
-  group = labelled(z, labels)
+  group = labeled_group(z, labels)
   return criteria.evaluate(
     criteria.sup_con_in(),
     group,
@@ -207,45 +334,110 @@ def sup_con_in(z, labels, *, temperature, plan=Plan()):
   ).value
 
 
-def hard_negative(z1, z2, *, temperature, beta, tau_plus, plan=Plan()):
-  """Contrastive learning with hard negatives (HCL).
+def hard_negative(
+  z1: ArrayLike,
+  z2: ArrayLike,
+  *,
+  temperature: ArrayLike,
+  beta: float,
+  tau_plus: float,
+  plan: Plan = Plan(),
+) -> Array:
+  """HCL: contrastive learning with hard negatives, which have larger weights.
 
-    L_i = −log( e^{p_i} / (e^{p_i} + G_i) ),  p_i = s(z_i, z_i⁺)/τ,  ℓ_ij = s(z_i, z_j)/τ
-    G_i = max( (N Σ_j e^{(1+β)ℓ_ij} / Σ_j e^{βℓ_ij} − τ⁺ N e^{p_i}) / (1 − τ⁺),  N e^{−1/τ} )
+      L_i = −log( e^{p_i} / (e^{p_i} + G_i) ),  p_i = s(z_i, z_i⁺)/τ,  ℓ_ij = s(z_i, z_j)/τ
+      G_i = max( (N Σ_j e^{(1+β)ℓ_ij} / Σ_j e^{βℓ_ij} − τ⁺ N e^{p_i}) / (1 − τ⁺),  N e^{−1/τ} )
 
-  j over the N = 2n − 2 vectors of the other examples.
+  j runs over the N = 2n − 2 vectors of the other examples. The gradient flows through the weights
+  e^{βℓ}, so that easy negatives are attracted (docs/family.md).
 
   Args:
-    z1, z2: [n, d], the two views; row i of both is the same example.
-    temperature: τ, scalar or [2n].
-    beta: concentration β ≥ 0, in units of logits: the harder, the more a negative weighs.
-    tau_plus: τ⁺ in [0, 1), the share of an example's class in the data.
+    z1: vectors of the first view, [n, d].
+    z2: vectors of the second view, [n, d]. Row i of z1 and z2 belongs to the same example.
+    temperature: temperature τ > 0, scalar or [2n].
+    beta: concentration β ≥ 0 of the weights, in units of logits. The weight of a hard negative
+      increases with β.
+    tau_plus: share τ⁺ of the class of an example in the data, in [0, 1).
+    plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
-    [2n], anchors z1 first. With n = 1 there is no negative: 0.
+    The loss of each vector, [2n], the vectors of z1 first. With n = 1 there are no negatives and
+    the loss is 0.
 
-  The gradient flows through the weights e^{βℓ}, as in the authors' code: easy negatives are
-  attracted (docs/family.md). Robinson et al. 2021, arXiv 2010.04592, eq. 4. Their code does not
-  normalise; a PyGCL release weighs by β s² instead.
+  Example:
+    >>> import jax
+    >>> from contrastax import losses
+    >>> z1, z2 = jax.random.normal(jax.random.key(0), (2, 8, 4))
+    >>> losses.hard_negative(z1, z2, temperature=0.5, beta=1.0, tau_plus=0.1).shape
+    (16,)
+
+  References:
+    Robinson et al., "Contrastive Learning with Hard Negative Samples", 2021, arXiv 2010.04592,
+    eq. 4.
+
+  In other libraries:
+    The gradient through the weights is that of the authors' code, which does not normalize the
+    vectors. One release of PyGCL uses weights from β s².
   """
   views = two_views(z1, z2)
   return criteria.evaluate(
-    criteria.hard_negative(beta, tau_plus), views, (views,), relation=same_example(),
-    temperature=temperature, same_set=True, plan=plan,
-  ).value  # fmt: skip
+    criteria.hard_negative(beta, tau_plus),
+    views,
+    (views,),
+    relation=same_example(),
+    temperature=temperature,
+    same_set=True,
+    plan=plan,
+  ).value
 
 
-def debiased(z1, z2, *, temperature, tau_plus, plan=Plan()):
-  """Debiased contrastive loss: corrects for negatives that are of the anchor's own class.
+def debiased(
+  z1: ArrayLike,
+  z2: ArrayLike,
+  *,
+  temperature: ArrayLike,
+  tau_plus: float,
+  plan: Plan = Plan(),
+) -> Array:
+  """Debiased contrastive loss: corrects NT-Xent for negatives of the anchor's own class.
 
-    G_i = max( (Σ_j e^{ℓ_ij} − τ⁺ N e^{p_i}) / (1 − τ⁺),  N e^{−1/τ} )
+      L_i = −log( e^{p_i} / (e^{p_i} + G_i) ),  p_i = s(z_i, z_i⁺)/τ,  ℓ_ij = s(z_i, z_j)/τ
+      G_i = max( (Σ_j e^{ℓ_ij} − τ⁺ N e^{p_i}) / (1 − τ⁺),  N e^{−1/τ} )
 
-  in place of the sum of negatives; see `hard_negative`, of which it is the case β = 0. Unless
-  its bound holds, it pushes more than `nt_xent`: the positive weighs less in the denominator.
-  With τ⁺ = 0 it is `nt_xent`. Chuang et al. 2020, arXiv 2007.00224, eq. 7, one positive.
+  j runs over the N = 2n − 2 vectors of the other examples. The loss equals `hard_negative` with
+  β = 0, and `nt_xent` with τ⁺ = 0. Where the second argument of the maximum is smaller, the
+  gradient of the negatives is larger than in `nt_xent`, because the positive has a smaller weight
+  in the denominator.
+
+  Args:
+    z1: vectors of the first view, [n, d].
+    z2: vectors of the second view, [n, d]. Row i of z1 and z2 belongs to the same example.
+    temperature: temperature τ > 0, scalar or [2n].
+    tau_plus: share τ⁺ of the class of an example in the data, in [0, 1).
+    plan: how the pairs are evaluated. It does not change the result.
+
+  Returns:
+    The loss of each vector, [2n], the vectors of z1 first. With n = 1 there are no negatives and
+    the loss is 0.
+
+  Example:
+    >>> import jax
+    >>> from contrastax import losses
+    >>> z1, z2 = jax.random.normal(jax.random.key(0), (2, 8, 4))
+    >>> losses.debiased(z1, z2, temperature=0.5, tau_plus=0.1).shape
+    (16,)
+
+  References:
+    Chuang et al., "Debiased Contrastive Learning", 2020, arXiv 2007.00224, eq. 7, with one
+    positive.
   """
   views = two_views(z1, z2)
   return criteria.evaluate(
-    criteria.debiased(tau_plus), views, (views,), relation=same_example(),
-    temperature=temperature, same_set=True, plan=plan,
-  ).value  # fmt: skip
+    criteria.debiased(tau_plus),
+    views,
+    (views,),
+    relation=same_example(),
+    temperature=temperature,
+    same_set=True,
+    plan=plan,
+  ).value

@@ -1,4 +1,4 @@
-"""The triplet loss: a positive is to be nearer than a negative, by a margin."""
+"""The triplet loss."""
 
 from __future__ import annotations
 
@@ -7,94 +7,126 @@ from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
-from contrastax.core import UserError
-from contrastax.criteria.family import length
+from contrastax.core import Array, UserError
+from contrastax.criteria.softmax_core import norm
 from contrastax.labels import has_label
-from contrastax.losses.arrays import labelled, of_index, precision
+from contrastax.losses.arrays import compute_dtype, labeled_group, row_index
 from contrastax.pairwise import Plan, negative_squared_distance, reduce, reductions
 from contrastax.pairwise.inputs import check_numbers
-from contrastax.positives import same_label
 from contrastax.propagate import relu
+from contrastax.relations import same_label
 
 Mining = Literal["batch hard", "batch all", "semi-hard"]
 
 
-def triplet(z, labels, *, margin, mining: Mining = "batch hard", plan=Plan()):
-  """Triplet loss: a positive is to be nearer than a negative, by a margin.
+def triplet(
+  z: ArrayLike,
+  labels: ArrayLike,
+  *,
+  margin: ArrayLike,
+  mining: Mining = "batch hard",
+  plan: Plan = Plan(),
+) -> Array:
+  """Triplet loss: a positive must be closer to the anchor than a negative, by a margin.
 
-    h_ipn = max(0, d(z_i, z_p) − d(z_i, z_n) + margin),   d Euclidean
+      h_ipn = max(0, d(z_i, z_p) − d(z_i, z_n) + margin),   d Euclidean
 
-    batch hard   L_i = h_ipn of the farthest positive p and the nearest negative n
-    batch all    L_i = n/|V| Σ_p Σ_n h_ipn,  V: the batch's triplets with h > 0
-    semi-hard    L_i = n/|P| Σ_p h_ipn of the nearest n with d(z_i, z_n) > d(z_i, z_p), or of the
-                 farthest negative if there is none;  P: the batch's pairs (i, p)
+      batch hard   L_i = h_ipn of the farthest positive p and the nearest negative n
+      batch all    L_i = n/|V| Σ_p Σ_n h_ipn,  V: the triplets of the batch with h > 0
+      semi-hard    L_i = n/|P| Σ_p h_ipn of the nearest n with d(z_i, z_n) > d(z_i, z_p), or of the
+                   farthest negative if there is none;  P: the pairs (i, p) of the batch
 
-  so that the mean of the values is the mean over V, or over P.
+  The factors n/|V| and n/|P| make the mean of the losses equal to the mean over V or P.
 
   Args:
-    z: [n, d], as it is: FaceNet's lies on the unit sphere (`pairwise.unit`).
-    labels: [n], the numbers of classes; −1: no label (`contrastax.labels`).
-    margin: in units of the distance.
-    mining: which triplets.
-    plan: of "batch hard", whose memory is linear in n. The others keep [n, n] distances and
-      take n³ steps; they are evaluated anchor by anchor, whatever the plan.
+    z: vectors [n, d]. The loss does not normalize them. FaceNet uses unit vectors, which
+      `pairwise.unit` makes.
+    labels: class numbers [n]; −1 for a vector without a label.
+    margin: margin, in units of the distance.
+    mining: which triplets are used.
+    plan: how the pairs of "batch hard" are evaluated, with memory linear in n. It does not change
+      the result. The other two forms need [n, n] distances and n³ steps, and are evaluated one
+      anchor at a time.
 
   Returns:
-    [n]. No gradient flows through a distance of 0.
+    The loss of each vector, [n]. No gradient flows through a distance of 0.
 
-  Hermans et al. 2017, arXiv 1703.07737, eqs. 5 and 6; Schroff et al. 2015, arXiv 1503.03832,
-  §3.2. pytorch-metric-learning normalises, and averages over triplets with h > 0, also in
-  "batch hard"; its semi-hard ones are all n at most `margin` farther than p. FaceNet's own
-  distance is squared.
+  Example:
+    >>> import jax
+    >>> from contrastax import losses
+    >>> z = jax.random.normal(jax.random.key(0), (4, 8))
+    >>> losses.triplet(z, jax.numpy.array([0, 0, 1, 1]), margin=0.2).shape
+    (4,)
+
+  References:
+    Hermans et al., "In Defense of the Triplet Loss for Person Re-Identification", 2017, arXiv
+    1703.07737, eqs. 5 and 6.
+    Schroff et al., "FaceNet", 2015, arXiv 1503.03832, §3.2.
+
+  In other libraries:
+    pytorch-metric-learning normalizes the vectors and averages over triplets with h > 0, also for
+    batch-hard mining. Its semi-hard triplets are all those where n is farther than p by at most
+    the margin. FaceNet uses squared distances.
   """
   if mining not in get_args(Mining):
-    raise UserError(f"mining is one of {', '.join(get_args(Mining))}, not {mining!r}")
+    raise UserError(f"mining must be one of {', '.join(get_args(Mining))}, not {mining!r}")
   check_numbers(margin=margin)
-  group = labelled(z, labels)
-  z, labels = group.vectors, group.side["label"]
-  wide = z.astype(precision(z))
+  group = labeled_group(z, labels)
+  vectors = group.vectors.astype(compute_dtype(group.vectors))
   if mining == "batch hard":
-    r = reduce(
-      _Farthest(), group, (group,), score=negative_squared_distance(), same_set=True, plan=plan,
-      rows={"positive": reductions.top_k(1), "negative": reductions.top_k(1)},
-    )  # fmt: skip
-    (_, positive), (_, negative) = r["positive"], r["negative"]
-    some = (positive[:, 0] >= 0) & (negative[:, 0] >= 0)
-    # Of the vectors themselves: a distance from a product is wrong by the root of its rounding.
-    far = length(wide - wide[positive[:, 0]])
-    near = length(wide - wide[negative[:, 0]])
-    hinge = relu(far - near + margin)
-    return jnp.where(some | jnp.isnan(hinge), hinge, 0)
+    reduced = reduce(
+      _Hardest(),
+      group,
+      (group,),
+      score=negative_squared_distance(),
+      reductions={"positive": reductions.top_k(1), "negative": reductions.top_k(1)},
+      same_set=True,
+      plan=plan,
+    )
+    (_, positive), (_, negative) = reduced["positive"], reduced["negative"]
+    has_both = (positive[:, 0] >= 0) & (negative[:, 0] >= 0)
+    # These distances come from the vectors, because those from products have a large rounding
+    # error.
+    farthest = norm(vectors - vectors[positive[:, 0]])
+    nearest = norm(vectors - vectors[negative[:, 0]])
+    hinge = relu(farthest - nearest + margin)
+    return jnp.where(has_both | jnp.isnan(hinge), hinge, 0)
 
-  known = has_label(labels)
+  all_labels = group.side["label"]
+  labeled = has_label(all_labels)
 
-  def of_anchor(row):
+  def sum_and_count(row):
     i, anchor, label = row
-    d = length(anchor - wide)
-    other = jnp.arange(len(wide)) != i
-    same = (labels == label) & known & known[i]
+    distance = norm(anchor - vectors)
+    other = jnp.arange(len(vectors)) != i
+    same = (all_labels == label) & labeled & labeled[i]
     positive, negative = same & other, ~same & other
-    # An anchor has no triplet without both, but is NaN where its own vector or another's is.
-    nothing = jnp.where(other | jnp.isnan(anchor).any(), 0 * d, 0).sum()
+    # 0, or NaN if the anchor or another vector has a NaN. It keeps NaN for an anchor without
+    # triplets.
+    zero = jnp.where(other | jnp.isnan(anchor).any(), 0 * distance, 0).sum()
     if mining == "batch all":
-      hinge = relu(d[:, None] - d + margin)
+      hinge = relu(distance[:, None] - distance + margin)
       hinge = jnp.where(positive[:, None] & negative, hinge, 0)
-      return hinge.sum() + nothing, (hinge > 0).sum()
-    farther = jnp.where(negative & (d > d[:, None]), d, jnp.inf).min(1)  # NaN: `nothing` has it
-    farthest = jnp.where(negative, d, -jnp.inf).max()
-    chosen = jnp.where(farther == jnp.inf, farthest, farther)
+      return hinge.sum() + zero, (hinge > 0).sum()
+    is_farther = negative & (distance > distance[:, None])  # False for NaN, which `zero` has
+    nearest_farther = jnp.where(is_farther, distance, jnp.inf).min(1)
+    farthest = jnp.where(negative, distance, -jnp.inf).max()
+    chosen = jnp.where(nearest_farther == jnp.inf, farthest, nearest_farther)
     positive = positive & negative.any()
-    hinge = jnp.where(positive, relu(d - jnp.where(positive, chosen, 0) + margin), 0)
-    return hinge.sum() + nothing, positive.sum()
+    hinge = relu(distance - jnp.where(positive, chosen, 0) + margin)
+    hinge = jnp.where(positive, hinge, 0)
+    return hinge.sum() + zero, positive.sum()
 
-  sums, counts = jax.lax.map(jax.checkpoint(of_anchor), (of_index(z), wide, labels))
-  return sums * (len(z) / jnp.maximum(counts.sum(), 1))
+  rows = (row_index(vectors), vectors, all_labels)
+  sums, counts = jax.lax.map(jax.checkpoint(sum_and_count), rows)
+  return sums * (len(vectors) / jnp.maximum(counts.sum(), 1))
 
 
 @dataclasses.dataclass(frozen=True)
-class _Farthest:
-  """The largest of each is the hardest: similarity is −d²."""
+class _Hardest:
+  """Quantities whose maximum is the hardest pair. The similarity is −d²."""
 
   def __call__(self, similarity, a, c, shared):
     pairs = same_label()(a, c, similarity)

@@ -1,9 +1,11 @@
-"""Methods: how views, networks, negatives and losses make one training objective.
+"""Methods: training objectives that combine networks, views, negatives and losses.
 
-All views of one shape pass an encoder in one BatchNorm batch, whose statistics are of the global
-batch; `bn_groups` of an encoder divides it. Methods with a momentum keep the moving average of
-their networks in `state["target"]`. `Siamese`, `Towers` and `Pairs` are assembled from parts;
-`BaseMethod` and `ContrastiveMethod` are the bases of methods of your own.
+All views of one shape are encoded in one call. BatchNorm then uses the statistics of all these views
+of the global batch; `bn_groups` of an encoder divides them into groups. Methods with a momentum keep
+the moving averages of their networks in `state["target"]`.
+
+`Siamese`, `Towers` and `Pairs` are assembled from parts. `BaseMethod` and `ContrastiveMethod` are the
+bases of new methods.
 """
 
 from contrastax.methods.barlow_twins import BarlowTwins as BarlowTwins
@@ -11,7 +13,7 @@ from contrastax.methods.base import BaseMethod as BaseMethod
 from contrastax.methods.base import ContrastiveMethod as ContrastiveMethod
 from contrastax.methods.base import Evaluated as Evaluated
 from contrastax.methods.byol import BYOL as BYOL
-from contrastax.methods.clip import Clip as Clip
+from contrastax.methods.clip import CLIP as CLIP
 from contrastax.methods.dino import DINO as DINO
 from contrastax.methods.i_mix import IMix as IMix
 from contrastax.methods.moco import MoCo as MoCo

@@ -1,31 +1,59 @@
-"""CLIP: two encoders, of two kinds of input, meet in one space."""
+"""CLIP: contrasts two inputs of each example, such as an image and its text."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
-from contrastax.core import Encoder, Recipe, Temperature
+from typing_extensions import override
+
+from contrastax.core import Array, Batch, Encoder, Metrics, Recipe, Temperature
 from contrastax.methods.base import ContrastiveMethod, Evaluated
+from contrastax.networks import Net
 from contrastax.paths import embedding
-from contrastax.positives import Relation, other_view, same_example
+from contrastax.relations import Relation, other_view, same_example
 from contrastax.temperatures import learned
 from contrastax.views import unchanged
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Clip(ContrastiveMethod):
-  """CLIP (Radford et al. 2021, arXiv 2103.00020, figure 3), of any two kinds of input.
+class CLIP(ContrastiveMethod):
+  """CLIP: contrasts two inputs of each example, encoded by two networks.
 
     a = g(f(t(x))),  b = g'(f'(t'(y)))          x, y: two inputs of each example
-    L = ½ InfoNCE(a → b) + ½ InfoNCE(b → a),    negatives: the other examples' inputs of that kind
+    L = ½ InfoNCE(a → b) + ½ InfoNCE(b → a)
 
-  The paper's: x an image, y its text, linear projections, τ learned from 0.07 and at least
-  0.01, batch 32,768, AdamW. The encoders have nothing in common but the last dimension.
+  The negatives of a are the b of the other examples, and vice versa. Both projections need the same
+  number of outputs.
 
-  Fields: `inputs`, the names of x and y in the batch; `encoder` f and `projection` g of x, what
-  evaluation sees; `other_encoder` f' and `other_projection` g' of y; `views` t and `other_views`
-  t', `(key, inputs, index) -> inputs`; for the others see `SimCLR`.
+  In the paper x is an image and y its text, the projections are linear, τ is learned from 0.07 and at
+  least 0.01. It uses AdamW and batches of 32,768.
+
+  Args:
+    encoder: f, the encoder of x. It is evaluated.
+    projection: g.
+    other_encoder: f', the encoder of y.
+    other_projection: g'.
+    inputs: the names of x and y in the batch.
+    views: t, a recipe.
+    other_views: t', a recipe.
+
+  The other arguments are those of `ContrastiveMethod`.
+
+  Example:
+    >>> from contrastax import encoders, methods, views
+    >>> method = methods.CLIP(
+    ...   encoder=encoders.convnet(),
+    ...   projection=encoders.projection((), 64),
+    ...   other_encoder=encoders.text(),
+    ...   other_projection=encoders.projection((), 64),
+    ...   views=views.unchanged(),
+    ... )
+
+  References:
+    Radford et al., "Learning transferable visual models from natural language supervision", 2021,
+    arXiv 2103.00020, figure 3.
   """
 
   encoder: Encoder
@@ -35,17 +63,22 @@ class Clip(ContrastiveMethod):
   inputs: tuple[str, str] = ("image", "text")
   views: Recipe
   other_views: Recipe = unchanged()
-  temperature: Temperature = learned(0.07)
+  temperature: Temperature | float = learned(0.07)
   relation: Relation = same_example() & other_view()
 
-  # An example's x and its y are two anchors, each with what is kept of it.
-  contrasted: ClassVar = {"anchors": ("projection", "other_projection"), "rows": 2}
+  # The two inputs of an example are two anchors with a table row each.
+  contrasted: ClassVar[Mapping[str, Any]] = {
+    "anchors": ("projection", "other_projection"),
+    "rows": 2,
+  }
 
   @property
-  def evaluated(self):
+  @override
+  def evaluated(self) -> Evaluated:
     return Evaluated("encoder", self.inputs[0], self.views)
 
-  def see(self, net, batch):
+  @override
+  def see(self, net: Net, batch: Batch) -> tuple[Array, Metrics] | None:
     x = net.views((self.views,), batch, self.inputs[0])
     y = net.views((self.other_views,), batch, self.inputs[1], first=1)
     net("projection", embedding(net("encoder", x)))

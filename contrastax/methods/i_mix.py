@@ -1,49 +1,70 @@
-"""i-Mix: mixed images are to find each example that they are made of, by their shares."""
+"""i-Mix: mixed images are classified as their two source examples."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
+from typing_extensions import override
 
-from contrastax.core import Encoder, Recipe, Temperature
+from contrastax.core import Array, Batch, Encoder, Metrics, Recipe, Temperature
 from contrastax.methods.base import ContrastiveMethod
+from contrastax.networks import Net
 from contrastax.paths import embedding
-from contrastax.positives import Relation, virtual_labels
+from contrastax.relations import Relation, virtual_labels
 from contrastax.temperatures import fixed
 from contrastax.views import mixup
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class IMix(ContrastiveMethod):
-  """i-Mix of the N-pair loss (Lee et al. 2021, arXiv 2010.08887, eq. 4 and Algorithm 1).
+  """i-Mix of the N-pair loss: mixes the anchors and their virtual labels.
 
     x̂_i = λ_i t(x_i) + (1 − λ_i) t(x_p(i));   a = g(f(x̂)),  k = g(f(t'(x)))
     L = mean over i of λ_i CE_i(i) + (1 − λ_i) CE_i(p(i)),   CE_i(j) = −log softmax_j(a_i·k/τ)
 
-  Only the anchors are mixed. Gradients flow through both. The paper's: λ ~ Beta(1, 1), a
-  permutation p of the batch; its code takes the larger of λ and 1 − λ, so that the own example
-  dominates, and its p may leave an example alone. τ = 0.2 (images), where domains have no views
-  of their own, `mix` alone serves.
+  Only the anchors are mixed. Both a and k have a gradient. The paper draws λ from Beta(1, 1) and uses
+  a permutation p of the batch, τ = 0.2 for images, and only the mix for domains without views. Its code
+  uses the larger of λ and 1 − λ, so that the first example dominates, and its p may have fixed points.
 
-  Fields: `mix`, `views.mixup(…)` or `views.cutmix(…)`; for the others see `SimCLR`.
+  Args:
+    encoder: f. It is kept after training.
+    projection: g.
+    views: a recipe that draws both views, or a tuple of two recipes.
+    mix: `views.mixup(…)` or `views.cutmix(…)`.
+
+  The other arguments are those of `ContrastiveMethod`.
+
+  Example:
+    >>> from contrastax import encoders, methods, views
+    >>> method = methods.IMix(
+    ...   encoder=encoders.convnet(),
+    ...   projection=encoders.projection(),
+    ...   views=views.simclr(32),
+    ...   mix=views.mixup(),
+    ... )
+
+  References:
+    Lee et al., "i-Mix", 2021, arXiv 2010.08887, eq. 4 and Algorithm 1.
   """
 
   encoder: Encoder
   projection: Encoder
   views: Recipe | tuple[Recipe, ...]
   mix: Recipe = mixup()
-  temperature: Temperature = fixed(0.2)
+  temperature: Temperature | float = fixed(0.2)
   relation: Relation = virtual_labels()
 
-  contrasted: ClassVar = {
+  contrasted: ClassVar[Mapping[str, Any]] = {
     "anchors": "projection.0",
     "keys": "projection.1",
     "attached": ("mix.partner", "mix.share"),
   }
 
-  def see(self, net, batch):
+  @override
+  def see(self, net: Net, batch: Batch) -> tuple[Array, Metrics] | None:
     x = net.views(self.views, batch, self.input, count=2)
     mixed, partner, share = self.mix(net.key, x[0], batch["index"])
     net.record("mix", {"partner": jnp.take(batch["index"], partner), "share": share})

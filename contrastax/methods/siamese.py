@@ -1,35 +1,51 @@
-"""Siamese: views of one input through one encoder; terms state what is minimized."""
+"""Siamese: views of one input through one encoder, with any terms."""
 
 from __future__ import annotations
 
 import dataclasses
 
-from contrastax.core import Encoder, Recipe, Schedule, UserError
+from typing_extensions import override
+
+from contrastax.core import Array, Batch, Encoder, Metrics, Recipe, Schedule, UserError
 from contrastax.methods.base import BaseMethod
+from contrastax.networks import Net
 from contrastax.paths import part
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Siamese(BaseMethod):
-  """A method that is assembled from parts, from code or from a config.
+  """Encodes views of one input; its terms are the objective.
 
-    y = f(view),  z = g(y),  p = q(z)       seen as "encoder", "projection", "predictor"
+    y = f(view),  z = g(y),  p = q(z)       paths "encoder", "projection", "predictor"
     y', z'                                  with a momentum: "target.encoder", "target.projection"
-    objective = Σ_terms weight · term
-
-  Example, BYOL's objective without a class of its own:
-
-    Siamese(
-      encoder=…, projection=…, predictor=…, views=views.byol(224), momentum=0.996,
-      terms=(Apply(loss=two_predictions, of=("predictor", "target.projection")),),
-    )
+    objective = Σ over terms of weight · term
 
   Args:
-    encoder, projection, predictor: f, g and q; g and q may be None.
-    views: a recipe for two views, or a tuple of recipes, one per view.
+    encoder: f. It is kept after training.
+    projection: g, or None.
+    predictor: q, or None.
+    views: a recipe that draws two views, or a tuple of recipes, one per view.
     momentum: m of the moving averages of f and g, a number or a schedule; None: there are none.
     reads: the output of the encoder that the projection reads, such as "tokens".
-    terms: at least one.
+    terms: at least one term.
+    input: the field of the batch that is encoded, or a tuple of fields.
+    examples: the size of the data set, for parts with a table of all examples.
+
+  Example:
+    The objective of BYOL, up to a constant:
+
+    >>> from contrastax import encoders, losses, methods, views
+    >>> from contrastax.terms import Apply
+    >>> def two_predictions(p1, p2, z1, z2):
+    ...   return losses.negative_cosine(p1, z2) + losses.negative_cosine(p2, z1)
+    >>> method = methods.Siamese(
+    ...   encoder=encoders.convnet(),
+    ...   projection=encoders.projection(),
+    ...   predictor=encoders.projection(),
+    ...   views=views.byol(32),
+    ...   momentum=0.996,
+    ...   terms=(Apply(loss=two_predictions, of=("predictor", "target.projection"), weight=2.0),),
+    ... )
   """
 
   encoder: Encoder
@@ -42,11 +58,16 @@ class Siamese(BaseMethod):
   def __post_init__(self):
     super().__post_init__()
     if not self.terms:
-      raise UserError("Siamese minimizes its terms, and has none; give terms=(Contrast(…),)")
+      raise UserError(
+        "the terms are the objective of Siamese, and there are none; give terms=(Contrast(…),)"
+      )
     if self.predictor is not None and self.projection is None:
-      raise UserError("Siamese: a predictor reads the projection, and there is none")
+      raise UserError(
+        "Siamese: predictor reads the projection, and there is none; give projection=…"
+      )
 
-  def see(self, net, batch):
+  @override
+  def see(self, net: Net, batch: Batch) -> tuple[Array, Metrics] | None:
     x = net.views(self.views, batch, self.input)
     for run in (net, net.target) if self.momentum is not None else (net,):
       y = part(run("encoder", x), self.reads)

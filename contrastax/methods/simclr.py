@@ -1,36 +1,54 @@
-"""SimCLR: two views of every example, each other's positive."""
+"""SimCLR: contrasts two views of every example."""
 
 from __future__ import annotations
 
 import dataclasses
 
-from contrastax.core import Encoder, Recipe
+from typing_extensions import override
+
+from contrastax.core import Array, Batch, Encoder, Metrics, Recipe
 from contrastax.methods.base import ContrastiveMethod
+from contrastax.networks import Net
 from contrastax.paths import embedding
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SimCLR(ContrastiveMethod):
-  """SimCLR (Chen et al. 2020, arXiv 2002.05709, Algorithm 1).
+  """SimCLR: two views of an example are positives, views of other examples are negatives.
 
-    x̃₁, x̃₂ = t(x), t'(x)          two random views of each of n examples
-    h = f(x̃),  z = g(h)            encoder and projection head, on all 2n at once
+    x̃₁, x̃₂ = t(x), t'(x)           two random views of each of n examples
+    z = g(f(x̃))                    embedding and projection of all 2n views at once
     L = mean over the 2n of NT-Xent(z; τ)
 
-  The paper's: τ = 0.5 (CIFAR-10) or 0.1 (ImageNet), LARS, batch 256 to 8,192. With more views
-  than two, each has all the others as positives.
+  The paper uses τ = 0.5 (CIFAR-10) or 0.1 (ImageNet), LARS and batches of 256 to 8,192. With more than
+  two views, each view has all other views of its example as positives.
 
-  Fields: `encoder` f, what remains after training; `projection` g; `views`, a recipe
-  `(key, images, index) -> images`, or a tuple of recipes, one per view; `examples`, the size of
-  the data set, for parts that keep a state per example; `loss`, any of
-  `contrastax.criteria`; `plan`, how its pairs are evaluated: on several devices
-  `Plan(mesh=mesh)`.
+  Args:
+    encoder: f. It is kept after training.
+    projection: g.
+    views: a recipe that draws two views, or a tuple of recipes, one per view.
+
+  The other arguments are those of `ContrastiveMethod`.
+
+  Example:
+    >>> from contrastax import encoders, methods, views
+    >>> method = methods.SimCLR(
+    ...   encoder=encoders.convnet(),
+    ...   projection=encoders.projection(),
+    ...   views=views.simclr(32),
+    ...   temperature=0.5,
+    ... )
+
+  References:
+    Chen et al., "A simple framework for contrastive learning of visual representations", 2020, arXiv
+    2002.05709, Algorithm 1.
   """
 
   encoder: Encoder
   projection: Encoder
   views: Recipe | tuple[Recipe, ...]
 
-  def see(self, net, batch):
+  @override
+  def see(self, net: Net, batch: Batch) -> tuple[Array, Metrics] | None:
     x = net.views(self.views, batch, self.input)
     net("projection", embedding(net("encoder", x)))

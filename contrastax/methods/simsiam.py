@@ -1,27 +1,47 @@
-"""SimSiam: one view predicts the other, and the gradient stops there."""
+"""SimSiam: one view predicts the other, whose gradient is stopped."""
 
 from __future__ import annotations
 
 import dataclasses
 
-from contrastax.core import Encoder, Recipe
+from typing_extensions import override
+
+from contrastax.core import Array, Batch, Encoder, Metrics, Recipe
 from contrastax.losses import negative_cosine
 from contrastax.methods.base import BaseMethod, summary
+from contrastax.networks import Net
 from contrastax.paths import embedding
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SimSiam(BaseMethod):
-  """SimSiam (Chen & He 2021, arXiv 2011.10566, Algorithm 1).
+  """SimSiam: predicts the projection of the other view, without negatives or moving averages.
 
     z₁, z₂ = g(f(x₁)), g(f(x₂));   p₁, p₂ = h(z₁), h(z₂)
     L = mean over examples of −½ cos(p₁, stop z₂) − ½ cos(p₂, stop z₁)
 
-  The paper's: g of three layers of 2,048 with BatchNorm on its output too (`norm_out`), h a
-  bottleneck of 512, SGD with a rate of 0.05 per 256 images, which for h stays constant
-  (`optimizers.sgd(constant="^predictor/")`).
+  In the paper g has three layers of 2,048 units with BatchNorm on the output too (`norm_out`), and h has
+  a bottleneck of 512 units. It uses SGD with a learning rate of 0.05 per 256 images, which is constant
+  for h (`optimizers.sgd(constant="^predictor/")`).
 
-  Fields: `encoder` f, `projection` g, `predictor` h; `views`, a recipe, or a tuple of two.
+  Args:
+    encoder: f. It is kept after training.
+    projection: g.
+    predictor: h.
+    views: a recipe that draws both views, or a tuple of two recipes.
+
+  Example:
+    >>> from contrastax import encoders, methods, views
+    >>> method = methods.SimSiam(
+    ...   encoder=encoders.convnet(),
+    ...   projection=encoders.projection(),
+    ...   predictor=encoders.projection(),
+    ...   views=views.simclr(32),
+    ... )
+
+  References:
+    Chen and He, "Exploring simple Siamese representation learning", 2021, arXiv 2011.10566,
+    Algorithm 1.
   """
 
   encoder: Encoder
@@ -29,7 +49,8 @@ class SimSiam(BaseMethod):
   predictor: Encoder
   views: Recipe | tuple[Recipe, ...]
 
-  def see(self, net, batch):
+  @override
+  def see(self, net: Net, batch: Batch) -> tuple[Array, Metrics] | None:
     x = net.views(self.views, batch, self.input, count=2)
     z = net("projection", embedding(net("encoder", x)))
     p = net("predictor", z)

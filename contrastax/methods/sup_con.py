@@ -1,4 +1,4 @@
-"""SupCon: SimCLR whose positives are all vectors of the same label."""
+"""SupCon: supervised contrastive learning."""
 
 from __future__ import annotations
 
@@ -6,22 +6,37 @@ import dataclasses
 
 from contrastax.core import Temperature
 from contrastax.methods.simclr import SimCLR
-from contrastax.positives import Relation, same_label
+from contrastax.relations import Relation, same_label
 from contrastax.temperatures import fixed
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SupCon(SimCLR):
-  """SupCon (Khosla et al. 2020, arXiv 2004.11362, eq. 2).
+  """SupCon: all vectors of the anchor's label are positives.
 
     L_i = mean over the p ≠ i of i's label of −log( e^{z_i·z_p/τ} / Σ_{j ≠ i} e^{z_i·z_j/τ} )
 
-  `loss=criteria.sup_con_in()` is its eq. 3. The paper's: τ = 0.1, batch 6,144, and a linear
-  classifier on the frozen encoder afterwards: `evaluation.linear`. Its code multiplies by
-  τ/0.07, and so does a learning rate that is copied from it.
+  The batch needs a field `label`. `loss=criteria.sup_con_in()` gives eq. 3 of the paper. The paper uses
+  τ = 0.1, batches of 6,144, and afterwards a linear classifier on the frozen encoder
+  (`evaluation.linear`).
 
-  Needs labels in training; for the fields see `SimCLR`.
+  The arguments are those of `SimCLR`.
+
+  Example:
+    >>> from contrastax import encoders, methods, views
+    >>> method = methods.SupCon(
+    ...   encoder=encoders.convnet(),
+    ...   projection=encoders.projection(),
+    ...   views=views.simclr(32),
+    ... )
+
+  References:
+    Khosla et al., "Supervised contrastive learning", 2020, arXiv 2004.11362, eq. 2.
+
+  In other libraries:
+    The code of the paper multiplies the loss by τ/0.07. Scale a learning rate that is taken from it
+    accordingly.
   """
 
-  temperature: Temperature = fixed(0.1)
+  temperature: Temperature | float = fixed(0.1)
   relation: Relation = same_label()

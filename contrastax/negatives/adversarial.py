@@ -1,37 +1,61 @@
-"""Pairs made by a gradient: a key that is just lost is a negative, one far off but known a positive."""
+"""Adversarial hard negatives and hard positives, made by gradient steps on the keys (CLAPS)."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from typing_extensions import override
 
-from contrastax.core import Group, Score, UserError
-from contrastax.negatives.sources import NegativeSource, of_no_example
+from contrastax.core import Array, Compare, Group, Pairs, Score, UserError
+from contrastax.negatives.sources import NegativeSource, synthetic_candidates
 from contrastax.pairwise import log_sum_exp, reduce, reductions, softmax_mean, unit
+from contrastax.pairwise.reduction import Reduction
 from contrastax.pairwise.scores.precision import wide
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class adversarial_negatives(NegativeSource):
-  """For each anchor one more negative: its key, moved just so far that it is taken for another's.
+  """Adds a negative to each anchor: its key, moved to where its own example is less likely.
 
     p(j | k) = softmax_j( s(a_j, k)/τ ),   j over the batch's anchors, without k itself
     k'_i = k_i + radius ‖k_i‖ g/‖g‖,   g = −∇_k log Σ_{j of example i} p(j | k) at k_i
 
-  s is the method's score; with the cosine, radius is the tangent of the angle. k_i is the anchor's
-  positive of the greatest weight among the keys, the first of equal ones; an anchor without one
-  gets a negative of weight 0. The made vectors, [n, 1, d], are of no example and have no gradient.
+  p is the likelihood that anchor j belongs to key k, and s is the method's score. With the cosine,
+  `radius` is the tangent of the angle between k_i and k'_i. k_i is the anchor's positive of the
+  greatest weight among the keys; of equal weights, the first. An anchor without a positive gets a
+  negative of the weight 0. The negatives are a group [n, 1, d]. They belong to no example, and have
+  no gradient.
 
-  radius: > 0, in lengths of the key, small (0.1, say). temperature: τ > 0, of p.
+  Args:
+    radius: the length of the step, above 0, in lengths of the key. Use a small number, such as 0.1.
+    temperature: τ > 0 of p.
 
-  Lee et al. 2021, arXiv 2012.07280, eqs. 5 and 6, for the hidden states of a text generator and the
-  likelihood of its target text; their public code detaches the states, too. There radius is not in
-  lengths: 1 in their code.
+  Raises:
+    UserError: an argument is outside its range.
 
-  Raises UserError for numbers outside these ranges.
+  Example:
+    >>> import jax
+    >>> from contrastax import negatives, relations
+    >>> q, k = jax.random.normal(jax.random.key(0), (2, 4, 3))
+    >>> source = negatives.adversarial_negatives(radius=0.1, temperature=0.5)
+    >>> anchors, groups = negatives.on_arrays(
+    ...   source, q, k, relation=relations.same_example(), rng=jax.random.key(1)
+    ... )
+    >>> [group.vectors.shape for group in groups]
+    [(4, 3), (4, 1, 3)]
+
+  References:
+    Lee et al. (CLAPS), 2021, arXiv 2012.07280, eqs. 5 and 6.
+
+  In other libraries:
+    The paper moves hidden states of a text generator, and p is the likelihood of its target text.
+    Its public code has no gradient through the moved states either. The radius there is not in
+    lengths of the key; it is 1 in the code.
   """
 
   radius: float
@@ -40,31 +64,54 @@ class adversarial_negatives(NegativeSource):
   def __post_init__(self):
     _check(self, "radius", "temperature")
 
-  def candidates(self, state, anchors, groups, key, compare):
-    own, there = _keys_of(anchors, groups[0], compare)
-    lost = _lost(self, anchors, own, compare).astype(anchors.vectors.dtype)
-    made = of_no_example(lost[:, None], groups[0])
-    return anchors, (*groups, made.attach(as_negative=made.side["as_negative"] * there[:, None]))
+  @override
+  def candidates(self, state, anchors, groups, rng, compare):
+    own, has_key = _own_keys(anchors, groups[0], compare)
+    moved = _moved_away(self, anchors, own, compare).astype(anchors.vectors.dtype)
+    made = synthetic_candidates(moved[:, None], groups[0])
+    weight = made.side["as_negative"] * has_key[:, None]
+    return anchors, (*groups, made.attach(as_negative=weight))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class adversarial_positives(NegativeSource):
-  """For each anchor one more positive: its key moved far, then back to where it is still known.
+  """Adds a positive to each anchor: its key, moved far away, then back toward its likelihood p.
 
-    k'_i as of `adversarial_negatives`, then `steps` times
+    k'_i as in `adversarial_negatives`, then `steps` times
     k'_i ← k'_i − size ‖k_i‖ f/‖f‖,   f = ∇_{k'} KL( p(· | k_i) ‖ p(· | k'_i) )
 
-  See there for p and k_i. The made vectors, [n, 1, d], carry what their keys carry, but the
-  anchor's index and no view (−1), so that `same_example` and `same_label` call them positives;
-  they have no gradient. An anchor without a key gets one of weight 0.
+  p and k_i are those of `adversarial_negatives`. The positives are a group [n, 1, d] without a
+  gradient. They have the sides of their keys, but the anchor's index and the view −1, so that they
+  are positives under `same_example` and `same_label`. An anchor without a key gets one of the
+  weight 0.
 
-  radius, size: > 0, in lengths of the key. steps: at least 0. temperature: τ > 0, of p. A step is
-  of that length wherever it leads, so `size` beyond what is left to go overshoots.
+  Args:
+    radius: the length of the step away, above 0, in lengths of the key.
+    size: the length of each step back, above 0, in lengths of the key. It does not depend on the
+      distance that is left, so a large size overshoots.
+    temperature: τ > 0 of p.
+    steps: the number of steps back, at least 0.
 
-  Lee et al. 2021, arXiv 2012.07280, eqs. 7 to 9: one step, and size = radius (in their public code
-  3, not in lengths of anything), moved first by the contrastive loss, which here is −log p.
+  Raises:
+    UserError: an argument is outside its range.
 
-  Raises UserError for numbers outside these ranges.
+  Example:
+    >>> import jax
+    >>> from contrastax import negatives, relations
+    >>> q, k = jax.random.normal(jax.random.key(0), (2, 4, 3))
+    >>> source = negatives.adversarial_positives(radius=0.5, size=0.2, temperature=0.5)
+    >>> anchors, groups = negatives.on_arrays(
+    ...   source, q, k, relation=relations.same_example(), rng=jax.random.key(1)
+    ... )
+    >>> print(groups[1].side["as_positive"].ravel())
+    [1. 1. 1. 1.]
+
+  References:
+    Lee et al. (CLAPS), 2021, arXiv 2012.07280, eqs. 7 to 9.
+
+  In other libraries:
+    The paper takes one step back, of size = radius. In its public code both are 3, not in lengths
+    of the key. There the first step is on the contrastive loss; here it is on −log p.
   """
 
   radius: float
@@ -76,114 +123,143 @@ class adversarial_positives(NegativeSource):
     _check(self, "radius", "size", "temperature")
     if not isinstance(self.steps, int) or self.steps < 0:
       raise UserError(
-        f"adversarial_positives: steps is a whole number, at least 0, not {self.steps!r}"
+        f"adversarial_positives: steps must be an integer of at least 0, not {self.steps!r}"
       )
 
-  def candidates(self, state, anchors, groups, key, compare):
-    own, there = _keys_of(anchors, groups[0], compare)
+  @override
+  def candidates(self, state, anchors, groups, rng, compare):
+    own, has_key = _own_keys(anchors, groups[0], compare)
 
     def divergence(moved):
-      """Σ_i KL, but for what does not depend on k'."""
-      found = _known(
-        self, anchors, own, moved, compare, {"all": log_sum_exp, "known": softmax_mean}
-      )
-      _, known = found["known"]
-      return jnp.sum(found["all"] - known)
+      """Returns Σ_i KL, without the terms that do not depend on k'."""
+      wanted = {"all": log_sum_exp, "before": softmax_mean}
+      results = _likelihood(self, anchors, own, moved, compare, wanted)
+      _, mean_logit = results["before"]
+      return jnp.sum(results["all"] - mean_logit)
 
     def step(_, moved):
       return moved - self.size * _length(own.vectors) * unit(jax.grad(divergence)(moved))
 
-    moved = jax.lax.fori_loop(0, self.steps, step, _lost(self, anchors, own, compare))
+    moved = jax.lax.fori_loop(0, self.steps, step, _moved_away(self, anchors, own, compare))
     index, view = anchors.side["index"], jnp.full_like(own.side["view"], -1)
     made = Group(moved.astype(anchors.vectors.dtype), own.side).attach(
       index=index.astype(own.side["index"].dtype),
       view=view,
-      as_positive=own.side["as_positive"] * there,
+      as_positive=own.side["as_positive"] * has_key,
       as_negative=jnp.zeros_like(own.side["as_negative"]),
     )
     return anchors, (*groups, jax.tree.map(lambda x: x[:, None], made))
 
 
-def _check(source, *names):
+def _check(source: NegativeSource, *names: str) -> None:
   for name in names:
     value = getattr(source, name)
     if not (isinstance(value, int | float) and 0 < value < math.inf):
-      raise UserError(f"{type(source).__name__}: {name} is a number above 0, not {value!r}")
+      raise UserError(f"{type(source).__name__}: {name} must be a number above 0, not {value!r}")
 
 
-def _keys_of(anchors, keys, compare):
-  """(Each anchor's key, in float32 at least and without gradient; whether it has one, [n])."""
+def _own_keys(anchors: Group, keys: Group, compare: Compare) -> tuple[Group, Array]:
+  """Finds the key of each anchor.
+
+  Returns:
+    The keys [n, d], in float32 at least and without a gradient; and whether an anchor has one, [n].
+  """
   anchors, keys, params = jax.lax.stop_gradient((anchors, keys, compare.score_params))
-  _, place = reduce(
-    _Positive(compare.relation), anchors, (keys,), rows={"weight": reductions.top_k(1)},
+  _, position = reduce(
+    _PositiveWeight(compare.relation), anchors, (keys,),
+    reductions={"weight": reductions.top_k(1)},
     score=compare.score, score_params=params, same_set=compare.same_set, plan=compare.plan,
   )["weight"]  # fmt: skip
-  place = place[:, 0]
-  own = jax.tree.map(lambda x: x[jnp.maximum(place, 0)], keys)
-  return Group(wide(own.vectors), own.side), place >= 0
+  position = position[:, 0]
+  own = jax.tree.map(lambda x: x[jnp.maximum(position, 0)], keys)
+  return Group(wide(own.vectors), own.side), position >= 0
 
 
 @dataclasses.dataclass(frozen=True)
-class _Positive:
-  relation: object
+class _PositiveWeight:
+  """The weight of a pair as a positive, as a channel; −∞ for other pairs."""
+
+  relation: Callable[..., Pairs]
 
   def __call__(self, similarity, a, c, shared):
     weight = self.relation(a, c, similarity).positive * c["as_positive"]
     return {"weight": jnp.where(weight <= 0, -jnp.inf, weight)}
 
 
-def _lost(source, anchors, own, compare):
-  """k', where the likelihood of the own example is lower."""
+def _moved_away(
+  source: adversarial_negatives | adversarial_positives,
+  anchors: Group,
+  own: Group,
+  compare: Compare,
+) -> Array:
+  """Returns k', at which the likelihood of the key's own example is lower."""
 
   def log_odds(moved):
-    # Of the same direction as −log p, and not lost in rounding where p is nearly 1.
-    rows = {"others": log_sum_exp, "mine": log_sum_exp}
-    found = _known(source, anchors, own, moved, compare, rows)
-    return jnp.sum(found["others"] - found["mine"])
+    # The gradient has the direction of that of −log p, and no cancellation where p is nearly 1.
+    wanted = {"others": log_sum_exp, "own": log_sum_exp}
+    results = _likelihood(source, anchors, own, moved, compare, wanted)
+    return jnp.sum(results["others"] - results["own"])
 
   direction = unit(jax.grad(log_odds)(own.vectors))
   return own.vectors + source.radius * _length(own.vectors) * direction
 
 
-def _known(source, anchors, own, moved, compare, rows):
-  """Reductions over anchors of their logits with a moved key, and with it before it moved."""
+def _likelihood(
+  source: adversarial_negatives | adversarial_positives,
+  anchors: Group,
+  own: Group,
+  moved: Array,
+  compare: Compare,
+  wanted: Mapping[str, Reduction],
+) -> dict[str, Any]:
+  """Reduces, over the anchors, their logits with each key after and before its move."""
   anchors, params = jax.lax.stop_gradient((anchors, compare.score_params))
-  of_key = {name: own.side[name] for name in ("index", "view")}
+  key_side = {name: own.side[name] for name in ("index", "view")}
   both = jnp.concatenate([moved, own.vectors], axis=-1)
-  seen = {name: anchors.side[name] for name in ("index", "view")}
+  anchor_side = {name: anchors.side[name] for name in ("index", "view")}
   return reduce(
-    _Likelihood(source.temperature),
-    Group(both, {**of_key, "of": anchors.side["index"]}),
-    (Group(wide(anchors.vectors), seen),),
-    rows=rows, score=_NowAndBefore(compare.score), score_params=params, plan=compare.plan,
+    _Logits(source.temperature),
+    Group(both, {**key_side, "anchor_index": anchors.side["index"]}),
+    (Group(wide(anchors.vectors), anchor_side),),
+    reductions=wanted, score=_NowAndBefore(compare.score), score_params=params, plan=compare.plan,
   )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
 class _NowAndBefore(Score):
-  """The score of anchors with keys that are two in a row, [n, 2d], as keys by anchors."""
+  """The scores of anchors with moved keys and with the keys before, as a tuple of [keys, anchors].
+
+  A vector [2d] of `keys` is the concatenation of the moved key and the key before.
+  """
 
   score: Score
 
+  @override
   def __call__(self, params, keys, anchors):
     return tuple(self.score(params, anchors, x).T for x in jnp.split(keys, 2, axis=-1))
 
 
 @dataclasses.dataclass(frozen=True)
-class _Likelihood:
+class _Logits:
+  """Channels of a key and an anchor.
+
+  all: the logits that p normalizes. own: those of the key's own example. others: those of the other
+  examples. before: the logits before the move, which weight those after it.
+  """
+
   temperature: float
 
   def __call__(self, similarity, key, anchor, shared):
     now, before = (s / self.temperature for s in similarity)
     itself = (key["index"] == anchor["index"]) & (key["view"] == anchor["view"])
-    mine = key["of"] == anchor["index"]
+    own = key["anchor_index"] == anchor["index"]
     return {
       "all": jnp.where(itself, -jnp.inf, now),
-      "mine": jnp.where(mine & ~itself, now, -jnp.inf),
-      "others": jnp.where(mine | itself, -jnp.inf, now),
-      "known": (jnp.where(itself, -jnp.inf, before), now),
+      "own": jnp.where(own & ~itself, now, -jnp.inf),
+      "others": jnp.where(own | itself, -jnp.inf, now),
+      "before": (jnp.where(itself, -jnp.inf, before), now),
     }
 
 
-def _length(vectors):
+def _length(vectors: Array) -> Array:
   return jnp.linalg.norm(vectors, axis=-1, keepdims=True)

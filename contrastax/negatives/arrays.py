@@ -1,56 +1,90 @@
-"""Sources on plain arrays, without a method."""
+"""Negatives of plain arrays, without a method."""
 
 from __future__ import annotations
 
-import jax.numpy as jnp
+from collections.abc import Callable
 
-from contrastax.core import Compare, Group, UserError
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from contrastax.core import Array, Compare, Group, Negatives, Pairs, Score, UserError
 from contrastax.labels import signed
-from contrastax.negatives.sources import of_no_example
+from contrastax.negatives.sources import synthetic_candidates
 from contrastax.pairwise import Plan, cosine
 from contrastax.pairwise.inputs import numbers
 from contrastax.pairwise.scores.precision import promoted
 
 
 def on_arrays(
-  source, anchors, positives, negatives=None, *, relation, key, label=None, score=cosine(), plan=Plan()
-):  # fmt: skip
-  """(anchors, groups) as a criterion takes them, with what a source makes of plain arrays.
-
-    anchors, groups = on_arrays(mochi(hard=64, mixed=32, with_anchor=8), q, k, held,
-                                relation=same_example(), key=key)
-    value = criteria.evaluate(
-      criteria.info_nce(), anchors, groups, relation=same_example(), temperature=0.2
-    ).value
+  source: Negatives,
+  anchors: ArrayLike,
+  positives: ArrayLike,
+  negatives: ArrayLike | None = None,
+  *,
+  relation: Callable[..., Pairs],
+  rng: Array,
+  label: ArrayLike | None = None,
+  score: Score = cosine(),
+  plan: Plan = Plan(),
+) -> tuple[Group, tuple[Group, ...]]:
+  """Applies a source of negatives to plain arrays.
 
   Args:
-    source: as it is at its first step; a sum too. What it would remember is given as `negatives`.
-    anchors, positives: [n, d]; row i of both is example i, in views 0 and 1.
-    negatives: None, or [m, d], the same for all anchors and of no example: a queue's keys, say.
-    relation: what the loss is given as well. key: of what the source draws.
-    label: None, or of each example, [n]. score: without parameters. plan: of searches.
+    source: the negatives, also a sum of several. Its state is that before the first step; pass what
+      it would remember as `negatives`.
+    anchors: [n, d]. Row i is example i in view 0.
+    positives: [n, d], the keys. Row i is example i in view 1.
+    negatives: [m, d], such as the keys in a queue, or None. They are the same for all anchors, and
+      belong to no example.
+    relation: the relation that the criterion uses too.
+    rng: a random key for what the source draws.
+    label: the label of each example, [n], or None.
+    score: the similarity, without parameters.
+    plan: how searches are computed.
 
-  Raises UserError for shapes that do not fit, and what the source raises.
+  Returns:
+    (anchors, groups), the arguments of a criterion.
+
+  Raises:
+    UserError: shapes do not fit, or the source refuses its input.
+
+  Example:
+    >>> import jax
+    >>> from contrastax import criteria, negatives, relations
+    >>> q, k = jax.random.normal(jax.random.key(0), (2, 8, 3))
+    >>> memory = jax.random.normal(jax.random.key(1), (32, 3))
+    >>> source = negatives.mochi(hard=8, mixed=4, with_anchor=2)
+    >>> relation = relations.same_example()
+    >>> anchors, groups = negatives.on_arrays(
+    ...   source, q, k, memory, relation=relation, rng=jax.random.key(2)
+    ... )
+    >>> [group.vectors.shape for group in groups]
+    [(8, 3), (32, 3), (8, 6, 3)]
+    >>> outcome = criteria.evaluate(
+    ...   criteria.info_nce(), anchors, groups, relation=relation, temperature=0.2
+    ... )
+    >>> outcome.value.shape
+    (8,)
   """
   anchors, positives = promoted(numbers("anchors", anchors), numbers("positives", positives))
+  shape = anchors.shape
   if negatives is not None:
-    negatives = numbers("negatives", negatives)
-    anchors, positives, negatives = promoted(anchors, positives, negatives)
-  n, shapes = len(anchors), [anchors.shape, positives.shape]
-  if len(shapes[0]) != 2 or shapes[0] != shapes[1]:
+    anchors, positives, negatives = promoted(anchors, positives, numbers("negatives", negatives))
+  if len(shape) != 2 or shape != positives.shape:
     raise UserError(
-      f"anchors and positives are [n, d], of one shape, not {shapes[0]} and {shapes[1]}"
+      f"anchors and positives must be [n, d], of one shape, not {shape} and {positives.shape}"
     )
-  if negatives is not None and (jnp.ndim(negatives) != 2 or negatives.shape[1] != shapes[0][1]):
-    raise UserError(f"negatives are [m, {shapes[0][1]}], not {jnp.shape(negatives)}")
+  if negatives is not None and (jnp.ndim(negatives) != 2 or negatives.shape[1] != shape[1]):
+    raise UserError(f"negatives must be [m, {shape[1]}], not {jnp.shape(negatives)}")
+  n = shape[0]
   one = jnp.ones(n, jnp.result_type(anchors, jnp.float32))
   side = {"index": jnp.arange(n), "view": jnp.zeros(n, jnp.int32)}
   side |= {"as_positive": one, "as_negative": 0 * one}
   side |= {} if label is None else {"label": signed(numbers("label", label))}
-  own, keys = (Group(x, side) for x in (anchors, positives))
+  anchor_group, keys = (Group(x, side) for x in (anchors, positives))
   keys = keys.attach(view=keys.side["view"] + 1)
   groups = (keys,)
   if negatives is not None:
-    groups += (of_no_example(negatives, keys),)
+    groups += (synthetic_candidates(negatives, keys),)
   compare = Compare(relation, score, (), False, plan)
-  return source.candidates(source.init(key, keys, n), own, groups, key, compare)
+  return source.candidates(source.init(rng, keys, n), anchor_group, groups, rng, compare)

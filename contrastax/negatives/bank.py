@@ -6,38 +6,59 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+from typing_extensions import override
 
 from contrastax.core import UserError
-from contrastax.negatives.queue import entries, inside, put, unfilled
+from contrastax.negatives.queue import entries, put, unfilled, valid_index
 from contrastax.negatives.sources import NegativeSource
 from contrastax.pairwise import unit
 
 
 @dataclasses.dataclass(frozen=True)
 class bank(NegativeSource):
-  """Of each of the N examples a moving average of its keys is kept, and is a negative.
+  """Keeps a moving average of the keys of each of the N examples, and uses these as negatives.
 
     m_i ← unit(momentum · m_i + (1 − momentum) · unit(k_i))      after a step that has example i
-    m_i ← unit(k_i)                                              the first time
+    m_i ← unit(k_i)                                              after the first such step
 
-  Several keys of one example, as SimCLR has: k_i is the sum of their directions. Negatives are all
-  entries, or `sample` of them, drawn anew each step without replacement and the same for all
-  anchors; a shared group [N or sample, d], without gradient. They carry what their examples carry
-  (of several keys, the first's) but are of no view (−1). What was not visited yet weighs nothing,
-  and is drawn only where fewer than `sample` were.
+  If an example has several keys in a step, as in SimCLR, k_i is the sum of their directions. The
+  negatives are a shared group [N or sample, d], without a gradient. They have the sides of their
+  examples (with several keys, of the first one), but the view −1. An entry without a key so far has
+  the weight 0, and is drawn only where fewer than `sample` entries have one. The relation
+  `same_example` leaves out the anchor's own entry. A method needs the size of the data, as in
+  `methods.SimCLR(negatives=in_batch() + bank(sample=512), examples=1297, …)`.
 
-    methods.SimCLR(negatives=in_batch() + bank(sample=512), examples=1297)
+  A key of index −1, of no example, is not stored. A key of an index of N or more is not stored
+  either, and no other entry changes: a compiled step cannot raise an error. Outside of `jax.jit`,
+  it is an error. Beside the table, a step needs n² numbers for n keys.
 
-  The anchor's own entry `same_example` leaves out; in the papers it is the positive. Wu et al. 2018,
-  arXiv 1805.01978 (instance discrimination): 4,096 negatives on ImageNet; Misra & van der Maaten
-  2020, arXiv 1912.01991 (PIRL): 32,000, momentum 0.5, as in the code of the former. That code begins
-  with random vectors, and draws for each anchor apart, with replacement.
+  Args:
+    sample: the number of entries that are drawn in each step, without replacement and the same for
+      all anchors; None: all N.
+    momentum: the weight of the old average, at least 0 and below 1.
 
-  A key of index −1, of no example, is not kept. Nor is one of an index of N or more: in a compiled
-  step nothing can say so, nor is another's entry touched; outside of one it is an error. Beside the
-  table, a step takes n² numbers.
+  Raises:
+    UserError: an argument is outside its range, or the method's `examples` is 0 or below `sample`.
 
-  Raises UserError where the method's `examples` is 0, or below `sample`.
+  Example:
+    >>> import jax
+    >>> from contrastax import negatives, relations
+    >>> q, k = jax.random.normal(jax.random.key(0), (2, 8, 3))
+    >>> source = negatives.in_batch() + negatives.bank(sample=4)
+    >>> anchors, groups = negatives.on_arrays(
+    ...   source, q, k, relation=relations.same_example(), rng=jax.random.key(1)
+    ... )
+    >>> [group.vectors.shape for group in groups]
+    [(8, 3), (4, 3)]
+
+  References:
+    Wu et al., Unsupervised Feature Learning via Non-Parametric Instance Discrimination, 2018, arXiv
+    1805.01978: 4,096 negatives on ImageNet. The code has a momentum of 0.5.
+    Misra and van der Maaten (PIRL), 2020, arXiv 1912.01991: 32,000 negatives, momentum 0.5.
+
+  In other libraries:
+    In both papers, the anchor's own entry is the positive. The code of Wu et al. begins with random
+    vectors, and draws with replacement for each anchor separately.
   """
 
   sample: int | None = None
@@ -46,44 +67,49 @@ class bank(NegativeSource):
   def __post_init__(self):
     if self.sample is not None and (not isinstance(self.sample, int) or self.sample < 1):
       raise UserError(
-        f"bank: sample is a number of examples, at least 1, or None for all, not {self.sample!r}"
+        f"bank: sample must be an integer of at least 1, or None for all, not {self.sample!r}"
       )
     if not (isinstance(self.momentum, int | float) and 0 <= self.momentum < 1):
-      raise UserError(f"bank: momentum is at least 0 and below 1, not {self.momentum!r}")
+      raise UserError(f"bank: momentum must be at least 0 and below 1, not {self.momentum!r}")
 
-  def init(self, key, keys, examples):
+  @override
+  def init(self, rng, keys, examples):
     if examples < 1:
       raise UserError(
         f"bank keeps a vector of each example of the data, and examples is {examples}; give the "
-        "method examples=…, their number"
+        "method examples=…, the size of the data"
       )
     if self.sample is not None and self.sample > examples:
       raise UserError(
-        f"bank draws {self.sample:,} of {examples:,} examples; take a smaller sample, or None for all"
+        f"bank draws {self.sample:,} of {examples:,} examples; use a smaller sample, or None for "
+        "all"
       )
     return {"keys": unfilled(keys, examples)}
 
-  def candidates(self, state, anchors, groups, key, compare):
-    held = entries(state)
+  @override
+  def candidates(self, state, anchors, groups, rng, compare):
+    stored = entries(state)
     if self.sample is not None:
-      draw = jax.random.uniform(key, held.vectors.shape[:1])
-      _, chosen = jax.lax.top_k(jnp.where(held.side["index"] >= 0, draw, -1), self.sample)
-      held = jax.tree.map(lambda x: x[chosen], held)
-    return anchors, (*groups, held)
+      draw = jax.random.uniform(rng, stored.vectors.shape[:1])
+      _, drawn = jax.lax.top_k(jnp.where(stored.side["index"] >= 0, draw, -1), self.sample)
+      stored = jax.tree.map(lambda x: x[drawn], stored)
+    return anchors, (*groups, stored)
 
+  @override
   def advance(self, state, keys):
-    kept, index = state["keys"], keys.side["index"]
-    examples = len(kept.vectors)
-    mend = "give the method examples=…, the size of the data"
-    within = inside(index, examples, "the index of a bank's key", mend)
-    own = jnp.where(within, index, 0)
+    stored, index = state["keys"], keys.side["index"]
+    examples = len(stored.vectors)
+    fix = "give the method examples=…, the size of the data"
+    valid = valid_index(index, examples, "the index of a bank's key", fix)
+    row = jnp.where(valid, index, 0)
     same = index[:, None] == index
     vectors = unit(keys.vectors)
     new = unit(jnp.matmul(same.astype(vectors.dtype), vectors, precision="highest"))
-    old = kept.vectors[own].astype(new.dtype)
+    old = stored.vectors[row].astype(new.dtype)
     averaged = unit(self.momentum * old + (1 - self.momentum) * new)
-    visited = kept.side["index"][own] >= 0
+    visited = stored.side["index"][row] >= 0
     keys = dataclasses.replace(keys, vectors=jnp.where(visited[:, None], averaged, new))
-    # All keys of an example write the same, its first's, for the order of writes is not defined.
+    # The order of several writes to one row is not defined. So all keys of an example write the
+    # same values, those of its first key.
     first = jax.tree.map(lambda x: x[same.argmax(1)], keys)
-    return {"keys": put(kept, jnp.where(within, index, examples), first)}
+    return {"keys": put(stored, jnp.where(valid, index, examples), first)}

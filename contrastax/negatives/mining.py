@@ -1,25 +1,27 @@
-"""Negatives found before training: hard ones of a corpus, bands of neighbours, stages."""
+"""Hard negatives mined from a corpus."""
 
 from __future__ import annotations
 
 import functools
 import math
 from numbers import Integral, Real
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
-from contrastax.core import Group, Score, UserError
-from contrastax.pairwise import Plan, cosine, reduce, reductions, top_k
+from contrastax.core import Array, Group, Score, UserError
+from contrastax.pairwise import Plan, cosine, reduce, reductions
 from contrastax.pairwise.inputs import check_finite, numbers
 from contrastax.pairwise.plan import even
 
 
 def mine(
-  queries,
-  corpus,
-  positives,
+  queries: ArrayLike,
+  corpus: ArrayLike,
+  positives: ArrayLike,
   *,
   k: int,
   margin: float | None = None,
@@ -29,126 +31,151 @@ def mine(
   score: Score = cosine(),
   block: int = 32_768,
   plan: Plan | None = None,
-):
-  """The k hardest negatives of each query that its positives do not forbid: exact, in blocks.
+) -> tuple[Array, Array]:
+  """Mines the k hardest negatives of each query that are probably not positives, exactly.
 
-  What scores nearly as high as a positive is often one that nobody labelled. With s⁺ the least
-  score of a query's positives, mined is the k of highest score s, positives left out, among
+  A candidate with nearly the score of a positive is often an unlabeled positive. With s⁺ the lowest
+  score of a query's positives, mining selects the k candidates of highest score s, without the
+  positives, that satisfy
 
     s ≤ min(s⁺ − margin,  s⁺ − (1 − share)·|s⁺|,  at_most)
 
-  after the first `skip` of these; what is not given bounds nothing, so without any it is naive.
-  For s⁺ > 0 the second is share·s⁺; for s⁺ < 0 that product would lie above the positive.
+  after the first `skip` of these. A bound that is None does not apply. For s⁺ > 0 the second bound
+  is share·s⁺; for s⁺ < 0 that product would be above the positive.
+
+  The device holds the queries, one positive of each at a time, the results and at most four times
+  block·d numbers (two blocks, and what the score prepares of one), beside about 20 MB. It never
+  holds the corpus or the scores of all pairs. s⁺ and s are rounded separately. So a candidate
+  within rounding of a bound, such as a copy of the positive at margin 0, may or may not be
+  selected. A positive itself is recognized by its position, and never selected.
 
   Args:
-    queries: [n, d]. corpus: [m, d], of numpy or jax; a memory map is read block by block.
-    positives: places in the corpus, [n] or [n, p] int, −1: none here; each query has at least one.
-    k: how many; k + skip is at most m.
-    margin: ≥ 0. share: in (0, 1], say 0.95. at_most: any number. skip: ≥ 0.
-    score: `cosine()` by default; `dot()`, or another without parameters.
-    block: vectors of the corpus that are sent to the device at a time.
-    plan: how a block is evaluated; by default in tiles, as `pairwise.top_k`.
+    queries: [n, d].
+    corpus: [m, d], of NumPy or JAX. A memory map is read block by block.
+    positives: int [n] or [n, p], the positions of the positives in the corpus; −1 for none. Each
+      query has at least one.
+    k: the number of negatives of a query, at least 1. k + skip is at most m.
+    margin: the least difference from the positive, at least 0.
+    share: the largest share of the positive's score, in (0, 1], such as 0.95.
+    at_most: the highest score.
+    skip: the number of the hardest candidates to leave out, at least 0.
+    score: the similarity, without parameters.
+    block: the number of vectors of the corpus that are sent to the device at a time.
+    plan: how a block is evaluated. The default is in tiles, as for `pairwise.top_k`.
 
   Returns:
-    (scores [n, k] in falling order, places [n, k] int32). Of equal scores the lower place
-    comes first. Where fewer are admitted, the last are (−∞, −1).
-
-  On the device are queries, one positive of each at a time, results and at most four times
-  block·d numbers (two blocks, and what the score makes of one), beside some 20 MB; never
-  the corpus, nor the scores of all pairs. s⁺ and s are rounded apart: of what lies within
-  rounding of a bound, such as a copy of the positive at margin 0, either may happen; a positive
-  itself is known by its place and never mined.
-
-  Moreira et al. 2024, arXiv 2407.15831 (NV-Retriever): naive, shifted by N (`skip`), absolute
-  (`at_most`), margin to the positive (`margin`), percentage of the positive (`share`).
+    Scores [n, k] in descending order, and positions in the corpus [n, k], int32. Of equal scores,
+    the lower position comes first. Where fewer than k satisfy the bounds, the row ends in (−∞, −1).
 
   Raises:
-    UserError for shapes that do not fit, numbers outside the ranges above, a query without
-    positive or whose positive's score is not finite, and the first row of queries or corpus that
-    has a NaN or an infinity.
+    UserError: shapes do not fit, a number is outside its range, a query has no positive or one
+      whose score is not finite, or a row of queries or corpus has a NaN or an infinity.
+
+  Example:
+    >>> import numpy as np
+    >>> from contrastax import negatives
+    >>> corpus = np.array([[1.0, 0.0], [0.99, 0.1], [0.6, 0.8], [0.0, 1.0]])
+    >>> _, positions = negatives.mine(corpus[:1], corpus, np.array([0]), k=1)
+    >>> print(positions)
+    [[1]]
+    >>> _, positions = negatives.mine(corpus[:1], corpus, np.array([0]), k=1, share=0.95)
+    >>> print(positions)
+    [[2]]
+
+  References:
+    Moreira et al. (NV-Retriever), 2024, arXiv 2407.15831. Its methods are: naive (no bound),
+    shifted by N (`skip`), absolute (`at_most`), margin to the positive (`margin`) and percentage of
+    the positive (`share`).
   """
-  positives = _places(queries, corpus, positives)
+  positive_positions = _checked_positives(queries, corpus, positives)
   m = np.shape(corpus)[0]
   _check(m, k, margin, share, at_most, skip, block)
-  if not hasattr(corpus, "shape"):
-    corpus = np.asarray(corpus)
-  queries = numbers("queries", queries)
-  check_finite("queries", queries)
-  dtype = jnp.result_type(queries, jnp.asarray(corpus[:1]), 0.0)  # of integers: float
-  queries = queries.astype(dtype)
+  stored: Any = corpus if hasattr(corpus, "shape") else np.asarray(corpus)
+  query_vectors = numbers("queries", queries)
+  check_finite("queries", query_vectors)
+  dtype = jnp.result_type(query_vectors, jnp.asarray(stored[:1]), 0.0)  # of integers: float
+  query_vectors = query_vectors.astype(dtype)
 
-  least = np.inf
-  for column in positives.T:
-    rows = jnp.asarray(corpus[np.maximum(column, 0)], dtype)
-    least = np.minimum(least, np.where(column < 0, np.inf, _one_each(score, queries, rows)))
-  finite = np.isfinite(least)
+  def scores_of(column):
+    rows = jnp.asarray(stored[np.maximum(column, 0)], dtype)
+    return np.where(column < 0, np.inf, _score_rows(score, query_vectors, rows))
+
+  lowest = functools.reduce(np.minimum, map(scores_of, positive_positions.T))
+  finite = np.isfinite(lowest)
   if not finite.all():
-    at = finite.argmin()
+    i = finite.argmin()
     raise UserError(
-      f"query {at} and a positive of it score {least[at]}; clean the vectors of NaN and infinity"
+      f"query {i} and a positive of it have the score {lowest[i]}; clean the vectors of NaN and "
+      "infinity"
     )
-  ceiling = np.full_like(least, np.inf if at_most is None else at_most)
+  ceiling = np.full_like(lowest, np.inf if at_most is None else at_most)
   if margin is not None:
-    ceiling = np.minimum(ceiling, least - margin)
+    ceiling = np.minimum(ceiling, lowest - margin)
   if share is not None:
-    ceiling = np.minimum(ceiling, least - (1 - share) * np.abs(least))
+    ceiling = np.minimum(ceiling, lowest - (1 - share) * np.abs(lowest))
 
-  asked = Group(queries, {"ceiling": jnp.asarray(ceiling), "positives": jnp.asarray(positives)})
+  side = {"ceiling": jnp.asarray(ceiling), "positives": jnp.asarray(positive_positions)}
+  query_group = Group(query_vectors, side)
   plan = plan or Plan((512, 8192))
-  found = reductions.top_k(k + skip).empty(least)
+  best = reductions.top_k(k + skip).empty(jnp.asarray(lowest))
   _, size = even(m, block)
   for first in range(0, m, size):
-    rows = jnp.asarray(corpus[first : first + size], dtype)
+    rows = jnp.asarray(stored[first : first + size], dtype)
     check_finite("corpus", rows, first)
-    jax.block_until_ready(found)  # else blocks would be sent ahead without end
-    found = _further(score, plan, asked, rows, first, found)
-  return tuple(x[:, skip:] for x in found)
+    # Without waiting, blocks would be sent to the device faster than they are evaluated.
+    jax.block_until_ready(best)
+    best = _add_block(score, plan, query_group, rows, first, best)
+  scores, positions = (x[:, skip:] for x in best)
+  return scores, positions
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _one_each(score, queries, rows):
+def _score_rows(score, queries, rows):
+  """Scores each query with the row of the same number."""
   return score((), queries, rows[:, None])[:, 0]
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _further(score, plan, asked, rows, first, found):
-  """The running best after a block, which begins at place `first`."""
-  kept = reductions.top_k(found[0].shape[1])
-  place = first + jnp.arange(len(rows), dtype=jnp.int32)
-  values, at = reduce(
-    _admitted, asked, (Group(rows, {"place": place}),),
-    score=score, rows={"similarity": kept}, plan=plan,
+def _add_block(score, plan, queries, rows, first, best):
+  """Merges the best candidates so far with those of a block that begins at position `first`."""
+  top_k = reductions.top_k(best[0].shape[1])
+  position = first + jnp.arange(len(rows), dtype=jnp.int32)
+  values, columns = reduce(
+    _below_ceiling, queries, (Group(rows, {"position": position}),),
+    score=score, reductions={"similarity": top_k}, plan=plan,
   )["similarity"]  # fmt: skip
-  return kept.merge(found, (values, jnp.where(at < 0, -1, at + first)))
+  return top_k.merge(best, (values, jnp.where(columns < 0, -1, columns + first)))
 
 
-def _admitted(similarity, query, candidate, shared):
-  positive = (query["positives"] == candidate["place"][..., None]).any(-1)
+def _below_ceiling(similarity, query, candidate, shared):
+  """The similarity as a channel; −∞ for positives, and above the ceiling."""
+  positive = (query["positives"] == candidate["position"][..., None]).any(-1)
   admitted = (similarity <= query["ceiling"]) & ~positive
   return {"similarity": jnp.where(admitted, similarity, -jnp.inf)}
 
 
-def _places(queries, corpus, positives):
-  """The positives as [n, p], after all that concerns shapes."""
-  of_queries, of_corpus = np.shape(queries), np.shape(corpus)
-  fit = len(of_queries) == len(of_corpus) == 2 and of_queries[1] == of_corpus[1]
-  if not fit or 0 in of_queries:
+def _checked_positives(queries: Any, corpus: Any, positives: Any) -> np.ndarray:
+  """Checks all shapes, and returns the positions of the positives as int32 [n, p]."""
+  queries_shape, corpus_shape = np.shape(queries), np.shape(corpus)
+  matrices = len(queries_shape) == len(corpus_shape) == 2
+  if not (matrices and queries_shape[1] == corpus_shape[1]) or 0 in queries_shape:
     raise UserError(
-      f"queries are [n, d], n > 0, and the corpus [m, d] of the same d, not {of_queries} and "
-      f"{of_corpus}"
+      f"queries must be [n, d], n > 0, and the corpus [m, d] of the same d, not {queries_shape} "
+      f"and {corpus_shape}"
     )
-  n, m = of_queries[0], of_corpus[0]
+  n, m = queries_shape[0], corpus_shape[0]
   positives = np.asarray(positives)
   if positives.shape[:1] != (n,) or positives.ndim > 2 or positives.dtype.kind not in "iu":
     raise UserError(
-      f"positives are places in the corpus, int [{n}] or [{n}, p], not {positives.dtype} "
+      f"positives must be positions in the corpus, int [{n}] or [{n}, p], not {positives.dtype} "
       f"{list(positives.shape)}"
     )
   positives = positives.reshape(n, -1)
   outside = (positives < -1) | (positives >= m)
   if outside.any():
     raise UserError(
-      f"positives are places 0 to {m - 1} of the corpus, or −1 for none, not {positives[outside][0]}"
+      f"positives must be positions 0 to {m - 1} of the corpus, or −1 for none, not "
+      f"{positives[outside][0]}"
     )
   without = ~(positives >= 0).any(1)
   if without.any():
@@ -158,114 +185,15 @@ def _places(queries, corpus, positives):
 
 def _check(m, k, margin, share, at_most, skip, block):
   for name, value, least in (("k", k, 1), ("skip", skip, 0), ("block", block, 1)):
-    if not isinstance(value, Integral) or value < least:
-      raise UserError(f"{name} is a whole number, at least {least}, not {value!r}")
+    if not isinstance(value, Integral) or int(value) < least:
+      raise UserError(f"{name} must be an integer of at least {least}, not {value!r}")
   if k + skip > m:
-    raise UserError(f"k + skip is at most the corpus' {m} vectors, not {k} + {skip}")
-  if margin is not None and not (isinstance(margin, Real) and 0 <= margin < math.inf):
-    raise UserError(f"margin is a number, at least 0, not {margin!r}")
-  if share is not None and not (isinstance(share, Real) and 0 < share <= 1):
-    raise UserError(f"share is above 0 and at most 1, not {share!r}; for 5 % below, take 0.95")
+    raise UserError(f"k + skip must be at most the corpus' {m} vectors, not {k} + {skip}")
+  if margin is not None and not (isinstance(margin, Real) and 0 <= float(margin) < math.inf):
+    raise UserError(f"margin must be a number of at least 0, not {margin!r}")
+  if share is not None and not (isinstance(share, Real) and 0 < float(share) <= 1):
+    raise UserError(
+      f"share must be above 0 and at most 1, not {share!r}; for 5 % below the positive, use 0.95"
+    )
   if at_most is not None and not (isinstance(at_most, Real) and math.isfinite(at_most)):
-    raise UserError(f"at_most is a finite number, not {at_most!r}; for no bound, leave it out")
-
-
-def rank_band(embeddings, first: int, last: int, *, queries=None, score: Score = cosine()):
-  """The neighbours of each example from rank `first` up to, without, rank `last`; 0: the nearest.
-
-  Of two bands, the nearer gives positives and the farther hard negatives; what lies between
-  them is in neither, and this gap keeps the two apart.
-
-    positives = rank_band(z, 0, 5);  negatives = rank_band(z, 20, 25)
-
-  Args:
-    embeddings: [n, d], not of the encoder in training, but of what is known of the examples
-      (citations, say).
-    first, last: 0 ≤ first < last ≤ n − 1.
-    queries: places [q] of the examples asked for; None: all.
-    score: `cosine()` by default.
-
-  Returns:
-    places [q, last − first] int32, nearest first. An example is no neighbour of its own; of
-    equal scores the lower place comes first. Memory is that of `pairwise.top_k` with k = last.
-
-  Ostendorff et al. 2022, arXiv 2202.06671 (SciNCL), §3: controlled nearest neighbours.
-
-  Raises:
-    UserError for a band that is empty or beyond the n − 1 others, and for places outside.
-  """
-  if np.ndim(embeddings) != 2:
-    raise UserError(f"embeddings are [n, d], not {np.shape(embeddings)}")
-  n = np.shape(embeddings)[0]
-  whole = isinstance(first, Integral) and isinstance(last, Integral)
-  if not (whole and 0 <= first < last <= n - 1):
-    raise UserError(
-      f"a band of ranks is 0 ≤ first < last ≤ {n - 1}, the others of {n} examples, "
-      f"not first = {first!r}, last = {last!r}"
-    )
-  queries = np.arange(n) if queries is None else np.asarray(queries)
-  if queries.ndim != 1 or not queries.size or queries.dtype.kind not in "iu":
-    raise UserError(
-      f"queries are places of examples, int [q], not {queries.dtype} {list(queries.shape)}"
-    )
-  outside = (queries < 0) | (queries >= n)
-  if outside.any():
-    raise UserError(f"queries are places 0 to {n - 1} of the embeddings, not {queries[outside][0]}")
-  embeddings = numbers("embeddings", embeddings)
-  check_finite("embeddings", embeddings)
-  _, places = top_k(embeddings[queries], embeddings, last, score=score, exclude=queries)
-  return places[:, first:]
-
-
-def stages(features, earlier=None, *, clusters: int = 10, seed: int = 0):
-  """The joint labels of examples after one more stage of multistage contrastive learning.
-
-    label_t(i) = (label_{t−1}(i), k-means cluster of features_t(i) among all examples)
-
-  The next stage trains a new encoder with negatives of the anchor's own label only, which what
-  was learnt so far does not tell apart; so it learns something else:
-
-    ids = stages(features, earlier)              # of the encoder of this stage
-    data = Resident({"image": images, "cluster": ids}, batch_size=1024)
-    relation = same_example() & negatives_share("cluster")
-
-  The representation is the concatenation of all stages' features. An anchor of a batch b has on
-  average about b over the number of labels negatives, so batches grow with the stages.
-
-  Args:
-    features: [n, d], of the encoder that the last stage trained, for all examples.
-    earlier: what this function returned for the stage before, int [n]; None: the first stage.
-    clusters: of one stage, from 2 to n. seed: of k-means.
-
-  Returns:
-    int32 [n], from 0 without gaps; a function of its arguments.
-
-  Zhang et al. 2024, arXiv 2402.11816; mini-batch k-means of 10 clusters is its published code's.
-
-  Raises:
-    UserError for features that are not [n, d] or not finite, labels of another length, too few
-    or too many clusters.
-  """
-  from sklearn.cluster import MiniBatchKMeans  # slow to import, and needed only here
-  from threadpoolctl import threadpool_limits
-
-  features = np.asarray(features, np.float32)
-  if features.ndim != 2:
-    raise UserError(f"features are [n, d], not {features.shape}")
-  n = len(features)
-  earlier = np.zeros(n, int) if earlier is None else np.asarray(earlier)
-  if earlier.shape != (n,) or earlier.dtype.kind not in "iu":
-    raise UserError(
-      f"earlier labels are int [{n}], one for each row of features, not {earlier.dtype} "
-      f"{list(earlier.shape)}"
-    )
-  if not isinstance(clusters, Integral) or not 2 <= clusters <= n:
-    raise UserError(f"clusters are from 2 to the {n} examples, not {clusters!r}")
-  if not np.isfinite(features).all():
-    at = np.isfinite(features).all(1).argmin()
-    raise UserError(f"the features of example {at} are not finite; leave out what is broken")
-  k_means = MiniBatchKMeans(clusters, random_state=seed, n_init=3)
-  with threadpool_limits(1):  # sums in parallel would depend on the number of threads
-    now = k_means.fit_predict(features)
-  _, joint = np.unique(np.stack([earlier, now], 1), axis=0, return_inverse=True)
-  return joint.reshape(-1).astype(np.int32)
+    raise UserError(f"at_most must be a finite number, not {at_most!r}; for no bound, leave it out")

@@ -1,4 +1,4 @@
-"""Hard negatives that are mixed from others: MoCHi."""
+"""Hard negatives that are mixed from other negatives."""
 
 from __future__ import annotations
 
@@ -6,30 +6,59 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
+from typing_extensions import override
 
-from contrastax.core import Group, UserError, join
-from contrastax.negatives.selection import hardest_places
-from contrastax.negatives.sources import NegativeSource, keys_of_each
+from contrastax.core import Array, Group, UserError, join
+from contrastax.negatives.selection import hardest_positions
+from contrastax.negatives.sources import NegativeSource, rng_per_vector
 from contrastax.pairwise import unit
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class mochi(NegativeSource):
-  """Mixes of each anchor's hardest negatives, as further negatives of that anchor.
+  """Adds mixes of each anchor's hardest negatives as further negatives of that anchor (MoCHi).
 
-    Q_i = the `hard` negatives most similar to anchor q_i, of those a queue holds
+    Q_i = the `hard` negatives most similar to anchor q_i, of those in a queue
     h  = unit(α n_a + (1 − α) n_b),   α ~ U(0, 1),    a ≠ b drawn from Q_i;  `mixed` of them
     h' = unit(β q_i + (1 − β) n_c),   β ~ U(0, ½),    c drawn from Q_i;      `with_anchor` of them
 
-  To be written to the right of what it mixes, `queue(4096) + mochi(…)`: of the candidates to its
-  left all but the keys of the step. What is a negative, and how similar, is as the method's
-  relation and score say, so a filter that drops false negatives keeps them out of Q_i, too. A mix
-  carries what its first negative carries (h': its only one), but is no example, index −1. Mixes
-  have no gradient. While a queue fills, Q_i is what there is; in the first `warmup` steps mixes weigh
-  nothing. Beside the candidates, memory is n (hard + (mixed + with_anchor) d).
+  Put this source to the right of the candidates that it mixes, as in `queue(4096) + mochi(…)`. It
+  mixes all candidates to its left except the keys of the step. The method's relation and score
+  decide what is a negative and how similar it is. So a filter that removes false negatives also
+  keeps them out of Q_i. A mix has the sides of its first negative (h': of n_c), but belongs to no
+  example, so its index is −1. Mixes have no gradient. While a queue fills, Q_i has as many
+  negatives as there are. Beside the candidates, a step needs n (hard + (mixed + with_anchor) d)
+  numbers.
 
-  Kalantidis et al. 2020, arXiv 2010.01028, §3.2 and 3.3: (1024, 512, 256) and others with a queue
-  of 65,536, after 15 epochs without (ImageNet). a may be b in the public code.
+  Args:
+    hard: the size of Q_i, at least 1.
+    mixed: the number of mixes h of an anchor, at least 0.
+    with_anchor: the number of mixes h' of an anchor, at least 0.
+    warmup: the number of first steps in which mixes have the weight 0.
+
+  Raises:
+    UserError: an argument is outside its range, there are no mixes, there are no candidates to the
+      left beside the keys, or there are fewer than `hard`.
+
+  Example:
+    >>> import jax
+    >>> from contrastax import negatives, relations
+    >>> q, k = jax.random.normal(jax.random.key(0), (2, 8, 3))
+    >>> source = negatives.queue(16) + negatives.mochi(hard=8, mixed=4, with_anchor=2)
+    >>> anchors, groups = negatives.on_arrays(
+    ...   source, q, k, relation=relations.same_example(), rng=jax.random.key(1)
+    ... )
+    >>> [group.vectors.shape for group in groups]
+    [(8, 3), (16, 3), (8, 6, 3)]
+
+  References:
+    Kalantidis et al., Hard Negative Mixing for Contrastive Learning, 2020, arXiv 2010.01028, §3.2
+    and 3.3: (hard, mixed, with_anchor) = (1024, 512, 256) and others, with a queue of 65,536, after
+    15 epochs without mixes (ImageNet).
+
+  In other libraries:
+    In the public code, a may equal b.
   """
 
   hard: int
@@ -42,33 +71,35 @@ class mochi(NegativeSource):
     for name, least in counts.items():
       value = getattr(self, name)
       if not isinstance(value, int) or value < least:
-        raise UserError(f"mochi: {name} is a number of at least {least}, not {value!r}")
+        raise UserError(f"mochi: {name} must be an integer of at least {least}, not {value!r}")
     if not self.mixed + self.with_anchor:
       raise UserError("mochi mixes nothing with mixed = with_anchor = 0; leave it out")
 
-  def init(self, key, keys, examples):
+  @override
+  def init(self, rng, keys, examples):
     return {"step": jnp.int32(0)}
 
-  def candidates(self, state, anchors, groups, key, compare):
-    held = groups[1:]
-    if not held:
+  @override
+  def candidates(self, state, anchors, groups, rng, compare):
+    stored = groups[1:]
+    if not stored:
       raise UserError(
-        "mochi mixes what a queue holds, and there is none to its left; write queue(…) before it"
+        "mochi mixes the keys in a queue, and there is none to its left; write queue(…) before it"
       )
-    there = sum(group.vectors.shape[0] for group in held)
-    if there < self.hard:
+    number = sum(group.vectors.shape[0] for group in stored)
+    if number < self.hard:
       raise UserError(
-        f"mochi takes the {self.hard:,} hardest of {there:,} candidates; take a longer queue, "
+        f"mochi takes the {self.hard:,} hardest of {number:,} candidates; use a longer queue, "
         "or a smaller hard set"
       )
     compare = compare._replace(same_set=False)._asdict()
-    _, place, there = hardest_places(anchors, held, self.hard, **compare)
-    held = join(*held)
-    a, b, share = self._draw(key, anchors, jnp.minimum(there, self.hard).astype(int))
-    a, b = (jnp.take_along_axis(place, of, axis=1) for of in (a, b))
-    first = jax.tree.map(lambda x: x[a], held)
+    _, positions, negatives = hardest_positions(anchors, stored, self.hard, **compare)
+    stored = join(*stored)
+    a, b, share = self._draw(rng, anchors, jnp.minimum(negatives, self.hard).astype(int))
+    a, b = (jnp.take_along_axis(positions, rank, axis=1) for rank in (a, b))
+    first = jax.tree.map(lambda x: x[a], stored)
     own = jnp.broadcast_to(unit(anchors.vectors)[:, None], first.vectors.shape)
-    second = jnp.concatenate([unit(held.vectors[b]), own[:, self.mixed :]], axis=1)
+    second = jnp.concatenate([unit(stored.vectors[b]), own[:, self.mixed :]], axis=1)
     mixed = between(unit(first.vectors), second, share[..., None]).astype(first.vectors.dtype)
     weight = first.side["as_negative"]
     weight = jnp.where((a >= 0) & (state["step"] >= self.warmup), weight, 0)
@@ -76,25 +107,49 @@ class mochi(NegativeSource):
     mixes = Group(jax.lax.stop_gradient(mixed), {**first.side, **side})
     return anchors, (*groups, mixes)
 
+  @override
   def advance(self, state, keys):
     return {"step": state["step"] + 1}
 
-  def _draw(self, key, anchors, count):
-    """For every mix of an anchor whose Q has `count`: a, b (of the mixed alone), a's share."""
-    mixed, all_of_them = self.mixed, self.mixed + self.with_anchor
+  def _draw(self, rng, anchors, count):
+    """Draws the mixes of each anchor, whose Q has `count` negatives.
+
+    Returns:
+      (a, b, share): ranks in Q [n, mixed + with_anchor] and [n, mixed], and the share of n_a in
+      each mix. For h', a is c and the share is 1 − β.
+    """
+    mixed, total = self.mixed, self.mixed + self.with_anchor
     dtype = jnp.result_type(anchors.vectors, jnp.float32)
 
-    def of_one(key, count):
-      of_a, of_b, of_share = jax.random.split(key, 3)
-      a = jax.random.randint(of_a, (all_of_them,), 0, jnp.maximum(count, 1))
-      b = a[:mixed] + jax.random.randint(of_b, (mixed,), 1, jnp.maximum(count, 2))
-      share = jax.random.uniform(of_share, (all_of_them,), dtype)
-      with_anchor = jnp.arange(all_of_them) >= mixed
+    def draw(rng, count):
+      rng_a, rng_b, rng_share = jax.random.split(rng, 3)
+      a = jax.random.randint(rng_a, (total,), 0, jnp.maximum(count, 1))
+      # An offset of 1 to count − 1 makes b differ from a.
+      b = a[:mixed] + jax.random.randint(rng_b, (mixed,), 1, jnp.maximum(count, 2))
+      share = jax.random.uniform(rng_share, (total,), dtype)
+      with_anchor = jnp.arange(total) >= mixed
       return a, b % jnp.maximum(count, 1), jnp.where(with_anchor, (1 + share) / 2, share)
 
-    return jax.vmap(of_one)(keys_of_each(key, anchors.side), count)
+    return jax.vmap(draw)(rng_per_vector(rng, anchors.side), count)
 
 
-def between(x, y, share):
-  """The direction of share · x + (1 − share) · y."""
+def between(x: Array, y: Array, share: ArrayLike) -> Array:
+  """Mixes vectors, and normalizes the mix.
+
+    unit(share · x + (1 − share) · y)
+
+  Args:
+    x: [..., d].
+    y: [..., d].
+    share: the share of x, which broadcasts against x.
+
+  Returns:
+    [..., d].
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from contrastax import negatives
+    >>> print(negatives.between(jnp.array([2.0, 0.0]), jnp.array([0.0, 1.0]), 1.0))
+    [1. 0.]
+  """
   return unit(share * x + (1 - share) * y)

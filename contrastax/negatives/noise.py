@@ -1,39 +1,64 @@
-"""Negatives out of noise, moved to where the anchors crowd: DCLR's."""
+"""Negatives made of noise, which gradient ascent moves toward the anchors (DCLR)."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from typing_extensions import override
 
-from contrastax.core import UserError, per_example
-from contrastax.negatives.sources import NegativeSource, of_no_example
+from contrastax.core import Array, Compare, Group, Pairs, UserError, per_example
+from contrastax.negatives.sources import NegativeSource, synthetic_candidates
 from contrastax.pairwise import log_sum_exp, reduce, unit
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class noise(NegativeSource):
-  """`count` vectors of noise, the same negatives for every anchor, moved to raise their loss.
+  """Adds `count` vectors of noise as negatives of all anchors, moved to increase the anchors' loss.
 
     v_c ~ N(0, 1)^d,   then `steps` times   v_c ← v_c + size · g_c / ‖g_c‖,   g = ∂L/∂v
     L = Σ_i ( −s⁺_i/τ + log( Σ_j (w⁺_ij + w⁻_ij) e^{s_ij/τ} + Σ_c e^{s_ic/τ} ) )
 
-  with s the method's score and j all candidates to its left, under the method's relation. Where
-  embeddings crowd they are most similar to noise, so it goes there, and pushes them apart. Noise
-  is of no example, [count, d], as long as it comes (the cosine asks for directions alone), without
-  gradient; what is drawn depends on the step's key and the vector's number only. A step costs what
-  `count` further candidates cost, forward and backward; candidates to the left are met once.
+  s is the method's score. j runs over all candidates to the left, with their weights under the
+  method's relation. Where the embeddings are dense, they are most similar to noise. So the noise
+  moves there, and pushes them apart.
 
-  count: at least 1; in the paper 1 to 5 times the batch. steps: at least 0; 0 leaves noise as
-  drawn. size: > 0, in units of the vectors; 1e-3 in the public code. temperature: τ > 0 of L,
-  given here, because the method's may be learned or one per anchor; 0.05 in the public code.
+  The noise belongs to no example. It is a group [count, d], not normalized (the cosine uses
+  directions only), without a gradient. What is drawn depends on the random key of the step and the
+  number of the vector only. A step costs as much as `count` further candidates, forward and
+  backward. The candidates to the left are compared once.
 
-  Zhou et al. 2022, arXiv 2205.00656, §3.2. The steps are those of its public code; its loss is
-  another, a binary cross-entropy with e^0 for what its filter drops.
+  Args:
+    count: the number of vectors, at least 1. In the paper it is 1 to 5 times the batch size.
+    steps: the number of steps of gradient ascent, at least 0. With 0, the noise stays as drawn.
+    size: the length of a step, above 0, in units of the vectors. It is 1e-3 in the public code.
+    temperature: τ > 0 of L. It is an argument because the method's temperature may be learned, or
+      be one per anchor. It is 0.05 in the public code.
 
-  Raises UserError for numbers outside these ranges.
+  Raises:
+    UserError: an argument is outside its range.
+
+  Example:
+    >>> import jax
+    >>> from contrastax import negatives, relations
+    >>> q, k = jax.random.normal(jax.random.key(0), (2, 4, 3))
+    >>> source = negatives.noise(count=8, steps=2, size=1e-3, temperature=0.05)
+    >>> anchors, groups = negatives.on_arrays(
+    ...   source, q, k, relation=relations.same_example(), rng=jax.random.key(1)
+    ... )
+    >>> [group.vectors.shape for group in groups]
+    [(4, 3), (8, 3)]
+
+  References:
+    Zhou et al., Debiased Contrastive Learning of Unsupervised Sentence Representations, 2022, arXiv
+    2205.00656, §3.2.
+
+  In other libraries:
+    The steps are those of the paper's public code. The loss of that code is a binary cross-entropy,
+    with e^0 for the candidates that its filter removes.
   """
 
   count: int
@@ -45,21 +70,25 @@ class noise(NegativeSource):
     for name, least in (("count", 1), ("steps", 0)):
       value = getattr(self, name)
       if not isinstance(value, int) or value < least:
-        raise UserError(f"noise: {name} is a whole number, at least {least}, not {value!r}")
+        raise UserError(f"noise: {name} must be an integer of at least {least}, not {value!r}")
     for name in ("size", "temperature"):
       value = getattr(self, name)
       if not (isinstance(value, int | float) and 0 < value < math.inf):
-        raise UserError(f"noise: {name} is a number above 0, not {value!r}")
+        raise UserError(f"noise: {name} must be a number above 0, not {value!r}")
 
-  def candidates(self, state, anchors, groups, key, compare):
+  @override
+  def candidates(self, state, anchors, groups, rng, compare):
     dtype, d = anchors.vectors.dtype, anchors.vectors.shape[-1]
     wide = jnp.promote_types(dtype, jnp.float32)
-    keys = per_example(key, jnp.arange(self.count))
-    drawn = jax.vmap(lambda key: jax.random.normal(key, (d,), wide))(keys)
+    rngs = per_example(rng, jnp.arange(self.count))
+    drawn = jax.vmap(lambda rng: jax.random.normal(rng, (d,), wide))(rngs)
     moved = self._moved(drawn, *jax.lax.stop_gradient((anchors, groups)), compare)
-    return anchors, (*groups, of_no_example(moved.astype(dtype), groups[0]))
+    return anchors, (*groups, synthetic_candidates(moved.astype(dtype), groups[0]))
 
-  def _moved(self, vectors, anchors, groups, compare):
+  def _moved(
+    self, vectors: Array, anchors: Group, groups: tuple[Group, ...], compare: Compare
+  ) -> Array:
+    """Moves the vectors by `steps` steps of gradient ascent on L."""
     if not self.steps:
       return vectors
     relation, score, params, same_set, plan = compare
@@ -67,22 +96,24 @@ class noise(NegativeSource):
 
     def log_sum(anchors, groups, same_set):
       return reduce(
-        channels, anchors, groups, rows={"all": log_sum_exp}, score=score, score_params=params,
-        same_set=same_set, plan=plan,
+        channels, anchors, groups, reductions={"all": log_sum_exp}, score=score,
+        score_params=params, same_set=same_set, plan=plan,
       )["all"]  # fmt: skip
 
     others = log_sum(anchors, groups, same_set)
     anchors = dataclasses.replace(anchors, vectors=anchors.vectors.astype(vectors.dtype))
 
     def loss(vectors):
-      own = log_sum(anchors, (of_no_example(vectors, groups[0]),), False)
-      met = own != -jnp.inf
-      return jnp.where(met, jnp.logaddexp(others, jnp.where(met, own, 0)), 0).sum()
+      own = log_sum(anchors, (synthetic_candidates(vectors, groups[0]),), False)
+      has_pairs = own != -jnp.inf
+      total = jnp.logaddexp(others, jnp.where(has_pairs, own, 0))
+      return jnp.where(has_pairs, total, 0).sum()
 
     def step(_, vectors):
       gradient = jax.grad(loss)(vectors)
       largest = jnp.abs(gradient).max(-1, keepdims=True)
-      # At low temperatures its length is that of a small share, which `unit` would take for 0.
+      # At low temperatures a vector may have a small share of the sum, and a gradient so short that
+      # `unit` would return 0. So the gradient is divided by its largest entry first.
       return vectors + self.size * unit(gradient / jnp.where(largest > 0, largest, 1))
 
     return jax.lax.fori_loop(0, self.steps, step, vectors)
@@ -90,12 +121,14 @@ class noise(NegativeSource):
 
 @dataclasses.dataclass(frozen=True)
 class _Logits:
-  relation: object
+  """The weighted logit as a channel; −∞ for an ignored pair."""
+
+  relation: Callable[..., Pairs]
   temperature: float
 
   def __call__(self, similarity, a, c, shared):
     pairs = self.relation(a, c, jax.lax.stop_gradient(similarity))
     weight = pairs.positive * c["as_positive"] + pairs.negative * c["as_negative"]
-    there = ~(weight <= 0)
-    logit = similarity / self.temperature + jnp.log(jnp.where(there, weight, 1))
-    return {"all": jnp.where(there, logit, -jnp.inf)}
+    is_pair = ~(weight <= 0)
+    logit = similarity / self.temperature + jnp.log(jnp.where(is_pair, weight, 1))
+    return {"all": jnp.where(is_pair, logit, -jnp.inf)}

@@ -1,29 +1,52 @@
-"""Queues of the keys of batches before this one: one, or one for each language, modality, class."""
+"""Queues of the keys of earlier steps."""
 
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
+from typing_extensions import override
 
-from contrastax.core import Group, UserError
+from contrastax.core import Array, Group, UserError
 from contrastax.negatives.sources import NegativeSource, weighted
 
 
 @dataclasses.dataclass(frozen=True)
 class queue(NegativeSource):
-  """The keys of the last steps, `size` of them, are negatives (MoCo; arXiv 1911.05722, §3.1).
+  """Uses the keys of the last steps as negatives, `size` of them, as MoCo does.
 
-  The keys of a step replace the oldest after it, so an anchor never meets its own batch here.
-  They come without gradient and with all that they carry, so that a relation can tell the key
-  of the anchor's own example of an earlier epoch: `same_example` leaves it out. Vectors are kept
-  as they come, and whatever the score does to a vector (the cosine: its length) is done once per
-  step. A slot that is not filled yet weighs nothing; MoCo's code fills them at random, so that
-  its first steps push from noise.
+  The keys of a step replace the oldest ones after the step. So an anchor is never compared with its
+  own batch here. The keys have no gradient. They keep their sides, so a relation can recognize the
+  key of the anchor's own example from an earlier epoch; `same_example` leaves it out. The vectors
+  are stored as they are. What the score computes for each vector, such as its length for the
+  cosine, is computed once per step.
 
-  Raises UserError where `size` is not a multiple of the keys of a step.
+  Args:
+    size: the number of keys, a multiple of the number of keys of a step.
+
+  Raises:
+    UserError: `size` is not an integer of at least 1, or not such a multiple.
+
+  Example:
+    >>> import jax
+    >>> from contrastax import negatives, relations
+    >>> q, k = jax.random.normal(jax.random.key(0), (2, 8, 3))
+    >>> anchors, groups = negatives.on_arrays(
+    ...   negatives.queue(16), q, k, relation=relations.same_example(), rng=jax.random.key(1)
+    ... )
+    >>> [group.vectors.shape for group in groups]
+    [(8, 3), (16, 3)]
+
+  References:
+    He et al. (MoCo), 2019, arXiv 1911.05722, §3.1.
+
+  In other libraries:
+    A slot that is not filled yet has the weight 0 here. The code of MoCo fills the queue with
+    random vectors, which are negatives in its first steps.
   """
 
   size: int
@@ -31,48 +54,76 @@ class queue(NegativeSource):
   def __post_init__(self):
     _check_size(self.size)
 
-  def init(self, key, keys, examples):
+  @override
+  def init(self, rng, keys, examples):
     n = keys.vectors.shape[0]
     if self.size % n:
       problem = "shorter than" if self.size < n else "not a multiple of"
       raise UserError(
         f"a queue of {self.size:,} keys is {problem} the {n:,} of a step; "
-        f"take {max(1, round(self.size / n)) * n:,}"
+        f"use {max(1, round(self.size / n)) * n:,}"
       )
     return {"next": jnp.int32(0), "keys": unfilled(keys, self.size)}
 
-  def candidates(self, state, anchors, groups, key, compare):
+  @override
+  def candidates(self, state, anchors, groups, rng, compare):
     return anchors, (*groups, entries(state))
 
+  @override
   def advance(self, state, keys):
-    at = state["next"]
-    kept = jax.tree.map(
+    slot = state["next"]
+    stored = jax.tree.map(
       lambda old, new: jax.lax.dynamic_update_slice_in_dim(
-        old, jax.lax.stop_gradient(new).astype(old.dtype), at, 0
+        old, jax.lax.stop_gradient(new).astype(old.dtype), slot, 0
       ),
       state["keys"],
       keys,
     )
-    return {"next": (at + len(keys.vectors)) % self.size, "keys": kept}
+    return {"next": (slot + len(keys.vectors)) % self.size, "keys": stored}
 
 
 @dataclasses.dataclass(frozen=True)
 class queues(NegativeSource):
-  """A queue of `size` keys for each value 0 … count − 1 of the side `by`: language, modality, class.
+  """Keeps a queue of `size` keys for each value 0 … count − 1 of a side, such as a language.
 
-    place of key i, the r-th of its value v in this step:  (next_v + r) mod size  of queue v
+    slot of key i, the r-th of its value v in this step:  (next_v + r) mod size  of queue v
 
-  So a frequent value does not push the keys of a rare one out. An anchor meets all queues, one
-  group [count · size, d]; with the filter `negatives_share(by)` its own value's alone, which is
-  Wu et al.'s memory bank for each language (2022, arXiv 2206.03281). For the rest see `queue`, but
-  that a step may bring any number of keys of a value, in the order of the batch; of more than
-  `size` the last `size` stay.
+  So keys of a frequent value do not replace those of a rare one. The candidates are one group
+  [count · size, d] of all queues. With the filter `negatives_share(by)`, the negatives of an anchor
+  are those of its own value. As for `queue`, the keys have no gradient and keep their sides. A step
+  may have any number of keys of a value, which are stored in the order of the batch. Of more than
+  `size` keys, the last `size` are stored.
 
-  A key whose value is −1, of none, enters no queue. Nor does one of a value outside 0 … count − 1:
-  in a compiled step nothing can say so; outside of one it is an error. With the filter, an anchor
-  of such a value has no negative here.
+  A key of the value −1, which stands for none, is not stored. A key of another value outside of
+  0 … count − 1 is not stored either: a compiled step cannot raise an error. Outside of `jax.jit`,
+  it is an error. With the filter, an anchor of such a value has no negatives here.
 
-  Raises UserError where the keys have no side `by`, or one that is not a whole number each.
+  Args:
+    size: the number of keys of each queue, at least 1.
+    by: the name of the side, which is an integer for each key.
+    count: the number of values, at least 1.
+
+  Raises:
+    UserError: an argument is outside its range, or the keys have no such side.
+
+  Example:
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> from contrastax import negatives, relations
+    >>> q, k = jax.random.normal(jax.random.key(0), (2, 8, 3))
+    >>> anchors, groups = negatives.on_arrays(
+    ...   negatives.queues(16, by="label", count=2),
+    ...   q,
+    ...   k,
+    ...   label=jnp.arange(8) % 2,
+    ...   relation=relations.same_example() & relations.negatives_share("label"),
+    ...   rng=jax.random.key(1),
+    ... )
+    >>> [group.vectors.shape for group in groups]
+    [(8, 3), (32, 3)]
+
+  References:
+    Wu et al., 2022, arXiv 2206.03281: a memory bank for each language.
   """
 
   size: int
@@ -82,86 +133,143 @@ class queues(NegativeSource):
   def __post_init__(self):
     _check_size(self.size)
     if not isinstance(self.count, int) or self.count < 1:
-      raise UserError(f"queues: count is a number of values, at least 1, not {self.count!r}")
+      raise UserError(f"queues: count must be an integer of at least 1, not {self.count!r}")
 
-  def init(self, key, keys, examples):
+  @override
+  def init(self, rng, keys, examples):
     if self.by not in keys.side:
       raise UserError(
         f"queues needs the side {self.by!r}, and the keys have {', '.join(sorted(keys.side))}; "
-        f"an array {self.by!r} of the data becomes one"
+        f"add an array {self.by!r} to the data"
       )
     value = keys.side[self.by]
     if value.ndim > 1 or not jnp.issubdtype(value.dtype, jnp.integer):
       raise UserError(
-        f"queues are told apart by a whole number of each key, and {self.by!r} is {value.dtype} "
+        f"queues needs one integer for each key, and {self.by!r} is {value.dtype} "
         f"{list(value.shape)}; number its values from 0"
       )
     keys = unfilled(keys, self.count * self.size)
     return {"next": jnp.zeros(self.count, jnp.int32), "keys": keys}
 
-  def candidates(self, state, anchors, groups, key, compare):
+  @override
+  def candidates(self, state, anchors, groups, rng, compare):
     return anchors, (*groups, entries(state))
 
+  @override
   def advance(self, state, keys):
-    place, brought = self._places(state["next"], keys.side[self.by])
-    kept = put(state["keys"], place, keys)
-    return {"next": (state["next"] + brought) % self.size, "keys": kept}
+    slots, added = self._slots(state["next"], keys.side[self.by])
+    stored = put(state["keys"], slots, keys)
+    return {"next": (state["next"] + added) % self.size, "keys": stored}
 
-  def _places(self, following, value):
-    """Where the step's keys go, count · size: nowhere; and how many it brought of each value.
+  def _slots(self, following: Array, value: Array) -> tuple[Array, Array]:
+    """Finds the slots of a step's keys.
 
-    No place is given twice, for which of two writes would stay is not defined.
+    No slot is used twice, because the order of several writes to one slot is not defined.
+
+    Returns:
+      The slot of each key, [n], or count · size for a key that is not stored; and the number of
+      keys of each value, [count].
     """
-    within = inside(
+    valid = valid_index(
       value, self.count, f"a key's {self.by!r}", "give queues as count one more than the largest"
     )
-    value = jnp.where(within, value, 0).astype(jnp.int32)
-    of_value = within[:, None] & (value[:, None] == jnp.arange(self.count))
-    so_far = jnp.cumsum(of_value, axis=0, dtype=jnp.int32)
+    value = jnp.where(valid, value, 0).astype(jnp.int32)
+    has_value = valid[:, None] & (value[:, None] == jnp.arange(self.count))
+    so_far = jnp.cumsum(has_value, axis=0, dtype=jnp.int32)
     rank = jnp.take_along_axis(so_far, value[:, None], axis=1)[:, 0] - 1
-    brought = so_far[-1]
-    stays = within & (rank >= brought[value] - self.size)
-    place = value * self.size + (following[value] + rank) % self.size
-    return jnp.where(stays, place, self.count * self.size), brought
+    added = so_far[-1]
+    is_stored = valid & (rank >= added[value] - self.size)
+    slot = value * self.size + (following[value] + rank) % self.size
+    return jnp.where(is_stored, slot, self.count * self.size), added
 
 
-def entries(state) -> Group:
-  """What a queue holds, as negatives of no view (−1) of this step's.
+def entries(state: Any) -> Group:
+  """Returns the keys in a queue or bank as negatives.
 
-  Their weight is 1, or their side `weight`. What is not filled yet has index −1 and weight 0.
+  The view of a key is −1, as it is not a view of this step. Its weight is its side `weight`, or 1.
+  A slot that is not filled has the index −1 and the weight 0.
+
+  Args:
+    state: the state of `queue`, `queues` or `bank`.
+
+  Returns:
+    A shared group [size, d].
+
+  Example:
+    >>> import jax
+    >>> from contrastax import negatives, relations
+    >>> q, k = jax.random.normal(jax.random.key(0), (2, 4, 3))
+    >>> _, (keys, *_) = negatives.on_arrays(
+    ...   negatives.in_batch(), q, k, relation=relations.same_example(), rng=jax.random.key(1)
+    ... )
+    >>> source = negatives.queue(8)
+    >>> state = source.advance(source.init(jax.random.key(2), keys, examples=4), keys)
+    >>> print(negatives.entries(state).side["as_negative"])
+    [1. 1. 1. 1. 0. 0. 0. 0.]
   """
   keys = state["keys"]
-  none, no_view = jnp.zeros_like(keys.side["as_positive"]), jnp.full_like(keys.side["view"], -1)
-  filled = weighted(none + (keys.side["index"] >= 0), keys.side)
-  return keys.attach(as_positive=none, as_negative=filled, view=no_view)
+  zero, no_view = jnp.zeros_like(keys.side["as_positive"]), jnp.full_like(keys.side["view"], -1)
+  filled = weighted(zero + (keys.side["index"] >= 0), keys.side)
+  return keys.attach(as_positive=zero, as_negative=filled, view=no_view)
 
 
-def unfilled(keys, size) -> Group:
-  """Places for `size` of such keys: zeros, of index −1."""
+def unfilled(keys: Group, size: int) -> Group:
+  """Makes empty slots: zeros, with the index −1.
+
+  Args:
+    keys: keys with the shapes and types of those that will be stored.
+    size: the number of slots.
+
+  Returns:
+    A group [size, d].
+  """
   empty = jax.tree.map(lambda x: jnp.zeros((size, *x.shape[1:]), x.dtype), keys)
   return empty.attach(index=empty.side["index"] - 1)
 
 
-def put(kept, place, keys):
-  """The keys at these places [n], without gradient; a place beyond the last one: not kept."""
+def put(stored: Group, slots: Array, keys: Group) -> Group:
+  """Stores keys in slots, without a gradient.
+
+  Args:
+    stored: the slots, [size, d].
+    slots: the slot of each key, [n]. A key with a slot of `size` or more is not stored.
+    keys: the keys, [n, d].
+
+  Returns:
+    The slots after the write.
+  """
 
   def write(old, new):
-    return old.at[place].set(jax.lax.stop_gradient(new).astype(old.dtype), mode="drop")
+    return old.at[slots].set(jax.lax.stop_gradient(new).astype(old.dtype), mode="drop")
 
-  return jax.tree.map(write, kept, keys)
+  return jax.tree.map(write, stored, keys)
 
 
-def inside(number, count, what, mend):
-  """Which are 0 … count − 1. Where they are known, others than −1, of none, are an error."""
-  within = (number >= 0) & (number < count)
-  if not isinstance(number, jax.core.Tracer):
-    number = np.asarray(number)
-    wrong = number[(number < -1) | (number >= count)]
+def valid_index(number: Array, count: int, name: str, fix: str) -> Array:
+  """Returns which numbers are in 0 … count − 1.
+
+  Args:
+    number: integers, of any shape.
+    count: the number of valid numbers.
+    name: what messages call a number.
+    fix: what a user can do about an invalid number.
+
+  Returns:
+    Booleans in the shape of `number`.
+
+  Raises:
+    UserError: a number is invalid, and is not −1, which stands for none. Traced numbers are not
+      checked.
+  """
+  valid = (number >= 0) & (number < count)
+  if not isinstance(number, Tracer):
+    values = np.asarray(number)
+    wrong = values[(values < -1) | (values >= count)]
     if wrong.size:
-      raise UserError(f"{what} is 0 to {count - 1:,}, or −1 for none, not {wrong[0]:,}; {mend}")
-  return within
+      raise UserError(f"{name} must be 0 to {count - 1:,}, or −1 for none, not {wrong[0]:,}; {fix}")
+  return valid
 
 
-def _check_size(size):
+def _check_size(size: int) -> None:
   if not isinstance(size, int) or size < 1:
-    raise UserError(f"a queue holds a number of keys, at least 1, not {size!r}")
+    raise UserError(f"the size of a queue must be an integer of at least 1, not {size!r}")

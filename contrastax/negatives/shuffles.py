@@ -1,17 +1,33 @@
-"""Negatives of several modalities: tuples of vectors that do not belong together."""
+"""Negatives of several modalities: tuples of vectors from different examples."""
 
 from __future__ import annotations
 
 import jax
 
+from contrastax.core import Array
 
-def shuffles(key, modalities: int, n: int):
-  """For each modality as anchor, a permutation of n rows for each of the others.
+
+def shuffles(key: Array, modalities: int, n: int) -> Array:
+  """Draws the permutations that make the negatives of `losses.symile`.
+
+  For each modality as anchor, the rows of every other modality are permuted.
+
+  Args:
+    key: a random key.
+    modalities: the number of modalities.
+    n: the number of examples.
 
   Returns:
-    int [modalities, modalities − 1, n], as `losses.symile` takes them.
+    int32 [modalities, modalities − 1, n], permutations of 0 … n − 1.
 
-  Saporta et al. 2024, arXiv 2411.01053, the "O(N)" negatives.
+  Example:
+    >>> import jax
+    >>> from contrastax import negatives
+    >>> negatives.shuffles(jax.random.key(0), modalities=3, n=8).shape
+    (3, 2, 8)
+
+  References:
+    Saporta et al., Contrasting with Symile, 2024, arXiv 2411.01053: the "O(N)" negatives.
   """
   keys = jax.random.split(key, (modalities, modalities - 1))
   return jax.vmap(jax.vmap(lambda key: jax.random.permutation(key, n)))(keys)

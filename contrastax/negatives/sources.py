@@ -1,6 +1,6 @@
-"""What sources of candidates share, and the first of them: the batch itself.
+"""The base of negatives, their sum, and the keys of the batch as negatives.
 
-A source sees what stands to its left in a sum, so `a + b` reads from left to right.
+In a sum `a + b`, each source receives the candidates of the sources to its left.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
+from typing_extensions import override
 
 from contrastax.core import Array, Group, Negatives, per_example
 
 
 class NegativeSource(Negatives):
-  """What sources share: `+` joins them."""
+  """The base of negatives, which are frozen dataclasses. `a + b` applies a, then b."""
 
   def __add__(self, other: NegativeSource) -> NegativeSource:
     return _Sum(_parts(self) + _parts(other))
@@ -23,68 +24,106 @@ class NegativeSource(Negatives):
 
 @dataclasses.dataclass(frozen=True)
 class _Sum(NegativeSource):
+  """Several sources, which are applied from left to right."""
+
   parts: tuple[NegativeSource, ...]
 
-  def init(self, key, keys, examples):
+  @override
+  def init(self, rng, keys, examples):
     return tuple(
-      p.init(jax.random.fold_in(key, i), keys, examples) for i, p in enumerate(self.parts)
+      p.init(jax.random.fold_in(rng, i), keys, examples) for i, p in enumerate(self.parts)
     )
 
-  def candidates(self, state, anchors, groups, key, compare):
-    for i, (part, own) in enumerate(zip(self.parts, state, strict=True)):
-      own_key = jax.random.fold_in(key, i)
-      anchors, groups = part.candidates(own, anchors, groups, own_key, compare)
+  @override
+  def candidates(self, state, anchors, groups, rng, compare):
+    for i, (part, part_state) in enumerate(zip(self.parts, state, strict=True)):
+      part_rng = jax.random.fold_in(rng, i)
+      anchors, groups = part.candidates(part_state, anchors, groups, part_rng, compare)
     return anchors, groups
 
+  @override
   def advance(self, state, keys):
-    return tuple(p.advance(own, keys) for p, own in zip(self.parts, state, strict=True))
+    return tuple(p.advance(s, keys) for p, s in zip(self.parts, state, strict=True))
 
 
-def _parts(source):
+def _parts(source: NegativeSource) -> tuple[NegativeSource, ...]:
   return source.parts if isinstance(source, _Sum) else (source,)
 
 
 @dataclasses.dataclass(frozen=True)
 class in_batch(NegativeSource):
-  """The keys of the other examples of the batch are negatives (SimCLR; CLIP).
+  """Uses the keys of the other examples of the batch as negatives, as in SimCLR and CLIP.
 
-  A key with the side `weight` is a negative of that weight, any other of weight 1.
+  The weight of a negative is its side `weight`, or 1 without that side.
+
+  Example:
+    >>> import jax
+    >>> from contrastax import negatives, relations
+    >>> q, k = jax.random.normal(jax.random.key(0), (2, 4, 3))
+    >>> anchors, groups = negatives.on_arrays(
+    ...   negatives.in_batch(), q, k, relation=relations.same_example(), rng=jax.random.key(1)
+    ... )
+    >>> print(groups[0].side["as_negative"])
+    [1. 1. 1. 1.]
   """
 
-  def candidates(self, state, anchors, groups, key, compare):
+  @override
+  def candidates(self, state, anchors, groups, rng, compare):
     keys, *others = groups
     negative = weighted(jnp.ones_like(keys.side["as_negative"]), keys.side)
     return anchors, (keys.attach(as_negative=negative), *others)
 
 
 def weighted(as_negative: Array, side: Mapping[str, Array]) -> Array:
-  """The weights as negatives, multiplied by the vectors' own, the side `weight`, if there is one."""
+  """Multiplies weights as negatives by the side `weight`, where there is one.
+
+  Args:
+    as_negative: the weights of the vectors as negatives.
+    side: the sides of the vectors.
+
+  Returns:
+    The weights, in the same shape.
+  """
   return as_negative * side["weight"] if "weight" in side else as_negative
 
 
-def keys_of_each(key: Array, side: Mapping[str, Array]) -> Array:
-  """A random key of each vector, folded from its example, its view and its `place` if it has one.
+def rng_per_vector(rng: Array, side: Mapping[str, Array]) -> Array:
+  """Folds a random key for each vector from its example, its view and its side `place`, if any.
 
-  So no draw depends on a row's place in the batch or on a device.
+  So what is drawn for a vector depends neither on its row in the batch nor on its device.
+
+  Args:
+    rng: a random key.
+    side: the sides of the vectors [n].
+
+  Returns:
+    [n] random keys.
   """
   names = ("view", "place") if "place" in side else ("view",)
-  keys = per_example(key, side["index"])
+  keys = per_example(rng, side["index"])
   for name in names:
     keys = jax.vmap(jax.random.fold_in)(keys, side[name])
   return keys
 
 
-def of_no_example(vectors, like):
-  """Negatives that are no example's, [m, d] or [n, k, d], with the sides that `like` has.
+def synthetic_candidates(vectors: Array, like: Group) -> Group:
+  """Makes a group of negatives that belong to no example.
 
-  Their whole numbers are −1 (index, view, label), a label that is another number is NaN, equal to
-  none, `weight` is 1, and the rest 0.
+  Sides of integers (such as index, view and label) are −1. A label that is a float is NaN, which
+  equals no label. `as_negative` and `weight` are 1, and the other sides are 0.
+
+  Args:
+    vectors: [m, d] or [n, k, d].
+    like: a group with the sides that the result gets.
+
+  Returns:
+    The group.
   """
   leading = vectors.shape[:-1]
 
   def fill(name, x):
-    whole = jnp.issubdtype(x.dtype, jnp.integer)
-    value = -1 if whole else {"label": jnp.nan, "weight": 1}.get(name, 0)
+    is_integer = jnp.issubdtype(x.dtype, jnp.integer)
+    value = -1 if is_integer else {"label": jnp.nan, "weight": 1}.get(name, 0)
     return jnp.full((*leading, *x.shape[like.vectors.ndim - 1 :]), value, x.dtype)
 
   side = {name: fill(name, x) for name, x in like.side.items()}

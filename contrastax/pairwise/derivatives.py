@@ -1,12 +1,15 @@
-"""Which derivatives an evaluation in tiles has, and one line for those that it has not.
+"""Errors for the derivatives that an evaluation in tiles does not have.
 
-Tiles have a gradient, and forward mode over that gradient (so `jax.hessian`, and the Hessian times a
-vector by `jax.jvp` of `jax.grad`). Forward mode alone, and reverse mode twice, would need the rules
-of JAX for a loop, which keep every tile; without these functions JAX would raise from its inside.
+An evaluation in tiles has a gradient, and forward mode over that gradient. So `jax.hessian` works,
+and so does `jax.jvp` of `jax.grad`, which is the product of the Hessian and a vector. Forward mode
+alone and reverse mode over reverse mode would use JAX's rules for loops, which store every tile.
+The functions of this module refuse both with a message of one line. Without them, JAX would raise
+an error about its own internals.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -14,30 +17,46 @@ import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from contrastax.core import UserError
+from contrastax.core import Array, UserError
 
-_FORWARD = 'tiles have no forward-mode derivative; take jax.grad, or jax.jvp of jax.grad, or plan=Plan(block="dense")'
+_FORWARD = (
+  "tiles have no forward-mode derivative; use jax.grad, or jax.jvp of jax.grad, or "
+  'plan=Plan(block="dense")'
+)
 _TWICE = (
-  "tiles have no reverse-mode derivative of their gradient; take forward mode over reverse "
+  "tiles have no reverse-mode derivative of their gradient; use forward mode over reverse mode "
   '(jax.hessian, jax.jvp of jax.grad), or plan=Plan(block="dense")'
 )
 
 
-def _refuse(message):
+def _refuse(message: str) -> Callable[..., Any]:
   def refuse(*_, **__):
     raise UserError(message)
 
   return refuse
 
 
-def _identity(name, *, evaluate, lower, transpose):
-  """x ↦ x, whose tangents are evaluated, compiled and transposed by these functions."""
-  of_tangents = Primitive(name)
-  of_tangents.def_impl(evaluate)
-  of_tangents.def_abstract_eval(lambda x: x)
-  mlir.register_lowering(of_tangents, lower)
-  ad.deflinear(of_tangents, transpose)
-  batching.defvectorized(of_tangents)
+def _identity(
+  name: str,
+  *,
+  evaluate: Callable[..., Any],
+  lower: Callable[..., Any],
+  transpose: Callable[..., Any],
+) -> Callable[[Array], Array]:
+  """Returns the function x ↦ x, with its own rules for tangents.
+
+  Args:
+    name: the name of the primitive that is applied to tangents.
+    evaluate: evaluates a tangent outside of `jax.jit`.
+    lower: compiles a tangent.
+    transpose: maps a cotangent to the list of its transposes.
+  """
+  tangent_identity = Primitive(name)
+  tangent_identity.def_impl(evaluate)
+  tangent_identity.def_abstract_eval(lambda x: x)
+  mlir.register_lowering(tangent_identity, lower)
+  ad.deflinear(tangent_identity, transpose)
+  batching.defvectorized(tangent_identity)
 
   @jax.custom_jvp
   def identity(x):
@@ -45,7 +64,7 @@ def _identity(name, *, evaluate, lower, transpose):
 
   @identity.defjvp
   def _(primals, tangents):
-    return primals[0], of_tangents.bind(tangents[0])
+    return primals[0], tangent_identity.bind(tangents[0])
 
   return identity
 
@@ -65,14 +84,20 @@ _not_transposed = _identity(
 
 
 def without_forward_mode(tree: Any) -> Any:
-  """The tree. Its tangents may be transposed, as in reverse mode, but not computed."""
-  return _each_float(_not_computed, tree)
+  """Returns the tree, with tangents that can be transposed but not computed.
+
+  So reverse mode works, and forward mode raises `UserError`.
+  """
+  return _map_floats(_not_computed, tree)
 
 
 def without_transpose(tree: Any) -> Any:
-  """The tree. Its tangents may be computed, as in forward mode, but not transposed."""
-  return _each_float(_not_transposed, tree)
+  """Returns the tree, with tangents that can be computed but not transposed.
+
+  So forward mode works, and reverse mode raises `UserError`.
+  """
+  return _map_floats(_not_transposed, tree)
 
 
-def _each_float(identity, tree):
-  return jax.tree.map(lambda x: identity(x) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree)
+def _map_floats(function: Callable[[Array], Array], tree: Any) -> Any:
+  return jax.tree.map(lambda x: function(x) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree)

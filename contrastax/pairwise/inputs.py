@@ -1,4 +1,4 @@
-"""Checks of arrays before JAX sees them: that they hold numbers, and that JAX keeps each number."""
+"""Checks of arrays before JAX converts them: real numbers, within the range of JAX's types."""
 
 from __future__ import annotations
 
@@ -7,25 +7,33 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, Mesh
+from jax.core import Tracer
+from jax.sharding import AbstractMesh, AxisType, Mesh
 
 from contrastax.core import Array, UserError
 
 
 def numbers(name: str, values: Any) -> Array:
-  """`values`, an array of NumPy or JAX, as an array of JAX.
+  """Converts an array of NumPy or JAX to an array of JAX.
+
+  Args:
+    name: what messages call the array.
+    values: the array, of any shape.
+
+  Returns:
+    The same values as an array of JAX.
 
   Raises:
-    UserError: it is no array, or holds no real numbers; an integer of 64 bits does not fit the 32
-      that JAX would cut it to; it lies on a mesh of Explicit axes.
+    UserError: `values` is not an array, does not hold real numbers, holds a 64-bit integer that
+      does not fit JAX's 32 bits, or lies on a mesh with Explicit axes.
   """
   if not hasattr(values, "dtype"):
     found = type(values).__name__
-    raise UserError(f"{name} is an array of NumPy or JAX, not a {found}; np.asarray makes one")
+    raise UserError(f"{name} must be an array of NumPy or JAX, not a {found}; use np.asarray")
   dtype = values.dtype
   real = (jnp.bool_, jnp.integer, jnp.floating)
   if not any(jnp.issubdtype(dtype, kind) for kind in real):
-    raise UserError(f"{name} holds real numbers, not {dtype}")
+    raise UserError(f"{name} must hold real numbers, not {dtype}")
   if isinstance(values, np.ndarray | np.generic):
     check_kept(name, np.asarray(values))
   check_mesh(name, jax.typeof(values).sharding.mesh)
@@ -33,71 +41,108 @@ def numbers(name: str, values: Any) -> Array:
 
 
 def check_kept(name: str, values: np.ndarray) -> None:
-  """Raises UserError where JAX, which cuts 64-bit integers to 32 bits, would change a value."""
-  kept = jax.dtypes.canonicalize_dtype(values.dtype)
-  if kept == values.dtype or not jnp.issubdtype(kept, jnp.integer) or not values.size:
+  """Checks that JAX can represent each value.
+
+  JAX converts 64-bit integers to 32 bits unless `jax_enable_x64` is set.
+
+  Args:
+    name: what messages call the array.
+    values: the array, of any shape and type.
+
+  Raises:
+    UserError: an integer is outside the range of the type that JAX converts it to.
+  """
+  jax_dtype = jax.dtypes.canonicalize_dtype(values.dtype)
+  if jax_dtype == values.dtype or not jnp.issubdtype(jax_dtype, jnp.integer) or not values.size:
     return
-  range_ = np.iinfo(kept)
+  range_ = np.iinfo(jax_dtype)
   for value in (values.min(), values.max()):
     if not range_.min <= value <= range_.max:
       raise UserError(
-        f"{name} holds {value}, which JAX would cut to 32 bits and does not fit {kept}; number its "
-        "values by np.unique(…, return_inverse=True)[1], or set jax_enable_x64"
+        f"{name} holds {value}, which does not fit {jax_dtype}, the 32 bits of JAX; renumber the "
+        "values with np.unique(…, return_inverse=True)[1], or set jax_enable_x64"
       )
 
 
 def check_finite(name: str, rows: Array, first: int = 0) -> None:
-  """Raises UserError that names the first row of known rows [n, …] which has a NaN or an infinity.
+  """Checks that no row has a NaN or an infinity.
 
   Args:
-    name: what the rows are called.
-    rows: [n, …]; traced ones are not looked at.
-    first: the number of the first of them.
+    name: what messages call the rows.
+    rows: [n, …]. Traced arrays are not checked.
+    first: the number of the first row, for the message.
+
+  Raises:
+    UserError: a row has a NaN or an infinity. The message has the number of the first such row.
   """
-  if isinstance(rows, jax.core.Tracer) or not jnp.issubdtype(rows.dtype, jnp.floating):
+  if isinstance(rows, Tracer) or not jnp.issubdtype(rows.dtype, jnp.floating):
     return
-  with jax.ensure_compile_time_eval():  # now, even inside `jax.jit`
-    bad = np.asarray(~jnp.isfinite(rows).reshape(len(rows), -1).all(1))
+  with jax.ensure_compile_time_eval():  # evaluates at once, even inside `jax.jit`
+    bad = np.asarray(_not_finite(rows))
   if bad.any():
     raise UserError(
       f"row {first + int(bad.argmax())} of {name} has a NaN or an infinity "
-      f"({int(bad.sum())} of {len(bad)} rows have); leave such rows out"
+      f"({int(bad.sum())} of {len(bad)} rows have one); leave such rows out"
     )
 
 
-def check_mesh(name: str, mesh: Mesh | jax.sharding.AbstractMesh) -> None:
-  """Raises UserError for a mesh that has Explicit axes, as `jax.make_mesh` makes by default."""
+@jax.jit
+def _not_finite(rows: Array) -> Array:
+  return ~jnp.isfinite(rows).reshape(len(rows), -1).all(1)
+
+
+def check_mesh(name: str, mesh: Mesh | AbstractMesh) -> None:
+  """Checks that a mesh has no Explicit axes, which `jax.make_mesh` makes by default.
+
+  Args:
+    name: what messages call the owner of the mesh.
+    mesh: the mesh.
+
+  Raises:
+    UserError: the mesh has an Explicit axis.
+  """
   if AxisType.Explicit in mesh.axis_types:
     raise UserError(
-      f"{name} is on a mesh whose axes are Explicit; make the mesh by "
-      "contrastax.training.make_mesh(), or give jax.make_mesh axis_types=(AxisType.Auto,)"
+      f"{name} is on a mesh whose axes are Explicit; make the mesh with "
+      "contrastax.training.make_mesh(), or pass axis_types=(AxisType.Auto,) to jax.make_mesh"
     )
 
 
 def check_positive(name: str, value: Any, *, each: int | None = None) -> None:
-  """Raises UserError for what is no number, or is known and not above 0.
+  """Checks that a value is a real number above 0.
 
   Args:
-    name: what the value is called.
-    value: a number.
+    name: what messages call the value.
+    value: a number. The size of a traced number is not checked.
     each: n, where an array [n] is allowed too.
+
+  Raises:
+    UserError: the value is not a number, has another shape, or is not above 0.
   """
   check_numbers(each, **{name: value})
-  if not isinstance(value, jax.core.Tracer) and not (np.asarray(value) > 0).all():
+  if not isinstance(value, Tracer) and not (np.asarray(value) > 0).all():
     raise UserError(f"{name} must be above 0, not {np.min(value)}")
 
 
 def check_numbers(each: int | None = None, /, **values: Any) -> None:
-  """Raises UserError for a value that is not a real number, or an array [each] of real numbers."""
+  """Checks that each value is a real number.
+
+  Args:
+    each: n, where arrays [n] are allowed too.
+    **values: the values by name.
+
+  Raises:
+    UserError: a value is not a real number, or has another shape.
+  """
   for name, value in values.items():
     dtype = getattr(value, "dtype", None)
     if dtype is None:
-      fits = isinstance(value, int | float) and not isinstance(value, bool)
+      is_number = isinstance(value, int | float) and not isinstance(value, bool)
     else:
-      fits = jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)
-    if not fits:
+      is_number = jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)
+    if not is_number:
       found = f"{value!r}" if dtype is None else f"an array of {dtype}"
-      raise UserError(f"{name} is a number, not {' '.join(found.split())}")
+      raise UserError(f"{name} must be a number, not {' '.join(found.split())}")
     if jnp.shape(value) not in ((), (each,)):
       allowed = "a scalar" if each is None else f"a scalar or one for each of {each} anchors"
-      raise UserError(f"{name} is {allowed}, not of shape {jnp.shape(value)}")
+      raise UserError(f"{name} must be {allowed}, not of shape {jnp.shape(value)}")

@@ -1,4 +1,4 @@
-"""How reductions over all pairs are carried out; never what they give."""
+"""How reductions over all pairs are computed. A plan does not change the result."""
 
 from __future__ import annotations
 
@@ -12,21 +12,33 @@ from jax.sharding import Mesh
 from contrastax.core import UserError
 from contrastax.pairwise.inputs import check_mesh
 
-# Beyond this many pairs (8 MB of float32 on a device) tiles are no slower and need less memory.
+# Above this number of pairs (8 MB of float32 on a device) tiles are as fast and need less memory.
 _DENSE_PAIRS = 2**21
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-  """How a reduction over all pairs is carried out. The result is the same but for rounding.
+  """How a reduction over all pairs is computed. Results differ by rounding only.
 
-  block: "dense": the [n, m] matrix at once; b or (rows, columns): tiles of that size, and the
-    backward pass computes them again, so memory is linear in n + m; None: by size, dense up
-    to two million pairs on a device, then tiles.
-  mesh, axis: a mesh, over whose `axis` anchors and candidates are divided. Tiles then are
-    computed in a ring: each device keeps its anchors, candidates travel. Without a mesh, or
-    dense, communication is left to the compiler, which for tiles on several devices is
-    right but makes every device compute every tile.
+  Args:
+    block: "dense" computes the whole [n, m] matrix at once. A size b, or sizes (rows, columns),
+      computes tiles of that size. The backward pass computes the tiles again, so memory is linear
+      in n + m. None selects by size: dense up to two million pairs on a device, tiles above.
+    mesh: the mesh over whose axis anchors and candidates are divided. Tiles are then computed
+      around a ring: each device keeps its anchors, and the candidates travel from device to device.
+      Without a mesh, and for "dense", the compiler inserts the communication. For tiles on several
+      devices that is correct, but every device computes every tile.
+    axis: the name of the mesh axis.
+
+  Raises:
+    UserError: the block is none of these, the mesh has no such axis, or its axes are Explicit.
+
+  Example:
+    >>> from contrastax.pairwise import Plan
+    >>> Plan().blocks(1_000, 1_000) is None  # dense
+    True
+    >>> Plan(block=256).blocks(1_000, 1_000)
+    (256, 256)
   """
 
   block: int | tuple[int, int] | Literal["dense"] | None = None
@@ -37,7 +49,7 @@ class Plan:
     if self.mesh is not None:
       if not isinstance(self.mesh, Mesh):
         raise UserError(
-          f"mesh is a jax.sharding.Mesh, not {self.mesh!r}; training.make_mesh() makes one"
+          f"mesh must be a jax.sharding.Mesh, not {self.mesh!r}; use training.make_mesh()"
         )
       check_mesh("the plan", self.mesh)
       if self.axis not in self.mesh.axis_names:
@@ -45,21 +57,32 @@ class Plan:
           f"axis {self.axis!r} is not in the mesh, whose axes are {self.mesh.axis_names}"
         )
     sizes = self.block if isinstance(self.block, tuple) else (self.block, self.block)
-    told = len(sizes) == 2 and all(type(size) is int and size > 0 for size in sizes)
-    if not (self.block in (None, "dense") or told):
-      raise UserError(f'block is "dense", None, b or (rows, columns), not {self.block!r}')
+    valid = len(sizes) == 2 and all(type(size) is int and size > 0 for size in sizes)
+    if not (self.block in (None, "dense") or valid):
+      raise UserError(f'block must be "dense", None, b or (rows, columns), not {self.block!r}')
 
   @property
   def devices(self) -> int:
+    """The number of devices on the mesh axis; 1 without a mesh."""
     return 1 if self.mesh is None else self.mesh.shape[self.axis]
 
   def blocks(self, n: int, m: int, both: bool = False) -> tuple[int, int] | None:
-    """The largest tile for n anchors and m candidates in all, of one role or both; None: dense."""
+    """Returns the largest size of a tile, or None for a dense evaluation.
+
+    Args:
+      n: the number of anchors, on all devices.
+      m: the number of candidates, on all devices.
+      both: whether the roles of anchors and candidates are exchanged as well.
+
+    Returns:
+      (rows, columns), or None.
+    """
     if self.block is None:
       small = n * m <= _DENSE_PAIRS * self.devices
-      # A tile of 512 stays in a CPU's cache; an accelerator wants fewer, larger kernels.
+      # A tile of 512 stays in a CPU's cache. An accelerator runs best with few, large kernels.
       side = 512 if jax.default_backend() == "cpu" else 4096
-      # Twice as wide where it serves its candidates too, whose states are read and written again.
+      # With `both`, every tile also reads and writes the states of its candidates. So tiles are
+      # twice as wide, and there are half as many.
       return None if small else (side, side * (1 + both))
     if self.block == "dense":
       return None
@@ -67,6 +90,14 @@ class Plan:
 
 
 def even(size: int, largest: int) -> tuple[int, int]:
-  """(number, size) of equal blocks that cover `size` with the least padding, none above `largest`."""
+  """Divides a size into equal blocks with the least padding.
+
+  Args:
+    size: the number of rows.
+    largest: the largest size of a block.
+
+  Returns:
+    (number of blocks, size of a block).
+  """
   number = math.ceil(size / largest)
   return number, math.ceil(size / number)

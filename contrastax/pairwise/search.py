@@ -1,12 +1,13 @@
-"""Exact search: the nearest of a corpus, in blocks."""
+"""Exact nearest-neighbor search in blocks."""
 
 from __future__ import annotations
 
 import dataclasses
 
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
-from contrastax.core import Group, Score, UserError, check_integer
+from contrastax.core import Array, Group, Score, UserError, check_integer
 from contrastax.pairwise import reductions
 from contrastax.pairwise.inputs import check_finite, numbers
 from contrastax.pairwise.plan import Plan
@@ -14,57 +15,79 @@ from contrastax.pairwise.reduce import reduce
 from contrastax.pairwise.scores import dot
 
 
-def top_k(queries, corpus, k: int, *, score: Score = dot(), exclude=None, plan: Plan | None = None):
-  """The k of a corpus with the highest score for each query: exact, in blocks.
+def top_k(
+  queries: ArrayLike,
+  corpus: ArrayLike,
+  k: int,
+  *,
+  score: Score = dot(),
+  exclude: ArrayLike | None = None,
+  plan: Plan | None = None,
+) -> tuple[Array, Array]:
+  """Finds the k vectors of a corpus with the highest score for each query, exactly.
+
+  There is no gradient: gather the vectors at the positions into a set per anchor, and reduce that.
 
   Args:
-    queries: [n, d]. corpus: [m, d].
-    k: how many, at most m.
-    score: `dot()` by default; `cosine()` for directions.
-    exclude: None, or for each query the place in the corpus that is not to be found, [n]
-      int: itself, where the queries are the corpus.
-    plan: how it is evaluated; by default in blocks of 512 queries and 8,192 of the corpus, so
-      beside queries and corpus some 16 MB and the results are in memory.
+    queries: [n, d].
+    corpus: [m, d].
+    k: the number of vectors for each query, from 1 to m.
+    score: the similarity, without parameters: `dot()`, or `cosine()` for directions.
+    exclude: int [n], for each query the position in the corpus to leave out. Where the queries are
+      the corpus, this is the query's own position.
+    plan: how the scores are computed. The default is in blocks of 512 queries and 8,192 vectors of
+      the corpus. Beside queries, corpus and results, this needs about 16 MB.
 
   Returns:
-    (scores [n, k] in falling order, places [n, k] int32). Of equal scores the lower place
-    comes first. Where `exclude` leaves fewer than k, the last are (−∞, −1). No gradient:
-    gather the places into a set per anchor and reduce that.
+    Scores [n, k] in descending order, and positions in the corpus [n, k], int32. Of equal scores,
+    the lower position comes first. Where `exclude` leaves fewer than k, the row ends in (−∞, −1).
 
   Raises:
-    UserError for k above m, for shapes that do not fit, and for the first row with a NaN or an
-      infinity, where it is known.
+    UserError: k is below 1 or above m, shapes do not fit, or a row has a NaN or an infinity. Traced
+      rows are not checked.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from contrastax.pairwise import top_k
+    >>> corpus = jnp.array([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
+    >>> scores, positions = top_k(jnp.array([[0.0, 1.0]]), corpus, 2)
+    >>> print(scores, positions)
+    [[1.  0.8]] [[1 2]]
   """
+  same = corpus is queries
   queries, corpus = numbers("queries", queries), numbers("corpus", corpus)
   if queries.ndim != 2 or corpus.ndim != 2:
     raise UserError(
-      f"queries are [n, d] and the corpus [m, d], not {queries.shape} and {corpus.shape}"
+      f"queries must be [n, d] and the corpus [m, d], not {queries.shape} and {corpus.shape}"
     )
   check_finite("queries", queries)
-  if corpus is not queries:
+  if not same:
     check_finite("corpus", corpus)
   n, m = len(queries), len(corpus)
   check_integer("k", k)
   if not 1 <= k <= m:
-    raise UserError(f"k is at least 1 and at most the corpus' {m} vectors, not {k}")
-  exclude = jnp.full(n, -1) if exclude is None else numbers("exclude", exclude)
-  if exclude.shape != (n,) or not jnp.issubdtype(exclude.dtype, jnp.integer):
+    raise UserError(f"k must be at least 1 and at most the corpus' {m} vectors, not {k}")
+  excluded = jnp.full(n, -1) if exclude is None else numbers("exclude", exclude)
+  if excluded.shape != (n,) or not jnp.issubdtype(excluded.dtype, jnp.integer):
     raise UserError(
-      f"exclude is a place of each query, int [{n}], not {exclude.dtype} {exclude.shape}"
+      f"exclude must be one position for each query, int [{n}], not {excluded.dtype} "
+      f"{excluded.shape}"
     )
-  found = reduce(
-    _Found(),
-    Group(queries, {"place": exclude}),
-    (Group(corpus, {"place": jnp.arange(m)}),),
+  results = reduce(
+    _Similarity(),
+    Group(queries, {"position": excluded}),
+    (Group(corpus, {"position": jnp.arange(m)}),),
     score=score,
-    rows={"similarity": reductions.top_k(k)},
+    reductions={"similarity": reductions.top_k(k)},
     plan=plan or Plan((512, 8192)),
   )
-  return found["similarity"]
+  return results["similarity"]
 
 
 @dataclasses.dataclass(frozen=True)
-class _Found:
+class _Similarity:
+  """The similarity as a channel; −∞ for the excluded candidate."""
+
   def __call__(self, similarity, query, candidate, shared):
-    excluded = query["place"] == candidate["place"]
+    excluded = query["position"] == candidate["position"]
     return {"similarity": jnp.where(excluded, -jnp.inf, similarity)}

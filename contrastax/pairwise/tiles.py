@@ -1,46 +1,53 @@
-"""The evaluation of a reduction: dense, in tiles, and in tiles around a ring of devices.
+"""One tile, and the evaluation of all pairs as a single tile.
 
-`reduce` packs anchors and candidates into sets; here they meet. Everything is written
-in terms of one function, `_tile`: the channels of a block of anchors against a block
-of candidates, and, where the roles are exchanged as well, of the latter against the
-former on the same scores.
+`pairwise.reduce` passes anchors and candidates as `TileData`. Each evaluation is written in terms
+of `evaluate_tile`, which computes the channels of a block of anchors and a block of candidates.
+Where roles are exchanged, it also computes the channels with the candidates as anchors, from the
+same scores.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from contrastax.pairwise import leaves
-from contrastax.pairwise.derivatives import without_transpose
-from contrastax.pairwise.tour import at, tour
+from contrastax.core import Array
+from contrastax.pairwise.reduction import Reduction
+from contrastax.pairwise.tile_order import Roles
+
+Reductions = tuple[tuple[str, Reduction], ...]
+Results = dict[str, Any]
+"""The results (or states) of reductions by channel."""
 
 
-class Set(NamedTuple):
-  """What tiles are cut from.
+class TileData(NamedTuple):
+  """The arrays that tiles are cut from, for the anchors or for one group of candidates.
 
-  vectors: as the score prepared them, a tree. side: what they carry in their own role.
-  exchanged: what they carry in the other role, {} where that is not asked for.
-  place: int32, the vector's number among all candidates; −1: padding.
+  Args:
+    vectors: the vectors as the score prepared them, a tree.
+    side: the sides of the vectors in their own role.
+    exchanged: the sides in the other role; {} where roles are not exchanged.
+    position: int32, the number of each vector among all candidates; −1 for padding.
   """
 
   vectors: Any
   side: Any
   exchanged: Any
-  place: jax.Array
+  position: Array
 
 
-class Kind(NamedTuple):
-  """What is known of a group before it is traced.
+class GroupSpec(NamedTuple):
+  """The static properties of a group.
 
-  own: the anchors' own set, with a symmetric score. padded: the group, or the anchors
-  that are its candidates when roles are exchanged, have padding. travels: it is divided
-  over the ring.
+  Args:
+    per_anchor: whether the group is a set per anchor.
+    own: whether the candidates are the anchors, and the score is symmetric.
+    padded: whether the group has padding, or, where roles are exchanged, the anchors have.
+    travels: whether the group is divided over the ring.
   """
 
   per_anchor: bool
@@ -50,236 +57,145 @@ class Kind(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Spec:
-  """All that is static in an evaluation.
+class EvalSpec:
+  """The static properties of an evaluation.
 
-  rows: (channel, reduction). both: exchanged roles are results too. kinds: one for each
-  group. ring: (mesh axis, devices) or None.
+  Args:
+    combine: `Score.combine` of the score.
+    channels: the channels; see `pairwise.reduce`.
+    reductions: the name of a channel and its reduction, for each result.
+    both: whether results of the exchanged roles are computed too.
+    group_specs: one for each group.
+    ring: (mesh axis, number of devices), or None on one device.
   """
 
-  meet: Callable
-  channels: Callable
-  rows: tuple[tuple[str, Any], ...]
+  combine: Callable[..., Any]
+  channels: Callable[..., Mapping[str, Any]]
+  reductions: Reductions
   both: bool
-  kinds: tuple[Kind, ...]
+  group_specs: tuple[GroupSpec, ...]
   ring: tuple[str, int] | None = None
 
 
-def dense(spec: Spec, anchors: Set, groups: tuple[Set, ...], score_params, shared):
-  """({channel: [n]}, one {channel: [m]} per group or None), differentiated by JAX."""
-  rows, columns = _empty(spec, anchors), []
-  for kind, group in zip(spec.kinds, groups, strict=True):
-    roles = "both" if _both(spec, kind) else "one"
-    own, exchanged = _tile(spec, kind, roles, spec.rows, anchors, group, score_params, shared)
-    rows = _add(spec, rows, own, _across(kind, group), 1)
+def dense(
+  spec: EvalSpec, anchors: TileData, groups: tuple[TileData, ...], score_params: Any, shared: Any
+) -> tuple[Results, list[Results | None]]:
+  """Evaluates all pairs at once. JAX differentiates it.
+
+  Args:
+    spec: the evaluation.
+    anchors: the anchors, arrays [n, …].
+    groups: the candidates, arrays [m, …] or, for a set per anchor, [n, k, …].
+    score_params: the parameters of the score.
+    shared: the arrays that all pairs see.
+
+  Returns:
+    {channel: [n]}, and for each group {channel: [m]} with the roles exchanged, or None.
+  """
+  anchor_states, all_group_states = empty_states(spec, anchors), []
+  for group_spec, group in zip(spec.group_specs, groups, strict=True):
+    roles = "both" if is_exchanged(spec, group_spec) else "one"
+    own, exchanged = evaluate_tile(
+      spec, group_spec, roles, spec.reductions, anchors, group, score_params, shared
+    )
+    positions = candidate_positions(group_spec, group)
+    anchor_states = add_tile(spec, anchor_states, own, positions, 1)
     if exchanged is None:
-      columns.append(None)
+      all_group_states.append(None)
     else:
-      columns.append(_add(spec, _empty(spec, group), exchanged, anchors.place[:, None], 0))
-  return _finish(spec, rows), [c and _finish(spec, c) for c in columns]
+      empty = empty_states(spec, group)
+      states = add_tile(spec, empty, exchanged, anchors.position[:, None], 0)
+      all_group_states.append(states)
+  return finish_all(spec, anchor_states, all_group_states)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def tiled(spec: Spec, anchors: Set, groups: tuple[Set | None, ...], score_params, shared):
-  """As `dense`, of sets that are cut into blocks, [blocks, size, …]; a group that is `own` is None.
+def evaluate_tile(
+  spec: EvalSpec,
+  group_spec: GroupSpec,
+  roles: Roles,
+  reductions: Reductions,
+  anchors: TileData,
+  candidates: TileData,
+  score_params: Any,
+  shared: Any,
+  exchanged_reductions: Reductions | None = None,
+) -> tuple[Results, Results | None]:
+  """Computes the quantities of one tile.
 
-  Memory is linear: only the states of the reductions are kept, and the backward pass
-  computes every tile again. It computes nothing for what needs no gradient: arrays that
-  are constant, results that are not differentiated.
+  Returns:
+    The quantities of `reductions`. With the roles "both", also the quantities of
+    `exchanged_reductions` (None: the same) with the candidates as anchors. They have the same
+    layout: channels are elementwise, so the sides broadcast along the other axis, and no array is
+    transposed.
   """
-  return _forward(spec, anchors, groups, score_params, shared)[0]
-
-
-def _forward(spec, anchors, groups, score_params, shared):
-  rows, columns = _empty(spec, anchors), []
-  for kind, group in zip(spec.kinds, groups, strict=True):
-
-    def meet(roles, i, j, visitor, state, kind=kind):
-      mine, theirs, _ = state
-      a, c = at(anchors, i), at(visitor, j)
-      own, exchanged = _tile(spec, kind, roles, spec.rows, a, c, score_params, shared)
-      if roles == "both":
-        theirs = _add(spec, theirs, exchanged, a.place[:, None], 0)
-      return _add(spec, mine, own, _across(kind, c), 1), theirs, ()
-
-    visitor = anchors if kind.own else group
-    theirs = _empty(spec, visitor) if _both(spec, kind) or (kind.own and kind.travels) else ()
-    rows, theirs, _ = tour(spec, kind, meet, anchors, visitor, visitor, (rows, theirs, ()))
-    if kind.own and kind.travels:
-      rows = {name: r.merge(rows[name], theirs[name]) for name, r in spec.rows}
-    columns.append(theirs if _both(spec, kind) else None)
-  return (_finish(spec, rows), [c and _finish(spec, c) for c in columns]), (rows, columns)
-
-
-def _forward_rule(spec, *primals):
-  values = jax.tree.map(lambda primal: primal.value, primals)
-  chosen = [[_told(primal.perturbed) for primal in jax.tree.leaves(part)] for part in primals]
-  result, states = _forward(spec, *values)
-  return result, (values, states, chosen)
-
-
-def _backward_rule(spec, residuals, cotangents):
-  values, (rows, columns), chosen = residuals
-  anchors, groups, score_params, shared = values
-  to_rows, to_columns = cotangents
-  chosen = (tuple(map(_is_told, part)) for part in chosen)
-  of_anchors, of_groups, of_params, of_shared = chosen
-  of_common = of_params + of_shared
-  to_anchors, to_common = (
-    leaves.zeros(anchors, of_anchors),
-    leaves.zeros((score_params, shared), of_common),
-  )
-  mine_wanted, given = _given(spec, rows, to_rows)
-  of_groups, to_groups = iter(of_groups), []
-  for kind, group, states, to_states in zip(spec.kinds, groups, columns, to_columns, strict=True):
-    candidates = anchors if kind.own else group
-    of_group = of_anchors
-    if not kind.own:
-      of_group = tuple(next(of_groups) for _ in jax.tree.leaves(group))
-    theirs_wanted, theirs = mine_wanted, given
-    if not kind.own:
-      theirs_wanted, theirs = _given(spec, states, to_states) if states else ((), ())
-
-    def meet(roles, i, j, visitor, sums, kind=kind, of_group=of_group, also=theirs_wanted):
-      (candidates, theirs), (mine, to_candidates, to_common) = visitor, sums
-
-      def tile(a, c, common):
-        return _tile(spec, kind, roles, mine_wanted, a, c, *common, also)
-
-      a, c, common = at(anchors, i), at(candidates, j), (score_params, shared)
-      (own, exchanged), pull = leaves.vjp(tile, (a, of_anchors), (c, of_group), (common, of_common))
-      g = _pull(mine_wanted, own, _across(kind, c), *at(given, i), 1), None
-      if roles == "both":
-        g = g[0], _pull(also, exchanged, a.place[:, None], *at(theirs, j), 0)
-      from_a, from_c, from_common = pull(g)
-      mine, to_common = leaves.plus(mine, from_a), leaves.plus(to_common, from_common)
-      if roles == "itself":
-        return leaves.plus(mine, from_c), to_candidates, to_common
-      return mine, leaves.plus(to_candidates, from_c), to_common
-
-    to_group = [] if kind.own and not kind.travels else leaves.zeros(candidates, of_group)
-    to_anchors, to_group, to_common = tour(
-      spec, kind, meet, anchors, candidates, (candidates, theirs), (to_anchors, to_group, to_common)
-    )
-    if kind.own and kind.travels:
-      to_anchors = leaves.plus(to_anchors, to_group)
-    to_groups.append(None if kind.own else leaves.cotangent(to_group, group, of_group))
-  return without_transpose(
-    (
-      leaves.cotangent(to_anchors, anchors, of_anchors),
-      tuple(to_groups),
-      *leaves.cotangent(to_common, (score_params, shared), of_common),
-    )
-  )
-
-
-tiled.defvjp(_forward_rule, _backward_rule, symbolic_zeros=True)
-
-
-# What is differentiated is known in the forward pass and needed in the backward pass. It travels as
-# the shape of an empty array. As a Python value it would be part of the residuals' tree, and JAX
-# keeps one tree for a traced function, whatever it is differentiated by: of two calls that share a
-# trace, one would get the gradient of the other's arrays.
-
-
-def _told(flag):
-  return jnp.zeros((0, int(flag)))
-
-
-def _is_told(empty):
-  return empty.shape[-1] == 1
-
-
-def _tile(spec, kind, roles, rows, anchors, candidates, score_params, shared, exchanged_rows=None):
-  """The quantities of `rows` for a tile, and in both roles those of the exchanged ones, or None.
-
-  Channels are elementwise, so exchanged roles broadcast the other way: no transpose.
-  """
-  similarity = spec.meet(score_params, anchors.vectors, candidates.vectors)
-  like, *_ = jax.tree.leaves(similarity)  # a score may be several
-  # The anchors' own set, met as candidates, is in its other role.
+  similarity = spec.combine(score_params, anchors.vectors, candidates.vectors)
+  like, *_ = jax.tree.leaves(similarity)  # a score may be a tuple of arrays
   as_candidates, as_anchors = candidates.side, candidates.exchanged
-  if kind.own:
+  if group_spec.own:  # the data are those of the anchors, so the candidate role is the other one
     as_candidates, as_anchors = as_anchors, as_candidates
 
-  def quantities(rows, anchor, candidate, there):
-    found = spec.channels(similarity, anchor, candidate, shared)
+  def quantities(reductions, anchor, candidate, is_pair):
+    channels = spec.channels(similarity, anchor, candidate, shared)
 
     def fill(x, identity):
       x = jnp.broadcast_to(x, like.shape).astype(like.dtype)
-      return jnp.where(there, x, identity) if kind.padded else x
+      return jnp.where(is_pair, x, identity) if group_spec.padded else x
 
-    return {name: jax.tree.map(fill, found[name], r.identity) for name, r in rows}
+    return {
+      name: jax.tree.map(fill, channels[name], reduction.identity) for name, reduction in reductions
+    }
 
-  if kind.per_anchor:
-    return quantities(rows, _along(anchors.side, 1), as_candidates, True), None
-  there = (candidates.place >= 0)[None]
-  own = quantities(rows, _along(anchors.side, 1), _along(as_candidates, 0), there)
+  if group_spec.per_anchor:
+    return quantities(reductions, _expand(anchors.side, 1), as_candidates, True), None
+  is_pair = (candidates.position >= 0)[None]
+  own = quantities(reductions, _expand(anchors.side, 1), _expand(as_candidates, 0), is_pair)
   if roles != "both":
     return own, None
-  rows = rows if exchanged_rows is None else exchanged_rows
-  there = (anchors.place >= 0)[:, None]
-  return own, quantities(rows, _along(as_anchors, 0), _along(anchors.exchanged, 1), there)
+  if exchanged_reductions is not None:
+    reductions = exchanged_reductions
+  is_pair = (anchors.position >= 0)[:, None]
+  as_anchors, as_candidates = _expand(as_anchors, 0), _expand(anchors.exchanged, 1)
+  return own, quantities(reductions, as_anchors, as_candidates, is_pair)
 
 
-# States of all rows of a set, by channel.
+def is_exchanged(spec: EvalSpec, group_spec: GroupSpec) -> bool:
+  """Whether the group has results of its own, with the candidates as anchors."""
+  return spec.both and not group_spec.per_anchor
 
 
-def _both(spec, kind):
-  return spec.both and not kind.per_anchor
-
-
-def _empty(spec, rows: Set):
+def empty_states(spec: EvalSpec, rows: TileData) -> Results:
+  """Returns the states of rows without pairs, in float32 at least."""
   dtype = jnp.promote_types(jnp.result_type(*jax.tree.leaves(rows.vectors)), jnp.float32)
-  like = jnp.zeros_like(rows.place, dtype=dtype)
-  return {name: reduction.empty(like) for name, reduction in spec.rows}
+  like = jnp.zeros_like(rows.position, dtype=dtype)
+  return {name: reduction.empty(like) for name, reduction in spec.reductions}
 
 
-def _add(spec, states, quantities, places, axis):
+def add_tile(
+  spec: EvalSpec, states: Results, quantities: Results, positions: Array, axis: int
+) -> Results:
+  """Merges the states with the state of one tile."""
   return {
-    name: reduction.merge(states[name], reduction.of(quantities[name], places, axis))
-    for name, reduction in spec.rows
+    name: reduction.merge(states[name], reduction.from_tile(quantities[name], positions, axis))
+    for name, reduction in spec.reductions
   }
 
 
-def _finish(spec, states):
-  return {name: reduction.finish(states[name]) for name, reduction in spec.rows}
+def finish_all(
+  spec: EvalSpec, anchor_states: Results, all_group_states: list[Results | None]
+) -> tuple[Results, list[Results | None]]:
+  """Returns the results of the states of the anchors, and of the states of each group."""
+
+  def finish(states):
+    return {name: reduction.finish(states[name]) for name, reduction in spec.reductions}
+
+  results = finish(anchor_states)
+  return results, [None if states is None else finish(states) for states in all_group_states]
 
 
-def _given(spec, states, cotangents):
-  """The rows of which a gradient is asked, and (their states, their cotangents)."""
-  zero = jax.custom_derivatives.SymbolicZero
-  rows = tuple(
-    (name, reduction)
-    for name, reduction in spec.rows
-    if reduction.differentiable
-    and not all(isinstance(g, zero) for g in jax.tree.leaves(cotangents[name]))
-  )
-
-  def instantiate(g):
-    return jnp.zeros(g.shape, g.dtype) if isinstance(g, zero) else g
-
-  return rows, (
-    {name: states[name] for name, _ in rows},
-    {name: jax.tree.map(instantiate, cotangents[name]) for name, _ in rows},
-  )
+def candidate_positions(group_spec: GroupSpec, candidates: TileData) -> Array:
+  """Returns the positions of the candidates in a shape that broadcasts against the tile."""
+  return candidates.position if group_spec.per_anchor else candidates.position[None]
 
 
-def _pull(rows, quantities, places, states, g, axis):
-  def like(pulled, x):
-    return jnp.broadcast_to(pulled, x.shape).astype(x.dtype)
-
-  found = {
-    name: reduction.pull(quantities[name], places, states[name], g[name], axis)
-    for name, reduction in rows
-  }
-  return jax.tree.map(like, found, quantities)
-
-
-def _across(kind, candidates):
-  """Their places, to broadcast against the tile."""
-  return candidates.place if kind.per_anchor else candidates.place[None]
-
-
-def _along(side, axis):
+def _expand(side: Mapping[str, Array], axis: int) -> dict[str, Array]:
   return {name: jnp.expand_dims(values, axis) for name, values in side.items()}

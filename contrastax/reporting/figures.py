@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from threadpoolctl import threadpool_limits
 
@@ -22,6 +22,8 @@ def learning_curves(metrics: pathlib.Path, path: pathlib.Path) -> None:
 
   Damaged lines are left out.
   """
+  from matplotlib.figure import Figure  # slow to import, and needed only here
+
   series: dict[str, list[tuple[int, float]]] = {}
   for values in read_records(metrics)[0]:
     step = int(values.pop("step"))
@@ -29,10 +31,16 @@ def learning_curves(metrics: pathlib.Path, path: pathlib.Path) -> None:
       series.setdefault(name, []).append((step, value))
   moving = {name: points for name, points in series.items() if len({v for _, v in points}) > 1}
   columns = 4
-  rows = -(-len(moving) // columns)
-  figure = Figure(figsize=(3.2 * columns, 2.4 * rows), layout="constrained")
+  rows = max(1, -(-len(moving) // columns))
+  wide, high = 3.2 * columns, 2.4 * rows + 0.2
+  figure = Figure(figsize=(wide, high))
+  # Margins in inches, because a layout that measures all texts takes a second.
+  grid = figure.add_gridspec(
+    rows, columns, left=0.6 / wide, right=1 - 0.1 / wide, bottom=0.5 / high, top=1 - 0.3 / high,
+    wspace=0.25, hspace=0.35,
+  )  # fmt: skip
   for place, (name, points) in enumerate(moving.items()):
-    axes = figure.add_subplot(rows, columns, place + 1)
+    axes = figure.add_subplot(grid[place])
     axes.plot(*zip(*points, strict=True), linewidth=1, marker="." if len(points) < 20 else None)
     axes.set_title(name.replace("_", " "), fontsize=9)
     axes.tick_params(labelsize=7)
@@ -61,19 +69,24 @@ def space_map(
   Raises:
     UserError for features and labels of another shape.
   """
+  from matplotlib.figure import Figure  # slow to import, and needed only here
+
   if not spaces:
     raise UserError("space_map needs at least one space; spaces is empty")
   figure = Figure(figsize=(5 * len(spaces) + 1.2, 5), layout="constrained")
   colors = [f"C{i}" for i in range(10)]
   labels = np.asarray(labels)
-  for place, (title, features) in enumerate(spaces.items()):
-    features = np.asarray(features)
+  spaces = {title: np.asarray(features) for title, features in spaces.items()}
+  for features in spaces.values():
     if features.ndim != 2 or labels.shape != features.shape[:1]:
       raise UserError(
         f"space_map: features are [n, d] and labels [n], not {list(features.shape)} and "
         f"{list(labels.shape)}"
       )
-    points, state = _map(features)
+  # One thread for each map: within a map, waiting threads spin when other work has the cores.
+  with threadpool_limits(1), ThreadPoolExecutor() as threads:
+    maps = list(threads.map(_map, spaces.values()))
+  for place, (title, (points, state)) in enumerate(zip(spaces, maps, strict=True)):
     axes = figure.add_subplot(1, len(spaces), place + 1)
     axes.scatter(*points[~np.isin(labels, np.arange(len(classes)))].T, s=9, color="0.7")
     for label, name in enumerate(classes):
@@ -108,6 +121,5 @@ def _map(features):
   if n < 4:
     u, s, _ = np.linalg.svd(centered, full_matrices=False)
     return (u * s)[:, :2], ""
-  with threadpool_limits(1):  # waiting threads spin when other work has the cores
-    tsne = TSNE(perplexity=min(30, (n - 1) / 3), init="pca", random_state=0)
-    return tsne.fit_transform(centered.astype(np.float32)), ""
+  tsne = TSNE(perplexity=min(30, (n - 1) / 3), init="pca", random_state=0)
+  return tsne.fit_transform(centered.astype(np.float32)), ""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from contrastax.views import to_float
 
 RANKS = [digit * 10**power for power in range(6) for digit in (1, 2, 5)]
 NEAREST = 8
+CELL = 1.3  # the height of a picture with the text below it, where its width is 1
 
 
 def hardness(ranked, path) -> None:
@@ -16,11 +16,13 @@ def hardness(ranked, path) -> None:
 
   ranked: an `evaluation.RankedNegatives`.
   """
-  labelled = not np.isnan(ranked.false).all()
-  figure = Figure(figsize=(11 if labelled else 6, 4), layout="constrained")
-  axes = figure.subplots(1, 1 + labelled, squeeze=False)[0]
+  from matplotlib.figure import Figure  # slow to import, and needed only here
+
+  labeled = not np.isnan(ranked.false).all()
+  figure = Figure(figsize=(11 if labeled else 6, 4), layout="constrained")
+  axes = figure.subplots(1, 1 + labeled, squeeze=False)[0]
   _similarities(axes[0], ranked)
-  if labelled:
+  if labeled:
     _false_by_rank(axes[1], ranked.false)
   for each in axes:
     each.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=3, fontsize=8, frameon=False)
@@ -33,18 +35,20 @@ def nearest_negatives(images, ranked, rows, path) -> None:
   images: [examples, h, w, c]. An example is shown once, as near as it comes; a negative that is
   none's is not shown.
   """
-  figure = Figure(figsize=(1 + 1.1 * NEAREST, 0.4 + 1.3 * len(rows)), layout="constrained")
-  axes = figure.subplots(len(rows), 1 + NEAREST, squeeze=False)
-  for each in axes.flat:
-    each.set_axis_off()
-  for (first, *others), row in zip(axes, rows, strict=True):
+  from matplotlib.figure import Figure  # slow to import, and needed only here
+
+  height = 0.65 + 1.3 * len(rows)
+  figure = Figure(figsize=(1 + 1.1 * NEAREST, height))
+  axes = figure.add_axes((0, 0, 1, 1 - 0.65 / height))
+  for line, row in enumerate(rows):
     positive = ranked.positive[row][~np.isnan(ranked.positive[row])]
     below = f"{positive.mean():.2f}" if len(positive) else ""
-    picture(first, images[ranked.anchor[row]], below, "C0")
-    for each, place in zip(others, shown(ranked.index[row]), strict=False):
+    picture(axes, 0, line, images[ranked.anchor[row]], below, "C0")
+    for column, place in enumerate(shown(ranked.index[row])[:NEAREST], 1):
       below = f"{ranked.negative[row, place]:.2f}"
       frame = "red" if ranked.false[row, place] == 1 else "none"
-      picture(each, images[ranked.index[row, place]], below, frame)
+      picture(axes, column, line, images[ranked.index[row, place]], below, frame)
+  arrange(axes, 1 + NEAREST, len(rows))
   said = "blue: an anchor, with the similarity of its positives; beside it its nearest negatives"
   if not np.isnan(ranked.false).all():
     said += "\nred: those of the anchor's own class, false negatives"
@@ -64,14 +68,14 @@ def _similarities(axes, ranked):
     "hardest of each anchor": (ranked.negative[:, 0], "C3"),
     "positives": (ranked.positive, "C2"),
   }
-  kinds = {name: (x[~np.isnan(x)], colour) for name, (x, colour) in kinds.items()}
+  kinds = {name: (x[~np.isnan(x)], color) for name, (x, color) in kinds.items()}
   everything = np.concatenate([x for x, _ in kinds.values()])
   bins = np.histogram_bin_edges(everything, 60) if len(everything) else 1
-  for name, (x, colour) in kinds.items():
+  for name, (x, color) in kinds.items():
     if len(x):
       label = f"{name}, mean {x.mean(dtype=float):.2f}"
-      axes.hist(x, bins, density=True, color=colour, alpha=0.4, label=label)
-      axes.axvline(x.mean(dtype=float), color=colour, linestyle="--")
+      axes.hist(x, bins, density=True, color=color, alpha=0.4, label=label)
+      axes.axvline(x.mean(dtype=float), color=color, linestyle="--")
   axes.set_xlabel("similarity")
   axes.set_ylabel("density")
 
@@ -91,14 +95,24 @@ def _false_by_rank(axes, false):
   axes.grid(alpha=0.3)
 
 
-def picture(axes, image, below, frame):
+def picture(axes, column, row, image, below, frame, *, height: float = CELL) -> None:
+  """Draws an image, a text below it and a frame of a color, in a cell of a grid.
+
+  All pictures are drawn in one set of axes, because many sets of axes take seconds.
+  """
+  from matplotlib.patches import Rectangle
+
   image = np.asarray(to_float(image))
-  if image.shape[-1] == 3:
-    axes.imshow(image)
-  else:
-    axes.imshow(image.mean(-1), cmap="gray", vmin=0, vmax=1)
-  axes.set_axis_on()
-  axes.set_xticks([])
-  axes.set_yticks([])
-  axes.set_xlabel(below, fontsize=9)
-  axes.spines[:].set(color=frame, linewidth=3)
+  high, wide = 0.9 * np.array(image.shape[:2]) / max(image.shape[:2])
+  left, top = column + (1 - wide) / 2, row * height + (1 - high) / 2
+  image = image if image.shape[-1] == 3 else image.mean(-1)
+  extent = (left, left + wide, top + high, top)
+  axes.imshow(image, extent=extent, cmap="gray", vmin=0, vmax=1)
+  axes.add_patch(Rectangle((left, top), wide, high, fill=False, edgecolor=frame, linewidth=3))
+  axes.text(column + 0.5, row * height + 1, below, ha="center", va="top", fontsize=9)
+
+
+def arrange(axes, columns: int, rows: int, *, height: float = CELL) -> None:
+  """Shows all cells of a grid of pictures, once they are drawn."""
+  axes.set(xlim=(0, columns), ylim=(rows * height, 0), aspect="equal")
+  axes.set_axis_off()

@@ -5,10 +5,9 @@ from __future__ import annotations
 import pathlib
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from contrastax.files import read_records
-from contrastax.reporting.negatives import picture
+from contrastax.reporting.negatives import arrange, picture
 
 QUANTILES = {"q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95}
 PICTURED = 8
@@ -21,6 +20,8 @@ def temperatures(metrics: pathlib.Path, each: dict, bounds, path: pathlib.Path) 
   `eval/temperature_q05` … `q95`. each: {name: [n], each example's temperature}, of two modalities
   two of them; {} where all have one. bounds: (smallest, largest), or None.
   """
+  from matplotlib.figure import Figure  # slow to import, and needed only here
+
   lines, _ = read_records(metrics)
   figure = Figure(figsize=(5 * (2 + bool(each)), 4), layout="constrained")
   over, negatives, *last = figure.subplots(1, 2 + bool(each))
@@ -59,15 +60,19 @@ def extreme_temperatures(images, each, path: pathlib.Path, *, names=None) -> Non
 
   images: [n, h, w, c]. each: [n]. names: [n], what to call an example, such as its class.
   """
+  from matplotlib.figure import Figure  # slow to import, and needed only here
+
   order = np.argsort(each, kind="stable")
   count = min(PICTURED, len(order))
   rows = {"smallest": order[:count], "largest": order[-count:][::-1]}
-  figure = Figure(figsize=(1.1 * count, 3.6), layout="constrained")
-  places = figure.subplots(len(rows), count, squeeze=False)
-  for axes, chosen in zip(places, rows.values(), strict=True):
-    for one, place in zip(axes, chosen, strict=True):
+  figure = Figure(figsize=(1.1 * count, 3.6))
+  axes = figure.add_axes((0, 0, 1, 0.9))
+  for row, chosen in enumerate(rows.values()):
+    for column, place in enumerate(chosen):
       called = "" if names is None else f"\n{names[place]}"
-      picture(one, images[place], f"{each[place]:.3f}{called}", "none")
+      below = f"{each[place]:.3f}{called}"
+      picture(axes, column, row, images[place], below, "none", height=1.5)
+  arrange(axes, count, len(rows), height=1.5)
   figure.suptitle("the smallest temperatures, and below them the largest", fontsize=10)
   figure.savefig(path, dpi=120)
 

@@ -1,4 +1,8 @@
-"""Temperatures: what divides the similarities, and how it moves."""
+"""Temperatures: constant, scheduled, learned, or learned for each example.
+
+The similarities of an anchor are divided by its temperature. A method or a `Contrast` term takes
+one of these parts as `temperature`.
+"""
 
 from contrastax.temperatures.fixed import fixed as fixed
 from contrastax.temperatures.individual import individual as individual

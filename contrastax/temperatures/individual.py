@@ -1,4 +1,4 @@
-"""A temperature for each example, as hard as its negatives allow."""
+"""A temperature for each example, which adapts to the similarity of its negatives."""
 
 from __future__ import annotations
 
@@ -6,93 +6,129 @@ import dataclasses
 from typing import ClassVar
 
 import jax.numpy as jnp
+from typing_extensions import override
 
 from contrastax import tables
-from contrastax.core import Temperature, UserError
+from contrastax.core import Array, Params, Side, State, Temperature, UserError
 from contrastax.propagate import clip
 
 
 @dataclasses.dataclass(frozen=True)
 class individual(Temperature):
-  """iSogCLR's: each anchor's τ_i is what makes its negatives' weights as uneven as ρ allows.
+  """Individual temperatures of iSogCLR: τ_i is learned until the negatives' weights have KL ρ.
 
-    F = mean_i τ_i (L_i + ρ),    smallest ≤ τ_i ≤ largest
-    G_i = ρ − KL_i                                      the derivative of F's i-th term by τ_i
-    v_i ← (1 − β) v_i + β G_i,    τ_i ← clip(τ_i − η v_i, smallest, largest)
+      F = mean_i τ_i (L_i + ρ),    min_temperature ≤ τ_i ≤ max_temperature
+      G_i = ρ − KL_i,    the derivative of the term i of F by τ_i
+      v_i ← (1 − β) v_i + β G_i,    τ_i ← clip(τ_i − η v_i, min_temperature, max_temperature)
 
-  with KL_i the divergence of the negatives' softmax weights from uniform ones (the loss's stat
-  `divergence`). F is the dual of a robust objective: the worst mean similarity under weights of the
-  negatives within KL ≤ ρ of uniform ones. So at rest KL_i = ρ, unless τ_i is at a bound; an example
-  with many similar negatives, of a frequent class, gets a large τ_i. With the loss `sogclr` this is
-  iSogCLR; with any other softmax loss KL_i is of the batch's negatives alone.
+  KL_i is the divergence of the softmax weights of the negatives from uniform weights, the stat
+  `divergence` of the criterion. F is the dual of a distributionally robust objective: the worst
+  mean similarity under weights of the negatives with KL ≤ ρ from uniform weights. At convergence,
+  KL_i = ρ unless τ_i is at a bound. An example with many similar negatives, such as one of a
+  frequent class, gets a large τ_i. With the criterion `sogclr` this is iSogCLR. With another
+  softmax loss, KL_i is of the negatives in the batch only.
 
-  temperature: where all begin. rho: ρ > 0, in nats; weights of m negatives cannot be further than
-    log m from uniform, so above that all τ_i fall to `smallest`. smallest, largest: bounds of τ_i.
-  learning_rate: η. beta: β in (0, 1], the weight of the new. clip: if given, G_i is cut at ± this.
+  The table has one row per example, from the side `row`, else `index`. A step uses the τ_i of the
+  previous step. For several anchors of one example, G_i is the mean, before it is clipped. An
+  anchor without negatives does not change its τ_i.
 
-  A row for each example (side `row`, else `index`). A step uses the τ_i of the step before; of several
-  anchors of one example G_i is the mean, before it is cut; an anchor without negatives says nothing.
+  Args:
+    temperature: initial temperature of all examples.
+    rho: target divergence ρ > 0, in nats. The weights of m negatives have a divergence of at most
+      log m. With a larger ρ all τ_i decrease to `min_temperature`.
+    min_temperature: lower bound of τ_i, above 0.
+    max_temperature: upper bound of τ_i.
+    learning_rate: learning rate η > 0.
+    beta: weight β of the new gradient in its average, in (0, 1].
+    clip: bound to which |G_i| is clipped; None for no clipping.
 
-  Qiu et al. 2023, arXiv 2305.11965, algorithm 1. Defaults are the authors' of CIFAR-100, but for
-  ρ, LibAUC's (theirs is 0.4). Their code cuts G_i at 3, at 5 with two modalities, which the paper
-  does not say.
+  Raises:
+    UserError: a number is out of range.
+
+  Example:
+    >>> import jax
+    >>> from contrastax import temperatures
+    >>> temperature = temperatures.individual(0.1)
+    >>> params, state = temperature.init(100)
+    >>> temperature.value(params, state, {"index": jax.numpy.arange(3)})
+    Array([0.1, 0.1, 0.1], dtype=float32)
+
+  References:
+    Qiu et al., "Not All Semantics are Created Equal", 2023, arXiv 2305.11965, algorithm 1.
+
+  In other libraries:
+    The defaults are the authors' for CIFAR-100, except that ρ is LibAUC's; the authors use 0.4.
+    Their code clips G_i at 3, and at 5 with two modalities, which the paper does not mention.
   """
 
   per_anchor: ClassVar[bool] = True
 
   temperature: float = 0.1
   rho: float = 0.3
-  smallest: float = 0.05
-  largest: float = 1.0
+  min_temperature: float = 0.05
+  max_temperature: float = 1.0
   learning_rate: float = 0.03
   beta: float = 0.5
   clip: float | None = None
 
   def __post_init__(self):
-    if not 0 < self.smallest <= self.temperature <= self.largest or self.smallest == self.largest:
+    if (
+      not 0 < self.min_temperature <= self.temperature <= self.max_temperature
+      or self.min_temperature == self.max_temperature
+    ):
       raise UserError(
-        "individual temperatures need 0 < smallest <= temperature <= largest, and smallest < largest, "
-        f"not {self.smallest}, {self.temperature} and {self.largest}"
+        "individual temperatures need 0 < min_temperature <= temperature <= max_temperature and "
+        f"min_temperature < max_temperature, not {self.min_temperature}, {self.temperature} and "
+        f"{self.max_temperature}"
       )
-    for name in ("rho", "learning_rate"):
-      if not getattr(self, name) > 0:
-        raise UserError(f"individual: {name} is above 0, not {getattr(self, name)!r}")
+    for name, value in {"rho": self.rho, "learning_rate": self.learning_rate}.items():
+      if not value > 0:
+        raise UserError(f"individual: {name} must be above 0, not {value!r}")
     if not 0 < self.beta <= 1:
       raise UserError(
-        f"individual: beta, the weight of the new, is above 0 and at most 1, not {self.beta!r}"
+        f"individual: beta, the weight of the new gradient, must be in (0, 1], not {self.beta!r}"
       )
     if self.clip is not None and not self.clip > 0:
-      raise UserError(f"individual: clip is above 0, or None, not {self.clip!r}")
+      raise UserError(f"individual: clip must be above 0, or None, not {self.clip!r}")
 
   @property
-  def bounds(self):
-    return self.smallest, self.largest
+  @override
+  def bounds(self) -> tuple[float, float]:
+    return self.min_temperature, self.max_temperature
 
-  def init(self, size):
-    values = {"temperature": float(self.temperature), "gradient": 0.0}
+  @override
+  def init(self, size: int) -> tuple[Params, State]:
+    initial = {"temperature": float(self.temperature), "gradient": 0.0}
     return (), {
       name: tables.table(size, value, of="a temperature of each example")
-      for name, value in values.items()
+      for name, value in initial.items()
     }
 
-  def value(self, params, state, side):
+  @override
+  def value(self, params: Params, state: State, side: Side) -> Array:
     return state["temperature"].read(tables.row_of(side))
 
-  def weigh(self, value, temperature):
+  @override
+  def weigh(self, value: Array, temperature: Array) -> Array:
     return temperature * (value + self.rho)
 
-  def each(self, state):
-    """[size], the temperature of every example."""
+  def each(self, state: State) -> Array:
+    """Returns the temperatures of all examples, [size]."""
     return state["temperature"].values[: state["temperature"].size]
 
-  def advance(self, state, side, temperature, stats):
+  @override
+  def advance(self, state: State, side: Side, temperature: Array, stats: Side) -> State:
     row = jnp.where(stats["count"] > 0, tables.row_of(side), -1)
     gradient = tables.mean(row, self.rho - stats["divergence"])
     if self.clip is not None:
       gradient = clip(gradient, -self.clip, self.clip)
-    held = {name: table.values[row] for name, table in state.items()}
-    gradient = (1 - self.beta) * held["gradient"] + self.beta * gradient
-    moved = clip(held["temperature"] - self.learning_rate * gradient, self.smallest, self.largest)
+    old = {name: table.values[row] for name, table in state.items()}
+    gradient = (1 - self.beta) * old["gradient"] + self.beta * gradient
+    moved = clip(
+      old["temperature"] - self.learning_rate * gradient,
+      self.min_temperature,
+      self.max_temperature,
+    )
     return {
       "temperature": state["temperature"].write(row, moved),
       "gradient": state["gradient"].write(row, gradient),

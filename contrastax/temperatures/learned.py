@@ -1,75 +1,106 @@
-"""A temperature that is learned with the encoder."""
+"""A temperature that is learned together with the encoder."""
+
+from __future__ import annotations
 
 import dataclasses
 import math
 
 import jax
 import jax.numpy as jnp
+from typing_extensions import override
 
-from contrastax.core import Temperature, UserError
+from contrastax.core import Array, Params, Side, State, Temperature, UserError
 from contrastax.propagate import clip
 
 
 @dataclasses.dataclass(frozen=True)
 class learned(Temperature):
-  """One temperature for all anchors, learned as the logarithm of its inverse: τ = e^−s.
+  """One temperature for all anchors, learned as the logarithm s of its inverse: τ = e^−s.
 
-  CLIP's (Radford et al. 2021, arXiv 2103.00020, §2.5), which begins at 0.07 and keeps e^s at
-  most 100. CLIP cuts s after every step. Here s is cut where it is read, and a gradient that
-  would push it further out is dropped while one that leads back passes: the same but for what
-  an optimiser's momentum adds.
+  If the negatives are more similar to the anchor than the positive, the loss decreases as τ
+  increases. With all negatives this ends after a few steps. With the hardest negatives only
+  (`negatives.hardest_only`) it may not end, and τ increases to `max_temperature`.
 
-  Where the negatives are more similar than the positive, the loss falls as τ rises. With all of
-  them that passes in a few steps; with the hardest alone (`negatives.hardest_only`) it need not,
-  and τ runs away unless `largest` holds it, 0.5 in TCL (Yang et al. 2022, arXiv 2202.10401).
+  Args:
+    temperature: initial temperature.
+    min_temperature: lower bound of τ, above 0.
+    max_temperature: upper bound of τ.
+    bias: initial value of a number that is added to each logit and learned together with τ; None
+      for no such number. Only the criterion `siglip` takes it.
 
-  temperature: where it begins. smallest, largest: bounds of τ. bias: where the number begins that is
-  added to every logit and learned beside τ, for the loss `siglip` alone; SigLIP's (Zhai et al. 2023,
-  arXiv 2303.15343, §3.2) is −10, its τ begins at 0.1.
+  Raises:
+    UserError: the bounds do not satisfy 0 < min_temperature ≤ temperature ≤ max_temperature.
+
+  Example:
+    >>> from contrastax import temperatures
+    >>> temperature = temperatures.learned(0.07, max_temperature=0.5)
+    >>> params, state = temperature.init(0)
+    >>> round(float(temperature.value(params, state, {})), 2)
+    0.07
+
+  References:
+    Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", 2021,
+    arXiv 2103.00020, §2.5. It starts at 0.07 and limits e^s to 100.
+    Zhai et al., "Sigmoid Loss for Language Image Pre-Training", 2023, arXiv 2303.15343, §3.2. It
+    starts τ at 0.1 and the bias at −10.
+    Yang et al., "Vision-Language Pre-Training with Triple Contrastive Learning" (TCL), 2022, arXiv
+    2202.10401. Its upper bound of τ is 0.5.
+
+  In other libraries:
+    CLIP clips s after each step. This class clips s where it is read. It drops a gradient that
+    would move s further out of the bounds, and keeps a gradient that moves s back. The result is
+    the same except for the momentum of the optimizer.
   """
 
   temperature: float = 0.07
-  smallest: float = 0.01
-  largest: float = math.inf
+  min_temperature: float = 0.01
+  max_temperature: float = math.inf
   bias: float | None = None
 
   def __post_init__(self):
-    if not 0 < self.smallest <= self.temperature <= self.largest:
+    if not 0 < self.min_temperature <= self.temperature <= self.max_temperature:
       raise UserError(
-        "a learned temperature needs 0 < smallest <= temperature <= largest, not "
-        f"{self.smallest}, {self.temperature} and {self.largest}"
+        "a learned temperature needs 0 < min_temperature <= temperature <= max_temperature, not "
+        f"{self.min_temperature}, {self.temperature} and {self.max_temperature}"
       )
 
   @property
-  def learns_bias(self):
+  @override
+  def learns_bias(self) -> bool:
     return self.bias is not None
 
   @property
-  def bounds(self):
-    return self.smallest, self.largest
+  @override
+  def bounds(self) -> tuple[float, float]:
+    return self.min_temperature, self.max_temperature
 
-  def init(self, size):
-    begin = {"log_scale": -math.log(self.temperature)}
-    begin |= {} if self.bias is None else {"bias": self.bias}
-    return {name: jnp.asarray(x, jnp.result_type(float)) for name, x in begin.items()}, ()
+  @override
+  def init(self, size: int) -> tuple[Params, State]:
+    initial = {"log_scale": -math.log(self.temperature)}
+    if self.bias is not None:
+      initial["bias"] = self.bias
+    return {name: jnp.asarray(x, jnp.result_type(float)) for name, x in initial.items()}, ()
 
-  def value(self, params, state, side):
-    return jnp.exp(-_within(params["log_scale"], -math.log(self.largest), -math.log(self.smallest)))
+  @override
+  def value(self, params: Params, state: State, side: Side) -> Array:
+    low, high = -math.log(self.max_temperature), -math.log(self.min_temperature)
+    return jnp.exp(-_clip_with_return(params["log_scale"], low, high))
 
 
 @jax.custom_vjp
-def _within(x, low, high):
+def _clip_with_return(x: Array, low: float, high: float) -> Array:
+  """Clips x. The gradient is dropped only where it would move x further out of the bounds."""
   return clip(x, low, high)
 
 
 def _forward(x, low, high):
-  return _within(x, low, high), (x, low, high)
+  return _clip_with_return(x, low, high), (x, low, high)
 
 
-def _backward(bounds, g):
-  x, low, high = bounds
-  outwards = ((x >= high) & (g < 0)) | ((x <= low) & (g > 0))  # a step is against the gradient
-  return jnp.where(outwards, 0, g), None, None
+def _backward(residuals, g):
+  x, low, high = residuals
+  outward = ((x >= high) & (g < 0)) | ((x <= low) & (g > 0))  # an optimizer subtracts the gradient
+  return jnp.where(outward, 0, g), None, None
 
 
-_within.defvjp(_forward, _backward)
+_clip_with_return.defvjp(_forward, _backward)

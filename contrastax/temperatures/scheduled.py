@@ -1,27 +1,44 @@
 """A temperature that follows a schedule of the step."""
 
+from __future__ import annotations
+
 import dataclasses
 
 import jax.numpy as jnp
+from typing_extensions import override
 
 from contrastax import schedules
-from contrastax.core import Schedule, Temperature
+from contrastax.core import Array, Params, Schedule, Side, State, Temperature
 
 
 @dataclasses.dataclass(frozen=True)
 class scheduled(Temperature):
-  """τ = schedule(step), for all anchors; `schedule` as of optax or `contrastax.schedules`, above 0.
+  """The temperature schedule(step), for all anchors.
 
-  Its state is the number of steps made, so a resumed run goes on where it was.
+  The state is the number of steps, so that a resumed run continues the schedule.
+
+  Args:
+    schedule: schedule of optax or `contrastax.schedules` with values above 0.
+
+  Example:
+    >>> from contrastax import schedules, temperatures
+    >>> schedule = schedules.linear(start=0.5, end=0.1, steps=4)
+    >>> temperature = temperatures.scheduled(schedule)
+    >>> params, step = temperature.init(0)
+    >>> round(float(temperature.value(params, step + 2, {})), 2)
+    0.3
   """
 
   schedule: Schedule
 
-  def init(self, size):
+  @override
+  def init(self, size: int) -> tuple[Params, State]:
     return (), jnp.int32(0)
 
-  def value(self, params, state, side):
+  @override
+  def value(self, params: Params, state: State, side: Side) -> Array:
     return schedules.at(self.schedule, state)
 
-  def advance(self, state, side, temperature, stats):
+  @override
+  def advance(self, state: State, side: Side, temperature: Array, stats: Side) -> State:
     return state + 1

@@ -1,7 +1,7 @@
 """Terms: the summands of an objective.
 
-A method has one term of its own and any number of further ones, `terms=(…)`. A term reads what the
-method's networks returned by paths such as `projection.1` (`contrastax.paths.pick`).
+A method has its own loss and any number of further terms, `terms=(…)`. A term reads the outputs of the
+method's networks by paths such as `projection.1` (`contrastax.paths.pick`).
 """
 
 from contrastax.terms.apply import Apply as Apply

@@ -1,39 +1,57 @@
-"""Any loss on arrays as a term."""
+"""A loss on arrays as a term."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+import functools
+import operator
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import jax.numpy as jnp
+from typing_extensions import override
 
-from contrastax.core import ArrayLoss, Criterion, Schedule, Term, UserError
+from contrastax.core import (
+  Array,
+  ArrayLoss,
+  Criterion,
+  Metrics,
+  Params,
+  Schedule,
+  State,
+  Term,
+  UserError,
+)
 from contrastax.paths import pick
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Apply(Term):
-  """A loss on arrays: the mean of what it returns.
+  """The mean of a loss on arrays, such as `losses.barlow_twins`.
 
-    loss(x_1, x_2, …)                                 how="together": one argument per view and path
-    loss(x_1) + loss(x_2) + …, divided by their number      how="each": one after another
-    loss([x_1, x_2, …])                               how="stacked": one array [v, n, d]
-    loss(all rows)                                    how="joined": one array [v·n, d]
-
-  Example:
-    Apply(loss=losses.barlow_twins, of=("projection",), weight=0.1)      of two views
-    Apply(loss=losses.sup_con, of=("projection",), how="joined", labels="batch.label")
+    how="together"    loss(x_1, x_2, …), one argument per view and path
+    how="each"        the mean of loss(x_1), loss(x_2), …
+    how="stacked"     loss of one array [v, n, d], the v views stacked
+    how="joined"      loss of one array [v·n, d], the views concatenated
 
   Args:
-    loss: a loss of `contrastax.losses`, or a function of arrays; `functools.partial` binds its
-      other arguments.
-    of: paths of what it is applied to, in order; a path without a view number names all views.
+    loss: a loss of `contrastax.losses`, or a function of arrays. `functools.partial` binds its other
+      arguments.
+    of: the paths of the arrays, in order. A path without a view number names all views.
     how: how the arrays become arguments. A loss of one array, such as `losses.uniformity`, needs
-      "each" or "joined"; a loss of two views takes "together".
+      "each" or "joined"; a loss of two views needs "together".
     labels: the path of a further argument with one entry per example, such as "batch.label". With
       "joined" it is repeated for each view.
-    weight: the term's weight, a number or a schedule.
-    tag: the term's name in metrics.
+    weight: the weight of the term, a number or a schedule.
+    tag: the name of the term in metrics.
+
+  Example:
+    >>> from contrastax import losses
+    >>> from contrastax.terms import Apply
+    >>> decorrelation = Apply(loss=losses.barlow_twins, of=("projection",), weight=0.1)
+    >>> supervision = Apply(
+    ...   loss=losses.sup_con, of=("projection",), how="joined", labels="batch.label"
+    ... )
   """
 
   loss: ArrayLoss
@@ -56,16 +74,20 @@ class Apply(Term):
         f"Apply: how must be 'together', 'each', 'stacked' or 'joined', not {self.how!r}"
       )
 
-  def init(self, key, seen, examples):
+  @override
+  def init(self, key: Array, seen: Mapping[str, Any], examples: int) -> tuple[Params, State]:
     return (), ()
 
-  def __call__(self, params, state, seen, key):
+  @override
+  def __call__(
+    self, params: Params, state: State, seen: Mapping[str, Any], key: Array
+  ) -> tuple[Array, State, Metrics]:
     paths = (self.of,) if isinstance(self.of, str) else self.of
     arrays = [x for path in paths for x in pick(seen, path).values()]
     more = list(pick(seen, self.labels).values()) if self.labels else []
     if self.how == "each":
       values = [jnp.mean(self.loss(x, *more)) for x in arrays]
-      return sum(values) / len(values), state, {}
+      return functools.reduce(operator.add, values) / len(values), state, {}
     if self.how == "stacked":
       arrays = [jnp.stack(arrays)]
     if self.how == "joined":

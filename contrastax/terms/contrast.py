@@ -1,4 +1,4 @@
-"""The contrast: anchors, their keys, further candidates, a temperature and a criterion."""
+"""The contrastive term: anchors, candidates, a temperature and a criterion."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from types import FunctionType
 from typing import Any, Literal
 
 import jax.numpy as jnp
+from typing_extensions import override
 
 from contrastax import criteria
 from contrastax.core import (
@@ -15,6 +16,7 @@ from contrastax.core import (
   Compare,
   Criterion,
   Group,
+  Metrics,
   Negatives,
   Params,
   Schedule,
@@ -28,44 +30,56 @@ from contrastax.core import (
   named,
 )  # fmt: skip
 from contrastax.criteria import info_nce
-from contrastax.criteria.family import STATS, penalty
+from contrastax.criteria.softmax_core import STATS, penalty
 from contrastax.evaluation import embedding_std
 from contrastax.negatives import in_batch
 from contrastax.pairwise import Plan, cosine
 from contrastax.pairwise.checks import check_relation
 from contrastax.paths import pick
-from contrastax.positives import Relation, same_example
+from contrastax.relations import Relation, same_example
 from contrastax.temperatures import fixed
 from contrastax.terms.groups import Given, of_examples, of_given
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Contrast(Term):
-  """The mean over anchors of a criterion: what every contrastive method minimizes.
+  """The mean of a criterion over the anchors. Contrastive methods minimize it.
 
-  Vectors are [n, d], one per example, or [n, T, d], T per example (tokens, patches), each of which
-  is an anchor or a key of its own, with the side `place`.
+  Vectors are [n, d], one per example, or [n, T, d], T per example, such as tokens or patches. Each of
+  the n·T vectors is then an anchor or a key, and its side `place` is its number among the T.
 
   Args:
-    anchors: the path, or paths, of the anchors' vectors, such as "projection" (all views) or
-      "projection.0" (view 0).
+    anchors: the path, or paths, of the anchors, such as "projection" (all views) or "projection.0"
+      (view 0).
     keys: the path, or paths, of the keys, which contain the positives; None: the anchors themselves.
-    given: a tuple of `terms.Given`, further negatives that come with the data.
-    sides: names of what a relation reads of each vector besides the batch's arrays [n]: an entry of
-      the view's `side`, or of the batch.
-    attached: paths of arrays [n] that only the anchors carry.
-    mask: the path of [n, T], which of T vectors exist.
-    rows: the number of table rows per example, for temperatures and criteria that keep something of
-      each anchor: T with T vectors per example, 2 with two towers. At 1 all anchors of an example
-      share a row.
-    average: "all": the mean over all anchors, where one without a positive counts as 0. "with
-      positives": the mean over the anchors with a positive. Where anchors have a side `weight`, such
-      as 0 of a masked vector, both means are weighted by it.
-    temperature, loss, negatives, relation, score: the parts; the loss is one of
-      `contrastax.criteria`.
-    plan: how all pairs are evaluated; on several devices `Plan(mesh=mesh)`.
-    weight: the term's weight, a number or a schedule.
-    tag: the term's name in parameters, state and metrics.
+    given: further negatives that come with the data.
+    sides: names of arrays that a relation reads, from the side of the view or from the batch. The
+      fields of the batch with one number per example are available without being listed.
+    attached: paths of arrays [n] that are added to the side of the anchors only.
+    mask: the path of an array [n, T] with 0 for vectors that do not exist.
+    rows: the number of table rows per example, for temperatures and criteria with a table: T with T
+      vectors per example, 2 with two towers. With 1 all anchors of an example share a row.
+    average: "all": the mean over all anchors, in which an anchor without a positive has value 0.
+      "with positives": the mean over the anchors with a positive. If the anchors have a side
+      `weight`, such as 0 for a masked vector, both means are weighted by it.
+    temperature: one of `contrastax.temperatures`. A number x means `fixed(x)`.
+    loss: one of `contrastax.criteria`.
+    negatives: one of `contrastax.negatives`, combined by `+`.
+    relation: one of `contrastax.relations`, combined by `&`.
+    score: the similarity, one of `contrastax.pairwise`.
+    plan: how all pairs are evaluated; `Plan(mesh=mesh)` on several devices.
+    weight: the weight of the term, a number or a schedule.
+    tag: the name of the term in parameters, state and metrics.
+
+  Raises:
+    UserError: a part is of another kind, or two parts do not fit together.
+
+  Example:
+    >>> from contrastax import criteria
+    >>> from contrastax.terms import Contrast
+    >>> term = Contrast(anchors="predictor", keys="target.projection", temperature=0.2)
+    >>> term.temperature
+    fixed(temperature=0.2)
   """
 
   anchors: str | tuple[str, ...] = "projection"
@@ -76,7 +90,7 @@ class Contrast(Term):
   mask: str | None = None
   rows: int = 1
   average: Literal["all", "with positives"] = "all"
-  temperature: Temperature = fixed(0.5)
+  temperature: Temperature | float = fixed(0.5)
   loss: Criterion = info_nce()
   negatives: Negatives = in_batch()
   relation: Relation = same_example()
@@ -86,16 +100,18 @@ class Contrast(Term):
   tag: str = ""
 
   def __post_init__(self):
+    object.__setattr__(self, "temperature", as_temperature(self.temperature))
     check_parts(self)
     if not self.anchors or self.keys == ():
       raise UserError('Contrast: anchors and keys need a path, such as "projection"')
     if self.average not in ("all", "with positives"):
       raise UserError(f"average must be 'all' or 'with positives', not {self.average!r}")
 
-  def init(self, key, seen, examples):
+  @override
+  def init(self, key: Array, seen: Mapping[str, Any], examples: int) -> tuple[Params, State]:
     params, state = {}, {}
     rows = self.rows * examples
-    params["temperature"], state["temperature"] = self.temperature.init(rows)
+    params["temperature"], state["temperature"] = as_temperature(self.temperature).init(rows)
     state["loss"] = self.loss.init(rows)
     _, keys, _ = self.groups(seen)
     params["score"] = self.score.init(named(key, "score"), keys.vectors.shape[-1])
@@ -103,7 +119,7 @@ class Contrast(Term):
     return params, state
 
   def groups(self, seen: Mapping[str, Any]) -> tuple[Group, Group, tuple[Group, ...]]:
-    """(anchors, keys, given negatives)."""
+    """Returns (anchors, keys, groups of given negatives)."""
     anchors = self._group(seen, self.anchors)
     keys = anchors if self.keys is None else self._group(seen, self.keys)
     for path in self.attached:
@@ -119,7 +135,7 @@ class Contrast(Term):
   def candidates(
     self, params: Params, state: State, seen: Mapping[str, Any], key: Array
   ) -> tuple[Group, Group, tuple[Group, ...], Compare]:
-    """What the criterion compares, and how: (anchors, keys, groups of candidates, Compare)."""
+    """Returns (anchors, keys, groups of candidates, how they are compared)."""
     anchors, keys, given = self.groups(seen)
     compare = Compare(self.relation, self.score, params["score"], self.keys is None, self.plan)
     anchors, groups = self.negatives.candidates(
@@ -127,20 +143,30 @@ class Contrast(Term):
     )
     return anchors, keys, groups, compare
 
-  def __call__(self, params, state, seen, key):
-    """(value, state, metrics).
+  @override
+  def __call__(
+    self, params: Params, state: State, seen: Mapping[str, Any], key: Array
+  ) -> tuple[Array, State, Metrics]:
+    """Returns (value, state, metrics).
 
-    Metrics, of which the mean is logged: `loss`, the mean of the criterion; `temperature`, the mean, and of one with
-    bounds `at_bound`, the share at one of them; `similarity` of positives; `margin`, by how much the
-    positive's logit exceeds the log-mean-exp of the negatives' (0: no better than chance, and
-    InfoNCE is then log(1 + negatives)); `negatives`, their number per anchor, and
-    `effective_negatives`, the perplexity of their softmax; `embedding_std`, the standard deviation
-    of a dimension of the unit anchors times √d (1: spread over the sphere, 0: collapsed); `penalty`,
-    where the score has one, minimized beside the loss.
+    The mean of each metric over the anchors is logged:
+
+      loss                 the criterion
+      temperature          the temperature
+      at_bound             whether the temperature is at one of its bounds, if it has bounds
+      similarity           the similarity of the positives
+      margin               the logit of the positives minus the log-mean-exp of the negatives' logits;
+                           0: the positives are not recognized, and InfoNCE is log(1 + negatives)
+      negatives            the number of negatives
+      effective_negatives  the perplexity of the softmax over the negatives
+      embedding_std        √d times the mean standard deviation of the dimensions of the normalized
+                           anchors; 1: uniform on the sphere, 0: collapsed
+      penalty              the penalty of the score, if it has one; it is minimized with the loss
     """
+    temperature = as_temperature(self.temperature)
     anchors, keys, groups, compare = self.candidates(params, state, seen, key)
-    tau = self.temperature.value(params["temperature"], state["temperature"], anchors.side)
-    bias = {"bias": params["temperature"]["bias"]} if self.temperature.learns_bias else {}
+    tau = temperature.value(params["temperature"], state["temperature"], anchors.side)
+    bias = {"bias": params["temperature"]["bias"]} if temperature.learns_bias else {}
     value, weight, stats, memory = self.loss(
       anchors, groups, compare, temperature=tau, memory=state["loss"], stats=STATS, **bias
     )
@@ -148,7 +174,7 @@ class Contrast(Term):
     state = {
       "loss": memory,
       "negatives": self.negatives.advance(state["negatives"], keys),
-      "temperature": self.temperature.advance(state["temperature"], anchors.side, taus, stats),
+      "temperature": temperature.advance(state["temperature"], anchors.side, taus, stats),
     }
     spread = stats["log_mean"] - stats["mean_logit"]  # −KL(softmax of the negatives ‖ uniform)
     metrics = {
@@ -160,12 +186,12 @@ class Contrast(Term):
       "effective_negatives": stats["count"] * jnp.exp(spread),
       "embedding_std": embedding_std(anchors.vectors),
     }
-    if self.temperature.bounds is not None:
-      low, high = self.temperature.bounds
-      rounding = 1e-6  # a learned one is the exponential of a logarithm
+    if temperature.bounds is not None:
+      low, high = temperature.bounds
+      rounding = 1e-6  # a learned temperature is the exponential of a logarithm
       at_bound = (taus <= low * (1 + rounding)) | (taus >= high * (1 - rounding))
       metrics["at_bound"] = at_bound.astype(taus.dtype)
-    minimized = self.temperature.weigh(value, taus)
+    minimized = temperature.weigh(value, taus)
     if self.score.penalized is not None:
       metrics["penalty"] = penalty(anchors, groups, compare)
       minimized += self.score.regularizer * metrics["penalty"]
@@ -179,7 +205,7 @@ class Contrast(Term):
     mean = jnp.where(weight > 0, weight * minimized, 0).sum() / jnp.where(total > 0, total, 1)
     return mean, state, metrics
 
-  def _group(self, seen, paths):
+  def _group(self, seen: Mapping[str, Any], paths: str | tuple[str, ...]) -> Group:
     masks = pick(seen, self.mask) if self.mask else {}
     groups = [
       of_examples(seen, z, view or 0, self.sides, self._mask(masks, view))
@@ -188,33 +214,52 @@ class Contrast(Term):
     ]
     return join(*groups)
 
-  def _mask(self, masks, view):
-    """The mask of a view: its own, or one that belongs to no view, such as a field of the batch."""
+  def _mask(self, masks: Mapping[int | None, Array], view: int | None) -> Array | None:
+    """Returns the mask of a view. A mask without a view, such as a field of the batch, is for all."""
     if masks and view not in masks and None not in masks:
-      raise UserError(f"mask: there is none of view {view} at {self.mask!r}")
+      raise UserError(f"mask: the path {self.mask!r} has no mask of view {view}")
     return masks.get(view, masks.get(None))
 
 
+def as_temperature(temperature: Temperature | float) -> Temperature:
+  """Returns the temperature; a number x means `fixed(x)`.
+
+  Raises:
+    UserError: it is neither a temperature nor a number above 0.
+  """
+  if isinstance(temperature, int | float) and not isinstance(temperature, bool):
+    return fixed(temperature)
+  return check_kind("temperature", temperature, Temperature, "temperatures.fixed(0.1)")
+
+
 def check_parts(contrast: Contrast) -> None:
-  """Raises UserError unless the parts are of their kinds and fit each other."""
-  loss, temperature, score = contrast.loss, contrast.temperature, contrast.score
+  """Checks that the parts are of their kinds and fit together.
+
+  Raises:
+    UserError: they are not, or do not.
+  """
+  loss, score = contrast.loss, contrast.score
+  temperature = as_temperature(contrast.temperature)
   if isinstance(loss, FunctionType | type):
     name = loss.__name__
-    known = f"take criteria.{name}(…)" if name in vars(criteria) else "criteria.info_nce() is one"
-    raise UserError(f"loss must be a criterion, and {name} is not an instance of one; {known}")
+    fix = f"criteria.{name}(…)" if name in vars(criteria) else "criteria.info_nce()"
+    raise UserError(f"loss must be a criterion, such as {fix}, not the {_form(loss)} {name}")
   check_kind("loss", loss, Criterion, "criteria.info_nce()")
-  check_kind("temperature", temperature, Temperature, "temperatures.fixed(0.1)")
   check_kind("score", score, Score, "pairwise.cosine()")
   check_kind("negatives", contrast.negatives, Negatives, "negatives.in_batch()")
   check_kind("plan", contrast.plan, Plan, "pairwise.Plan()")
   check_relation(contrast.relation)
   if temperature.learns_bias and not loss.learns_bias:
     raise UserError(
-      "a bias changes no softmax, so only the loss siglip learns one; leave bias out of learned, "
-      "or take siglip"
+      "a bias has no effect on a softmax, so only the loss siglip learns one; leave bias out of "
+      "learned, or use siglip"
     )
   if score.has_temperature and temperature != fixed(1.0):
     raise UserError(
-      f"{type(score).__name__} has temperatures of its own, so the method's is fixed(1.0), "
+      f"{type(score).__name__} has temperatures of its own, so the method's must be fixed(1.0), "
       f"not {temperature}"
     )
+
+
+def _form(loss: FunctionType | type) -> str:
+  return "class" if isinstance(loss, type) else "function"

@@ -1,4 +1,4 @@
-"""Groups of vectors, and what each vector carries, from what a method's networks returned."""
+"""Builds groups of vectors and their sides from the outputs of a method's networks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from contrastax.core import Array, Group, UserError
 from contrastax.labels import signed
-from contrastax.negatives.sources import of_no_example
+from contrastax.negatives.sources import synthetic_candidates
 from contrastax.paths import pick
 
 
@@ -20,10 +20,14 @@ class Given:
   """Negatives that come with the data, such as the hard negatives of a question.
 
   Args:
-    vectors: the path of [n, k, d] (or [n, d], one per example).
-    index: the path of [n, k], the numbers of the examples that they are, so that the relation
-      recognizes an anchor's own positive among them; None: they are no examples.
-    per_anchor: True: each anchor is compared with its own k; False: with all n k.
+    vectors: the path of the vectors [n, k, d], or [n, d] for one per example.
+    index: the path of their example numbers [n, k]. The relation then recognizes the anchor's own
+      positive among them. None: they are not examples of the data set.
+    per_anchor: whether each anchor is compared with its own k negatives, or with all n·k.
+
+  Example:
+    >>> from contrastax.terms import Contrast, Given
+    >>> term = Contrast(anchors="question", keys="passage", given=(Given("hard_passage"),))
   """
 
   vectors: str
@@ -38,51 +42,71 @@ def of_examples(
   sides: tuple[str, ...] = (),
   mask: Array | None = None,
 ) -> Group:
-  """The group of one view's vectors [n, d], or of the n T vectors of [n, T, d].
+  """Builds the group of the vectors of one view.
 
-  A vector carries whatever the batch has of its example in one number, such as its label, and its
-  `guide`, and the entries `sides` of its view's side or of the batch. mask: [n, T], the side
-  `weight` of the vectors.
+  The side of a vector consists of the fields of the batch that have one number per example, such as
+  `label`, of the field `guide`, and of the entries `sides`.
+
+  Args:
+    seen: the outputs of the networks and the batch.
+    vectors: [n, d], one per example, or [n, T, d], T per example.
+    view: the number of the view.
+    sides: names of further arrays [n, …] or [n, T, …], from the side of the view or the batch.
+    mask: [n, T], the weight of each vector, its side `weight`.
+
+  Returns:
+    The group of the n or n·T vectors.
+
+  Raises:
+    UserError: an entry of `sides` is missing, or the mask has another size.
   """
   batch = seen["batch"]
   index = batch["index"]
-  side = {}
-  for name, values in batch.items():
-    # Of fields that are trees nothing is carried.
+  side: dict[str, Array] = {}
+  for name, values in batch.items():  # fields that are trees are skipped
     if name == "label" and jnp.shape(values) == (len(index), 1):
       side[name] = signed(values[:, 0])
     elif isinstance(values, Array | np.ndarray) and (values.ndim == 1 or name == "guide"):
       side[name] = signed(values)
-  own = seen.get("side", {}).get(view, {})
+  view_side = seen.get("side", {}).get(view, {})
   for name in sides:
-    if name not in own and name not in batch:
+    if name not in view_side and name not in batch:
       raise UserError(f"sides: neither view {view} nor the batch has {name!r}")
-    side[name] = own[name] if name in own else batch[name]
+    side[name] = view_side[name] if name in view_side else batch[name]
   side["view"] = jnp.full_like(index, view)
   if vectors.ndim == 3:
     n, t, d = vectors.shape
     vectors = vectors.reshape(n * t, d)
     side = {
-      # What a view or the batch has of each vector is [n, t, …]; of each example it is repeated.
+      # Arrays [n, t, …] have an entry per vector; arrays [n, …] are repeated for each vector.
       name: values.reshape(n * t, *values.shape[2:])
       if name in sides and values.shape[:2] == (n, t)
       else jnp.repeat(values, t, axis=0)
       for name, values in side.items()
     }
     side["place"] = jnp.tile(jnp.arange(t, dtype=index.dtype), n)
-  one = jnp.ones(len(vectors), vectors.dtype)
+  ones = jnp.ones(len(vectors), vectors.dtype)
   if mask is not None:
     if mask.size != len(vectors):
       raise UserError(
-        f"mask: {list(mask.shape)} is not one entry for each of the {len(vectors)} vectors; give [n, T]"
+        f"mask must have one entry for each of the {len(vectors)} vectors, [n, T], not {list(mask.shape)}"
       )
     side["weight"] = mask.reshape(-1).astype(vectors.dtype)
-  positive = one * side["weight"] if "weight" in side else one
-  return Group(vectors, {**side, "as_positive": positive, "as_negative": 0 * one})
+  positive = ones * side["weight"] if "weight" in side else ones
+  return Group(vectors, {**side, "as_positive": positive, "as_negative": 0 * ones})
 
 
 def of_given(seen: Mapping[str, Any], given: Given, keys: Group) -> Group:
-  """Negatives as one group, shared by all anchors or of each anchor its own."""
+  """Builds the group of given negatives.
+
+  Args:
+    seen: the outputs of the networks.
+    given: the paths of the negatives.
+    keys: the keys, whose sides determine the names and types of the negatives' sides.
+
+  Returns:
+    A group [n·k, d] that all anchors share, or [n, k, d] with `given.per_anchor`.
+  """
   (vectors,) = pick(seen, given.vectors).values()
   vectors = vectors[:, None] if vectors.ndim == 2 else vectors
   index = None
@@ -92,8 +116,8 @@ def of_given(seen: Mapping[str, Any], given: Given, keys: Group) -> Group:
   if not given.per_anchor:
     vectors = vectors.reshape(-1, vectors.shape[-1])
     index = None if index is None else index.reshape(-1)
-  group = of_no_example(vectors, keys)
+  group = synthetic_candidates(vectors, keys)
   if index is None:
     return group
-  there = jnp.where(index >= 0, group.side["as_negative"], 0)
-  return group.attach(index=index.astype(keys.side["index"].dtype), as_negative=there)
+  as_negative = jnp.where(index >= 0, group.side["as_negative"], 0)
+  return group.attach(index=index.astype(keys.side["index"].dtype), as_negative=as_negative)

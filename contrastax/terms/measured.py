@@ -1,4 +1,4 @@
-"""Terms with networks of their own: a decoder, a predictor, a critic."""
+"""Terms with networks of their own, such as a decoder or a critic."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
+from typing_extensions import override
 
 from contrastax import networks
-from contrastax.core import Array, Term
+from contrastax.core import Array, Metrics, Params, State, Term
 from contrastax.networks import Net, Owner
 
 
 class Measured(Owner, Term):
-  """The base of terms with networks of their own. A subclass writes one body, `measure`.
+  """The base of terms with networks of their own. A subclass implements `measure`.
 
-  `measure` applies the term's fields by name, as `see` of a method does:
+  `measure` applies the networks of the term by name, as `see` of a method does:
 
     @dataclasses.dataclass(frozen=True, kw_only=True)
     class Reconstruction(Measured):
@@ -27,24 +28,38 @@ class Measured(Owner, Term):
         x = seen["view"][0]
         return ((net("decoder", seen["encoder"][0]) - x.reshape(len(x), -1)) ** 2).sum(1), {}
 
-  `seen` holds what the method's networks returned, by name and view: `seen["encoder"][0]` is the
-  embedding of view 0, `seen["view"][0]` the view itself, `seen["batch"]` the batch. The gradient of
-  the term reaches the method's networks too. A term that calls `net.target` has a field `momentum`.
+  `seen` contains the outputs of the method's networks, by name and view: `seen["encoder"][0]` is the
+  embedding of view 0, `seen["view"][0]` is the view itself, and `seen["batch"]` is the batch. The
+  gradient of the term also reaches the networks of the method. A term that calls `net.target` needs a
+  field `momentum`.
   """
 
-  def measure(self, net: Net, seen: Mapping[str, Any]) -> tuple[Array, Mapping[str, Array]]:
-    """(value, metrics); the value is a scalar, or one per example, of which the mean is taken."""
+  def measure(self, net: Net, seen: Mapping[str, Any]) -> tuple[Array, Metrics]:
+    """Computes the term.
+
+    Args:
+      net: applies the networks of the term by name.
+      seen: the outputs of the method's networks.
+
+    Returns:
+      (value, metrics). The value is a scalar, or one value per example, which is averaged.
+    """
     raise NotImplementedError
 
-  def init(self, key, seen, examples):
+  @override
+  def init(self, key: Array, seen: Mapping[str, Any], examples: int) -> tuple[Params, State]:
     net = Net(self, {}, {}, key, step=seen["step"], starting=True)
     self.measure(net, seen)
     return dict(net.params), dict(net.state)
 
-  def __call__(self, params, state, seen, key):
+  @override
+  def __call__(
+    self, params: Params, state: State, seen: Mapping[str, Any], key: Array
+  ) -> tuple[Array, State, Metrics]:
     net = Net(self, params, state, key, step=seen["step"])
     value, metrics = self.measure(net, seen)
     return jnp.mean(value), dict(net.state), metrics
 
-  def advance(self, params, state, step):
+  @override
+  def advance(self, params: Params, state: State, step: Array) -> State:
     return networks.advance(self, params, state, step)

@@ -1,11 +1,11 @@
-"""Training: the train step over a mesh, the loop around it, checkpoints and logs."""
+"""Training: the train step on a mesh, the training loop, checkpoints, logs and refreshes."""
 
 from contrastax.training.checkpoints import Checkpoints as Checkpoints
 from contrastax.training.load import load as load
 from contrastax.training.loop import train as train
+from contrastax.training.mesh import block_on_virtual_devices as block_on_virtual_devices
 from contrastax.training.mesh import make_mesh as make_mesh
 from contrastax.training.mesh import replicated as replicated
-from contrastax.training.mesh import settled as settled
 from contrastax.training.mesh import sharded as sharded
 from contrastax.training.mined import clustered as clustered
 from contrastax.training.mined import mined as mined

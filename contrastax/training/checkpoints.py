@@ -1,9 +1,9 @@
-"""Checkpoints by Orbax: asynchronous, atomic, and checked before they are believed.
+"""Checkpoints of a run, saved by Orbax.
 
-Orbax renames a finished checkpoint into place, so a killed save leaves no half
-checkpoint under its name; but it does not notice when array data change on disk later. So
-just before that rename the files' sha256 sums are written among them (`checksums.json`),
-and only a checkpoint whose files still have these sums is loaded.
+Orbax renames a finished checkpoint to its final name, so an interrupted save leaves no incomplete
+checkpoint under that name. It does not detect files that are damaged later. So the SHA-256 checksums
+of the files are written to `checksums.json` just before the renaming, and only a checkpoint whose
+files match them is restored.
 """
 
 from __future__ import annotations
@@ -15,54 +15,88 @@ import os
 import pathlib
 import re
 import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
-import orbax.checkpoint as ocp
 
 from contrastax.core import UserError, named_leaves
 from contrastax.files import read_json, remove, set_aside, write_json
 
 SUMS = "checksums.json"
-TIMES = "_CHECKPOINT_METADATA"  # Orbax writes the time of commit into it after our sums
+TIMES = "_CHECKPOINT_METADATA"  # Orbax adds the time of the commit to it after the checksums.
 STEP = re.compile(r"0|[1-9][0-9]{0,18}")  # the name of a checkpoint's folder
 UNFINISHED = ".orbax-checkpoint-tmp"
-EMPTY = "empty"  # stands for the shape of a container without arrays
+EMPTY = "empty"  # replaces the shape of a container without arrays
 
 
 class Checkpoints:
-  """The checkpoints `directory/<step>/` of one run; the newest `keep` of them stay.
+  """The checkpoints of one run, `directory/<step>/`.
 
-  `say` takes a line when a checkpoint is found incomplete or damaged.
+  Args:
+    directory: their folder, which is created by the first save.
+    keep: number of the newest checkpoints that are kept.
+    say: function that prints a line about an incomplete or damaged checkpoint.
+
+  Example:
+    >>> import tempfile
+    >>> import jax.numpy as jnp
+    >>> from contrastax import training
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> checkpoints = training.Checkpoints(folder.name)
+    >>> checkpoints.save(7, {"w": jnp.ones(2)})
+    >>> checkpoints.wait()
+    >>> checkpoints.newest_intact()
+    7
+    >>> print(checkpoints.restore(7, {"w": jnp.zeros(2)})["w"])
+    [1. 1.]
+    >>> checkpoints.close()
+    >>> folder.cleanup()
   """
 
-  def __init__(self, directory: str | os.PathLike, *, keep: int = 3, say=print):
+  def __init__(
+    self, directory: str | os.PathLike, *, keep: int = 3, say: Callable[[str], object] = print
+  ):
+    import orbax.checkpoint as ocp  # It is slow to import.
+
     self._directory = pathlib.Path(directory).resolve()
     self._keep, self._say = keep, say
-    self._writing: int | None = None
-    options = ocp.AsyncOptions(post_finalization_callback=self._seal)
+    self._saving: int | None = None
+    options = ocp.AsyncOptions(post_finalization_callback=self._finalize)
     self._orbax = ocp.AsyncCheckpointer(ocp.PyTreeCheckpointHandler(), async_options=options)
 
   def steps(self) -> list[int]:
-    """Steps that have a folder, newest first, whatever its condition."""
+    """Returns the steps that have a checkpoint, intact or not, newest first."""
     if not self._directory.is_dir():
       return []
     names = (p.name for p in self._directory.iterdir() if STEP.fullmatch(p.name) and p.is_dir())
     return sorted(map(int, names), reverse=True)
 
-  def save(self, step: int, tree) -> None:
-    """Starts saving, after the save before it has ended; raises what that one met."""
+  def save(self, step: int, tree: Any) -> None:
+    """Starts to save a checkpoint in the background, after the previous save has ended.
+
+    Args:
+      step: the number of the step.
+      tree: tree of arrays, which may be donated as soon as this method returns.
+
+    Raises:
+      UserError: the disk is full, or a file has the name of the checkpoint's folder.
+      Exception: any error of the previous save.
+    """
+    import orbax.checkpoint as ocp
+
     path = self._directory / str(step)
-    for foreign in (self._directory, path):
-      if foreign.exists() and not foreign.is_dir():
-        raise UserError(f"{foreign} is a file where a folder of checkpoints belongs; move it away")
+    for folder in (self._directory, path):
+      if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file, but must be a folder of checkpoints; move it")
     with _disk_errors(self._directory):
       self._orbax.wait_until_finished()
-      self._check_room(tree)
-      self._writing = step
+      self._check_free_space(tree)
+      self._saving = step
       self._orbax.save(path, args=ocp.args.PyTreeSave(tree))
 
-  def _check_room(self, tree):
-    """A disk that fills while Orbax writes is found as well, but less quietly."""
+  def _check_free_space(self, tree: Any) -> None:
+    """Raises OSError early where the disk is too full, because Orbax prints tracebacks."""
     self._directory.mkdir(parents=True, exist_ok=True)
     need = sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
     free = shutil.disk_usage(self._directory).free
@@ -70,67 +104,90 @@ class Checkpoints:
       raise OSError(errno.ENOSPC, f"{free:,} bytes free, {need:,} needed")
 
   def wait(self) -> None:
-    """Returns when what was saved is safe; raises what the save met."""
+    """Waits until the last save has ended.
+
+    Raises:
+      UserError: the disk is full.
+      Exception: any other error of the save.
+    """
     with _disk_errors(self._directory):
       self._orbax.wait_until_finished()
 
   def newest_intact(self, *, tidy: bool = False) -> int | None:
-    """The newest step whose files are all as they were written; None if there is no step.
+    """Returns the newest step whose checkpoint is intact, or None if there are no checkpoints.
 
-    Newer ones that are damaged or unfinished are said. With `tidy`, for the run that
-    owns the folder, damaged ones are set aside as `<step>.damaged` and unfinished ones
-    removed. Raises UserError if there are checkpoints and none is intact.
+    Newer checkpoints that are damaged or incomplete are reported.
+
+    Args:
+      tidy: whether damaged checkpoints are renamed to `<step>.damaged` and incomplete ones removed.
+        Only the run that owns the folder should do this.
+
+    Returns:
+      The step.
+
+    Raises:
+      UserError: there are checkpoints, but none is intact.
     """
     if tidy:
       for unfinished in self._directory.glob(f"*{UNFINISHED}*"):
-        step = re.match(r"\d*", unfinished.name).group()
-        self._say(f"checkpoint {step} is incomplete: the run was stopped while writing it; removed")
+        step = unfinished.name.partition(UNFINISHED)[0]
+        self._say(f"checkpoint {step} is incomplete: the run ended while saving it; it is removed")
         remove(unfinished)
-    found, damaged = self.steps(), []
-    for step in found:
+    steps, damaged = self.steps(), []
+    for step in steps:
       fault = _fault(self._directory / str(step))
       if fault is None:
         break
       self._say(f"checkpoint {step} is not used: {fault}")
       damaged.append(step)
-    if len(damaged) < len(found):
+    if len(damaged) < len(steps):
       for step in damaged if tidy else ():
         set_aside(self._directory / str(step))
-      return found[len(damaged)]
-    if found:
+      return steps[len(damaged)]
+    if steps:
       raise UserError(
         f"none of the checkpoints in {self._directory} is intact; "
         "to start the run again from its beginning, remove that folder"
       )
     return None
 
-  def restore(self, step: int, like, *, partial: bool = False):
-    """The tree saved at `step`, with the shapes, types and shardings of `like`.
+  def restore(self, step: int, like: Any, *, partial: bool = False) -> Any:
+    """Restores a checkpoint.
 
-    With `partial`, `like` may be a part of what was saved.
+    Args:
+      step: the number of the step.
+      like: tree of arrays or `jax.ShapeDtypeStruct`, with the shapes, types and shardings of the
+        result.
+      partial: whether `like` may be a part of the saved tree.
+
+    Returns:
+      The saved tree.
 
     Raises:
-      UserError: the saved tree has another structure, as that of another version of contrastax or of
-        another method, or arrays of other shapes, as those of other settings.
+      UserError: the saved tree has another structure, as in another version of contrastax or for
+        another method, or other shapes, as with other settings.
     """
+    import orbax.checkpoint as ocp
+
     like = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-    # Asked before: Orbax finds it in the midst of reading, and prints its threads' tracebacks.
-    saved = _shapes(self._orbax.metadata(self._directory / str(step)).item_metadata.tree)
-    wanted = _shapes(like)
+    # This check comes first, because Orbax would fail while it reads and print tracebacks of threads.
+    metadata: Any = self._orbax.metadata(self._directory / str(step))
+    saved = _shapes(metadata.item_metadata.tree)
+    expected = _shapes(like)
     if partial:
-      wanted = {name: shape for name, shape in wanted.items() if shape != EMPTY}
-      saved = {name: saved[name] for name in wanted if name in saved}
+      expected = {name: shape for name, shape in expected.items() if shape != EMPTY}
+      saved = {name: saved[name] for name in expected if name in saved}
     where = f"checkpoint {step} in {self._directory}"
     foreign = (
-      f"{where} was written by another version of contrastax or for another method: {{}}; begin the "
-      "run anew in another workdir"
+      f"{where} was written by another version of contrastax or for another method: {{}}; start the "
+      "run again in another workdir"
     )
-    for name in {**saved, **wanted}:
-      there, here = saved.get(name, "nothing"), wanted.get(name, "nothing")
-      if there == here:
+    for name in {**saved, **expected}:
+      old, new = saved.get(name, "nothing"), expected.get(name, "nothing")
+      if old == new:
         continue
-      fault = f"{name} is {there} there and {here} here"
-      if isinstance(there, str) or isinstance(here, str):
+      fault = f"{name} is {old} in the checkpoint, but {new} in this run"
+      if isinstance(old, str) or isinstance(new, str):
         raise UserError(foreign.format(fault))
       raise UserError(
         f"{where} is of another method or of other settings: {fault}; give another workdir"
@@ -142,58 +199,65 @@ class Checkpoints:
     except (TypeError, ValueError) as error:
       if "structure" not in str(error):
         raise
-      # A tuple there and a dict of the same names here, or the reverse.
-      raise UserError(foreign.format("its containers are of other types")) from error
+      # One tree has a tuple where the other one has a dict of the same names.
+      raise UserError(foreign.format("its containers have other types")) from error
 
   def close(self) -> None:
+    """Releases the threads of Orbax."""
     self._orbax.close()
 
-  def _seal(self):
-    """Called in the saving thread, when a checkpoint is complete but for its final name."""
-    (path,) = self._directory.glob(f"{self._writing}{UNFINISHED}*")
+  def _finalize(self) -> None:
+    """Writes the checksums and removes old checkpoints.
+
+    Orbax calls this in its thread when a checkpoint is complete, before it renames the folder.
+    """
+    (path,) = self._directory.glob(f"{self._saving}{UNFINISHED}*")
     sums = {str(p.relative_to(path)): p.name != TIMES and _sum(p) for p in _files(path)}
     write_json(path / SUMS, sums)
     for step in self.steps()[self._keep - 1 :]:
       shutil.rmtree(self._directory / str(step))
 
 
-def _shapes(tree):
-  """{path: shape} of the arrays and empty containers of a tree, alike before and after saving."""
-  found = named_leaves(tree, is_leaf=_empty)
-  return {name: EMPTY if _empty(leaf) else tuple(leaf.shape) for name, leaf in found}
+def _shapes(tree: Any) -> dict[str, Any]:
+  """Returns the shapes of a tree's arrays by path, the same before and after saving.
+
+  An empty container has the shape `EMPTY`.
+  """
+  nodes = named_leaves(tree, is_leaf=_is_empty)
+  return {name: EMPTY if _is_empty(leaf) else tuple(leaf.shape) for name, leaf in nodes}
 
 
-def _empty(node):
+def _is_empty(node: Any) -> bool:
   return node is None or (isinstance(node, tuple | list | dict) and not node)
 
 
-def _files(path):
+def _files(path: pathlib.Path) -> list[pathlib.Path]:
   return sorted(p for p in path.rglob("*") if p.is_file() and p.name != SUMS)
 
 
-def _sum(path):
+def _sum(path: pathlib.Path) -> str:
   with open(path, "rb") as file:
     return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _fault(path):
-  """What is wrong with a checkpoint's files, or None."""
+def _fault(path: pathlib.Path) -> str | None:
+  """Returns what is wrong with the files of a checkpoint, or None."""
   try:
     sums = read_json(path / SUMS, dict)
   except FileNotFoundError:
-    return "incomplete, it has no checksums"
+    return "it is incomplete, because it has no checksums"
   except UserError:
     return "its list of checksums is damaged"
   if not sums:
     return "its list of checksums is damaged"
-  found = {str(p.relative_to(path)): p for p in _files(path)}
+  files = {str(p.relative_to(path)): p for p in _files(path)}
   for name, expected in sums.items():
-    if name not in found:
-      return f"incomplete, {name} is missing"
+    if name not in files:
+      return f"it is incomplete, because {name} is missing"
     if name == TIMES:
       continue
     try:
-      if _sum(found[name]) != expected:
+      if _sum(files[name]) != expected:
         return f"the checksum of {name} is wrong"
     except OSError as error:
       return f"{name} cannot be read: {error.strerror}"
@@ -201,15 +265,16 @@ def _fault(path):
 
 
 @contextlib.contextmanager
-def _disk_errors(directory):
-  """A full disk as one line; libraries below report it in several ways."""
+def _disk_errors(directory: pathlib.Path) -> Iterator[None]:
+  """Turns the errors of a full disk, which have several classes, into a UserError."""
   try:
     yield
   except Exception as error:
-    full = getattr(error, "errno", None) == errno.ENOSPC
-    if not full and not any(said in str(error) for said in ("No space left", "RESOURCE_EXHAUSTED")):
+    full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+    texts = ("No space left", "RESOURCE_EXHAUSTED")
+    if not full and not any(text in str(error) for text in texts):
       raise
     raise UserError(
       f"the disk is full: a checkpoint could not be saved in {directory}; "
-      "free some space and run the same command again, the checkpoints before it stand"
+      "free some space and run the same command again; earlier checkpoints are kept"
     ) from error

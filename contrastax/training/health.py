@@ -1,105 +1,146 @@
-"""Plain-language warnings about a contrastive run that is going wrong.
+"""Checks of a run's metrics: warnings, and errors that stop the run.
 
-Each reads the metrics of a step (`contrastax.terms.Contrast` names them), says what is
-seen, what it means and what to try, and is given once. A method without one of these
-metrics is not judged by it. Two stop the run: `Health.check`, and `check_collapse` if asked for.
+A warning names what was measured, what it means and what to try. Each is given once. A method
+without a metric is not checked for it. `contrastax.terms.Contrast` documents the metrics.
 """
 
 from __future__ import annotations
 
-from contrastax.core import UserError
+from collections.abc import Mapping
 
-GRACE = 0.2  # the share of a run that is not judged
+from contrastax.core import TrainingDiverged, UserError
+
+GRACE = 0.2  # The first share of a run, which is not checked.
 LEAST_STD, LEAST_RANK = 0.01, 1.5
-WITHOUT_NEGATIVES = 10  # so many steps in a row; a queue's first, or a batch of one label, has none
+# A queue's first steps, or a batch of one label, may have no negatives, so one step is no error.
+STEPS_WITHOUT_NEGATIVES = 10
 
 
 class Health:
-  """Judges a run of `steps` steps, once its first fifth is over."""
+  """Checks the metrics of a run.
+
+  Args:
+    steps: the total number of steps. There are no warnings in the first fifth of them.
+  """
 
   def __init__(self, steps: int):
-    self._from = GRACE * steps
-    self._said: set = set()
-    self._without = 0
+    self._first_step = GRACE * steps
+    self._given: set[str] = set()
+    self._without_negatives = 0
 
-  def check(self, step: int, metrics: dict[str, float]) -> None:
-    """Raises UserError once no anchor has had a negative for ten steps; to be asked of every step."""
-    self._without = self._without + 1 if metrics.get("negatives") == 0 else 0
-    if self._without == WITHOUT_NEGATIVES:
+  def check(self, step: int, metrics: Mapping[str, float]) -> None:
+    """Checks the metrics of a step. It must be called for every step.
+
+    Args:
+      step: the number of the step.
+      metrics: its metrics by name.
+
+    Raises:
+      UserError: no anchor has had a negative for ten steps. This is an error of the config, such as
+        a relation or a filter that excludes every candidate.
+    """
+    none = metrics.get("negatives") == 0
+    self._without_negatives = self._without_negatives + 1 if none else 0
+    if self._without_negatives == STEPS_WITHOUT_NEGATIVES:
       raise UserError(
-        f"step {step}: no anchor has had a negative for {WITHOUT_NEGATIVES} steps, so nothing is "
-        "learned from any: the relation, its filters or the labels leave none; loosen them, or add "
-        "a source of negatives, in a new workdir"
+        f"step {step}: no anchor has had a negative for {STEPS_WITHOUT_NEGATIVES} steps, so the run "
+        "learns nothing; loosen the relation or its filters, check the labels, or add a source of "
+        "negatives, in a new workdir"
       )
 
-  def warnings(self, step: int, metrics: dict[str, float]) -> list[str]:
-    found = [(judge, judge(metrics)) for judge in JUDGES] if step >= self._from else []
-    new = [(judge, text) for judge, text in found if text and judge not in self._said]
-    self._said.update(judge for judge, _ in new)
-    return [f"step {step}: {text}" for _, text in new]
+  def warnings(self, step: int, metrics: Mapping[str, float]) -> list[str]:
+    """Returns the warnings for a step that were not given before.
+
+    Args:
+      step: the number of the step.
+      metrics: its metrics by name.
+
+    Returns:
+      One line per warning.
+    """
+    if step < self._first_step:
+      return []
+    texts = {check.__name__: check(metrics) for check in CHECKS}
+    new = {name: text for name, text in texts.items() if text and name not in self._given}
+    self._given.update(new)
+    return [f"step {step}: {text}" for text in new.values()]
 
 
-def check_collapse(step: int, steps: int, metrics: dict[str, float]) -> None:
-  """The alarm that stops a run: raises UserError where its embeddings have collapsed.
+def check_collapse(step: int, steps: int, metrics: Mapping[str, float]) -> None:
+  """Stops a run whose embeddings have collapsed; a config sets `stop_on_collapse` to use it.
 
-  To one point: `embedding_std` below 0.01 of the sphere's (1: spread over it). To one
-  line: `effective_rank` below 1.5 (uncentred, so a point has rank 1 as well; an untrained
-  convolutional encoder of 128 dimensions has some 45). `metrics` are those of a step or of an
-  evaluation (`eval/…`); what they do not have is not judged, nor is the first fifth of the
-  run's `steps`.
+  Embeddings have collapsed to a point if `embedding_std` is below 0.01, where 1 is the spread of
+  vectors that are uniform on the sphere. They have collapsed to a line if `effective_rank` is below
+  1.5. The rank is uncentered, so a point has rank 1 as well. An untrained convolutional encoder of
+  128 dimensions has a rank of about 45.
+
+  Args:
+    step: the number of the step. The first fifth of the run is not checked.
+    steps: the total number of steps.
+    metrics: metrics of a step or of an evaluation (`eval/…`) by name. A missing metric is not
+      checked.
+
+  Raises:
+    TrainingDiverged: the embeddings have collapsed.
   """
   if step < GRACE * steps:
     return
-  of = {name.removeprefix("eval/"): value for name, value in metrics.items()}
-  std, rank = of.get("embedding_std"), of.get("effective_rank")
-  seen = []
+  values = {name.removeprefix("eval/"): value for name, value in metrics.items()}
+  std, rank = values.get("embedding_std"), values.get("effective_rank")
+  reasons = []
   if std is not None and std < LEAST_STD:
-    seen.append(f"their spread is {std:.2g} of the sphere's, below {LEAST_STD}")
+    reasons.append(f"their spread is {std:.2g} of the sphere's, below {LEAST_STD}")
   if rank is not None and rank < LEAST_RANK:
-    seen.append(f"their effective rank is {rank:.2f}, below {LEAST_RANK}")
-  if seen:
-    raise UserError(
-      f"step {step}: the embeddings have collapsed ({' and '.join(seen)}), so the run stops; the "
-      "checkpoints before it stand. Lower learning_rate, add BatchNorm to the projection, or give "
+    reasons.append(f"their effective rank is {rank:.2f}, below {LEAST_RANK}")
+  if reasons:
+    raise TrainingDiverged(
+      f"step {step}: the embeddings have collapsed ({' and '.join(reasons)}), so the run stops; "
+      "earlier checkpoints are kept. Lower learning_rate, add BatchNorm to the projection, or use "
       "more negatives, in a new workdir"
     )
 
 
-def no_learning(metrics):
+def _check_margin(metrics: Mapping[str, float]) -> str | None:
   margin = metrics.get("margin")
   if margin is not None and margin < 0.1:
     return (
       f"positives score no better than negatives (margin {margin:.3f}), so the loss is near "
       "log(1 + negatives) and nothing is learned; try a higher learning rate or weaker views"
     )
+  return None
 
 
-def collapse(metrics):
+def _check_spread(metrics: Mapping[str, float]) -> str | None:
   std = metrics.get("embedding_std")
   if std is not None and std < 0.1:
     return (
       f"the embeddings collapse: their spread is {std:.3f} of the sphere's; "
       "try a lower learning rate, BatchNorm in the projection, or more negatives"
     )
+  return None
 
 
-def narrow_softmax(metrics):
+def _check_temperature(metrics: Mapping[str, float]) -> str | None:
   names = ("temperature", "effective_negatives", "negatives")
-  tau, seen, there = (metrics.get(name) for name in names)
-  if None not in (tau, seen, there) and there >= 16 and seen < 2:
+  temperature, effective, negatives = (metrics.get(name) for name in names)
+  if temperature is None or effective is None or negatives is None:
+    return None
+  if negatives >= 16 and effective < 2:
     return (
-      f"the temperature {tau:.3g} is too small for this batch: each anchor's "
-      f"softmax sees {seen:.1f} of its {there:.0f} negatives; try a higher one"
+      f"the temperature {temperature:.3g} is too small for this batch: each anchor's softmax "
+      f"weights only {effective:.1f} of its {negatives:.0f} negatives; try a higher temperature"
     )
+  return None
 
 
-def temperatures_at_bound(metrics):
+def _check_bounds(metrics: Mapping[str, float]) -> str | None:
   share = metrics.get("at_bound")
   if share is not None and share > 0.5:
     return (
-      f"{share:.0%} of the temperatures are at a bound, so the bound decides and not the data; of "
-      "individual ones change rho (a smaller one raises them) or the bounds"
+      f"{share:.0%} of the temperatures are at a bound, so the bound determines them and not the "
+      "data; change rho of individual temperatures (a smaller rho raises them) or the bounds"
     )
+  return None
 
 
-JUDGES = (no_learning, collapse, narrow_softmax, temperatures_at_bound)
+CHECKS = (_check_margin, _check_spread, _check_temperature, _check_bounds)

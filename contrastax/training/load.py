@@ -1,4 +1,4 @@
-"""A trained encoder in one line, without the script that trained it."""
+"""Loading of trained encoders, without the code that trained them."""
 
 from __future__ import annotations
 
@@ -24,10 +24,15 @@ REWRITTEN = "the command that started the run writes the file again"
 
 @dataclasses.dataclass(frozen=True)
 class FrozenEncoder:
-  """An encoder with its trained parameters. Called with inputs, it gives their embeddings.
+  """A trained encoder: a function from inputs to embeddings.
 
-  inputs: what one example is, without the axis of examples: a `jax.ShapeDtypeStruct`, or a tree of
-    them. step: the step of the checkpoint that the parameters are from.
+  Args:
+    encoder: the encoder.
+    params: its parameters.
+    state: its state.
+    inputs: shape and type of one example, without the axis of examples: a `jax.ShapeDtypeStruct`,
+      or a tree of them.
+    step: step of the checkpoint from which the parameters are.
   """
 
   encoder: Encoder
@@ -37,19 +42,19 @@ class FrozenEncoder:
   step: int
 
   def __call__(self, inputs: Any, *, batch_size: int = 512, bounded: bool = True) -> np.ndarray:
-    """Embeddings of inputs, NumPy float32.
+    """Embeds inputs.
 
     Args:
-      inputs: an array [n, …], or a tree of arrays, of the shapes that the encoder was trained on.
+      inputs: an array [n, …], or a tree of arrays, with the shapes that the encoder was trained on.
         Images are uint8, or float in [0, 1].
-      batch_size: inputs in one call of the encoder.
-      bounded: whether float images must lie in [0, 1]. False is for random views.
+      batch_size: number of inputs in one call of the encoder.
+      bounded: whether float images must lie in [0, 1]. Use False for random views.
 
     Returns:
-      [n, d].
+      Embeddings, NumPy float32 [n, d].
 
     Raises:
-      UserError: inputs of another structure, shape, type or range.
+      UserError: the inputs have another structure, shape, type or range.
     """
     inputs = _like(self.inputs, inputs)
     return embed(
@@ -57,17 +62,17 @@ class FrozenEncoder:
     )
 
 
-def describe_encoder(workdir: str | os.PathLike, spec: Any, network: str, inputs: Any) -> None:
-  """Writes `encoder.json`, what `load` needs besides a checkpoint.
+def save_encoder_spec(workdir: str | os.PathLike, spec: Any, network: str, inputs: Any) -> None:
+  """Writes `encoder.json`, which `load` needs in addition to a checkpoint.
 
   Args:
-    workdir: the folder of the run.
-    spec: the encoder as a config states it; None: no config does.
-    network: the name of the encoder among the run's parameters.
-    inputs: what it encodes: an array, or a tree of arrays, with an axis of examples.
+    workdir: folder of the run.
+    spec: the encoder as a config specifies it, or None for an encoder that no config specifies.
+    network: name of the encoder among the run's parameters.
+    inputs: the inputs of the encoder: an array, or a tree of arrays, with an axis of examples.
   """
-  described = {"encoder": spec, "network": network, "inputs": _described_inputs(inputs)}
-  write_json(pathlib.Path(workdir) / "encoder.json", described)
+  content = {"encoder": spec, "network": network, "inputs": _spec_of(inputs)}
+  write_json(pathlib.Path(workdir) / "encoder.json", content)
 
 
 def load(
@@ -76,99 +81,120 @@ def load(
   """Loads the encoder of a run from its newest intact checkpoint.
 
   Args:
-    workdir: the folder of the run, such as `runs/digits_simclr`.
-    encoder: the encoder of a run that was trained from code, as the method had it; None: the run's
-      config states it.
+    workdir: folder of the run, such as `runs/digits_simclr`.
+    encoder: the encoder as the method had it, for a run that was started from code. None reads it
+      from the run's config.
     allow: your own modules that the run's encoder may name, as `"package.module:function"`. No other
       module is imported.
 
   Returns:
-    The encoder, a function of inputs such as those that it was trained on.
+    The encoder, a function from inputs to embeddings.
 
   Raises:
-    UserError: `workdir` holds no run or no checkpoint, its files are damaged, or its encoder is of a
+    UserError: `workdir` has no run or no checkpoint, its files are damaged, or its encoder is in a
       module that `allow` does not list.
+
+  Example:
+    >>> import contrastax
+    >>> contrastax.load("nowhere")
+    Traceback (most recent call last):
+      ...
+    contrastax.core.UserError: nowhere holds no run: it has no encoder.json
   """
   workdir = pathlib.Path(workdir)
-  encoder, network, inputs, params, state = _described(workdir / "encoder.json", encoder, allow)
+  encoder, network, inputs, params, state = _read_spec(workdir / "encoder.json", encoder, allow)
   with contextlib.closing(Checkpoints(workdir / "checkpoints")) as checkpoints:
     step = checkpoints.newest_intact()
     if step is None:
-      raise UserError(f"{workdir} has no checkpoint yet")
-    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+      raise UserError(f"{workdir} has no checkpoint yet; load it when the run has saved one")
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     like = jax.tree.map(
-      lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here),
+      lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),
       {"params": {network: params}, "state": {network: state}},
     )
     tree = checkpoints.restore(step, like, partial=True)
   return FrozenEncoder(encoder, tree["params"][network], tree["state"][network], inputs, step)
 
 
-def _described(path, encoder, allow):
-  """What an encoder.json describes: the encoder, its name in checkpoints, what it encodes, and its
-  parameters and state abstractly."""
+def _read_spec(
+  path: pathlib.Path, encoder: Encoder | None, allow: Collection[str]
+) -> tuple[Encoder, str, Any, Params, State]:
+  """Reads an encoder.json.
+
+  Returns:
+    The encoder, its name among the run's parameters, the shapes of its inputs, and those of its
+    parameters and state.
+  """
   try:
-    found = read_json(path, dict)
+    content = read_json(path, dict)
   except (FileNotFoundError, NotADirectoryError):
     raise UserError(f"{path.parent} holds no run: it has no encoder.json") from None
   except UserError as error:
     raise UserError(f"{error}; {REWRITTEN}") from None
-  if "image_shape" in found:
+  if "image_shape" in content:
     raise UserError(
-      f"{path.parent} is a run of a version of contrastax before 0.2, which this one cannot read; "
+      f"{path.parent} is a run of contrastax before version 0.2, which this version cannot read; "
       "train it again in another folder"
     )
-  if encoder is None and "encoder" in found and found["encoder"] is None:
+  if encoder is None and "encoder" in content and content["encoder"] is None:
     raise UserError(
       f"{path.parent} was trained from code; give load the encoder that the method had: "
       "load(workdir, encoder=…)"
     )
   try:
-    inputs = _read_inputs(found.get("inputs"))
-    network = found.get("network")
+    inputs = _read_inputs(content.get("inputs"))
+    network = content.get("network")
     if not isinstance(network, str):
       raise UserError(f"network must be a name, not {network!r}")
     if encoder is None:
-      encoder = assemble(Encoder, found.get("encoder"), "encoder", allow=allow)
+      encoder = _assemble(content.get("encoder"), allow)
     batch = jax.tree.map(_one_example, inputs)
     params, state = jax.eval_shape(encoder.init, jax.random.key(0), batch)
   except NotAllowed as error:
     raise UserError(f"{path}: {error}") from None
-  except Exception as error:  # a damaged description reaches any encoder with any arguments
+  except Exception as error:  # A damaged file may pass any arguments to any encoder.
     fault = " ".join(str(error).split()) or type(error).__name__
-    raise UserError(f"{path} describes no encoder of this library: {fault}; {REWRITTEN}") from error
+    raise UserError(
+      f"{path} does not describe an encoder of this library: {fault}; {REWRITTEN}"
+    ) from error
   return encoder, network, inputs, params, state
 
 
-def _one_example(leaf):
-  """A batch of one, as the encoder gets it: images are float."""
+def _assemble(spec: Any, allow: Collection[str]) -> Encoder:
+  return assemble(Encoder, spec, "encoder", allow=allow)
+
+
+def _one_example(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+  """Returns a batch of one example as the encoder takes it, with float images."""
   image = len(leaf.shape) > 2 and leaf.dtype == np.uint8
   return jax.ShapeDtypeStruct((1, *leaf.shape), np.float32 if image else leaf.dtype)
 
 
-def _described_inputs(inputs):
+def _spec_of(inputs: Any) -> Any:
+  """Returns the shapes and types of a tree of inputs, as JSON."""
   if isinstance(inputs, Mapping):
-    return {name: _described_inputs(values) for name, values in inputs.items()}
+    return {name: _spec_of(values) for name, values in inputs.items()}
   if isinstance(inputs, tuple):
-    return [_described_inputs(values) for values in inputs]
+    return [_spec_of(values) for values in inputs]
   return {"shape": list(inputs.shape[1:]), "dtype": str(inputs.dtype)}
 
 
-def _read_inputs(found):
-  if isinstance(found, list) and found:
-    return tuple(map(_read_inputs, found))
-  if not (isinstance(found, dict) and found):
-    raise UserError(f"inputs must be shapes and types, not {found!r}")
-  if isinstance(found.get("shape"), list):
-    shape = found["shape"]
+def _read_inputs(spec: Any) -> Any:
+  """Returns the tree of `jax.ShapeDtypeStruct` that `_spec_of` wrote."""
+  if isinstance(spec, list) and spec:
+    return tuple(map(_read_inputs, spec))
+  if not (isinstance(spec, dict) and spec):
+    raise UserError(f"inputs must be shapes and types, not {spec!r}")
+  if isinstance(spec.get("shape"), list):
+    shape = spec["shape"]
     if not all(type(size) is int and size > 0 for size in shape):
       raise UserError(f"a shape must be positive integers, not {shape!r}")
-    return jax.ShapeDtypeStruct(tuple(shape), np.dtype(found.get("dtype")))
-  return {name: _read_inputs(inner) for name, inner in found.items()}
+    return jax.ShapeDtypeStruct(tuple(shape), np.dtype(spec.get("dtype")))
+  return {name: _read_inputs(inner) for name, inner in spec.items()}
 
 
-def _like(spec, inputs, name="inputs"):
-  """The inputs as NumPy arrays; raises UserError unless each example is as `spec`."""
+def _like(spec: Any, inputs: Any, name: str = "inputs") -> Any:
+  """Returns the inputs as NumPy arrays; raises UserError unless each example fits the spec."""
   if isinstance(spec, Mapping):
     if not (isinstance(inputs, Mapping) and set(inputs) == set(spec)):
       found = sorted(inputs) if isinstance(inputs, Mapping) else type(inputs).__name__
@@ -185,9 +211,9 @@ def _like(spec, inputs, name="inputs"):
   inputs = np.asarray(inputs)
   if inputs.shape[1:] != spec.shape:
     what = "images" if len(spec.shape) == 3 else name
-    wanted, found = ", ".join(map(str, spec.shape)), list(inputs.shape)
+    expected, found = ", ".join(map(str, spec.shape)), list(inputs.shape)
     fix = ": pass images[..., None]" if (*found[1:], 1) == spec.shape else ""
-    raise UserError(f"this encoder takes {what} [n, {wanted}], not {found}{fix}")
+    raise UserError(f"this encoder takes {what} [n, {expected}], not {found}{fix}")
   image = len(spec.shape) == 3
   if not image and np.issubdtype(spec.dtype, np.integer) and inputs.dtype.kind == "f":
     raise UserError(f"this encoder takes integers for {name}, not {inputs.dtype}")

@@ -1,7 +1,7 @@
-"""What a run writes while it goes: metrics.jsonl, TensorBoard, and lines to read.
+"""The log of a run: metrics.jsonl, TensorBoard, and lines on the terminal.
 
-Metrics come as device arrays, are kept as they are, and are fetched one step behind
-every `every` steps; so no step waits for the host.
+The metrics of a step stay on the device and are fetched once a later step is under way, so that no
+step waits for the host.
 """
 
 from __future__ import annotations
@@ -13,29 +13,41 @@ import os
 import pathlib
 import sys
 import time
+from collections.abc import Iterator, Mapping
 
 import jax
-from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
-from contrastax.core import UserError
+from contrastax.core import Array, TrainingDiverged
 from contrastax.files import make_folder, read_records, replace_damaged, write_text
 from contrastax.training.health import Health
 
 
 class Log:
-  """The log of a run in `workdir`, from where it starts to `steps`.
+  """Writes the log of a run.
+
+  Records of steps after the restored one are removed first. They were written by a process that
+  ended before it saved a checkpoint of these steps.
 
   Args:
-    workdir: the run's folder. What its files say of later steps than the restored one is cut off
-      first: the run that wrote it was killed before it saved those steps.
-    restored: the step of the checkpoint that the run goes on from; None for a run that starts.
-    steps: the last step of the run.
-    batch_size: the images of a step, for the rate.
-    every: the steps between two lines of metrics.
+    workdir: folder of the run.
+    restored: step of the checkpoint from which the run resumes; None for a new run.
+    steps: total number of steps.
+    batch_size: examples per step, to report the speed.
+    every: number of steps between two records.
   """
 
-  def __init__(self, workdir, *, restored: int | None, steps: int, batch_size: int, every: int):
+  def __init__(
+    self,
+    workdir: str | os.PathLike,
+    *,
+    restored: int | None,
+    steps: int,
+    batch_size: int,
+    every: int,
+  ):
+    from tensorboardX import SummaryWriter  # It is slow to import.
+
     workdir = pathlib.Path(workdir)
     start = restored or 0
     self._steps, self._batch_size, self._every = steps, batch_size, every
@@ -48,64 +60,78 @@ class Log:
     self._board = SummaryWriter(str(board), purge_step=purge)
     self._progress = _Bar(start, steps) if sys.stderr.isatty() else _Lines(steps)
     self._health = Health(steps)
-    self._pending: list = []
-    self._written, self._since = start, None
+    self._pending: list[tuple[int, Mapping[str, Array]]] = []
+    self._reported = start
+    self._clock: float | None = None  # when the step `_reported` ended
 
-  def add(self, step: int, metrics) -> None:
-    """Takes the metrics of a step; fetches what is due, once a newer step is on its way."""
-    if self._since is None:  # only now, so that compiling the step does not count
-      self._written, self._since = step, time.perf_counter()
+  def add(self, step: int, metrics: Mapping[str, Array]) -> None:
+    """Adds the metrics of a step, and writes the records that are due.
+
+    Args:
+      step: the number of the step.
+      metrics: scalars by name, `loss` among them.
+
+    Raises:
+      TrainingDiverged: a metric of an earlier step is not finite.
+      UserError: no anchor has had a negative for ten steps.
+    """
+    if self._clock is None:  # The clock starts after the first step, which includes compilation.
+      self._reported, self._clock = step, time.perf_counter()
     self._pending.append((step, metrics))
     if (step - 1) % self._every == 0:
       self._fetch(len(self._pending) - 1)
 
   @contextlib.contextmanager
-  def aside(self):
-    """For what is not training: all steps taken so far are fetched and checked before, and the
-    time inside does not count for the rate."""
+  def aside(self) -> Iterator[None]:
+    """A context for work other than training, whose time does not count for the speed.
+
+    All steps so far are fetched and checked first.
+    """
     self._fetch(len(self._pending))
     start = time.perf_counter()
     yield
-    if self._since is not None:
-      self._since += time.perf_counter() - start
+    if self._clock is not None:
+      self._clock += time.perf_counter() - start
 
-  def write(self, step: int, values: dict[str, float]) -> None:
-    """One line, of those values that are numbers (JSON has no NaN)."""
+  def write(self, step: int, values: Mapping[str, float]) -> None:
+    """Writes a record of those values that are finite (JSON has no NaN)."""
     values = {name: value for name, value in values.items() if math.isfinite(value)}
     self._file.write(json.dumps({"step": step, **values}) + "\n")
     for name, value in values.items():
       self._board.add_scalar(name, value, step)
 
   def flush(self) -> None:
-    """Puts metrics.jsonl on disk, so that no checkpoint is newer than the records before it."""
+    """Writes metrics.jsonl to disk. A checkpoint is saved afterwards, so it has all its records."""
     self._file.flush()
     os.fsync(self._file.fileno())
 
   def close(self) -> None:
+    """Closes the files."""
     self._progress.close()
     self._file.close()
     self._board.close()
 
-  def _fetch(self, count):
+  def _fetch(self, count: int) -> None:
+    """Fetches and checks the `count` oldest pending steps."""
     window, self._pending = self._pending[:count], self._pending[count:]
     for step, metrics in jax.device_get(window):
       values = {name: float(metrics[name]) for name in sorted(metrics, key=_loss_first)}
       for name, value in values.items():
         if not math.isfinite(value):
-          raise UserError(
-            f"step {step}: {name} is {value}, so the run stops; the checkpoints before it stand. "
+          raise TrainingDiverged(
+            f"step {step}: {name} is {value}, so the run stops; earlier checkpoints are kept. "
             "Lower learning_rate, or raise the temperature, in a new workdir"
           )
       self._health.check(step, values)
       if step % self._every == 0:
         self._report(step, values)
 
-  def _report(self, step, values):
+  def _report(self, step: int, values: dict[str, float]) -> None:
     now = time.perf_counter()
     rate = None
-    if step > self._written:
-      rate = (step - self._written) * self._batch_size / (now - self._since)
-    self._written, self._since = step, now
+    if self._clock is not None and step > self._reported:
+      rate = (step - self._reported) * self._batch_size / (now - self._clock)
+    self._reported, self._clock = step, now
     self.write(step, {**values, **({"images_per_sec": rate} if rate else {})})
     pace = ""
     if rate:
@@ -118,17 +144,21 @@ class Log:
 
 
 def say(text: str) -> None:
-  """Prints a line, clear of the progress bar. A terminal that is closed does not stop the run."""
+  """Prints a line without disturbing the progress bar. A closed terminal does not stop the run."""
   with contextlib.suppress(OSError):
     tqdm.write(text)
     sys.stdout.flush()
 
 
 def cut(path: pathlib.Path, step: int | None) -> None:
-  """Drops the records of a metrics.jsonl that are of later steps than `step`, of None all.
+  """Removes the records of later steps from a metrics.jsonl.
 
-  Damaged lines are dropped as well, and their number is printed. A file that cannot be read is set
-  aside.
+  Damaged lines are removed as well, and their number is printed. A file that cannot be read is
+  renamed.
+
+  Args:
+    path: the file, which need not exist.
+    step: the last step that is kept. None removes all records.
   """
   try:
     records, damaged = read_records(path)
@@ -137,42 +167,43 @@ def cut(path: pathlib.Path, step: int | None) -> None:
     return
   if damaged:
     say(f"warning: {path}: {damaged} damaged {'line' if damaged == 1 else 'lines'} dropped")
-  kept = [record for record in records if step is not None and record["step"] <= step]
+  remaining = [record for record in records if step is not None and record["step"] <= step]
   if path.exists():
-    write_text(path, "".join(json.dumps(record) + "\n" for record in kept))
+    write_text(path, "".join(json.dumps(record) + "\n" for record in remaining))
 
 
 class _Bar:
-  """A progress bar, on a terminal."""
+  """A progress bar, for a terminal."""
 
-  def __init__(self, start, steps):
+  def __init__(self, start: int, steps: int):
     form = "{percentage:3.0f}%|{bar}| {n}/{total}{postfix}"
     self._bar = tqdm(total=steps, initial=start, bar_format=form, dynamic_ncols=True)
 
-  def show(self, step, text):
-    with contextlib.suppress(OSError):  # as in `say`
+  def show(self, step: int, text: str) -> None:
+    with contextlib.suppress(OSError):  # The terminal may be closed.
       self._bar.set_postfix_str(text, refresh=False)
       self._bar.update(step - self._bar.n)
 
-  def close(self):
+  def close(self) -> None:
     with contextlib.suppress(OSError):
       self._bar.close()
 
 
 class _Lines:
-  """At most twenty plain lines, anywhere else."""
+  """At most twenty plain lines, where there is no terminal."""
 
-  def __init__(self, steps):
+  def __init__(self, steps: int):
     self._steps, self._next = steps, 0
 
-  def show(self, step, text):
+  def show(self, step: int, text: str) -> None:
     if step >= self._next:
       self._next = step + self._steps / 20
       say(f"step {step}/{self._steps}  {text}")
 
-  def close(self):
+  def close(self) -> None:
     pass
 
 
-def _loss_first(name):
+def _loss_first(name: str) -> tuple[bool, str]:
+  """A sort key that puts `loss` first."""
   return name != "loss", name

@@ -1,4 +1,4 @@
-"""The loop: restore, evaluate, save, then consume, step, write."""
+"""The training loop, with checkpoints, evaluations and a log."""
 
 from __future__ import annotations
 
@@ -6,26 +6,34 @@ import contextlib
 import os
 import pathlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import jax
 import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from contrastax.core import Method, Source, TrainState, UserError, check_integer, check_seed
+from contrastax.core import (
+  HasEvaluated,
+  Method,
+  Source,
+  TrainState,
+  UserError,
+  check_integer,
+  check_seed,
+)
 from contrastax.data import Resident
 from contrastax.paths import select
 from contrastax.training.checkpoints import Checkpoints
-from contrastax.training.load import describe_encoder
+from contrastax.training.load import save_encoder_spec
 from contrastax.training.log import Log, cut
-from contrastax.training.mesh import make_mesh, settled
+from contrastax.training.mesh import block_on_virtual_devices, make_mesh
 from contrastax.training.refresh import Refresh, Segments
 from contrastax.training.signals import Stop
 from contrastax.training.step import init, make_train_step
 
-MOST_STEPS = 2**31 - 1  # steps are counted in int32
+MOST_STEPS = 2**31 - 1  # The step is an int32.
 
 
 def train(
@@ -38,7 +46,7 @@ def train(
   stop: Stop | None = None,
   mesh: Mesh | None = None,
   seed: int = 0,
-  evaluate: Callable[[TrainState], dict[str, float]] | None = None,
+  evaluate: Callable[[TrainState], Mapping[str, float]] | None = None,
   refresh: Refresh | None = None,
   log_every: int = 10,
   eval_every: int = 1000,
@@ -46,66 +54,82 @@ def train(
   accepted: Callable[[], None] | None = None,
   encoder: Any = None,
 ) -> TrainState:
-  """Trains for `steps` steps, from the newest intact checkpoint of `workdir` if there is one.
+  """Trains a method, from the newest intact checkpoint of `workdir` if there is one.
 
-  It saves a checkpoint every `checkpoint_every` steps and at the end. At SIGINT (Ctrl-C), SIGTERM and
-  SIGHUP it saves one and then raises `training.Interrupted`. The same call resumes from there.
+  A checkpoint is saved every `checkpoint_every` steps and at the end. At SIGINT (Ctrl-C), SIGTERM
+  and SIGHUP a checkpoint is saved and `training.Interrupted` is raised. The same call resumes.
 
   Args:
-    method: what is trained.
-    optimizer: an optax optimizer. If it has a schedule, let it span `steps`.
-    source: the batches.
-    steps: the total number of steps, those before a resume included, 1 to 2**31 − 1.
-    workdir: the folder for checkpoints and logs; made if it does not exist.
+    method: the method.
+    optimizer: an optax optimizer. A learning-rate schedule should span `steps`.
+    source: the source of the batches.
+    steps: total number of steps, including those before a resume, 1 to 2³¹ − 1.
+    workdir: folder for checkpoints and logs, which is created if it does not exist.
     stop: a `training.Stop` that is already entered. By default `train` enters one before its first
-      step. Only the main thread can catch signals; in another thread the default catches none.
-    mesh: the devices; all of them by default.
-    seed: an integer from 0 to 2**32 − 1.
-    evaluate: maps a state to metrics, which are logged before the step's checkpoint is saved. It
-      must not touch the test set.
-    refresh: what is computed from all data between segments of the run, such as hard negatives that
-      follow the encoder, `training.mined(…)`.
-    log_every: the steps between two lines of metrics.
-    eval_every: the steps between two evaluations.
-    checkpoint_every: the steps between two checkpoints.
-    accepted: called once it is certain that the run can start or go on, before any file in
-      `workdir` is written.
-    encoder: the evaluated encoder as a config states it, {"name": …}. Then `contrastax.load(workdir)`
-      needs no more than the folder. Without it call `contrastax.load(workdir, encoder=…)` with the
-      encoder of the method.
+      step. Only the main thread can handle signals; in another thread the default handles none.
+    mesh: mesh of the devices. The default is all devices.
+    seed: 0 to 2³² − 1.
+    evaluate: function from a state to metrics, which are logged. It should not use the test set.
+    refresh: arrays that are computed from all data between segments of the run, such as hard
+      negatives, `training.mined(…)`.
+    log_every: number of steps between two records of metrics.
+    eval_every: number of steps between two evaluations.
+    checkpoint_every: number of steps between two checkpoints.
+    accepted: function that is called once all arguments and the checkpoint are valid, before any
+      file in `workdir` is written.
+    encoder: spec of the evaluated encoder, {"name": …}, as in a config. With it
+      `contrastax.load(workdir)` needs only the folder. Without it call
+      `contrastax.load(workdir, encoder=…)` with the encoder of the method.
 
   Returns:
     The state after the last step.
 
   Raises:
-    UserError: a setting is out of range, the checkpoint is of another run, or a metric is not
-      finite.
+    UserError: an argument is invalid, the checkpoint is of another run, or no anchor has had a
+      negative for ten steps.
+    TrainingDiverged: the loss or another metric is not finite.
+    Interrupted: a signal was received.
 
   Example:
-    source = data.Resident({"image": images}, batch_size=256)
-    method = methods.SimCLR(encoder=…, projection=…, views=…)
-    optimizer = optimizers.adamw(steps=1000, learning_rate=1e-3)
-    state = training.train(method, optimizer, source, steps=1000, workdir="runs/mine")
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from contrastax import data, encoders, methods, training, views
+    >>> from contrastax.training import optimizers
+    >>> images = np.random.default_rng(0).random((8, 4, 4, 1), np.float32)
+    >>> source = data.Resident({"image": images}, batch_size=4)
+    >>> method = methods.SimCLR(
+    ...   encoder=encoders.mlp((8,)),
+    ...   projection=encoders.projection((8,), out=4),
+    ...   views=views.affine_jitter(),
+    ... )
+    >>> optimizer = optimizers.adamw(steps=2, learning_rate=1e-3)
+    >>> with tempfile.TemporaryDirectory() as workdir:
+    ...   state = training.train(method, optimizer, source, steps=2, workdir=workdir)
+    >>> int(state.step)
+    2
   """
   check_seed(seed)
   check_integer("steps", steps, 1, MOST_STEPS)
   check_integer("log_every", log_every, 1)
   check_integer("eval_every", eval_every, 1)
   check_integer("checkpoint_every", checkpoint_every, 1)
-  examples = getattr(method, "examples", 0)  # optional, of parts that keep something of each
+  examples = getattr(method, "examples", 0)  # Methods without individual temperatures need none.
   if 0 < examples < source.size:
     raise UserError(
-      f"the data have {source.size:,} examples, and the method's examples are {examples:,}; give it "
+      f"the data have {source.size:,} examples, but the method's examples are {examples:,}; give it "
       "examples=…, the size of the data"
     )
   mesh = make_mesh() if mesh is None else mesh
   workdir = pathlib.Path(workdir)
   workdir.mkdir(parents=True, exist_ok=True)
   with contextlib.closing(Checkpoints(workdir / "checkpoints")) as checkpoints:
-    feed = _always(source)
+    segments = None
     if refresh is not None:
-      feed = Segments(refresh, method, source, workdir / "refresh", checkpoints).at
-    state = init(method, optimizer, feed(0, None).batch(0), seed=seed, mesh=mesh)
+      segments = Segments(refresh, method, source, workdir / "refresh", checkpoints)
+    source_at = _constant(source) if segments is None else segments.at
+    first = source if segments is None else segments.current
+    state = init(method, optimizer, first.batch(0), seed=seed, mesh=mesh)
+    del first  # A refresh may have arrays that later segments do not need.
     train_step = make_train_step(method, optimizer, mesh)
     fingerprint = source.fingerprint ^ (0 if refresh is None else refresh.fingerprint)
     data = np.asarray(fingerprint, np.uint32)
@@ -114,19 +138,19 @@ def train(
       if restored > steps:
         raise UserError(
           f"{workdir} is already at step {restored}, beyond steps = {steps}; "
-          "give more steps, or another workdir"
+          "raise steps, or give another workdir"
         )
       state = _restore(checkpoints, restored, state, data)
     step = restored or 0
     if step < steps:
-      batch = feed(step, state).batch(step)
-      jax.eval_shape(train_step, state, batch)  # raises what the method refuses
+      batch = source_at(step, state).batch(step)
+      lowered = train_step.lower(state, batch)  # Errors of the method are raised here.
     if accepted is not None:
       accepted()
-    _describe(workdir, method, source, encoder)
+    _save_spec(workdir, method, source, encoder)
     if step == steps:
       cut(workdir / "metrics.jsonl", step)
-      print(f"finished: checkpoint {step} is the last and intact", flush=True)
+      print(f"finished: checkpoint {step} is the last one and intact", flush=True)
       return state
     if restored:
       print(f"resuming from checkpoint {restored}", flush=True)
@@ -134,15 +158,23 @@ def train(
     log = Log(
       workdir, restored=restored, steps=steps, batch_size=source.batch_size, every=log_every
     )
-    with contextlib.closing(log), _caught(stop) as stop, stop.deferred():
+    with (
+      ThreadPoolExecutor(1) as aside,
+      contextlib.closing(log),
+      _handled_signals(stop) as stop,
+      stop.deferred(),
+    ):
+      # The step is compiled while the state before it is evaluated and saved.
+      compiled = aside.submit(lowered.compile)
       while True:
-        last, stopping = step == steps, bool(stop)  # asked once: it may change at any moment
-        judge = evaluate is not None and (last or step % eval_every == 0)
+        # A signal may arrive at any time, so `stop` is read once per step.
+        last, stopping = step == steps, bool(stop)
+        due = evaluate if last or step % eval_every == 0 else None
         save = last or stopping or step % checkpoint_every == 0
-        if step != restored and (judge or save):
+        if step != restored and (due is not None or save):
           with log.aside():
-            if judge:
-              log.write(step, evaluate(state))
+            if due is not None:
+              log.write(step, due(state))
             if save:
               log.flush()
               checkpoints.save(step, {**state._asdict(), "data": data})
@@ -150,45 +182,47 @@ def train(
           break
         if refresh is not None and step % refresh.every == 0:
           with log.aside():
-            feed(step, state)
-        batch = settled(feed(step, state).batch(step), mesh)
-        state, metrics = settled(train_step(state, batch), mesh)
+            source_at(step, state)
+        compiled.result()
+        batch = block_on_virtual_devices(source_at(step, state).batch(step), mesh)
+        state, metrics = block_on_virtual_devices(train_step(state, batch), mesh)
         step += 1
         log.add(step, metrics)
       checkpoints.wait()
   return state
 
 
-def _describe(workdir, method, source, encoder):
-  """Writes encoder.json, for a method with the optional `evaluated`."""
-  evaluated = getattr(method, "evaluated", None)
-  if evaluated is None:
+def _save_spec(workdir: pathlib.Path, method: Method, source: Source, encoder: Any) -> None:
+  """Writes encoder.json, if the method names the network that is evaluated."""
+  if not isinstance(method, HasEvaluated):
     return
   arrays = source.arrays if isinstance(source, Resident) else source.batch(0)
-  network, names, _ = evaluated
-  wanted = {names} if isinstance(names, str) else {*names}
-  if wanted <= {*arrays}:  # else the method makes what it encodes of other fields
-    describe_encoder(workdir, encoder, network, select(arrays, names))
+  network, names, _ = method.evaluated
+  needed = {names} if isinstance(names, str) else {*names}
+  if needed <= {*arrays}:  # Otherwise the method computes the input from other fields.
+    save_encoder_spec(workdir, encoder, network, select(arrays, names))
 
 
-def _always(source):
+def _constant(source: Source) -> Callable[[int, TrainState], Source]:
   return lambda step, state: source
 
 
-def _caught(stop):
-  """The context that catches signals: the caller's, one of our own, or in a thread an idle one."""
+def _handled_signals(stop: Stop | None) -> contextlib.AbstractContextManager[Stop]:
+  """Returns the context that handles signals, which is idle outside the main thread."""
   if stop is not None:
     return contextlib.nullcontext(stop)
   main = threading.current_thread() is threading.main_thread()
   return Stop() if main else contextlib.nullcontext(Stop())
 
 
-def _restore(checkpoints, step, state, data):
-  """The state saved at `step`, of a run on data of the same fingerprint, refreshed in the same way."""
+def _restore(
+  checkpoints: Checkpoints, step: int, state: TrainState, data: np.ndarray
+) -> TrainState:
+  """Restores a checkpoint, and checks that it was trained on data of the same fingerprint."""
   tree = checkpoints.restore(step, {**state._asdict(), "data": data})
   if tree.pop("data") != data:
     raise UserError(
       f"the data are not those that checkpoint {step} was trained on: their examples, their order, or "
-      "the refresh have changed; go on with those, or begin anew in another workdir"
+      "the refresh have changed; use those again, or start in another workdir"
     )
   return TrainState(**tree)

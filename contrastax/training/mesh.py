@@ -1,12 +1,15 @@
-"""The mesh: an axis `data`, along which the batch is divided.
+"""Meshes, and the layout of batches and states on them.
 
-Further axes are allowed; what is divided along `data` is repeated along them.
+A mesh has an axis `data`, along which the batch is divided. Other axes are allowed: arrays are
+replicated along them.
 """
 
 from __future__ import annotations
 
 import glob
 import shutil
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -15,46 +18,74 @@ from contrastax.core import UserError
 from contrastax.tables import Table
 
 
-def make_mesh(devices=None) -> Mesh:
-  """All devices (or those given) along one axis, `data`."""
+def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
+  """Makes a mesh with one axis, `data`.
+
+  Args:
+    devices: the devices; None is all devices.
+
+  Returns:
+    The mesh.
+
+  Example:
+    >>> from contrastax import training
+    >>> training.make_mesh().axis_names
+    ('data',)
+  """
   devices = jax.devices() if devices is None else devices
   return jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
 
 
-def automatic(mesh: Mesh) -> Mesh:
-  """The same mesh with axes of type Auto, whatever they were.
+def automatic(mesh: Any) -> Mesh:
+  """Returns the same mesh with automatic axes.
 
-  `jax.make_mesh` makes Explicit axes by default. With these JAX would ask every operation of the
-  losses and encoders for the layout of its result.
+  `jax.make_mesh` makes explicit axes by default. With these every operation of a loss or an encoder
+  would have to specify the layout of its result.
 
   Raises:
-    UserError: `mesh` is no mesh, or has no axis `data`.
+    UserError: `mesh` is not a mesh, or has no axis `data`.
   """
   if not isinstance(mesh, Mesh):
     raise UserError(
-      f"mesh must be a jax.sharding.Mesh, not {type(mesh).__name__}; training.make_mesh() is one"
+      f"mesh must be a jax.sharding.Mesh, such as training.make_mesh(), not {type(mesh).__name__}"
     )
   if "data" not in mesh.axis_names:
     raise UserError(
-      f"the mesh has no axis 'data', along which the batch is divided, but {mesh.axis_names}; "
-      "training.make_mesh() has it"
+      f"the mesh must have an axis 'data' for the batch, such as training.make_mesh(), but has "
+      f"{mesh.axis_names}"
     )
   return Mesh(mesh.devices, mesh.axis_names)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-  """Every array whole on each device."""
+  """Returns the layout with the whole array on each device.
+
+  Raises:
+    UserError: `mesh` is not a mesh with an axis `data`.
+  """
   return NamedSharding(automatic(mesh), PartitionSpec())
 
 
 def sharded(mesh: Mesh) -> NamedSharding:
-  """The leading axis, the global batch, divided along `data`."""
+  """Returns the layout of a batch: the leading axis is divided along `data`.
+
+  Raises:
+    UserError: `mesh` is not a mesh with an axis `data`.
+
+  Example:
+    >>> from contrastax import training
+    >>> training.sharded(training.make_mesh()).spec
+    P('data',)
+  """
   return NamedSharding(automatic(mesh), PartitionSpec("data"))
 
 
-def layout(tree, mesh: Mesh):
-  """A sharding of each leaf of a run's state: tables of examples are divided along `data`, if that
-  divides their rows evenly, and the rest is on every device."""
+def state_sharding(tree: Any, mesh: Mesh) -> Any:
+  """Returns the layout of each leaf of a run's state.
+
+  Tables are divided along `data` if the number of devices divides their rows. All other arrays are
+  replicated.
+  """
   whole, rows = replicated(mesh), sharded(mesh)
   parts = mesh.shape["data"]
 
@@ -65,25 +96,32 @@ def layout(tree, mesh: Mesh):
   return jax.tree.map(place, tree, is_leaf=lambda node: isinstance(node, Table))
 
 
-def settled(tree, mesh: Mesh):
-  """The tree; on several CPU devices once it is computed, elsewhere at once, so that no step waits.
+def block_on_virtual_devices(tree: Any, mesh: Mesh) -> Any:
+  """On several CPU devices, waits until the arrays are computed.
 
-  Virtual CPU devices (`--xla_force_host_platform_device_count`) share a pool of threads. Of two programs
-  with collectives that are in flight together each can hold threads that the other waits for,
-  forever (seen on a busy machine), so there one ends before the next begins. A user's own loop
-  on such devices calls this of its batch and of its step.
+  Virtual CPU devices (`--xla_force_host_platform_device_count`) share a pool of threads. If two
+  programs with collectives run at the same time, each can hold threads that the other one waits for,
+  which is a deadlock. So there a program must end before the next one starts. A training loop of
+  your own should apply this function to each batch and to the result of each step.
+
+  Args:
+    tree: any tree of arrays.
+    mesh: the mesh of the run.
+
+  Returns:
+    `tree`. On other devices, or a single CPU device, it is returned at once.
   """
   virtual = mesh.size > 1 and mesh.devices.flat[0].platform == "cpu"
   return jax.block_until_ready(tree) if virtual else tree
 
 
 def describe(mesh: Mesh) -> str:
-  """`8 × TPU v4 (tpu)`: how many devices of which kind."""
+  """Returns the number and kind of the devices, such as `8 × TPU v4 (tpu)`."""
   first = mesh.devices.flat[0]
   return f"{mesh.size} × {first.device_kind} ({first.platform})"
 
 
 def idle_gpu() -> bool:
-  """Whether an NVIDIA GPU is present while JAX runs on the CPU."""
+  """Returns whether an NVIDIA GPU is present while JAX runs on the CPU."""
   present = glob.glob("/dev/nvidia[0-9]*") or shutil.which("nvidia-smi")
   return bool(present) and jax.default_backend() == "cpu"

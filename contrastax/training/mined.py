@@ -1,41 +1,63 @@
-"""Refreshes: hard negatives and clusters that follow the encoder."""
+"""Refreshes: hard negatives and clusters that are computed with the current encoder."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+from typing_extensions import override
 
 from contrastax import data
-from contrastax.core import Method, TrainState, UserError, check_integer, check_seed
+from contrastax.core import (
+  HasEvaluated,
+  Method,
+  Source,
+  TrainState,
+  UserError,
+  check_integer,
+  check_seed,
+)
 from contrastax.evaluation import embed
 from contrastax.negatives import mine
 from contrastax.nouns import nearest
 from contrastax.paths import select
-from contrastax.training.refresh import Refresh
+from contrastax.training.refresh import Arrays, Refresh
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class mined(Refresh):
-  """The hardest negatives of every example among all examples, by the encoder as it is then.
+  """Mines the hardest negatives of every example among all examples, by exact search.
 
-  The search is that of `negatives.mine`.
-
-  The batch gets them as related examples: `hard_image` [n, k, …] for the field `image`, and
-  `hard_index` [n, k]. Until the first refresh they are drawn at random.
-
-  Vectors are embeddings of the encoders themselves, before any projection.
+  A batch has them as related examples: `hard_image` [n, k, …] for the field `image`, and
+  `hard_index` [n, k]. In the first segment they are drawn at random. The vectors that are compared
+  are embeddings, before any projection. `negatives.mine` describes the search.
 
   Args:
-    every: steps between two refreshes.
-    k: negatives of each example.
-    skip: how many of the very hardest are left out, since they may be false negatives.
-    at_most: the largest similarity of a negative, or None.
-    corpus: (network, field) in which negatives are searched; None: the evaluated network and its
-      input, so the hardest negative is the most similar other *query*. For questions and passages
-      it is ("encoder", "passage"), or ("other_encoder", "passage") with two encoders.
-    prefix: of the names of the related fields: "hard" gives `hard_image`, `hard_index`.
-    seed: the seed of the random draw for the first segment.
+    every: number of steps between two refreshes.
+    k: number of negatives per example.
+    skip: number of the hardest negatives that are left out, because they may be false negatives.
+    at_most: largest similarity of a negative. None is no limit.
+    corpus: (network, field) of the candidates. None is the evaluated network and its input, so the
+      hardest negative is the most similar other query. For questions and passages it is
+      ("encoder", "passage"), or ("other_encoder", "passage") with two encoders.
+    prefix: prefix of the related fields: "hard" gives `hard_image` and `hard_index`.
+    seed: 0 to 2³² − 1, for the negatives of the first segment.
+
+  Raises:
+    UserError: an argument is out of range, or does not fit the data or the method.
+
+  Example:
+    >>> import numpy as np
+    >>> from contrastax import data, training
+    >>> refresh = training.mined(every=100, k=3)
+    >>> source = data.Resident({"x": np.zeros((8, 2), np.float32)}, batch_size=4)
+    >>> refresh.apply(source, refresh.begun(source)).batch(0)["hard_x"].shape
+    (4, 3, 2)
+
+  References:
+    Xiong et al., ANCE, 2020, arXiv 2007.00808.
   """
 
   every: int
@@ -56,45 +78,62 @@ class mined(Refresh):
         f"mined: corpus must be (network, field), such as ('encoder', 'image'), not {self.corpus!r}"
       )
 
-  def begun(self, source):
-    arrays, size = _arrays(source)
-    if self.corpus is not None and self.corpus[1] not in arrays:
+  @override
+  def begun(self, source: Source) -> Arrays:
+    resident = _resident(source)
+    size = resident.size
+    if self.corpus is not None and self.corpus[1] not in resident.arrays:
       raise UserError(
-        f"mined: corpus: the data have no field {self.corpus[1]!r}{nearest(self.corpus[1], arrays)}"
+        f"mined: corpus: the data have no field {self.corpus[1]!r}"
+        f"{nearest(self.corpus[1], resident.arrays.keys())}"
       )
     if self.prefix in ("file", "allow_pickle"):
-      raise UserError(f"mined: prefix must not be {self.prefix!r}, an argument of np.savez")
+      raise UserError(
+        f"mined: prefix must not be {self.prefix!r}, an argument of np.savez; choose another one"
+      )
     if size <= self.k + self.skip:
-      raise UserError(f"mined: {self.k + self.skip} negatives of {size} examples are too many")
-    # At k successive distances of 1 … size − 1, so never the example itself and none twice.
+      raise UserError(
+        f"mined: {self.k + self.skip} negatives of {size} examples are too many; lower k or skip"
+      )
+    # The negatives are at k successive distances in 1 … size − 1, so they are distinct, and never
+    # the example itself.
     first = np.random.default_rng(self.seed).integers(0, size - 1, (size, 1))
-    steps = (first + np.arange(self.k)) % (size - 1) + 1
-    return {self.prefix: ((np.arange(size)[:, None] + steps) % size).astype(np.int32)}
+    distances = (first + np.arange(self.k)) % (size - 1) + 1
+    return {self.prefix: ((np.arange(size)[:, None] + distances) % size).astype(np.int32)}
 
-  def arrays(self, method, state, source):
-    arrays, size = _arrays(source)
-    evaluated = method.evaluated
-    queries = features(method, state, evaluated.network, evaluated.input, arrays)
-    corpus = queries if self.corpus is None else features(method, state, *self.corpus, arrays)
-    own = np.arange(size, dtype=np.int32)[:, None]
-    bound = {} if self.at_most is None else {"at_most": self.at_most}
-    _, places = mine(queries, corpus, own, k=self.k, skip=self.skip, **bound)
+  @override
+  def arrays(self, method: Method, state: TrainState, source: Source) -> Arrays:
+    resident, queries = _resident(source), _evaluated_features(method, state, source)
+    corpus = queries
+    if self.corpus is not None:
+      corpus = features(method, state, *self.corpus, resident.arrays)
+    own = np.arange(resident.size, dtype=np.int32)[:, None]
+    _, places = mine(queries, corpus, own, k=self.k, skip=self.skip, at_most=self.at_most)
     return {self.prefix: np.asarray(places)}
 
-  def apply(self, source, arrays):
-    return source.replace(related={self.prefix: arrays[self.prefix]})
+  @override
+  def apply(self, source: Source, arrays: Arrays) -> Source:
+    return _resident(source).replace(related={self.prefix: arrays[self.prefix]})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class clustered(Refresh):
-  """Batches of one cluster each, by k-means of the encoder's embeddings as it is.
+  """Draws each batch from one cluster, found by k-means on the current embeddings.
 
-  Until the first refresh batches are shuffled.
+  In the first segment batches are shuffled.
 
   Args:
-    every: steps between two refreshes.
-    count: the number of clusters.
-    seed: of k-means and of the order.
+    every: number of steps between two refreshes.
+    count: number of clusters.
+    seed: 0 to 2³² − 1, for k-means and for the order.
+
+  Raises:
+    UserError: an argument is out of range, or does not fit the data or the method.
+
+  Example:
+    >>> from contrastax import training
+    >>> training.clustered(every=500, count=10)
+    clustered(every=500, count=10, seed=0)
   """
 
   every: int
@@ -106,45 +145,84 @@ class clustered(Refresh):
     check_integer("clustered: count", self.count, 1)
     check_seed(self.seed)
 
-  def begun(self, source):
-    size = _arrays(source)[1]
+  @override
+  def begun(self, source: Source) -> Arrays:
+    resident = _resident(source)
+    size = resident.size
     if self.count > size:
-      raise UserError(f"clustered: {self.count} clusters of {size} examples are too many")
-    if not isinstance(source.order, data.shuffled):
       raise UserError(
-        f"clustered: its batches replace those of the order {type(source.order).__name__}; leave the "
-        "order out"
+        f"clustered: {self.count} clusters of {size} examples are too many; lower count"
+      )
+    if not isinstance(resident.order, data.shuffled):
+      raise UserError(
+        "clustered: its batches replace those of the order "
+        f"{type(resident.order).__name__}; leave the order out"
       )
     return {"cluster": np.zeros(size, np.int32)}
 
-  def arrays(self, method, state, source):
+  @override
+  def arrays(self, method: Method, state: TrainState, source: Source) -> Arrays:
     from sklearn.cluster import KMeans
 
-    arrays, _ = _arrays(source)
-    evaluated = method.evaluated
-    z = features(method, state, evaluated.network, evaluated.input, arrays)
-    found = KMeans(self.count, n_init=1, random_state=self.seed).fit(z)
-    return {"cluster": found.labels_.astype(np.int32)}
+    embeddings = _evaluated_features(method, state, source)
+    means = KMeans(self.count, n_init=1, random_state=self.seed)  # pyright: ignore[reportArgumentType]  # its stub allows only "auto"
+    return {"cluster": np.asarray(means.fit_predict(embeddings), np.int32)}
 
-  def apply(self, source, arrays):
+  @override
+  def apply(self, source: Source, arrays: Arrays) -> Source:
     order = data.grouped(arrays["cluster"], source.batch_size, seed=self.seed)
-    return source.replace(order=order)
+    return _resident(source).replace(order=order)
 
 
-def features(method: Method, state: TrainState, network: str, field, arrays) -> np.ndarray:
-  """Embeddings [size, d] of a field, or of several, by a network of the method."""
+def features(
+  method: Method,
+  state: TrainState,
+  network: str,
+  field: str | tuple[str, ...],
+  arrays: Mapping[str, Any],
+) -> np.ndarray:
+  """Embeds a field, or several fields, of all examples.
+
+  Args:
+    method: a method with `evaluated` and `network`.
+    state: its current state.
+    network: name of the network.
+    field: name or names of the fields that the network encodes.
+    arrays: fields of all examples by name.
+
+  Returns:
+    Embeddings [size, d].
+
+  Raises:
+    UserError: the method has no such network, or the data no such field.
+  """
   if network not in state.params:
     raise UserError(f"the method has no network {network!r}{nearest(network, state.params)}")
   for name in (field,) if isinstance(field, str) else field:
     if name not in arrays:
-      raise UserError(f"the data have no field {name!r}{nearest(name, arrays)}")
+      raise UserError(f"the data have no field {name!r}{nearest(name, arrays.keys())}")
   own = state.params[network], state.state[network]
-  return embed(method.network(network), *own, select(arrays, field))
+  return embed(_checked(method).network(network), *own, select(arrays, field))
 
 
-def _arrays(source):
+def _evaluated_features(method: Method, state: TrainState, source: Source) -> np.ndarray:
+  evaluated = _checked(method).evaluated
+  arrays = _resident(source).arrays
+  return features(method, state, evaluated.network, evaluated.input, arrays)
+
+
+def _checked(method: Method) -> HasEvaluated:
+  if not isinstance(method, HasEvaluated):
+    raise UserError(
+      "a refresh embeds the data, so its method must have evaluated and network, as "
+      f"methods.BaseMethod has, unlike {type(method).__name__}"
+    )
+  return method
+
+
+def _resident(source: Source) -> data.Resident:
   if not isinstance(source, data.Resident):
     raise UserError(
-      f"a refresh reads all data, so it takes data.Resident, not {type(source).__name__}"
+      f"a refresh reads all data, so its source must be data.Resident, not {type(source).__name__}"
     )
-  return source.arrays, source.size
+  return source

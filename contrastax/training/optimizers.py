@@ -1,14 +1,16 @@
-"""Optimisers with the field's usual schedule: linear warm-up, then a cosine to zero.
+"""Optimizers with the usual learning-rate schedule: a linear warm-up, then a cosine decay to 0.
 
-`rules` say what each parameter is: pairs of a regular expression, searched in its path
-(`encoder/layers/0/kernel`), and `decay` or `no decay`, the first match counting. A
-parameter that no rule matches is an error, never a guess.
+`rules` determine which parameters have weight decay. A rule is a regular expression, searched in the
+path of a parameter (`encoder/layers/0/kernel`), and `decay` or `no decay`. The first rule that
+matches counts. A parameter that no rule matches is an error.
 """
 
 from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import optax
@@ -16,6 +18,7 @@ import optax
 from contrastax.core import UserError
 
 Rules = tuple[tuple[str, str], ...]
+"""Pairs of a regular expression and `decay` or `no decay`."""
 
 RULES = (
   (r"(^|/)(kernel|score|score/first|score/second)$", "decay"),
@@ -28,16 +31,44 @@ def sgd(
   *, steps: int, learning_rate: float, warmup: int = 0, momentum: float = 0.9,
   weight_decay: float = 0.0, rules: Rules = RULES, constant: str = "",
 ) -> optax.GradientTransformation:  # fmt: skip
-  """SGD with momentum; weight decay is added to the gradient (as PyTorch's SGD).
+  """SGD with momentum.
 
-  constant: a regular expression, searched in the parameters' paths; those it is found in keep
-  `learning_rate` throughout, such as `^predictor/` in SimSiam (arXiv 2011.10566, §4.2).
+    g ← g + weight_decay w;   v ← momentum v + g;   w ← w − rate v
+
+  Args:
+    steps: number of steps of the run, over which the learning rate falls to 0.
+    learning_rate: the largest learning rate.
+    warmup: number of steps in which the learning rate rises from 0.
+    momentum: factor of the momentum.
+    weight_decay: factor of the weights that is added to the gradient, as in PyTorch's SGD.
+    rules: which parameters have weight decay.
+    constant: regular expression, searched in the paths of the parameters. Parameters that match
+      keep `learning_rate` in all steps, such as `^predictor/` in SimSiam. "" matches none.
+
+  Returns:
+    An optax optimizer.
+
+  Raises:
+    UserError: an argument is out of range. `init` raises it where no rule matches a parameter, or
+      no parameter matches `constant`.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from contrastax.training import optimizers
+    >>> optimizer = optimizers.sgd(steps=10, learning_rate=0.1, momentum=0.0)
+    >>> params = {"kernel": jnp.ones(2)}
+    >>> updates, _ = optimizer.update(params, optimizer.init(params), params)
+    >>> print(updates["kernel"])
+    [-0.1 -0.1]
+
+  References:
+    Chen and He, SimSiam, 2020, arXiv 2011.10566, section 4.2, on `constant`.
   """
   schedule = _schedule(steps, learning_rate, warmup)
   step = optax.sgd(schedule, momentum)
   if constant:
     steady = optax.sgd(learning_rate, momentum)
-    step = optax.partition({True: steady, False: step}, _found(constant))
+    step = optax.partition({True: steady, False: step}, _matches(constant))
   return optax.chain(optax.add_decayed_weights(weight_decay, _decays(rules)), step)
 
 
@@ -49,7 +80,33 @@ def adamw(
   weight_decay: float = 0.0,
   rules: Rules = RULES,
 ) -> optax.GradientTransformation:
-  """AdamW (β 0.9 and 0.999, ε 1e-8); decay is decoupled and scaled by the learning rate."""
+  """AdamW with β = (0.9, 0.999) and ε = 1e-8.
+
+  Args:
+    steps: number of steps of the run, over which the learning rate falls to 0.
+    learning_rate: the largest learning rate.
+    warmup: number of steps in which the learning rate rises from 0.
+    weight_decay: factor of the weights that is subtracted, scaled by the learning rate.
+    rules: which parameters have weight decay.
+
+  Returns:
+    An optax optimizer.
+
+  Raises:
+    UserError: an argument is out of range. `init` raises it where no rule matches a parameter.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from contrastax.training import optimizers
+    >>> optimizer = optimizers.adamw(steps=10, learning_rate=0.1)
+    >>> params = {"kernel": jnp.ones(2)}
+    >>> updates, _ = optimizer.update(params, optimizer.init(params), params)
+    >>> print(updates["kernel"].round(3))
+    [-0.1 -0.1]
+
+  References:
+    Loshchilov and Hutter, AdamW, 2017, arXiv 1711.05101.
+  """
   schedule = _schedule(steps, learning_rate, warmup)
   return optax.adamw(schedule, weight_decay=weight_decay, mask=_decays(rules))
 
@@ -58,14 +115,34 @@ def lars(
   *, steps: int, learning_rate: float, warmup: int = 0, momentum: float = 0.9,
   weight_decay: float = 0.0, trust_coefficient: float = 1e-3, rules: Rules = RULES,
 ) -> optax.GradientTransformation:  # fmt: skip
-  """LARS (You et al. 2017, arXiv 1708.03888): SGD with momentum and a learning rate per layer.
+  """LARS: SGD with momentum, and a learning rate for each layer.
 
     g ← g + weight_decay w;   g ← g · trust_coefficient ‖w‖ / ‖g‖;   v ← momentum v + rate g;   w ← w − v
 
-  with the exclusions of SimCLR: what does not decay (biases, BatchNorm's scales) is not adapted
-  either, and gets SGD's step. Where ‖w‖ or ‖g‖ is 0 the factor is 1. The rate is inside the
-  momentum, as in the paper and SimCLR's code; MoCo v3's and Barlow Twins' multiply by it afterwards,
-  which differs while it changes.
+  Where ‖w‖ or ‖g‖ is 0 the factor is 1. As in SimCLR, parameters without weight decay (biases and
+  the scales of BatchNorm) have no such factor either, so their step is that of SGD.
+
+  Args:
+    steps: number of steps of the run, over which the learning rate falls to 0.
+    learning_rate: the largest learning rate.
+    warmup: number of steps in which the learning rate rises from 0.
+    momentum: factor of the momentum.
+    weight_decay: factor of the weights that is added to the gradient.
+    trust_coefficient: factor of the ratio of the norms.
+    rules: which parameters have weight decay and the factor of their layer.
+
+  Returns:
+    An optax optimizer.
+
+  Raises:
+    UserError: an argument is out of range. `init` raises it where no rule matches a parameter.
+
+  References:
+    You et al., LARS, 2017, arXiv 1708.03888.
+
+  In other libraries:
+    The learning rate is inside the momentum, as in the paper and in SimCLR's code. The codes of
+    MoCo v3 and Barlow Twins multiply by it afterwards, which differs while it changes.
   """
   decays = _decays(rules)
   return optax.lars(
@@ -78,7 +155,7 @@ def lars(
   )
 
 
-def _schedule(steps, learning_rate, warmup):
+def _schedule(steps: int, learning_rate: float, warmup: int) -> optax.Schedule:
   if steps < 1:
     raise UserError(f"steps must be at least 1, not {steps}")
   if not 0 <= warmup < steps:
@@ -89,13 +166,13 @@ def _schedule(steps, learning_rate, warmup):
   return optax.warmup_cosine_decay_schedule(start, learning_rate, warmup, steps)
 
 
-def _decays(rules):
-  """A mask for optax: params -> a tree of whether each decays; refuses what no rule matches."""
+def _decays(rules: Rules) -> Callable[[Any], Any]:
+  """Returns a mask for optax: a function from parameters to a tree of whether each has decay."""
   for pattern, rule in rules:
     if rule not in ("decay", "no decay"):
       raise UserError(f"optimizer rule {pattern!r}: {rule!r} is neither 'decay' nor 'no decay'")
 
-  def decays(path, _):
+  def decays(path: tuple[Any, ...], _: Any) -> bool:
     name = _name(path)
     for pattern, rule in rules:
       if re.search(pattern, name):
@@ -108,18 +185,18 @@ def _decays(rules):
   return lambda params: jax.tree_util.tree_map_with_path(decays, params)
 
 
-def _found(pattern):
-  """params -> a tree of whether the pattern is found in each path; refuses one found in none."""
+def _matches(pattern: str) -> Callable[[Any], Any]:
+  """Returns a function from parameters to a tree of whether the pattern matches each path."""
 
-  def labels(params):
-    found = jax.tree_util.tree_map_with_path(
+  def labels(params: Any) -> Any:
+    matches = jax.tree_util.tree_map_with_path(
       lambda path, _: bool(re.search(pattern, _name(path))), params
     )
-    if not any(jax.tree.leaves(found)):
+    if not any(jax.tree.leaves(matches)):
       raise UserError(
-        f"constant={pattern!r} is found in no parameter's path, such as encoder/kernel"
+        f"constant={pattern!r} matches no parameter; paths have the form encoder/layers/0/kernel"
       )
-    return found
+    return matches
 
   return labels
 

@@ -1,16 +1,23 @@
-"""SIGTERM, SIGINT and SIGHUP: stop at a place where nothing is lost."""
+"""Handling of SIGTERM, SIGINT and SIGHUP, so that a run stops after a checkpoint."""
 
 from __future__ import annotations
 
 import contextlib
 import signal
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Self
 
 
 class Interrupted(BaseException):
-  """The process was asked to stop by a signal. `code` is the exit status, 128 plus its number.
+  """The process received a signal to stop.
 
-  `training.train` raises it after the checkpoint is saved. The same call resumes the run.
+  `training.train` raises it after it has saved a checkpoint. The same call resumes the run.
+
+  Args:
+    signum: number of the signal.
+
+  Attributes:
+    code: the exit status, 128 + `signum`.
   """
 
   def __init__(self, signum: int):
@@ -19,52 +26,67 @@ class Interrupted(BaseException):
 
 
 class Stop:
-  """Within this context SIGTERM, SIGINT and SIGHUP raise `Interrupted`, or wait if `deferred`.
+  """A context in which SIGTERM, SIGINT and SIGHUP raise `Interrupted`.
 
-  A second SIGTERM or SIGINT finds the handlers that were there before, so it ends the process at
-  once. A second SIGHUP is ignored, because a terminal that is closed sends several. Where SIGHUP was
-  ignored before (`nohup`), it stays so.
+  Within `deferred()` a signal only makes the object true, and `Interrupted` is raised at the end.
+
+  After the first signal the previous handlers of SIGTERM and SIGINT are restored, so a second one
+  ends the process at once. A second SIGHUP is ignored, because closing a terminal sends several. If
+  SIGHUP was ignored before (`nohup`), it stays ignored.
+
+  Example:
+    >>> from contrastax import training
+    >>> with training.Stop() as stop, stop.deferred():
+    ...   for step in range(3):
+    ...     if stop:
+    ...       break
+    >>> step
+    2
   """
 
   def __init__(self):
-    self._asked: int | None = None
+    self._signum: int | None = None
     self._deferred = False
-    self._before: dict[int, Any] = {}
+    self._previous: dict[int, Any] = {}
 
-  def __enter__(self):
-    hangup = getattr(signal, "SIGHUP", None)  # Windows has none
+  def __enter__(self) -> Self:
+    hangup = getattr(signal, "SIGHUP", None)  # Windows has none.
     if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:
-      self._before[hangup] = signal.signal(hangup, self._on_signal)
+      self._previous[hangup] = signal.signal(hangup, self._on_signal)
     for signum in (signal.SIGTERM, signal.SIGINT):
-      self._before[signum] = signal.signal(signum, self._on_signal)
+      self._previous[signum] = signal.signal(signum, self._on_signal)
     return self
 
-  def __exit__(self, *_):
-    self._restore([*self._before])
+  def __exit__(self, *_: object) -> None:
+    self._restore([*self._previous])
 
-  def __bool__(self):
-    """Whether to stop; to be asked at every safe place of a deferred stretch."""
-    return self._asked is not None
+  def __bool__(self) -> bool:
+    """Whether a signal was received. Check it wherever deferred work can stop."""
+    return self._signum is not None
 
   @contextlib.contextmanager
-  def deferred(self):
-    """Inside, a signal only makes this true; afterwards it raises."""
+  def deferred(self) -> Iterator[Self]:
+    """A context in which a signal does not raise before the end.
+
+    Raises:
+      Interrupted: a signal was received; raised at the end of the context.
+    """
     self._deferred = True
     try:
       yield self
     finally:
       self._deferred = False
-    if self._asked is not None:
-      raise Interrupted(self._asked)
+    if self._signum is not None:
+      raise Interrupted(self._signum)
 
-  def _on_signal(self, signum, frame):
-    if self._asked is not None:  # a SIGHUP, the only one that is still handled
+  def _on_signal(self, signum: int, frame: object) -> None:
+    if self._signum is not None:  # This is a further SIGHUP; the other handlers are restored.
       return
-    self._asked = signum
-    self._restore([other for other in self._before if other in (signal.SIGTERM, signal.SIGINT)])
+    self._signum = signum
+    self._restore([other for other in self._previous if other in (signal.SIGTERM, signal.SIGINT)])
     if not self._deferred:
       raise Interrupted(signum)
 
-  def _restore(self, signums):
+  def _restore(self, signums: list[int]) -> None:
     for signum in signums:
-      signal.signal(signum, self._before.pop(signum))
+      signal.signal(signum, self._previous.pop(signum))

@@ -1,14 +1,14 @@
-"""The train step: one pure function, compiled once over a mesh.
+"""The train step: a pure function that is compiled once for a mesh.
 
-The batch is sharded and the state replicated, except for tables with a row for each example, which
-are divided. So every mean, every BatchNorm statistic and every loss is over the global batch
-whatever the number of devices.
+The batch is divided among the devices. The state is replicated, except for tables with one row per
+example, which are divided. Means, BatchNorm statistics and losses are over the global batch, whatever
+the number of devices.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,9 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
+from contrastax.compilation import quick_jit
 from contrastax.core import (
+  Array,
   Batch,
   Method,
   TrainState,
@@ -26,13 +28,16 @@ from contrastax.core import (
   named_leaves,
 )
 from contrastax.pairwise.inputs import check_mesh, numbers
-from contrastax.training.mesh import automatic, layout, make_mesh, replicated, sharded
+from contrastax.training.mesh import automatic, make_mesh, replicated, sharded, state_sharding
+
+Step = Callable[[TrainState, Batch], tuple[TrainState, Mapping[str, Array]]]
 
 ACCUMULATED = (
-  "the optimizer accumulates gradients, which a train step refuses: a contrastive loss is not the "
-  "sum of its micro-batches' losses, and moving averages, queues and temperatures would move in each "
-  "of them; for a large batch in little memory give the method encoder=encoders.chunked(encoder, n), of an "
-  "encoder with BatchNorm chunked(encoder, n, batch_norm='per chunk')"
+  "the optimizer accumulates gradients, which a train step does not allow: a contrastive loss is not "
+  "the sum of the losses of micro-batches, and moving averages, queues and temperatures would change "
+  "in each of them; for a large batch in little memory give the method "
+  "encoder=encoders.chunked(encoder, n), or chunked(encoder, n, batch_norm='per chunk') for an "
+  "encoder with BatchNorm"
 )
 
 
@@ -44,63 +49,83 @@ def init(
   seed: int = 0,
   mesh: Mesh | None = None,
 ) -> TrainState:
-  """The state before the first step, the same on any mesh.
+  """Returns the state before the first step, which does not depend on the mesh.
 
   Args:
-    method: one of `contrastax.methods`, or a method of your own.
-    optimizer: an optax optimizer that moves the parameters in every step.
-    batch: the first batch of a source, with the entry `index`.
-    seed: 0 to 2³² − 1; with the step's number it determines all random numbers of a run.
-    mesh: a mesh with an axis `data`; all devices by default.
+    method: a method, such as one of `contrastax.methods`.
+    optimizer: an optax optimizer that changes the parameters in every step.
+    batch: the first batch of a source, with the field `index`.
+    seed: 0 to 2³² − 1. The seed and the step determine all random numbers of a run.
+    mesh: a mesh with an axis `data`. The default is all devices.
 
   Returns:
     The state that `make_train_step(method, optimizer, mesh)` takes.
 
   Raises:
-    UserError: an argument that is not so, an optimizer that accumulates gradients over steps
-      (`optax.MultiSteps`), or a batch with an example that the method's `examples` do not count.
+    UserError: an argument is invalid, the optimizer accumulates gradients over several steps
+      (`optax.MultiSteps`), or the batch has an example beyond the method's `examples`.
+
+  Example:
+    >>> import jax
+    >>> import numpy as np
+    >>> import optax
+    >>> from contrastax import encoders, methods, training, views
+    >>> method = methods.SimCLR(
+    ...   encoder=encoders.mlp((8,)),
+    ...   projection=encoders.projection((8,), out=4),
+    ...   views=views.affine_jitter(),
+    ... )
+    >>> batch = {"image": np.zeros((4, 6, 6, 1), np.uint8), "index": np.arange(4)}
+    >>> state = training.init(method, optax.sgd(0.1), batch)
+    >>> step = training.make_train_step(method, optax.sgd(0.1))
+    >>> state, metrics = step(state, batch)
+    >>> int(state.step), metrics["loss"].shape
+    (1, ())
   """
   _check_parts(method, optimizer)
   seed, mesh = check_seed(seed), automatic(make_mesh() if mesh is None else mesh)
   _check_index(method, batch)
   for path, values in named_leaves(dict(batch)):
-    if jnp.ndim(values) < 4:  # images have a check of their own
+    if jnp.ndim(values) < 4:  # Images have their own check.
       numbers(f"the batch's {path!r}", values)
   _check_axes(batch)
   state = _init(method, optimizer, seed, batch)
   _check_steps(state.opt_state)
-  return jax.device_put(state, layout(state, mesh))
+  return jax.device_put(state, state_sharding(state, mesh))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _init(method, optimizer, seed, batch):
+@quick_jit(static_argnums=(0, 1, 2))
+def _init(
+  method: Method, optimizer: optax.GradientTransformation, seed: int, batch: Batch
+) -> TrainState:
   params, state = method.init(key_for(seed, "init"), batch)
   parts = TrainState(jnp.int32(0), jnp.uint32(seed), params, state, optimizer.init(params))
-  # Concrete types: a weak one would change after the first step and compile it again.
+  # Weak types would change after the first step, which would then be compiled again.
   return jax.tree.map(lambda leaf: jnp.asarray(leaf, leaf.dtype), parts)
 
 
 def make_train_step(
   method: Method, optimizer: optax.GradientTransformation, mesh: Mesh | None = None
-) -> Callable[[TrainState, Batch], tuple[TrainState, Mapping[str, jax.Array]]]:
-  """The train step of a method, jitted.
+) -> Step:
+  """Returns the compiled train step of a method.
 
   Args:
-    method, optimizer: those that `init` was given. A method with `step(optimizer, plain)` replaces
-      the ordinary step, `plain`; what it returns is compiled in the same way.
-    mesh: a mesh with an axis `data`, whose length divides the batch; all devices by default.
+    method: the method that `init` was given. If it has `step(optimizer, plain)`, the result of that
+      function replaces the ordinary step, `plain`, and is compiled in the same way.
+    optimizer: the optimizer that `init` was given.
+    mesh: a mesh with an axis `data`, whose length divides the batch size. The default is all devices.
 
   Returns:
-    `step(state, batch) -> (state, metrics)`; the given state is consumed (donated).
+    `step(state, batch) -> (state, metrics)`. The memory of the argument `state` is reused (donated).
 
   Raises:
-    UserError: as `init` does; for an optimizer that accumulates gradients, and for a wrong result of
-      the method's own step, when `step` is called.
+    UserError: an argument is invalid. `step` raises it for an optimizer that accumulates gradients,
+      and for an invalid result of the method's own step.
   """
   _check_parts(method, optimizer)
   mesh = automatic(make_mesh() if mesh is None else mesh)
 
-  def plain(ts: TrainState, batch: Batch):
+  def plain(ts: TrainState, batch: Batch) -> tuple[TrainState, Mapping[str, Array]]:
     key = key_for(ts.seed, "step", ts.step)
     gradient = jax.value_and_grad(method.objective, has_aux=True)
     (_, (state, metrics)), grads = gradient(ts.params, ts.state, batch, key)
@@ -111,13 +136,13 @@ def make_train_step(
     return TrainState(ts.step + 1, ts.seed, params, state, opt_state), metrics
 
   own = _own_step(method)
-  whole = plain if own is None else _counted(own(optimizer, plain))
+  whole = plain if own is None else _checked_step(own(optimizer, plain))
 
-  def step(ts: TrainState, batch: Batch):
+  def step(ts: TrainState, batch: Batch) -> tuple[TrainState, Mapping[str, Array]]:
     _check_axes(batch)
     _check_steps(ts.opt_state)
     after, metrics = whole(ts, batch)
-    return jax.lax.with_sharding_constraint(after, layout(after, mesh)), metrics
+    return jax.lax.with_sharding_constraint(after, state_sharding(after, mesh)), metrics
 
   return jax.jit(
     step,
@@ -127,31 +152,34 @@ def make_train_step(
   )
 
 
-def _own_step(method):
-  """The method's `step`, the one optional part of `core.Method`; None where it has none."""
+def _own_step(method: Method) -> Callable[[optax.GradientTransformation, Step], Any] | None:
+  """Returns the method's `step`, an optional part of `core.Method`, or None."""
   own = getattr(method, "step", None)
   if own is not None and not callable(own):
     raise UserError(
       f"method.step must be a function (optimizer, plain) -> step, not {type(own).__name__}; leave "
-      "it out for the ordinary step"
+      "it out to use the ordinary step"
     )
   return own
 
 
-def _counted(whole):
-  """A method's own step, its result checked. It counts as one step, however often it calls `plain`."""
+def _checked_step(whole: Any) -> Step:
+  """Returns a method's own step with checks of its result.
+
+  It counts as one step, however many times it calls `plain`.
+  """
   if not callable(whole):
     raise UserError(
       "method.step(optimizer, plain) must return a function (train state, batch) -> (train state, "
       f"metrics), not {type(whole).__name__}"
     )
 
-  def step(ts, batch):
-    result = whole(ts, batch)
-    good = isinstance(result, tuple) and len(result) == 2 and isinstance(result[0], TrainState)
-    if not (good and isinstance(result[1], Mapping) and "loss" in result[1]):
+  def step(ts: TrainState, batch: Batch) -> tuple[TrainState, Mapping[str, Array]]:
+    result: Any = whole(ts, batch)
+    valid = isinstance(result, tuple) and len(result) == 2 and isinstance(result[0], TrainState)
+    if not (valid and isinstance(result[1], Mapping) and "loss" in result[1]):
       raise UserError(
-        "the function of method.step must return (TrainState, metrics), and 'loss' among the metrics"
+        "the function of method.step must return (TrainState, metrics), with 'loss' in the metrics"
       )
     after, metrics = result
     for name, value in metrics.items():
@@ -160,35 +188,36 @@ def _counted(whole):
         raise UserError(f"the metric {name!r} of method.step must be a scalar, not {found}")
     if jax.tree.structure(after) != jax.tree.structure(ts):
       raise UserError(
-        "the function of method.step must return a TrainState of the structure that it was given; "
-        "its params, state or opt_state have another one"
+        "the function of method.step must return a TrainState of the same structure; its params, state "
+        "or opt_state have another one"
       )
     for (name, new), old in zip(named_leaves(after), jax.tree.leaves(ts), strict=True):
-      found, given = ((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in (new, old))
-      if found != given:
+      found, expected = ((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in (new, old))
+      if found != expected:
         raise UserError(
-          f"method.step turned {name}, {given[1]} {[*given[0]]}, into {found[1]} {[*found[0]]}"
+          f"method.step must keep shapes and types, but turned {name}, {expected[1]} "
+          f"{[*expected[0]]}, into {found[1]} {[*found[0]]}"
         )
     return after._replace(step=ts.step + 1, seed=ts.seed), metrics
 
   return step
 
 
-def _check_parts(method, optimizer):
-  """That these are a method and an optimizer."""
+def _check_parts(method: Any, optimizer: Any) -> None:
+  """Raises UserError unless these are a method and an optimizer."""
   missing = [name for name in ("init", "objective", "advance") if not _has(method, name)]
   if isinstance(method, type) or missing:
     found = f"the class {method.__name__}" if isinstance(method, type) else type(method).__name__
     raise UserError(
-      f"method must be an instance with init, objective and advance, not {found}; "
-      "methods.SimCLR(…) is one"
+      "method must be an instance with init, objective and advance, such as methods.SimCLR(…), not "
+      f"{found}"
     )
   _own_step(method)
   try:
     hash(method)
   except TypeError as error:
     raise UserError(
-      f"method must be hashable ({error}); give its parts tuples in place of lists"
+      f"method must be hashable ({error}); give its parts tuples instead of lists"
     ) from None
   if isinstance(optimizer, optax.MultiSteps):
     raise UserError(ACCUMULATED)
@@ -199,39 +228,44 @@ def _check_parts(method, optimizer):
     )
 
 
-def _has(thing, name):
+def _has(thing: Any, name: str) -> bool:
   return callable(getattr(thing, name, None))
 
 
-def _check_index(method, batch):
-  """Once: in a compiled step nothing can say so, but that a loss which keeps tables becomes NaN."""
+def _check_index(method: Method, batch: Any) -> None:
+  """Raises UserError unless the batch has a valid index.
+
+  It is checked once, because a compiled step cannot raise: there a table would return NaN.
+  """
   if not (isinstance(batch, Mapping) and "index" in batch):
     found = ", ".join(map(str, batch)) if isinstance(batch, Mapping) else type(batch).__name__
     raise UserError(
-      f"batch must have arrays by name and 'index' among them, not {found or 'nothing'}; "
-      "data.Resident gives such batches"
+      f"batch must be a dict of arrays with 'index' among them, not {found or 'nothing'}; "
+      "data.Resident returns such batches"
     )
   index = numbers("the batch's 'index'", batch["index"])
   if index.ndim != 1 or not index.size or not jnp.issubdtype(index.dtype, jnp.integer):
-    raise UserError(f"the batch's 'index' is integers [n], not {index.dtype} {list(index.shape)}")
+    raise UserError(
+      f"the batch's 'index' must be integers [n], not {index.dtype} {list(index.shape)}"
+    )
   examples, largest = getattr(method, "examples", 0), int(np.asarray(index).max())
   if 0 < examples <= largest:
     raise UserError(
-      f"the batch has the example {largest:,}, and the method's examples are {examples:,}; give it "
+      f"the batch has the example {largest:,}, but the method's examples are {examples:,}; give it "
       "examples=…, the size of the data"
     )
 
 
-def _check_steps(opt_state):
-  """Refuses an optimizer, however it is wrapped, that does not move the parameters in each step."""
+def _check_steps(opt_state: Any) -> None:
+  """Raises UserError for an optimizer, wrapped or not, that skips the update in some steps."""
   kinds = optax.MultiStepsState | optax.ApplyEvery
   nodes = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, kinds))
   if any(isinstance(node, kinds) for node in nodes):
     raise UserError(ACCUMULATED)
 
 
-def _check_axes(batch):
-  """Refuses explicit axes, which would reach every operation of a method."""
+def _check_axes(batch: Batch) -> None:
+  """Raises UserError for explicit axes, which every operation of a method would have to support."""
   check_mesh("the step, by jax.set_mesh,", jax.sharding.get_abstract_mesh())
   for path, values in named_leaves(dict(batch)):
     check_mesh(f"the batch's {path!r}", jax.typeof(values).sharding.mesh)

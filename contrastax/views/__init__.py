@@ -1,23 +1,24 @@
-"""Views: augmentations as batched pure functions, and recipes that put them together.
+"""Views: operations on batches of images, and recipes that draw random views with them.
 
-Images are [n, h, w, c]; recipes take uint8 or float in [0, 1], operations float in [0, 1].
+Images are [n, h, w, c]. Recipes take uint8, or float in [0, 1]. Operations take float.
 """
 
 from contrastax.views.augment import augment as augment
 from contrastax.views.blur import gaussian_blur as gaussian_blur
-from contrastax.views.colour import IMAGENET_MEAN as IMAGENET_MEAN
-from contrastax.views.colour import IMAGENET_STD as IMAGENET_STD
-from contrastax.views.colour import adjust_brightness as adjust_brightness
-from contrastax.views.colour import adjust_contrast as adjust_contrast
-from contrastax.views.colour import adjust_hue as adjust_hue
-from contrastax.views.colour import adjust_saturation as adjust_saturation
-from contrastax.views.colour import jitter as jitter
-from contrastax.views.colour import normalise as normalise
-from contrastax.views.colour import sample_jitter as sample_jitter
-from contrastax.views.colour import solarise as solarise
-from contrastax.views.colour import to_grey as to_grey
+from contrastax.views.color import IMAGENET_MEAN as IMAGENET_MEAN
+from contrastax.views.color import IMAGENET_STD as IMAGENET_STD
+from contrastax.views.color import adjust_brightness as adjust_brightness
+from contrastax.views.color import adjust_contrast as adjust_contrast
+from contrastax.views.color import adjust_hue as adjust_hue
+from contrastax.views.color import adjust_saturation as adjust_saturation
+from contrastax.views.color import jitter as jitter
+from contrastax.views.color import normalize as normalize
+from contrastax.views.color import sample_jitter as sample_jitter
+from contrastax.views.color import solarize as solarize
+from contrastax.views.color import to_gray as to_gray
 from contrastax.views.crop import resized_crop as resized_crop
 from contrastax.views.crop import sample_box as sample_box
+from contrastax.views.draw import draw_views as draw_views
 from contrastax.views.geometry import affine as affine
 from contrastax.views.geometry import flip as flip
 from contrastax.views.intensity import add_noise as add_noise
@@ -29,8 +30,7 @@ from contrastax.views.mix import mixup as mixup
 from contrastax.views.mix import paste as paste
 from contrastax.views.mix import sample_partner as sample_partner
 from contrastax.views.papers import byol as byol
-from contrastax.views.papers import draw_views as draw_views
-from contrastax.views.papers import grey as grey
+from contrastax.views.papers import gray as gray
 from contrastax.views.papers import moco_v2 as moco_v2
 from contrastax.views.papers import multi_crop as multi_crop
 from contrastax.views.papers import simclr as simclr

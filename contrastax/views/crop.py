@@ -1,7 +1,4 @@
-"""Where the view lies: a box of the image, resized to the view's size.
-
-Images are float [n, h, w, c]; boxes are int arrays [n], in pixels, one per image.
-"""
+"""Random resized crops."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from contrastax.views.images import check_operation
 from contrastax.views.separable import separable
 
 TRIES = 10
-BOX_NUMBERS = 2 * TRIES + 2  # random numbers per box: areas, ratios, a place
+BOX_NUMBERS = 2 * TRIES + 2  # Random numbers per box: areas, aspect ratios, row and column.
 
 
 def resized_crop(
@@ -27,21 +24,41 @@ def resized_crop(
   size: int,
   mirrored: Array | None = None,
 ) -> Array:
-  """The box of each image, resized to [n, size, size, c]; where `mirrored`, left and right exchanged.
+  """Crops a box from each image and resizes it to a square.
 
-  Bilinear with antialiasing, as Pillow's `resize` and torchvision with `antialias=True` have it:
-  output pixel o of a side of L pixels has its centre at u = (o + ½) L / size of the box, and is
+  The interpolation is bilinear with antialiasing. Along a side of L pixels, output pixel o has its
+  center at u = (o + 1/2) L / size in the box and the value
 
-    Σ_p w_p x_p / Σ_p w_p,   w_p = max(0, 1 − |p + ½ − u| / max(1, L / size)),   p = 0 … L − 1,
+    Σ_p w_p x_p / Σ_p w_p,   w_p = max(0, 1 − |p + 1/2 − u| / max(1, L / size)),   p = 0 … L − 1.
 
-  so no pixel outside the box is read. Such a sum along rows and along columns is a product with
-  a matrix per image: two batched matmuls, in which the mirror is an order of rows.
+  No pixel outside the box is read.
 
   Args:
     images: [n, h, w, c], float.
-    top, left, height, width: [n], int; each box lies in its image and is not empty.
-    size: side of the view in pixels, ≥ 1; may exceed the box's and the image's.
-    mirrored: [n], bool, or None for none.
+    top: [n], integers: first row of each box. Each box lies in its image and is not empty.
+    left: [n], integers: first column of each box.
+    height: [n], integers: height of each box in pixels.
+    width: [n], integers: width of each box in pixels.
+    size: side of the result in pixels. It may exceed the sides of the box and of the image.
+    mirrored: [n], bool: which results are flipped left-right. None flips none.
+
+  Returns:
+    Images [n, size, size, c], in the type of `images`.
+
+  Raises:
+    UserError: an argument has another type or shape.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from contrastax import views
+    >>> image = jnp.arange(16.0).reshape(1, 4, 4, 1)
+    >>> box = {name: jnp.array([2]) for name in ("top", "left", "height", "width")}
+    >>> print(views.resized_crop(image, **box, size=2)[0, :, :, 0])
+    [[10. 11.]
+     [14. 15.]]
+
+  In other libraries:
+    Pillow's `resize` and torchvision with `antialias=True` interpolate in the same way.
   """
   check_operation("resized_crop", images, top=top, left=left, height=height, width=width)
   if mirrored is not None:
@@ -56,58 +73,71 @@ def resized_crop(
   return separable(images, down, across)
 
 
-def _matrices(start, length, full, place, dtype):
-  """[n, size, full]: output pixel number `place` ([size] or [n, size]) from a side's pixels."""
+def _matrices(start: Array, length: Array, full: int, place: Array, dtype: jnp.dtype) -> Array:
+  """Returns [n, size, full]: the weights of a side's pixels in each output pixel.
+
+  `place` is the number of each output pixel before the flip, [size] or [n, size].
+  """
   start, length = start[:, None, None], length[:, None, None]
   ratio = length.astype(dtype) / place.shape[-1]
-  pixel = jnp.arange(full) - start  # of the box: its own are 0 … length − 1
-  centre = (place[..., None] + 0.5).astype(dtype) * ratio
-  weight = 1 - jnp.abs(pixel + jnp.asarray(0.5, dtype) - centre) / jnp.maximum(ratio, 1)
+  pixel = jnp.arange(full) - start  # The pixels of the box are 0 … length − 1.
+  center = (place[..., None] + 0.5).astype(dtype) * ratio
+  weight = 1 - jnp.abs(pixel + jnp.asarray(0.5, dtype) - center) / jnp.maximum(ratio, 1)
   weight = jnp.where((pixel >= 0) & (pixel < length), jnp.maximum(weight, 0), 0)
   return weight / weight.sum(-1, keepdims=True)
 
 
-def sample_box(u, shape, *, area, ratio):
-  """Random boxes, {top, left, height, width: [n] int32}, of images of `shape` (h, w).
+def sample_box(
+  u: Array, shape: tuple[int, int], *, area: tuple[float, float], ratio: tuple[float, float]
+) -> dict[str, Array]:
+  """Turns uniform random numbers into random boxes, distributed as torchvision's.
 
-  Of u [n, BOX_NUMBERS], uniform in [0, 1), the distribution of torchvision's `RandomResizedCrop`:
-  a share of the image's area, uniform in `area`, and a width over height, log-uniform in `ratio`,
-  are rounded to a width and a height, up to ten times, until both fit; the box is then anywhere
-  in the image with equal probability. Where none of ten fits: the largest central box whose
-  width over height lies in `ratio`.
+  A share of the image's area, uniform in `area`, and an aspect ratio, log-uniform in `ratio`, give
+  a width and a height, which are rounded. Of ten such draws the first one that fits into the image
+  is used, at a position that is uniform in the image. If none fits, the box is the largest central
+  one whose aspect ratio lies in `ratio`.
+
+  Args:
+    u: [n, 22], uniform in [0, 1).
+    shape: (h, w) of the images.
+    area: range of the box's area, as a share of the image's area.
+    ratio: range of the box's aspect ratio, width / height.
+
+  Returns:
+    `top`, `left`, `height` and `width`, each [n], int32, in pixels: the arguments of `resized_crop`.
   """
   rows, columns = shape
   narrow, wide = math.log(ratio[0]), math.log(ratio[1])
   pixels = rows * columns * (area[0] + (area[1] - area[0]) * u[:, :TRIES])
-  form = jnp.exp(narrow + (wide - narrow) * u[:, TRIES : 2 * TRIES])
-  widths = jnp.round(jnp.sqrt(pixels * form)).astype(jnp.int32)
-  heights = jnp.round(jnp.sqrt(pixels / form)).astype(jnp.int32)
+  aspect = jnp.exp(narrow + (wide - narrow) * u[:, TRIES : 2 * TRIES])
+  widths = jnp.round(jnp.sqrt(pixels * aspect)).astype(jnp.int32)
+  heights = jnp.round(jnp.sqrt(pixels / aspect)).astype(jnp.int32)
   fits = (widths > 0) & (widths <= columns) & (heights > 0) & (heights <= rows)
-  found = fits.any(1)
+  any_fits = fits.any(1)
   first = fits & (jnp.cumsum(fits, 1) == 1)
   middle_height = max(1, min(rows, round(columns / ratio[0])))
   middle_width = max(1, min(columns, round(rows * ratio[1])))
-  height = jnp.where(found, jnp.where(first, heights, 0).sum(1), middle_height)
-  width = jnp.where(found, jnp.where(first, widths, 0).sum(1), middle_width)
+  height = jnp.where(any_fits, jnp.where(first, heights, 0).sum(1), middle_height)
+  width = jnp.where(any_fits, jnp.where(first, widths, 0).sum(1), middle_width)
   top = _below(rows - height + 1, u[:, 2 * TRIES])
   left = _below(columns - width + 1, u[:, 2 * TRIES + 1])
-  top = jnp.where(found, top, (rows - middle_height) // 2)
-  left = jnp.where(found, left, (columns - middle_width) // 2)
+  top = jnp.where(any_fits, top, (rows - middle_height) // 2)
+  left = jnp.where(any_fits, left, (columns - middle_width) // 2)
   box = {"top": top, "left": left, "height": height, "width": width}
   return {side: values.astype(jnp.int32) for side, values in box.items()}
 
 
-def _below(count, u):
-  """One of 0 … count − 1 with equal probability, of a uniform u in [0, 1)."""
+def _below(count: Array, u: Array) -> Array:
+  """Turns u, uniform in [0, 1), into an integer that is uniform in 0 … count − 1."""
   # The product may round up to count.
   return jnp.minimum(jnp.floor(u * count).astype(jnp.int32), count - 1)
 
 
-def check_crop(name, size, area, ratio):
-  """Raises UserError where a recipe called `name` states a crop without meaning."""
+def check_crop(name: str, size: int, area: tuple[float, float], ratio: tuple[float, float]) -> None:
+  """Raises UserError unless the crop settings of the recipe `name` are valid."""
   if not (isinstance(size, int) and size >= 1):
     raise UserError(f"{name}: size must be a number of pixels, 1 or more, not {size!r}")
   if not 0 < area[0] <= area[1] <= 1:
-    raise UserError(f"{name}: area must be two shares of the image, 0 < low ≤ high ≤ 1, not {area}")
+    raise UserError(f"{name}: area must be (low, high) with 0 < low ≤ high ≤ 1, not {area}")
   if not 0 < ratio[0] <= ratio[1]:
-    raise UserError(f"{name}: ratio must be two widths over heights, 0 < low ≤ high, not {ratio}")
+    raise UserError(f"{name}: ratio must be (low, high) with 0 < low ≤ high, not {ratio}")

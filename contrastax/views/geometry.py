@@ -1,7 +1,4 @@
-"""Where pixels come from: flips and affine warps.
-
-Images are float [n, h, w, c]; parameters are arrays [n], one per image.
-"""
+"""Geometric operations: flips and affine warps."""
 
 from __future__ import annotations
 
@@ -13,41 +10,66 @@ from contrastax.views.images import check_operation, check_shape
 
 
 def flip(images: Array, mirrored: Array) -> Array:
-  """Left and right exchanged where `mirrored` [n], bool."""
+  """Flips some images left-right.
+
+  Args:
+    images: [n, h, w, c], float.
+    mirrored: [n], bool: which images are flipped.
+
+  Returns:
+    Images [n, h, w, c].
+
+  Raises:
+    UserError: an argument has another type or shape.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from contrastax import views
+    >>> image = jnp.array([0.1, 0.9]).reshape(1, 1, 2, 1)
+    >>> print(views.flip(image, jnp.array([True])).ravel())
+    [0.9 0.1]
+  """
   check_operation("flip", images, mirrored=mirrored)
   return jnp.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
 
 
 def affine(images: Array, *, shift: Array, scale: Array, angle: Array) -> Array:
-  """Each image rotated by `angle`, enlarged by `scale` and then moved by `shift`.
+  """Rotates, scales and then shifts each image, about its center.
 
-  Bilinear, about the image's centre; outside the image is 0.
+  The interpolation is bilinear. Values outside the image are 0.
 
   Args:
     images: [n, h, w, c], float.
     shift: [n, 2], down and right, in pixels.
     scale: [n], > 0; 1 keeps the size, 2 doubles it.
-    angle: [n], radians; positive turns what is right to the bottom (rows count downwards).
+    angle: [n], radians. A positive angle turns clockwise: right goes to the bottom.
+
+  Returns:
+    Images [n, h, w, c].
+
+  Raises:
+    UserError: an argument has another type or shape.
   """
   check_operation("affine", images, scale=scale, angle=angle)
   n, height, width, _ = images.shape
   check_shape("affine: shift", shift, (n, 2))
-  dtype = jnp.promote_types(images.dtype, jnp.float32)  # of places; bfloat16 has too few
-  centre = jnp.asarray([height - 1, width - 1], dtype) / 2
+  # The type of the positions, for which bfloat16 is too coarse.
+  dtype = jnp.promote_types(images.dtype, jnp.float32)
+  center = jnp.asarray([height - 1, width - 1], dtype) / 2
   grid = jnp.stack(jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij"), -1)
-  out = grid.astype(dtype) - centre - shift[:, None, None]  # [n, h, w, 2], about the centre
+  out = grid.astype(dtype) - center - shift[:, None, None]  # [n, h, w, 2], about the center
   sine, cosine = jnp.sin(angle) / scale, jnp.cos(angle) / scale
   sine, cosine = sine[:, None, None], cosine[:, None, None]
-  row = cosine * out[..., 0] - sine * out[..., 1] + centre[0]
-  column = sine * out[..., 0] + cosine * out[..., 1] + centre[1]
+  row = cosine * out[..., 0] - sine * out[..., 1] + center[0]
+  column = sine * out[..., 0] + cosine * out[..., 1] + center[1]
   return jax.vmap(_bilinear)(images, row, column).astype(images.dtype)
 
 
-def _bilinear(image, row, column):
-  """image [h, w, c] read at fractional places row, column [h', w']; 0 outside."""
+def _bilinear(image: Array, row: Array, column: Array) -> Array:
+  """Interpolates an image [h, w, c] at fractional positions [h', w']; outside it is 0."""
   height, width, channels = image.shape
   padded = jnp.pad(image, ((1, 1), (1, 1), (0, 0)))
-  # One step outside is already 0 on all four neighbours, so places further out may be clipped.
+  # One pixel outside the image the result is already 0, so positions farther away are clipped.
   row = jnp.clip(row, -1, height) + 1
   column = jnp.clip(column, -1, width) + 1
   top = jnp.minimum(jnp.floor(row).astype(jnp.int32), height)

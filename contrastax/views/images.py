@@ -1,43 +1,57 @@
-"""What images are, checked in one place.
+"""The definition of images, and its checks.
 
 Images are [n, h, w, c], uint8 (0 is black, 255 white) or floating point in [0, 1]. Other integers,
-bools and floats of another range are refused, because their scale is unknown: the same image would
-give other features. Types and shapes are always checked, values where they are known: not inside
-`jax.jit`.
+bools and floats of another range are refused, because their scale is unknown and a wrong scale
+changes the features without an error. Types and shapes are always checked. Values are checked
+outside `jax.jit`, where they are known.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from contrastax.core import Array, UserError
 from contrastax.pairwise.inputs import check_kept
 
-TOLERANCE = 0.01  # beyond [0, 1]: a resized image of half precision overshoots by less
+TOLERANCE = 0.01  # Resizing in half precision exceeds [0, 1] by less.
 
 
 def to_float(images: Array | np.ndarray) -> Array | np.ndarray:
-  """Images in [0, 1]: uint8 is divided by 255, floating point is returned as it is.
+  """Converts images to floating point in [0, 1].
+
+  uint8 is divided by 255. Floating point is returned as it is.
 
   Args:
     images: an array of any shape, uint8 or floating point in [0, 1].
 
+  Returns:
+    An array of the same shape and kind (NumPy or JAX).
+
   Raises:
-    UserError: another type; or, outside `jax.jit`, values outside [0, 1] or NaN.
+    UserError: the array has another type or, outside `jax.jit`, values outside [0, 1] or NaN.
+
+  Example:
+    >>> import numpy as np
+    >>> from contrastax import views
+    >>> print(views.to_float(np.array([0, 51, 255], np.uint8)))
+    [0.  0.2 1. ]
   """
   check_type("to_float: images", images)
   check_range("to_float: images", images)
-  return _scaled(images)
+  return _scale(images)
 
 
-def check_images(name: str, images, *, bounded: bool = True) -> None:
+def check_images(name: str, images: Any, *, bounded: bool = True) -> None:
   """Raises UserError unless `images` are [n, h, w, c], uint8 or floating point in [0, 1].
 
   Args:
-    name: what the error calls them, such as "embed: images".
-    images: anything.
+    name: what the error message calls the images, such as "embed: images".
+    images: any object.
     bounded: whether floating-point images must lie in [0, 1].
   """
   check_type(name, images)
@@ -46,12 +60,17 @@ def check_images(name: str, images, *, bounded: bool = True) -> None:
     check_range(name, images)
 
 
-def check_inputs(name: str, inputs, *, bounded: bool = True) -> None:
-  """Checks what an encoder is given, of which four axes or more are images.
+def check_inputs(name: str, inputs: Any, *, bounded: bool = True) -> None:
+  """Raises UserError unless `inputs` are valid inputs of an encoder.
 
-  Arrays of fewer axes are vectors, tokens, bytes of a text or sequences of vectors, and any type
-  and value is allowed. Integers of three axes are refused: they are images without channels.
-  Arguments and errors are those of `check_images`.
+  Arrays of four axes or more are images and are checked as such. Arrays of fewer axes are vectors,
+  tokens, bytes of a text or sequences of vectors; any numbers are valid. Integers of three axes
+  are refused, because they are probably images without a channel axis.
+
+  Args:
+    name: what the error message calls the inputs.
+    inputs: any object.
+    bounded: whether floating-point images must lie in [0, 1].
   """
   _check_array(name, inputs)
   if not (inputs.dtype == jnp.bool_ or jnp.issubdtype(inputs.dtype, jnp.number)):
@@ -67,17 +86,17 @@ def check_inputs(name: str, inputs, *, bounded: bool = True) -> None:
 
 
 def as_input(inputs: Array | np.ndarray) -> Array | np.ndarray:
-  """What an encoder is given: images of uint8 are divided by 255, other inputs stay as they are."""
-  return _scaled(inputs) if inputs.ndim > 3 else inputs
+  """Converts inputs to what an encoder takes: uint8 images are divided by 255."""
+  return _scale(inputs) if inputs.ndim > 3 else inputs
 
 
-def check_operation(operation: str, images, **each) -> None:
-  """Raises UserError unless an operation on images can be computed.
+def check_operation(operation: str, images: Any, **each: Any) -> None:
+  """Raises UserError unless the arguments of an operation on images are valid.
 
   Args:
-    operation: its name, for the error.
+    operation: the name of the operation, for the error message.
     images: must be floating point, [n, h, w, c], of any values.
-    each: the operation's arguments, of which each must be a number per image, [n].
+    each: arguments by name, each of which must be an array [n].
   """
   check_type(f"{operation}: images", images)
   if images.dtype == jnp.uint8:
@@ -89,14 +108,14 @@ def check_operation(operation: str, images, **each) -> None:
     check_shape(f"{operation}: {name}", value, images.shape[:1])
 
 
-def check_recipe(recipe: str, images, index) -> None:
-  """Raises UserError unless `recipe(key, images, index)` can draw views of uint8 or float images."""
+def check_recipe(recipe: str, images: Any, index: Any) -> None:
+  """Raises UserError unless a recipe can draw views of `images` with indices `index`."""
   check_images(f"{recipe}: images", images)
   check_index(recipe, images, index)
 
 
-def check_index(recipe: str, images, index) -> None:
-  """Raises UserError unless `index` has an integer for each of the images."""
+def check_index(recipe: str, images: Array | np.ndarray, index: Any) -> None:
+  """Raises UserError unless `index` has one integer per image."""
   check_shape(f"{recipe}: index", index, images.shape[:1])
   if not jnp.issubdtype(index.dtype, jnp.integer):
     raise UserError(f"{recipe}: index must be integers; found {index.dtype}")
@@ -104,27 +123,27 @@ def check_index(recipe: str, images, index) -> None:
     check_kept(f"{recipe}: index", index)
 
 
-def check_shape(name: str, value, shape: tuple[int, ...]) -> None:
+def check_shape(name: str, value: Any, shape: tuple[int, ...]) -> None:
   """Raises UserError unless `value` is an array of this shape."""
   _check_array(name, value)
   if value.shape != shape:
     raise UserError(f"{name} must have the shape {list(shape)}; found {list(value.shape)}")
 
 
-def check_rank(name: str, images) -> None:
-  """Raises UserError unless `images` are [n, h, w, c], without an empty axis."""
-  found = list(images.shape)
-  if len(found) == 3:
-    fix = "pass images[..., None], or images[None] of one image"
-    raise UserError(f"{name} must be [n, h, w, c]; found shape {found}: {fix}")
-  if len(found) != 4:
-    raise UserError(f"{name} must be [n, h, w, c]; found shape {found}")
-  if 0 in found:
-    raise UserError(f"{name} must not be empty; found shape {found}")
+def check_rank(name: str, images: Array | np.ndarray) -> None:
+  """Raises UserError unless `images` are [n, h, w, c] without an empty axis."""
+  shape = list(images.shape)
+  if len(shape) == 3:
+    fix = "pass images[..., None], or images[None] for one image"
+    raise UserError(f"{name} must be [n, h, w, c]; found shape {shape}: {fix}")
+  if len(shape) != 4:
+    raise UserError(f"{name} must be [n, h, w, c]; found shape {shape}")
+  if 0 in shape:
+    raise UserError(f"{name} must not be empty; found shape {shape}")
 
 
-def check_type(name: str, images) -> None:
-  """Raises UserError unless `images` are an array of uint8 or of floating point."""
+def check_type(name: str, images: Any) -> None:
+  """Raises UserError unless `images` is an array of uint8 or of floating point."""
   _check_array(name, images)
   dtype = images.dtype
   if dtype == jnp.uint8 or jnp.issubdtype(dtype, jnp.floating):
@@ -140,38 +159,40 @@ def check_type(name: str, images) -> None:
   raise UserError(f"{name} must be uint8, or float in [0, 1]; found {dtype}: {fix}")
 
 
-def check_range(name: str, images) -> None:
-  """Raises UserError where floating-point images have known values, and one lies outside [0, 1]."""
-  if isinstance(images, jax.core.Tracer) or images.dtype == jnp.uint8 or not images.size:
+def check_range(name: str, images: Array | np.ndarray) -> None:
+  """Raises UserError where the values of floating-point images are known and one is not in [0, 1]."""
+  if isinstance(images, Tracer) or images.dtype == jnp.uint8 or not images.size:
     return
-  if isinstance(images, jax.Array):  # computed where they lie, and now, even inside `jax.jit`
+  if isinstance(images, jax.Array):
+    # This computes on the images' device, and at once, even while `jax.jit` traces.
     with jax.ensure_compile_time_eval():
       low, high = map(float, jax.device_get(_extremes(images)))
   else:
     low, high = float(images.min()), float(images.max())
   if low >= -TOLERANCE and high <= 1 + TOLERANCE:
     return
-  wanted = f"{name} must be uint8, or float in [0, 1]; found {images.dtype}"
+  problem = f"{name} must be uint8, or float in [0, 1]; found {images.dtype}"
   if not (np.isfinite(low) and np.isfinite(high)):
     bad = ~np.isfinite(np.asarray(images)).reshape(len(images), -1).all(1)
-    raise UserError(f"{wanted} with NaN or infinity in image {bad.argmax()}: remove it")
+    raise UserError(f"{problem} with NaN or infinity in image {bad.argmax()}: remove it")
   fix = "divide by 255" if low >= 0 and 1 < high <= 255 else "scale them to [0, 1]"
-  raise UserError(f"{wanted} in [{low:.4g}, {high:.4g}]: {fix}")
+  raise UserError(f"{problem} in [{low:.4g}, {high:.4g}]: {fix}")
 
 
-def _check_array(name, value):
+def _check_array(name: str, value: Any) -> None:
   if not isinstance(value, np.ndarray | jax.Array):
     raise UserError(
       f"{name} must be a NumPy or JAX array; found {type(value).__name__}: pass np.asarray(…)"
     )
 
 
-def _scaled(images):
+def _scale(images: Array | np.ndarray) -> Array | np.ndarray:
   return images.astype(jnp.result_type(float)) / 255 if images.dtype == jnp.uint8 else images
 
 
 @jax.jit
-def _extremes(images):
-  """(smallest, largest), both NaN where any is: XLA on a CPU may drop NaN from a maximum."""
-  nothing = (0 * images).sum()
-  return images.min() + nothing, images.max() + nothing
+def _extremes(images: Array) -> tuple[Array, Array]:
+  """Returns the minimum and maximum; both are NaN where a value is NaN or infinite."""
+  # XLA on a CPU may drop NaN from a minimum or maximum, but not from a sum.
+  zero = (0 * images).sum()
+  return images.min() + zero, images.max() + zero

@@ -1,7 +1,4 @@
-"""What pixels are worth: contrast and noise.
-
-Images are float [n, h, w, c], nominally in [0, 1] and never clipped.
-"""
+"""Operations on intensities that do not clip: scaling and noise."""
 
 from __future__ import annotations
 
@@ -10,13 +7,36 @@ from contrastax.views.images import check_operation, check_shape
 
 
 def intensity(images: Array, factor: Array) -> Array:
-  """Every pixel times its image's `factor` [n]."""
+  """Multiplies each image by a factor, without clipping.
+
+  Args:
+    images: [n, h, w, c], float.
+    factor: [n].
+
+  Returns:
+    Images [n, h, w, c], which may exceed [0, 1]; `adjust_brightness` clips.
+
+  Raises:
+    UserError: an argument has another type or shape.
+  """
   check_operation("intensity", images, factor=factor)
   return images * factor[:, None, None, None]
 
 
 def add_noise(images: Array, noise: Array, deviation: float | Array) -> Array:
-  """`noise` (of deviation 1, shaped like images) times `deviation`, a number, added."""
+  """Adds scaled noise: x + deviation · noise, without clipping.
+
+  Args:
+    images: [n, h, w, c], float.
+    noise: [n, h, w, c], usually of standard deviation 1.
+    deviation: the factor of the noise, a number.
+
+  Returns:
+    Images [n, h, w, c], which may exceed [0, 1].
+
+  Raises:
+    UserError: the images or the noise have another type or shape.
+  """
   check_operation("add_noise", images)
   check_shape("add_noise: noise", noise, images.shape)
   return images + deviation * noise

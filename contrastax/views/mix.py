@@ -1,14 +1,13 @@
-"""Two examples in one image: mixup and CutMix, with the weights of their labels.
+"""Mixtures of two images: mixup and CutMix.
 
-Images are float [n, h, w, c]. A mixed image belongs by `weight` to its own example and by
-1 − weight to its partner's; i-Mix (Lee et al. 2021, arXiv 2010.08887) weighs the contrastive
-loss of an anchor towards its own and its partner's positive in this way.
+A mixed image belongs with weight `weight` to its own example, and with weight 1 − `weight` to its
+partner. i-Mix weights the positives of an anchor in this way.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,15 +17,33 @@ from contrastax.views.images import check_index, check_operation
 
 
 class Mixed(NamedTuple):
-  """`images` [n, h, w, c]; `partner` [n], the place in the batch of what was mixed in; `weight` [n]."""
+  """Mixed images and what they are mixed from.
 
-  images: jax.Array
-  partner: jax.Array
-  weight: jax.Array
+  Attributes:
+    images: [n, h, w, c], float.
+    partner: [n], integers: the position in the batch of the image that was mixed in.
+    weight: [n], the share of each image's own example, in [0, 1].
+  """
+
+  images: Array
+  partner: Array
+  weight: Array
 
 
 def blend(images: Array, partner: Array, weight: Array) -> Array:
-  """weight x + (1 − weight) x[partner]; partner [n], int, weight [n] in [0, 1]."""
+  """Averages each image with its partner: w x + (1 − w) x[partner].
+
+  Args:
+    images: [n, h, w, c], float.
+    partner: [n], integers: positions in the batch.
+    weight: [n], w in [0, 1].
+
+  Returns:
+    Images [n, h, w, c].
+
+  Raises:
+    UserError: an argument has another type or shape.
+  """
   check_operation("blend", images, partner=partner, weight=weight)
   weight = weight[:, None, None, None].astype(images.dtype)
   return weight * images + (1 - weight) * images[partner]
@@ -35,7 +52,22 @@ def blend(images: Array, partner: Array, weight: Array) -> Array:
 def paste(
   images: Array, partner: Array, *, top: Array, left: Array, height: Array, width: Array
 ) -> Array:
-  """Each image with the box [n] of its partner in place of its own pixels there."""
+  """Replaces a box of each image by the same box of its partner.
+
+  Args:
+    images: [n, h, w, c], float.
+    partner: [n], integers: positions in the batch.
+    top: [n], first row of each box.
+    left: [n], first column of each box.
+    height: [n], height of each box in pixels.
+    width: [n], width of each box in pixels.
+
+  Returns:
+    Images [n, h, w, c].
+
+  Raises:
+    UserError: an argument has another type or shape.
+  """
   box = {"top": top, "left": left, "height": height, "width": width}
   check_operation("paste", images, partner=partner, **box)
   rows, columns = (jnp.arange(side) for side in images.shape[1:3])
@@ -45,10 +77,18 @@ def paste(
   return jnp.where(inside, images[partner], images)
 
 
-def sample_partner(key, index):
-  """partner [n]: a random cycle through the batch, so that nobody is its own partner (n > 1).
+def sample_partner(key: Array, index: Array) -> Array:
+  """Draws a partner for each example of a batch: the next one in a random cycle.
 
-  The cycle depends on the examples in the batch, not on their order.
+  No example is its own partner, unless it is alone. The cycle depends on which examples are in the
+  batch and not on their order.
+
+  Args:
+    key: random key.
+    index: [n], integers: the indices of the examples.
+
+  Returns:
+    [n], int32: positions in the batch.
   """
   order = jnp.argsort(jax.vmap(jax.random.bits)(per_example(key, index)))
   return jnp.zeros_like(order).at[order].set(jnp.roll(order, -1))
@@ -56,10 +96,26 @@ def sample_partner(key, index):
 
 @dataclasses.dataclass(frozen=True)
 class mixup:
-  """mixup (Zhang et al. 2018, arXiv 1710.09412): λ x + (1 − λ) x', λ ~ Beta(alpha, alpha).
+  """Mixes each image with a partner by a weighted average: λ x + (1 − λ) x', λ ~ Beta(α, α).
 
-  A λ and a partner for each image; called as `mixup()(key, images, index) -> Mixed`. alpha = 1, λ
-  uniform, is i-Mix's.
+  Each image has a λ of its own, which is its weight.
+
+  Args:
+    alpha: α > 0. With α = 1, the setting of i-Mix, λ is uniform.
+
+  Raises:
+    UserError: `alpha` is not positive, or the images are invalid.
+
+  Example:
+    >>> import jax
+    >>> from contrastax import views
+    >>> images = jax.numpy.zeros((4, 8, 8, 3))
+    >>> mixed = views.mixup()(jax.random.key(0), images, jax.numpy.arange(4))
+    >>> mixed.images.shape, mixed.partner.shape, mixed.weight.shape
+    ((4, 8, 8, 3), (4,), (4,))
+
+  References:
+    Zhang et al., mixup, 2018, arXiv 1710.09412. Lee et al., i-Mix, 2021, arXiv 2010.08887.
   """
 
   alpha: float = 1.0
@@ -68,6 +124,7 @@ class mixup:
     _check_alpha("mixup", self.alpha)
 
   def __call__(self, key: Array, images: Array, index: Array) -> Mixed:
+    """Mixes images [n, h, w, c], float, of the examples `index` [n]."""
     _check_batch("mixup", images, index)
     partner = sample_partner(named(key, "partner"), index)
     weight = _sample_weight(named(key, "weight"), index, self.alpha)
@@ -76,11 +133,27 @@ class mixup:
 
 @dataclasses.dataclass(frozen=True)
 class cutmix:
-  """CutMix (Yun et al. 2019, arXiv 1905.04899): a box of another image's pixels.
+  """Replaces a random box of each image by the same box of a partner.
 
-  With λ ~ Beta(alpha, alpha): sides r = ⌊√(1 − λ) · side⌋, the centre any pixel with equal
-  probability, ⌊r / 2⌋ to either side of it, what lies outside the image cut off. `weight` is the
-  share of pixels that stay, not λ. Called as `cutmix()(key, images, index) -> Mixed`.
+  With λ ~ Beta(α, α), a side of L pixels has a box of ⌊√(1 − λ) L⌋ pixels. The center of the box is
+  uniform over the pixels; half of the side, rounded down, lies to either side of it, and what
+  exceeds the image is cut off. The weight is the share of pixels that remain, not λ.
+
+  Args:
+    alpha: α > 0.
+
+  Raises:
+    UserError: `alpha` is not positive, or the images are invalid.
+
+  Example:
+    >>> import jax
+    >>> from contrastax import views
+    >>> images = jax.numpy.zeros((4, 8, 8, 3))
+    >>> views.cutmix()(jax.random.key(0), images, jax.numpy.arange(4)).images.shape
+    (4, 8, 8, 3)
+
+  References:
+    Yun et al., CutMix, 2019, arXiv 1905.04899.
   """
 
   alpha: float = 1.0
@@ -89,6 +162,7 @@ class cutmix:
     _check_alpha("cutmix", self.alpha)
 
   def __call__(self, key: Array, images: Array, index: Array) -> Mixed:
+    """Mixes images [n, h, w, c], float, of the examples `index` [n]."""
     _check_batch("cutmix", images, index)
     partner = sample_partner(named(key, "partner"), index)
     share = _sample_weight(named(key, "weight"), index, self.alpha)
@@ -97,23 +171,23 @@ class cutmix:
     for i, (start, extent) in enumerate((("top", "height"), ("left", "width"))):
       side = images.shape[1 + i]
       half = jnp.floor(jnp.sqrt(1 - share) * side).astype(jnp.int32) // 2
-      centre = jnp.minimum(jnp.floor(u[:, i] * side).astype(jnp.int32), side - 1)
-      box[start] = jnp.maximum(centre - half, 0)
-      box[extent] = jnp.minimum(centre + half, side) - box[start]
+      center = jnp.minimum(jnp.floor(u[:, i] * side).astype(jnp.int32), side - 1)
+      box[start] = jnp.maximum(center - half, 0)
+      box[extent] = jnp.minimum(center + half, side) - box[start]
     pixels = images.shape[1] * images.shape[2]
     weight = 1 - (box["height"] * box["width"]).astype(jnp.float32) / pixels
     return Mixed(paste(images, partner, **box), partner, weight)
 
 
-def _sample_weight(key, index, alpha):
+def _sample_weight(key: Array, index: Array, alpha: float) -> Array:
   return jax.vmap(lambda key: jax.random.beta(key, alpha, alpha))(per_example(key, index))
 
 
-def _check_alpha(name, alpha):
+def _check_alpha(name: str, alpha: float) -> None:
   if not (isinstance(alpha, int | float) and alpha > 0):
     raise UserError(f"{name}: alpha must be above 0, not {alpha!r}")
 
 
-def _check_batch(name, images, index):
+def _check_batch(name: str, images: Any, index: Any) -> None:
   check_operation(name, images)
   check_index(name, images, index)

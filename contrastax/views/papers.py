@@ -1,19 +1,20 @@
-"""Recipes of papers: `augment` with their settings; and views by a recipe each.
+"""The recipes of papers: `augment` with their settings.
 
-A paper whose views differ (BYOL's two, SwAV's sizes) is a tuple of recipes, one per view, for
-`draw_views`. No recipe normalises, so encoders see [0, 1] in training as in evaluation;
-`dataclasses.replace(recipe, mean=IMAGENET_MEAN, std=IMAGENET_STD)` does.
+A paper whose views differ, such as BYOL or SwAV, has a tuple of recipes, one per view, which
+`draw_views` and the methods take. No recipe normalizes, so an encoder takes values in [0, 1] in
+training and in evaluation. `dataclasses.replace(recipe, mean=IMAGENET_MEAN, std=IMAGENET_STD)` adds
+a normalization.
 
-With `channels` other than 3 a recipe leaves out what needs red, green and blue (saturation, hue
-and grey), and names it in `left_out`.
+For images of other than three channels a recipe omits the operations that need red, green and blue
+(saturation, hue and gray), and lists them in `left_out`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from typing import Any
 
-from contrastax.core import Array, UserError, named
+from contrastax.core import UserError
 from contrastax.views.augment import COLOR_OPERATIONS, augment
 
 
@@ -25,14 +26,40 @@ def simclr(
   area: tuple[float, float] = (0.08, 1.0),
   channels: int = 3,
 ) -> augment:
-  """SimCLR (Chen et al. 2020, arXiv 2002.05709, appendix A).
+  """Returns the recipe of SimCLR.
 
-  Jitter of 0.8 s, 0.8 s, 0.8 s and 0.2 s with probability 0.8, grey 0.2, blur of σ in [0.1, 2] cut
-  at a tenth of the side. ImageNet: s = 1. CIFAR-10 (appendix B.9): `simclr(32, strength=0.5,
-  blur=0.0)`. The paper's own code adds in place of multiplying brightness in its first version;
-  the arithmetic here is torchvision's.
+  With probability 0.8 brightness, contrast and saturation change by up to 0.8 s and hue by up to
+  0.2 s. The probability of gray is 0.2. The blur has σ in [0.1, 2] and a kernel of a tenth of the
+  side. The paper has s = 1 on ImageNet; on CIFAR-10 (its appendix B.9) it has
+  `simclr(32, strength=0.5, blur=0.0)`.
+
+  Args:
+    size: side of the view in pixels.
+    strength: s, the strength of the color jitter.
+    blur: probability of the blur.
+    area: range of the crop's area, as a share of the image's area.
+    channels: channels of the images.
+
+  Returns:
+    The recipe.
+
+  Raises:
+    UserError: a setting is out of range.
+
+  Example:
+    >>> from contrastax import views
+    >>> recipe = views.simclr(32, strength=0.5)
+    >>> recipe.brightness, recipe.hue
+    (0.4, 0.1)
+
+  References:
+    Chen et al., SimCLR, 2020, arXiv 2002.05709, appendix A.
+
+  In other libraries:
+    The first version of the paper's code adds to the brightness instead of scaling it. torchvision
+    scales it, as this recipe does.
   """
-  return _of_channels(
+  return _for_channels(
     channels,
     size=size,
     area=area,
@@ -40,18 +67,36 @@ def simclr(
     contrast=0.8 * strength,
     saturation=0.8 * strength,
     hue=0.2 * strength,
-    grey=0.2,
+    gray=0.2,
     blur=blur,
   )
 
 
 def moco_v2(size: int, *, area: tuple[float, float] = (0.2, 1.0), channels: int = 3) -> augment:
-  """MoCo v2 (Chen et al. 2020, arXiv 2003.04297).
+  """Returns the recipe of MoCo v2.
 
-  Jitter of 0.4, 0.4, 0.4 and 0.1 with probability 0.8, grey 0.2, half of the views blurred by σ in
-  [0.1, 2]. The paper's code blurs with Pillow, whose kernel is not cut: here it ends at 4 σ.
+  With probability 0.8 brightness, contrast and saturation change by up to 0.4 and hue by up to 0.1.
+  The probability of gray is 0.2, that of a blur with σ in [0.1, 2] is 0.5.
+
+  Args:
+    size: side of the view in pixels.
+    area: range of the crop's area, as a share of the image's area.
+    channels: channels of the images.
+
+  Returns:
+    The recipe.
+
+  Raises:
+    UserError: a setting is out of range.
+
+  References:
+    Chen et al., MoCo v2, 2020, arXiv 2003.04297.
+
+  In other libraries:
+    The paper's code blurs with Pillow, which does not truncate the kernel. Here it is truncated at
+    4 σ of the widest blur.
   """
-  return _of_channels(
+  return _for_channels(
     channels,
     size=size,
     area=area,
@@ -59,24 +104,39 @@ def moco_v2(size: int, *, area: tuple[float, float] = (0.2, 1.0), channels: int 
     contrast=0.4,
     saturation=0.4,
     hue=0.1,
-    grey=0.2,
+    gray=0.2,
     blur=0.5,
-    kernel=_uncut(size),
+    kernel=_wide_kernel(size),
   )
 
 
 def byol(
   size: int, *, area: tuple[float, float] = (0.08, 1.0), channels: int = 3
 ) -> tuple[augment, augment]:
-  """BYOL's two views (Grill et al. 2020, arXiv 2006.07733, table 6).
+  """Returns the two recipes of BYOL, one per view.
 
-  Both: jitter of 0.4, 0.4, 0.2 and 0.1 with probability 0.8, grey 0.2. The first is always blurred
-  and never solarised; the second blurred with probability 0.1 and solarised with 0.2. The blur
-  is cut at 23 pixels of 224, in proportion at other sizes.
+  In both views, with probability 0.8, brightness and contrast change by up to 0.4, saturation by up
+  to 0.2 and hue by up to 0.1. The probability of gray is 0.2. The first view is always blurred and
+  never solarized. The second view is blurred with probability 0.1 and solarized with probability
+  0.2. The kernel has 23 pixels at size 224, and proportionally many at other sizes.
+
+  Args:
+    size: side of the views in pixels.
+    area: range of the crop's area, as a share of the image's area.
+    channels: channels of the images.
+
+  Returns:
+    The recipes of the first and of the second view.
+
+  Raises:
+    UserError: a setting is out of range.
+
+  References:
+    Grill et al., BYOL, 2020, arXiv 2006.07733, table 6.
   """
-  colours = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.2, "hue": 0.1, "grey": 0.2}
-  first = _of_channels(channels, size=size, area=area, **colours, blur=1.0)
-  second = _of_channels(channels, size=size, area=area, **colours, blur=0.1, solarise=0.2)
+  colors = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.2, "hue": 0.1, "gray": 0.2}
+  first = _for_channels(channels, size=size, area=area, **colors, blur=1.0)
+  second = _for_channels(channels, size=size, area=area, **colors, blur=0.1, solarize=0.2)
   return first, second
 
 
@@ -88,24 +148,44 @@ def multi_crop(
   strength: float = 1.0,
   channels: int = 3,
 ) -> tuple[augment, ...]:
-  """SwAV's multi-crop (Caron et al. 2020, arXiv 2006.09882): few large views, more small ones.
+  """Returns the multi-crop recipes of SwAV: a few large views and more small ones.
 
-  `counts[g]` views of side `sizes[g]`, cropped from a share in `areas[g]`, for each group g. All
-  have SimCLR's colours, of s = `strength`, and its blur by Pillow, so uncut, as in MoCo v2.
+  The color settings are SimCLR's. The blur is that of Pillow, as in `moco_v2`.
+
+  Args:
+    sizes: side of the views of each kind, in pixels.
+    counts: number of views of each kind.
+    areas: range of the crop's area for each kind, as a share of the image's area.
+    strength: strength of the color jitter, as in `simclr`.
+    channels: channels of the images.
+
+  Returns:
+    One recipe per view.
+
+  Raises:
+    UserError: `sizes`, `counts` and `areas` have different lengths, or a setting is out of range.
+
+  Example:
+    >>> from contrastax import views
+    >>> [recipe.size for recipe in views.multi_crop((32, 16), counts=(2, 3))]
+    [32, 32, 16, 16, 16]
+
+  References:
+    Caron et al., SwAV, 2020, arXiv 2006.09882.
   """
   if not len(sizes) == len(counts) == len(areas) or not all(c >= 1 for c in counts):
     raise UserError(
-      "multi_crop: sizes, counts and areas say one thing each, counts 1 or more, of each group of "
-      f"views, not {sizes}, {counts} and {areas}"
+      "multi_crop: sizes, counts and areas must have equal lengths, and counts must be 1 or more, "
+      f"not {sizes}, {counts} and {areas}"
     )
   recipes = []
   for size, count, area in zip(sizes, counts, areas, strict=True):
     recipe = simclr(size, strength=strength, area=area, channels=channels)
-    recipes += [dataclasses.replace(recipe, kernel=_uncut(size))] * count
+    recipes += [dataclasses.replace(recipe, kernel=_wide_kernel(size))] * count
   return tuple(recipes)
 
 
-def grey(
+def gray(
   size: int,
   *,
   area: tuple[float, float] = (0.2, 1.0),
@@ -113,10 +193,22 @@ def grey(
   strength: float = 0.4,
   blur: float = 0.5,
 ) -> augment:
-  """MoCo v2's recipe without saturation, hue and grey, for images of one channel.
+  """Returns a recipe for images of one channel: MoCo v2's without saturation, hue and gray.
 
-  Crop, flip, brightness and contrast of `strength` in random order with probability 0.8, and blur cut at
-  a tenth of the side. `flip=0.0` where handedness has meaning, as for digits.
+  The blur's kernel is SimCLR's, a tenth of the side.
+
+  Args:
+    size: side of the view in pixels.
+    area: range of the crop's area, as a share of the image's area.
+    flip: probability of a left-right flip. Use 0.0 where orientation has meaning, as for digits.
+    strength: strength of the brightness and contrast jitter, which has probability 0.8.
+    blur: probability of the blur.
+
+  Returns:
+    The recipe.
+
+  Raises:
+    UserError: a setting is out of range.
   """
   return augment(
     size=size,
@@ -130,32 +222,13 @@ def grey(
   )
 
 
-def draw_views(
-  recipes: Callable | Sequence[Callable],
-  key: Array,
-  images: Array,
-  index: Array,
-  *,
-  first: int = 0,
-) -> list[Array]:
-  """A list of views, view v by `recipes[v]`; its key is folded from `key` and v, counted from `first`.
-
-  One recipe, not in a tuple, stands for two views. Views are [n, h, w, c], each of its
-  recipe's size.
-  """
-  recipes = (recipes, recipes) if callable(recipes) else recipes
-  if not (isinstance(recipes, tuple | list) and recipes and all(map(callable, recipes))):
-    raise UserError(f"draw_views takes a recipe, or a tuple of one per view, not {recipes!r}")
-  return [recipe(named(key, f"view {v}"), images, index) for v, recipe in enumerate(recipes, first)]
-
-
-def _of_channels(channels, **settings):
-  """`augment` with these settings, less those that need other channels than there are."""
+def _for_channels(channels: int, **settings: Any) -> augment:
+  """Returns `augment` with those of the settings that images of so many channels allow."""
   left_out = () if channels == 3 else tuple(name for name in COLOR_OPERATIONS if settings.get(name))
-  kept = {name: value for name, value in settings.items() if name not in left_out}
-  return augment(**kept, channels=channels, left_out=left_out)
+  settings = {name: value for name, value in settings.items() if name not in left_out}
+  return augment(**settings, channels=channels, left_out=left_out)
 
 
-def _uncut(size):
-  """A kernel of 8 pixels, 4 σ of the widest blur, to either side; fewer in a tiny view."""
+def _wide_kernel(size: int) -> int:
+  """Returns a kernel that reaches 8 pixels, 4 σ of the widest blur, or as far as a small view does."""
   return 2 * min(8, size - 1) + 1

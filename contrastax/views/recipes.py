@@ -1,13 +1,4 @@
-"""Recipes: random views, put together from deterministic operations.
-
-A recipe is called as `recipe(key, images, index)` and returns one random view of each
-image. It samples its parameters per example, from a key folded from the example's index,
-and then calls the deterministic operations; so an example's view depends neither on its
-place in the batch nor on the device that makes it.
-
-Images are [n, h, w, c], uint8 or float in [0, 1], with any number of channels. Views are float;
-noise and brightness can leave [0, 1].
-"""
+"""Recipes for any kind of image and input."""
 
 from __future__ import annotations
 
@@ -26,14 +17,32 @@ from contrastax.views.intensity import add_noise, intensity
 
 @dataclasses.dataclass(frozen=True)
 class affine_jitter:
-  """Views of small images without a canonical place, with any number of channels.
+  """Shifts, scales, rotates, scales in intensity and adds noise, for images of any channels.
 
-  shift: up to this share of the height and width, either way.
-  scale: enlarged or shrunk by up to this share: a factor in [1/(1 + scale), 1 + scale].
-  rotation: up to this many degrees, either way.
-  intensity: brightness times a factor in [1 − intensity, 1 + intensity].
-  noise: standard deviation of noise added to each pixel.
-  mirror: probability of a left-right flip; 0 where handedness has meaning, as for digits.
+  It suits small images, in which the object has no fixed position. Views may exceed [0, 1], by the
+  intensity and the noise.
+
+  The parameters of a view depend on the random key and on the index of the example. They depend
+  neither on the position of the example in the batch nor on its device.
+
+  Args:
+    shift: largest shift, as a share of the height and of the width.
+    scale: scale factors lie in [1 / (1 + scale), 1 + scale].
+    rotation: largest rotation in degrees, in both directions.
+    intensity: intensity factors are uniform in [1 − intensity, 1 + intensity].
+    noise: standard deviation of the noise that is added to each value.
+    mirror: probability of a left-right flip. Use 0 where orientation has meaning, as for digits.
+
+  Raises:
+    UserError: a setting is out of range. Calls raise it for images of another type, range or shape;
+      see `to_float`.
+
+  Example:
+    >>> import jax
+    >>> from contrastax import views
+    >>> images = jax.numpy.zeros((4, 8, 8, 1), "uint8")
+    >>> views.affine_jitter()(jax.random.key(0), images, jax.numpy.arange(4)).shape
+    (4, 8, 8, 1)
   """
 
   shift: float = 0.1
@@ -47,13 +56,22 @@ class affine_jitter:
     for name, value in dataclasses.asdict(self).items():
       most = 1 if name in ("intensity", "mirror") else math.inf
       if not (isinstance(value, int | float) and 0 <= value <= most):
-        wanted = "between 0 and 1" if most == 1 else "0 or more"
-        raise UserError(f"affine_jitter: {name} must be {wanted}, not {value!r}")
+        allowed = "between 0 and 1" if most == 1 else "0 or more"
+        raise UserError(f"affine_jitter: {name} must be {allowed}, not {value!r}")
 
   def __call__(self, key: Array, images: Array, index: Array) -> Array:
-    """One view [n, h, w, c] of each of images [n, h, w, c], whose index is [n], int.
+    """Draws one view of each image.
 
-    Raises UserError for images of another type, range or shape; see `views.images`.
+    Args:
+      key: random key.
+      images: [n, h, w, c], uint8 or float in [0, 1].
+      index: [n], integers: the indices of the examples.
+
+    Returns:
+      Views [n, h, w, c], float.
+
+    Raises:
+      UserError: the images have another type, range or shape.
     """
     check_recipe("affine_jitter", images, index)
     images = jnp.asarray(to_float(images))
@@ -80,11 +98,21 @@ class affine_jitter:
 
 @dataclasses.dataclass(frozen=True)
 class unchanged:
-  """The view that evaluation sees: uint8 images divided by 255, other inputs as they are.
+  """Returns the example itself, as in evaluation.
 
-  x may be a tree of arrays. Where the encoder has dropout, two unchanged views differ by it (SimCSE:
-  Gao et al. 2021, arXiv 2104.08821).
+  Two unchanged views differ where the encoder has dropout, as in SimCSE.
+
+  Example:
+    >>> import jax
+    >>> from contrastax import views
+    >>> images = jax.numpy.full((4, 8, 8, 1), 255, "uint8")
+    >>> float(views.unchanged()(jax.random.key(0), images, jax.numpy.arange(4)).max())
+    1.0
+
+  References:
+    Gao et al., SimCSE, 2021, arXiv 2104.08821.
   """
 
   def __call__(self, key: Array, x: Any, index: Array) -> Any:
+    """Returns x, an array or a tree of arrays, with uint8 images divided by 255."""
     return jax.tree.map(as_input, x)

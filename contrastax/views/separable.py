@@ -1,16 +1,28 @@
-"""Linear operations that act on rows and on columns by themselves: two batched matmuls."""
+"""A linear operation on rows and columns, as two batched matrix products."""
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
 
+from contrastax.core import Array
 
-def separable(images, down, across):
-  """out[n, s, t, c] = Σ_hw down[n, s, h] across[n, t, w] images[n, h, w, c], in images' type.
 
-  Accumulated in the matrices' type, at least float32, and in full precision: an accelerator's
-  default would round the pixels to 10 bits or fewer.
+def separable(images: Array, down: Array, across: Array) -> Array:
+  """Multiplies each image by a matrix along its rows and by one along its columns.
+
+    out[n, s, t, c] = Σ_hw down[n, s, h] across[n, t, w] images[n, h, w, c]
+
+  The products are accumulated in the matrices' type and in full precision, because the default
+  precision of an accelerator would round the pixels to 10 bits or fewer.
+
+  Args:
+    images: [n, h, w, c].
+    down: [n, s, h], float32 or wider.
+    across: [n, t, w], float32 or wider.
+
+  Returns:
+    Images [n, s, t, c], in the type of `images`.
   """
   highest = jax.lax.Precision.HIGHEST
   out = jnp.einsum("nsh,nhwc->nswc", down, images.astype(down.dtype), precision=highest)

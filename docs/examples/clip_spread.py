@@ -7,7 +7,7 @@ arXiv 2406.17639), which narrows the gap between modalities.
 from parts import digits
 
 from contrastax import data, encoders, losses, methods, temperatures
-from contrastax.positives import other_view, same_example
+from contrastax.relations import other_view, same_example
 from contrastax.terms import Apply, Contrast
 
 tower = {"encoder": encoders.mlp((64,)), "projection": encoders.projection((32,), 16)}

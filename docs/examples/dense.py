@@ -11,7 +11,7 @@ from parts import digits, patch_encoder
 
 from contrastax import data, encoders, methods, temperatures, views
 from contrastax.core import Pairs, View, per_example
-from contrastax.positives import Relation
+from contrastax.relations import Relation
 from contrastax.terms import Contrast
 from contrastax.views.crop import BOX_NUMBERS
 

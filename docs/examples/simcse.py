@@ -3,7 +3,7 @@
 from parts import byte_encoder, documentation
 
 from contrastax import data, encoders, methods, temperatures, views
-from contrastax.positives import other_view, same_example
+from contrastax.relations import other_view, same_example
 
 method = methods.SimCLR(
   encoder=byte_encoder(dropout=0.1),

@@ -9,7 +9,7 @@ from parts import MASK, byte_encoder, documentation, linear
 
 from contrastax import data, encoders, methods, temperatures, views
 from contrastax.core import Encoder, View, per_example
-from contrastax.positives import other_view, same_example
+from contrastax.relations import other_view, same_example
 from contrastax.terms import Contrast, Measured
 
 

@@ -14,7 +14,7 @@ from contrastax import data, encoders, methods, temperatures
 from contrastax.core import join
 from contrastax.pairwise import multilinear, unit
 from contrastax.paths import pick
-from contrastax.positives import negatives_share, same_example
+from contrastax.relations import negatives_share, same_example
 from contrastax.terms import Contrast
 from contrastax.terms.groups import of_examples
 

@@ -19,9 +19,9 @@ from contrastax import losses  # noqa: E402
 from contrastax.pairwise import unit  # noqa: E402
 
 FOLDER = pathlib.Path(__file__).parent
-BLUE, ORANGE, GREY, BLACK = "#2166ac", "#d95f0e", "#9a9a9a", "#111111"
+BLUE, ORANGE, GRAY, BLACK = "#2166ac", "#d95f0e", "#9a9a9a", "#111111"
 PULL, PUSH = BLUE, ORANGE
-COLOURS = {"anchor": BLACK, "positive": BLUE, "negative": ORANGE, "ignored": GREY}
+COLORS = {"anchor": BLACK, "positive": BLUE, "negative": ORANGE, "ignored": GRAY}
 LIFT = 1e-3
 
 
@@ -54,19 +54,19 @@ def circle(ax, title, below=""):
   ax.text(0, -1.5, below, ha="center", va="top", fontsize=9, color="#333333")
 
 
-def point(ax, degree, colour, marker="o", size=70):
+def point(ax, degree, color, marker="o", size=70):
   x, y = np.cos(np.deg2rad(degree)), np.sin(np.deg2rad(degree))
   edge = {"edgecolors": "white", "linewidths": 1}
-  ax.scatter(x, y, s=size, color=colour, marker=marker, zorder=3, **edge)
+  ax.scatter(x, y, s=size, color=color, marker=marker, zorder=3, **edge)
 
 
-def outside(ax, degree, text, colour, **more):
+def outside(ax, degree, text, color, **more):
   """Beside a point, on the outer side."""
   x, y = np.cos(np.deg2rad(degree)), np.sin(np.deg2rad(degree))
   how = "left" if x > 0.3 else "right" if x < -0.3 else "center"
   reach = 1.19 if how != "center" else 1.27
   style = {"fontsize": 8.5, "va": "center", **more}
-  ax.text(reach * x, reach * y, text, ha=how, color=colour, **style)
+  ax.text(reach * x, reach * y, text, ha=how, color=color, **style)
 
 
 def line(ax, one, other, weight, most):
@@ -74,8 +74,8 @@ def line(ax, one, other, weight, most):
   if abs(weight) < 0.004 * most:
     return
   ends = np.asarray(on_circle([one, other]))
-  colour = PULL if weight > 0 else PUSH
-  ax.plot(*ends.T, color=colour, lw=0.4 + 6 * abs(weight) / most, alpha=0.75, zorder=1,
+  color = PULL if weight > 0 else PUSH
+  ax.plot(*ends.T, color=color, lw=0.4 + 6 * abs(weight) / most, alpha=0.75, zorder=1,
           solid_capstyle="butt")  # fmt: skip
 
 
@@ -84,21 +84,21 @@ def signed(number):
 
 
 def of_sign(number):
-  return GREY if abs(number) < 0.005 else PULL if number > 0 else PUSH
+  return GRAY if abs(number) < 0.005 else PULL if number > 0 else PUSH
 
 
-def around_anchor(ax, title, degrees, roles, pull, below="", colours=None):
+def around_anchor(ax, title, degrees, roles, pull, below="", colors=None):
   """An anchor's pairs; numbers are the pulls in units of the whole push."""
   circle(ax, title, below)
   push = -sum(p for p, role in zip(pull, roles, strict=True) if role == "negative" and p < 0)
   share = np.asarray(pull) / (push or 1)
   anchor = roles.index("anchor")
   for j, role in enumerate(roles):
-    colour = (colours or {}).get(j, COLOURS[role])
+    color = (colors or {}).get(j, COLORS[role])
     if j != anchor:
       line(ax, degrees[anchor], degrees[j], share[j], 1)
       outside(ax, degrees[j], signed(share[j]), of_sign(share[j]))
-    point(ax, degrees[j], colour, "*" if j == anchor else "o", 200 if j == anchor else 70)
+    point(ax, degrees[j], color, "*" if j == anchor else "o", 200 if j == anchor else 70)
 
 
 def panels(rows, columns, width=2.35, height=2.6):
@@ -107,9 +107,9 @@ def panels(rows, columns, width=2.35, height=2.6):
 
 
 def legend(figure, words, y=0.0):
-  """One line of coloured words under the panels."""
+  """One line of colored words under the panels."""
   kinds = {
-    "★ anchor": BLACK, "● positive": BLUE, "● negative": ORANGE, "● not in the loss": GREY,
+    "★ anchor": BLACK, "● positive": BLUE, "● negative": ORANGE, "● not in the loss": GRAY,
     "— pulled": PULL, "— pushed": PUSH,
   }  # fmt: skip
   x = np.linspace(0, 1, len(words) + 2)[1:-1]
@@ -191,10 +191,10 @@ def draw_views():
               bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.85})  # fmt: skip
     for i, degree in enumerate(degrees):
       point(ax, degree, BLUE if i < 3 else ORANGE)
-  for at, (words, colour) in zip((0.14, 0.42, 0.68, 0.88), (
+  for at, (words, color) in zip((0.14, 0.42, 0.68, 0.88), (
     ("● views of the example", BLUE), ("● of another example", ORANGE),
     ("— pulled", PULL), ("— pushed", PUSH)), strict=True):  # fmt: skip
-    figure.text(at, 0.0, words, ha="center", va="bottom", fontsize=9, color=colour)
+    figure.text(at, 0.0, words, ha="center", va="bottom", fontsize=9, color=color)
   save(figure, "views", 0.04)
 
 
@@ -230,26 +230,26 @@ def draw_proxies():
     ("arcface, margin = 0.5", lambda z: losses.arcface(z, own, proxies, scale=scale), "-"),
     ("proxy_nca, τ = 1/8", lambda z: losses.proxy_nca(z, own, proxies, temperature=tau), ":"),
   ]  # fmt: skip
-  colours = [GREY, "#67a9cf", BLUE, BLACK]
+  colors = [GRAY, "#67a9cf", BLUE, BLACK]
   figure, (left, right) = plt.subplots(
     1, 2, figsize=(8.4, 3.1), gridspec_kw={"width_ratios": [1, 2.1]}
   )
   circle(left, "the arrangement")
   left.set(xlim=(-0.35, 1.5), ylim=(-0.3, 1.45))
-  for degree, colour, text in ((0, BLUE, "own\nproxy"), (90, ORANGE, "another proxy")):
-    point(left, degree, colour, "D", 80)
+  for degree, color, text in ((0, BLUE, "own\nproxy"), (90, ORANGE, "another proxy")):
+    point(left, degree, color, "D", 80)
     x, y = np.cos(np.deg2rad(degree)), np.sin(np.deg2rad(degree))
-    left.text(x * 1.08 + 0.04, y * 1.2 - 0.02, text, fontsize=9, color=colour, va="center")
+    left.text(x * 1.08 + 0.04, y * 1.2 - 0.02, text, fontsize=9, color=color, va="center")
   point(left, 35, BLACK, "*", 200)
   left.plot([0, 1], [0, 0], color="#d8d8d8", lw=1)
   left.plot([0, 0.82], [0, 0.574], color="#d8d8d8", lw=1)
   left.text(0.3, 0.08, "θ", fontsize=11)
   left.text(0.88, 0.66, "vector", fontsize=9)
-  for (name, loss, style), colour in zip(cases, colours, strict=True):
+  for (name, loss, style), color in zip(cases, colors, strict=True):
     slope = jax.vmap(jax.grad(lambda t, loss=loss: loss(on_circle(jnp.rad2deg(t))[None])[0]))(
       jnp.deg2rad(jnp.asarray(angles))
     )
-    right.plot(angles, slope / scale, style, color=colour, lw=2, label=name)
+    right.plot(angles, slope / scale, style, color=color, lw=2, label=name)
   right.set(xlabel="θ, degrees", xlim=(0, 90), xticks=range(0, 91, 15), ylim=(0, 2.0))
   right.set_ylabel("∂L/∂θ, divided by 16")
   right.legend(fontsize=8.5, frameon=False, loc="lower right")
@@ -286,7 +286,7 @@ def draw_graded():
       outside(ax, degrees[j], f"w = {target[j - 1]:.2f}", "#555555", fontsize=7.5, va="top")
       point(ax, degrees[j], shades[j], size=95)
     point(ax, 90, BLACK, "*", 200)
-  figure.text(0.5, 0.0, "w and the colour, from blue to orange: how alike the guide finds the two",
+  figure.text(0.5, 0.0, "w and the color, from blue to orange: how alike the guide finds the two",
               ha="center", va="bottom", fontsize=9)  # fmt: skip
   save(figure, "graded")
 
@@ -304,8 +304,8 @@ def similarity_slopes(loss, similarity):
 
 
 def heat(ax, matrix, title, below, limit):
-  colours = matplotlib.colors.LinearSegmentedColormap.from_list("", [ORANGE, "white", BLUE])
-  ax.imshow(matrix, cmap=colours, vmin=-limit, vmax=limit)
+  colors = matplotlib.colors.LinearSegmentedColormap.from_list("", [ORANGE, "white", BLUE])
+  ax.imshow(matrix, cmap=colors, vmin=-limit, vmax=limit)
   ax.set(xticks=[], yticks=[])
   ax.set_title(title, fontsize=10, family="monospace", pad=4)
   ax.set_xlabel(below, fontsize=9)
@@ -352,15 +352,15 @@ def draw_noisy():
 
   figure, ax = plt.subplots(figsize=(8.0, 3.1))
   cases = [("nt_xent", lambda a, b: losses.nt_xent(a, b, temperature=tau), "-", BLACK)]
-  shades = {0.01: GREY, 0.5: "#67a9cf", 1.0: BLUE}
-  for q, colour in shades.items():
+  shades = {0.01: GRAY, 0.5: "#67a9cf", 1.0: BLUE}
+  for q, color in shades.items():
     cases.append(
       (f"rince, q = {q:g}",
-       lambda a, b, q=q: losses.rince(a, b, temperature=tau, q=q, weight=0.025), "-", colour)
+       lambda a, b, q=q: losses.rince(a, b, temperature=tau, q=q, weight=0.025), "-", color)
     )  # fmt: skip
-  for name, loss, style, colour in cases:
+  for name, loss, style, color in cases:
     values = pull(loss)
-    ax.plot(np.cos(np.deg2rad(away)), values / values.max(), style, color=colour, lw=2, label=name)
+    ax.plot(np.cos(np.deg2rad(away)), values / values.max(), style, color=color, lw=2, label=name)
   ax.set(xlim=(-1, 1), ylim=(-0.03, 1.08), xlabel="cosine of the anchor and its positive")
   ax.set_ylabel("pull, of its largest")
   ax.text(-0.97, 0.27, "← probably a wrong pair", fontsize=9, color="#333333")
@@ -390,16 +390,16 @@ def draw_no_negatives():
     longest = max(np.linalg.norm(s, axis=1).max() for s in steps)
     for start, end in zip(x, y, strict=True):
       ax.plot(*np.stack([start, end]).T, color="#cfcfcf", lw=1, zorder=0)
-    for points, step, colour in zip((x, y), steps, (BLACK, BLUE), strict=True):
-      ax.scatter(*points.T, s=18, color=colour, zorder=3)
+    for points, step, color in zip((x, y), steps, (BLACK, BLUE), strict=True):
+      ax.scatter(*points.T, s=18, color=color, zorder=3)
       ax.quiver(*points.T, *(step / longest * 0.5).T, angles="xy", scale_units="xy", scale=1,
-                color=colour, width=0.012, alpha=0.7)  # fmt: skip
+                color=color, width=0.012, alpha=0.7)  # fmt: skip
     ax.set(xlim=(-1.15, 1.15), ylim=(-1.15, 1.15), aspect="equal", xticks=[], yticks=[])
     ax.set_title(title, fontsize=10, family="monospace", pad=3)
     ax.set_xlabel(below, fontsize=9)
     ax.spines[:].set_color("#d8d8d8")
-  axes[0].plot(*-away, "+", color=GREY, ms=9)
-  axes[0].text(*(0.09 - away), "0", fontsize=9, color=GREY)
+  axes[0].plot(*-away, "+", color=GRAY, ms=9)
+  axes[0].text(*(0.09 - away), "0", fontsize=9, color=GRAY)
   figure.text(0.36, 0.0, "● one view", ha="center", va="bottom", fontsize=9, color=BLACK)
   figure.text(0.64, 0.0, "● the other view", ha="center", va="bottom", fontsize=9, color=BLUE)
   save(figure, "no_negatives")
@@ -421,10 +421,10 @@ def draw_false_negatives():
     around_anchor(ax, title, degrees, roles, pull, strength(pull, roles, tau))
     x, y = on_circle(degrees[1])
     ax.scatter(x, y, s=130, facecolors="none", edgecolors=BLUE, linewidths=1.6, zorder=4)
-  for at, (words, colour) in zip((0.1, 0.27, 0.44, 0.7, 0.93), (
+  for at, (words, color) in zip((0.1, 0.27, 0.44, 0.7, 0.93), (
     ("★ anchor", BLACK), ("● positive", BLUE), ("● negative", ORANGE),
     ("◯ a negative of the anchor's own class", BLUE), ("— pushed", PUSH)), strict=True):  # fmt: skip
-    figure.text(at, 0.0, words, ha="center", va="bottom", fontsize=9, color=colour)
+    figure.text(at, 0.0, words, ha="center", va="bottom", fontsize=9, color=color)
   save(figure, "false_negatives")
 
 
@@ -448,13 +448,13 @@ def draw_queue():
     pull = [row[j] for j in kept]
     around_anchor(ax, title, [degrees[j] for j in kept], roles, pull)
     for j in queue:
-      colour = GREY if j in ignored else ORANGE
-      point(ax, degrees[j], colour, "s", 70)
+      color = GRAY if j in ignored else ORANGE
+      point(ax, degrees[j], color, "s", 70)
       ax.scatter(*on_circle(degrees[j]), s=12, color="white", zorder=5)
-  for at, (words, colour) in zip((0.12, 0.29, 0.48, 0.66, 0.86), (
+  for at, (words, color) in zip((0.12, 0.29, 0.48, 0.66, 0.86), (
     ("★ anchor", BLACK), ("● its key", BLUE), ("● other keys", ORANGE), ("■ queue", ORANGE),
-    ("grey: not in the loss", GREY)), strict=True):  # fmt: skip
-    figure.text(at, 0.0, words, ha="center", va="bottom", fontsize=9, color=colour)
+    ("gray: not in the loss", GRAY)), strict=True):  # fmt: skip
+    figure.text(at, 0.0, words, ha="center", va="bottom", fontsize=9, color=color)
   save(figure, "queue")
 
 

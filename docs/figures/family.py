@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from contrastax import losses
 
 HERE = pathlib.Path(__file__).parent
-COLOUR = {
+COLOR = {
   "nt_xent": "#1f77b4",
   "dcl": "#2ca02c",
   "dual_temperature": "#9467bd",
@@ -128,7 +128,7 @@ def draw_weights():
     ),
   }
   for name, (text, loss, line) in losses_here.items():
-    right.plot(s, weights(loss, s), line, color=COLOUR[name], label=text)
+    right.plot(s, weights(loss, s), line, color=COLOR[name], label=text)
   right.axhline(0, color="black", linewidth=0.8)
   for axis in (left, right):
     label_negatives(axis)
@@ -148,10 +148,10 @@ def draw_coupling():
   dual = one_way(named(losses.dual_temperature, temperature=0.1, inter_temperature=1.0))
   for axis, n in ((left, 8), (right, 256)):
     c = coefficient(named(losses.dcl, temperature=0.1), s, cosines(n), 0.1)
-    axis.plot(s, c, "--", color=COLOUR["dcl"], label="dcl, any n and τ")
+    axis.plot(s, c, "--", color=COLOR["dcl"], label="dcl, any n and τ")
     c = coefficient(dual, s, cosines(n), 0.1)
     text = f"dual, τ = 0.1 and 1, n = {n}"
-    axis.plot(s, c, "-.", color=COLOUR["dual_temperature"], label=text)
+    axis.plot(s, c, "-.", color=COLOR["dual_temperature"], label=text)
     label(axis, "similarity of the positive", "coefficient, times τ")
     axis.set_ylim(-0.03, 1.08)
     axis.legend(fontsize=8, loc="lower left")

@@ -67,7 +67,7 @@ def main():
     ),
     "mixup()": mixes(views.mixup(), photos),
     "cutmix()": mixes(views.cutmix(), photos),
-    f"grey({SMALL}, flip=0)": (row((views.grey(SMALL, flip=0.0),) * 3, digits()), None),
+    f"gray({SMALL}, flip=0)": (row((views.gray(SMALL, flip=0.0),) * 3, digits()), None),
     "affine_jitter()": (row((views.affine_jitter(),) * 3, digits()), None),
   }
   figure = Figure(figsize=(7.2, 8.6), dpi=80, layout="constrained")
@@ -83,7 +83,7 @@ def main():
       show(axis, view, None if weights is None else weights[c])
   drawn = io.BytesIO()
   figure.savefig(drawn)
-  # 256 colours: a third of the file, and no difference that one sees.
+  # 256 colors: a third of the file, and no difference that one sees.
   Image.open(drawn).convert("RGB").quantize(256).save(HERE / "views.png", optimize=True)
 
 
@@ -92,9 +92,9 @@ def label(axis, text):
 
 
 def show(axis, image, title):
-  grey = {"cmap": "gray", "vmin": 0, "vmax": 1} if image.shape[-1] == 1 else {}
+  gray = {"cmap": "gray", "vmin": 0, "vmax": 1} if image.shape[-1] == 1 else {}
   clipped = image if image.dtype == np.uint8 else np.clip(image, 0, 1)
-  axis.imshow(clipped.squeeze(), **grey, interpolation="nearest")
+  axis.imshow(clipped.squeeze(), **gray, interpolation="nearest")
   if title:
     axis.set_title(title, fontsize=7, pad=1)
 

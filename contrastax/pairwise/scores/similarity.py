@@ -1,15 +1,20 @@
-"""Scores: the only place where vectors meet. Each is [n, m], or [n, k] for a set per anchor.
+"""Scores without heads: dot product, cosine, distance, bilinear and multilinear forms.
 
-A score may also be a tuple of such arrays, which the channels then are given: `side_by_side`.
+Scores are the only place where vectors are compared. The result is [n, m], or [n, k] for a set per
+anchor. It may also be a tuple of such arrays, which is then passed to the channels; see
+`side_by_side`.
 
-A score of a user's own is a frozen dataclass, a subclass of `core.Score` with `__call__`; or of
-`InTwoParts`, with `once` and `meet` in its place.
+A score of your own is a frozen dataclass derived from `core.Score`, with `__call__`, or derived
+from `TwoPartScore`, with `prepare` and `combine`.
 """
+
+from __future__ import annotations
 
 import dataclasses
 
 import jax
 import jax.numpy as jnp
+from typing_extensions import override
 
 from contrastax.core import Score
 from contrastax.pairwise.scores.precision import (
@@ -25,97 +30,191 @@ from contrastax.pairwise.scores.precision import (
 from contrastax.propagate import minimum
 
 
-class InTwoParts(Score):
-  """A score of its two parts: `once` of each vector alone, `meet` of every pair."""
+class TwoPartScore(Score):
+  """The base of scores in two parts: `prepare` for each vector, and `combine` for each pair."""
 
-  symmetric = True
+  @property
+  @override
+  def symmetric(self) -> bool:
+    return True
 
+  @override
   def __call__(self, params, anchors, candidates):
     anchors, candidates = promoted(anchors, candidates)
-    once = self.once(params, anchors, True), self.once(params, candidates, False)
-    return self.meet(params, *once)
+    prepared = self.prepare(params, anchors, True), self.prepare(params, candidates, False)
+    return self.combine(params, *prepared)
 
 
 @dataclasses.dataclass(frozen=True)
-class dot(InTwoParts):
-  """a·c."""
+class dot(TwoPartScore):
+  """The dot product, a·c.
 
-  def meet(self, params, anchors, candidates):
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from contrastax.pairwise import dot
+    >>> print(dot()((), jnp.array([[1.0, 2.0]]), jnp.array([[3.0, 4.0], [0.0, 1.0]])))
+    [[11.  2.]]
+  """
+
+  @override
+  def combine(self, params, anchors, candidates):
     return product(anchors, candidates)
 
 
 @dataclasses.dataclass(frozen=True)
-class cosine(InTwoParts):
-  """a·c / (‖a‖‖c‖), in [−1, 1]; a vector of no entry above 1e-12 has cosine 0 and no gradient."""
+class cosine(TwoPartScore):
+  """The cosine of the angle between two vectors, in [−1, 1].
 
-  def once(self, params, vectors, anchor):
+    a·c / (‖a‖ ‖c‖)
+
+  A vector without an entry above 1e-12 has the cosine 0, and no gradient.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from contrastax.pairwise import cosine
+    >>> print(cosine()((), jnp.array([[2.0, 0.0]]), jnp.array([[5.0, 0.0], [0.0, 1.0]])))
+    [[1. 0.]]
+  """
+
+  @override
+  def prepare(self, params, vectors, anchor):
     if not is_half(vectors):
       return unit(vectors)
-    # Unit vectors of half precision would be rounded again: their lengths divide the product.
+    # Unit vectors in half precision would be rounded a second time. So the product of the vectors
+    # themselves is divided by their lengths.
     scaled, inverse = direction(vectors)
-    return scaled, jax.lax.stop_gradient(inverse), vectors[..., :0]  # empty: it tells the type
+    # The empty array carries the type of the vectors.
+    return scaled, jax.lax.stop_gradient(inverse), vectors[..., :0]
 
-  def meet(self, params, anchors, candidates):
+  @override
+  def combine(self, params, anchors, candidates):
     if not isinstance(anchors, tuple):
       return product(anchors, candidates)
-    (a, of_a, like), (c, of_c, _) = anchors, candidates
-    return half_product(like.dtype, a, c) * of_a[:, None] * (of_c if c.ndim == 3 else of_c[None])
+    (a, inverse_a, like), (c, inverse_c, _) = anchors, candidates
+    inverse_c = inverse_c if c.ndim == 3 else inverse_c[None]
+    return half_product(like.dtype, a, c) * inverse_a[:, None] * inverse_c
 
 
 @dataclasses.dataclass(frozen=True)
-class negative_squared_distance(InTwoParts):
-  """−‖a − c‖², at most 0; exactly 0 for equal vectors only up to rounding."""
+class negative_squared_distance(TwoPartScore):
+  """The negative squared Euclidean distance, −‖a − c‖².
 
-  def once(self, params, vectors, anchor):
+  The result is at most 0. For equal vectors it is 0 up to rounding.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from contrastax.pairwise import negative_squared_distance
+    >>> print(negative_squared_distance()((), jnp.array([[1.0, 2.0]]), jnp.array([[1.0, 4.0]])))
+    [[-4.]]
+  """
+
+  @override
+  def prepare(self, params, vectors, anchor):
     return vectors, (wide(vectors) ** 2).sum(-1)
 
-  def meet(self, params, anchors, candidates):
-    (a, of_a), (c, of_c) = anchors, candidates
-    squares = of_a[:, None] + (of_c if c.ndim == 3 else of_c[None])
+  @override
+  def combine(self, params, anchors, candidates):
+    (a, square_a), (c, square_c) = anchors, candidates
+    squares = square_a[:, None] + (square_c if c.ndim == 3 else square_c[None])
     return minimum(2 * product(a, c) - squares, 0)
 
 
 @dataclasses.dataclass(frozen=True)
-class bilinear(InTwoParts):
-  """a·W c, with W [d, d] learned; it begins as the dot product, W = 1 (CPC: arXiv 1807.03748)."""
+class bilinear(TwoPartScore):
+  """The bilinear form a·(W c), with a learned matrix W [d, d].
 
-  symmetric = False
+  W is initialized to the identity, so the score begins as the dot product.
 
+  Example:
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> from contrastax.pairwise import bilinear
+    >>> score = bilinear()
+    >>> params = score.init(jax.random.key(0), 2)
+    >>> print(score(params, jnp.array([[1.0, 2.0]]), jnp.array([[3.0, 4.0]])))
+    [[11.]]
+
+  References:
+    van den Oord et al., Representation Learning with Contrastive Predictive Coding, 2018, arXiv
+    1807.03748.
+  """
+
+  @property
+  @override
+  def symmetric(self) -> bool:
+    return False
+
+  @override
   def init(self, key, d):
     return jnp.eye(d)
 
-  def once(self, params, vectors, anchor):
+  @override
+  def prepare(self, params, vectors, anchor):
     return einsum("...d,de->...e", vectors, params) if anchor else wide(vectors)
 
-  def meet(self, params, anchors, candidates):
+  @override
+  def combine(self, params, anchors, candidates):
     return product(anchors, candidates)
 
 
 @dataclasses.dataclass(frozen=True)
-class multilinear(InTwoParts):
-  """Σ_d a_d c¹_d c²_d …: anchors [n, d], and candidates [m, parts·d], each `parts` vectors in a row.
+class multilinear(TwoPartScore):
+  """The multilinear form of an anchor and several vectors, Σ_d a_d c¹_d c²_d ….
 
-  The similarity of Symile (Saporta et al. 2024, arXiv 2411.01053): with one part, the dot
-  product. Three modalities: parts = 2, each candidate the vectors of the two others.
+  Anchors are [n, d]. A candidate is the concatenation of `parts` vectors, so candidates are
+  [m, parts·d]. With one part, the score is the dot product. For three modalities use two parts: a
+  candidate is the concatenation of the vectors of the two other modalities.
+
+  Args:
+    parts: the number of vectors in a candidate.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from contrastax.pairwise import multilinear
+    >>> print(multilinear(2)((), jnp.array([[1.0, 2.0]]), jnp.array([[3.0, 4.0, 5.0, 6.0]])))
+    [[63.]]
+
+  References:
+    Saporta et al., Contrasting with Symile, 2024, arXiv 2411.01053.
   """
 
   parts: int
-  symmetric = False
 
-  def once(self, params, vectors, anchor):
+  @property
+  @override
+  def symmetric(self) -> bool:
+    return False
+
+  @override
+  def prepare(self, params, vectors, anchor):
     if anchor:
       return vectors
     return wide(vectors).reshape(*vectors.shape[:-1], self.parts, -1).prod(-2)
 
-  def meet(self, params, anchors, candidates):
+  @override
+  def combine(self, params, anchors, candidates):
     return product(anchors, candidates)
 
 
 @dataclasses.dataclass(frozen=True)
-class side_by_side(InTwoParts):
-  """(first, second): two scores of vectors that are two in a row, the first of d dimensions.
+class side_by_side(TwoPartScore):
+  """Two scores of concatenated vectors, as a tuple (first, second).
 
-  For losses that weigh a pair by another similarity than they train. Without parameters.
+  Each vector is the concatenation of one vector for each score. This is for losses that weight a
+  pair by a similarity other than the one that they train.
+
+  Args:
+    first: the score of the first vectors. It has no parameters.
+    second: the score of the second vectors. It has no parameters.
+    d: the dimensions of the first vectors.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from contrastax.pairwise import cosine, dot, side_by_side
+    >>> score = side_by_side(cosine(), dot(), d=2)
+    >>> similarity, weight = score((), jnp.ones((3, 5)), jnp.ones((4, 5)))
+    >>> similarity.shape, weight.shape
+    ((3, 4), (3, 4))
   """
 
   first: Score
@@ -123,16 +222,19 @@ class side_by_side(InTwoParts):
   d: int
 
   @property
-  def symmetric(self):
+  @override
+  def symmetric(self) -> bool:
     return self.first.symmetric and self.second.symmetric
 
-  def once(self, params, vectors, anchor):
+  @override
+  def prepare(self, params, vectors, anchor):
     parts = vectors[..., : self.d], vectors[..., self.d :]
     return tuple(
-      score.once((), part, anchor)
+      score.prepare((), part, anchor)
       for score, part in zip((self.first, self.second), parts, strict=True)
     )
 
-  def meet(self, params, anchors, candidates):
-    meetings = zip((self.first, self.second), anchors, candidates, strict=True)
-    return tuple(score.meet((), a, c) for score, a, c in meetings)
+  @override
+  def combine(self, params, anchors, candidates):
+    parts = zip((self.first, self.second), anchors, candidates, strict=True)
+    return tuple(score.combine((), a, c) for score, a, c in parts)

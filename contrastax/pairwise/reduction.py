@@ -1,0 +1,71 @@
+"""The base of reductions, and their contract with the engine.
+
+A reduction is a monoid: `Reduction.from_tile` reduces one tile to a state, and `Reduction.merge`
+combines the states of disjoint sets of candidates. Every division into tiles, in every order, gives
+the same result.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from contrastax.core import Array
+
+
+class Reduction:
+  """The base of reductions, which are frozen dataclasses.
+
+  A state is an array or a tuple of arrays, with one entry per row. A row is an anchor. Where roles
+  are exchanged, it is a candidate.
+
+  A row that has a NaN among its quantities has a NaN as result and as gradient. So a test for a row
+  without pairs compares with the value that only such a row has (`== 0`, `== -inf`). A test `> 0`
+  would be false for NaN too.
+
+  Attributes:
+    identity: the quantity of a pair that does not take part.
+    differentiable: whether the reduction has a gradient, and so a method `vjp`.
+  """
+
+  identity: Any
+  differentiable: bool = True
+
+  def empty(self, like: Array) -> Any:
+    """Returns the state of rows without pairs.
+
+    Args:
+      like: an array with one entry per row, whose shape and type the state gets.
+    """
+    raise NotImplementedError
+
+  def from_tile(self, x: Any, positions: Array, axis: int) -> Any:
+    """Reduces one tile to a state.
+
+    Args:
+      x: the quantities of the tile.
+      positions: the numbers of the tile's candidates, int32, which broadcast against x.
+      axis: the axis of x on which the candidates lie.
+    """
+    raise NotImplementedError
+
+  def merge(self, a: Any, b: Any) -> Any:
+    """Combines the states of two disjoint sets of candidates."""
+    raise NotImplementedError
+
+  def finish(self, state: Any) -> Any:
+    """Returns the result of a state."""
+    raise NotImplementedError
+
+  def vjp(self, x: Any, positions: Array, state: Any, g: Any, axis: int) -> Any:
+    """Returns the cotangent of one tile's quantities.
+
+    An evaluation in tiles does not store x. It computes x again and calls this method.
+
+    Args:
+      x: the quantities of the tile.
+      positions: as in `from_tile`.
+      state: the final state, of all tiles.
+      g: the cotangent of the result.
+      axis: as in `from_tile`.
+    """
+    raise NotImplementedError

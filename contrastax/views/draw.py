@@ -1,0 +1,47 @@
+"""Random views of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from contrastax.core import Array, Recipe, UserError, named
+
+
+def draw_views(
+  recipes: Recipe | Sequence[Recipe],
+  key: Array,
+  images: Any,
+  index: Array,
+  *,
+  first: int = 0,
+) -> list[Any]:
+  """Draws several views of each example.
+
+  Args:
+    recipes: a recipe, which draws two views, or a tuple or list with one recipe per view.
+    key: random key. View v has a key that depends on `key` and on v.
+    images: [n, h, w, c], uint8 or float in [0, 1], or any input of the recipes.
+    index: [n], integers: the indices of the examples.
+    first: the number v of the first view.
+
+  Returns:
+    A list of views, one per recipe.
+
+  Raises:
+    UserError: `recipes` is not a recipe and not a sequence of recipes.
+
+  Example:
+    >>> import jax
+    >>> from contrastax import views
+    >>> images = jax.numpy.zeros((4, 8, 8, 1))
+    >>> pair = views.draw_views(views.gray(8), jax.random.key(0), images, jax.numpy.arange(4))
+    >>> [view.shape for view in pair]
+    [(4, 8, 8, 1), (4, 8, 8, 1)]
+  """
+  recipes = (recipes, recipes) if callable(recipes) else recipes
+  if not (isinstance(recipes, tuple | list) and recipes and all(map(callable, recipes))):
+    raise UserError(
+      f"draw_views: recipes must be a recipe or a tuple of one per view, not {recipes!r}"
+    )
+  return [recipe(named(key, f"view {v}"), images, index) for v, recipe in enumerate(recipes, first)]

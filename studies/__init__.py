@@ -1,0 +1,1 @@
+"""Studies of claims about contrastive learning; `python -m studies` lists them."""

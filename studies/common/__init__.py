@@ -1,0 +1,1 @@
+"""What all studies share: records, estimates, reports, the runner, and set-ups that several use."""
