@@ -167,3 +167,23 @@ def numbers(tree):
   leaves = jax.tree_util.tree_leaves_with_path(tree)
   named = {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
   return {path: leaf for path, leaf in named.items() if leaf.dtype.kind == "f"}
+
+
+def candidates(vectors, index, positive=0.0, negative=0.0):
+  """Candidates of `same_example`, of another view than the anchors."""
+  shape = vectors.shape[:-1]
+  full = functools.partial(np.broadcast_to, shape=shape)
+  side = {"index": full(index), "view": np.ones(shape, int)}
+  return Group(vectors, {**side, "as_positive": full(positive), "as_negative": full(negative)})
+
+
+def lacking_problem(some=1.0):
+  """Anchor 0 has no positive, anchor 1 no negative, anchor 2 neither, anchor 3 both."""
+  rng = np.random.default_rng(0)
+  anchors = Group(rng.normal(size=(4, 3)), {"index": np.arange(4), "view": np.zeros(4, int)})
+  keys = candidates(
+    rng.normal(size=(4, 2, 3)), np.stack([np.arange(4), np.full(4, -1)], 1),
+    positive=some * np.array([[0, 0], [1, 0], [0, 0], [1, 0]]),
+    negative=np.array([[0, 1.0], [0, 0], [0, 0], [0, 1]]),
+  )  # fmt: skip
+  return anchors, (keys,), np.full(4, 0.1)

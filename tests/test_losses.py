@@ -24,8 +24,7 @@ from loss_cases import (
   slopes,
   views_and_others,
 )
-from loss_groups import GROUPS, each_group_loss
-from test_losses_on_groups import candidates, lacking_problem
+from loss_groups import GROUPS, candidates, each_group_loss, lacking_problem
 
 from contrastax import criteria, losses
 from contrastax.core import Criterion, Group

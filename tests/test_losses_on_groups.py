@@ -11,9 +11,11 @@ from loss_groups import (
   GROUPS,
   SCORES,
   STATS,
+  candidates,
   each_group_loss,
   each_that_compares,
   graded,
+  lacking_problem,
   mean,
   numbers,
   on_groups,
@@ -122,26 +124,6 @@ def with_index(group):
 
 
 # Anchors without a positive, without a negative.
-
-
-def candidates(vectors, index, positive=0.0, negative=0.0):
-  """Candidates of `same_example`, of another view than the anchors."""
-  shape = vectors.shape[:-1]
-  full = functools.partial(np.broadcast_to, shape=shape)
-  side = {"index": full(index), "view": np.ones(shape, int)}
-  return Group(vectors, {**side, "as_positive": full(positive), "as_negative": full(negative)})
-
-
-def lacking_problem(some=1.0):
-  """Anchor 0 has no positive, anchor 1 no negative, anchor 2 neither, anchor 3 both."""
-  rng = np.random.default_rng(0)
-  anchors = Group(rng.normal(size=(4, 3)), {"index": np.arange(4), "view": np.zeros(4, int)})
-  keys = candidates(
-    rng.normal(size=(4, 2, 3)), np.stack([np.arange(4), np.full(4, -1)], 1),
-    positive=some * np.array([[0, 0], [1, 0], [0, 0], [1, 0]]),
-    negative=np.array([[0, 1.0], [0, 0], [0, 0], [0, 1]]),
-  )  # fmt: skip
-  return anchors, (keys,), np.full(4, 0.1)
 
 
 @each_that_compares
