@@ -16,7 +16,6 @@ def largest(k):
 
 
 TOP = reductions.top_k(3)
-
 ROW = {
   sum_: np.sum,
   count: np.count_nonzero,
@@ -29,6 +28,7 @@ ROW = {
   min_: np.min,
   TOP: largest(3),
 }
+"""Each reduction of one row, as NumPy would write it."""
 
 
 def stacked(rows):
