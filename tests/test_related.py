@@ -128,7 +128,7 @@ WRONG = {
   "an empty field": ({"arrays": {"x": ROW, "t": {}}}, "the field 't' has no array; leave it out"),
   "lengths in a tree": (
     {"arrays": {"t": {"a": ROW, "b": ROW[:3]}}},
-    "one length, not {'t/a': 4, 't/b': 3}",
+    "equal lengths, not {'t/a': 4, 't/b': 3}",
   ),
   "large numbers in a tree": (
     {"arrays": {"t": {"a": ROW + 10**12}}},
