@@ -19,9 +19,11 @@ class NegativeSource(Negatives):
   """The base of negatives, which are frozen dataclasses. `a + b` applies a, then b.
 
   Example:
+    >>> import dataclasses
     >>> import jax
     >>> from contrastax import negatives, relations
-    >>> class halved(negatives.NegativeSource):
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class halved(negatives.NegativeSource):
     ...   def candidates(self, state, anchors, groups, rng, compare):
     ...     keys, *others = groups
     ...     return anchors, (keys.attach(as_negative=keys.side["as_negative"] / 2), *others)
