@@ -42,8 +42,7 @@ def top_k(
 
   Returns:
     Scores [n, k] in descending order, and positions in the corpus [n, k], int32. Among equal
-    scores, the lower position comes first. If `exclude` leaves fewer than k, the row ends in (−∞,
-    −1).
+    scores, the lower position comes first. A row with fewer than k vectors left ends in (−∞, −1).
 
   Raises:
     UserError: k is below 1 or above m, shapes do not fit, or a row has a NaN or an infinity. Traced
