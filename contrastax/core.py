@@ -260,6 +260,9 @@ class _Both(Relation):
   left: Relation
   right: Relation
 
+  def __repr__(self) -> str:
+    return f"{self.left!r} & {self.right!r}"
+
   @override
   def __call__(self, a: Side, c: Side, similarity: Array) -> Pairs:
     left, right = self.left(a, c, similarity), self.right(a, c, similarity)

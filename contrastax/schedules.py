@@ -117,7 +117,13 @@ def cycle(*, high: float, low: float, period: int) -> Schedule:
 
 
 def at(schedule: float | Schedule, step: ArrayLike) -> Array:
-  """Returns the value of a schedule, or of a plain number, at a step."""
+  """Returns the value of a schedule, or of a plain number, at a step.
+
+  Example:
+    >>> from contrastax import schedules
+    >>> print(schedules.at(0.5, 3), schedules.at(lambda step: 2.0 * step, 3))
+    0.5 6.0
+  """
   return jnp.asarray(schedule(step) if callable(schedule) else schedule, jnp.result_type(float))
 
 

@@ -98,8 +98,8 @@ WRONG = {
     "write --config.method.negatives.0.name=queue",
   ),
   "argument of another part": (
-    [DIGITS, "--config.method.temperature.min_temperature=0.1"],
-    "fixed takes no 'smallest'; there are: temperature",
+    [DIGITS, "--config.method.temperature.rho=0.1"],
+    "fixed takes no 'rho'; there are: temperature",
   ),
   "index": ([DIGITS, "--config.method.negatives.1.size=8"], "has 1 part(s)"),
   "no value": ([DIGITS, "--config.steps"], "--config.steps needs a value"),

@@ -41,7 +41,7 @@ def test_no_further_code_in_the_readme():
 def test_the_two_commands_are_those_of_continuous_integration():
   commands = blocks("bash")[0].splitlines()
   assert len(commands) == 2
-  script = (ROOT / ".ci" / "run").read_text()
+  script = (ROOT / ".ci" / "run").read_text().replace("pip install --quiet", "pip install")
   for command in commands:
     assert command in script
 

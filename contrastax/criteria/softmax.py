@@ -84,6 +84,20 @@ class sup_con_in(Criterion):
 
   With one positive it is InfoNCE. An anchor without a positive has the value 0 and no gradient.
 
+  Example:
+    >>> import jax
+    >>> from contrastax import criteria, relations
+    >>> from contrastax.core import Group
+    >>> index, view, one = jax.numpy.arange(4), jax.numpy.zeros(4, int), jax.numpy.ones(4)
+    >>> side = {"index": index, "view": view, "as_positive": one, "as_negative": one}
+    >>> label = jax.numpy.array([0, 0, 1, 1])
+    >>> group = Group(jax.random.normal(jax.random.key(0), (4, 3)), {**side, "label": label})
+    >>> criteria.evaluate(
+    ...   criteria.sup_con_in(), group, (group,), same_set=True,
+    ...   relation=relations.same_label(), temperature=0.5,
+    ... ).value.shape
+    (4,)
+
   References:
     Khosla et al., "Supervised Contrastive Learning", 2020, arXiv 2004.11362, eq. 3.
   """
@@ -115,6 +129,20 @@ class dcl(Criterion):
       L_i = −p_i + log Σ_j w⁻_ij exp ℓ_ij
 
   An anchor without a positive, or without a negative, has the value 0 and no gradient.
+
+  Example:
+    >>> import jax
+    >>> from contrastax import criteria, relations
+    >>> from contrastax.core import Group
+    >>> index, view = jax.numpy.array([[0, 0, 1, 1], [0, 1, 0, 1]])
+    >>> one = jax.numpy.ones(4)
+    >>> side = {"index": index, "view": view, "as_positive": one, "as_negative": one}
+    >>> group = Group(jax.random.normal(jax.random.key(0), (4, 3)), side)
+    >>> criteria.evaluate(
+    ...   criteria.dcl(), group, (group,), same_set=True,
+    ...   relation=relations.same_example(), temperature=0.5,
+    ... ).value.shape
+    (4,)
 
   References:
     Yeh et al., "Decoupled Contrastive Learning", 2022, arXiv 2110.06848, eq. 5.
@@ -154,6 +182,20 @@ class dclw(Criterion):
 
   Raises:
     UserError: σ is not above 0.
+
+  Example:
+    >>> import jax
+    >>> from contrastax import criteria, relations
+    >>> from contrastax.core import Group
+    >>> index, view = jax.numpy.array([[0, 0, 1, 1], [0, 1, 0, 1]])
+    >>> one = jax.numpy.ones(4)
+    >>> side = {"index": index, "view": view, "as_positive": one, "as_negative": one}
+    >>> group = Group(jax.random.normal(jax.random.key(0), (4, 3)), side)
+    >>> criteria.evaluate(
+    ...   criteria.dclw(sigma=0.5), group, (group,), same_set=True,
+    ...   relation=relations.same_example(), temperature=0.5,
+    ... ).value.shape
+    (4,)
 
   References:
     Yeh et al., "Decoupled Contrastive Learning", 2022, arXiv 2110.06848, eq. 6.
@@ -212,6 +254,20 @@ class hard_negative(Criterion):
 
   Raises:
     UserError: β or τ⁺ is out of range.
+
+  Example:
+    >>> import jax
+    >>> from contrastax import criteria, relations
+    >>> from contrastax.core import Group
+    >>> index, view = jax.numpy.array([[0, 0, 1, 1], [0, 1, 0, 1]])
+    >>> one = jax.numpy.ones(4)
+    >>> side = {"index": index, "view": view, "as_positive": one, "as_negative": one}
+    >>> group = Group(jax.random.normal(jax.random.key(0), (4, 3)), side)
+    >>> criteria.evaluate(
+    ...   criteria.hard_negative(beta=1.0, tau_plus=0.1), group, (group,), same_set=True,
+    ...   relation=relations.same_example(), temperature=0.5,
+    ... ).value.shape
+    (4,)
 
   References:
     Robinson et al., "Contrastive Learning with Hard Negative Samples", 2021, arXiv 2010.04592,
@@ -283,6 +339,20 @@ class debiased(Criterion):
 
   Raises:
     UserError: τ⁺ is out of range.
+
+  Example:
+    >>> import jax
+    >>> from contrastax import criteria, relations
+    >>> from contrastax.core import Group
+    >>> index, view = jax.numpy.array([[0, 0, 1, 1], [0, 1, 0, 1]])
+    >>> one = jax.numpy.ones(4)
+    >>> side = {"index": index, "view": view, "as_positive": one, "as_negative": one}
+    >>> group = Group(jax.random.normal(jax.random.key(0), (4, 3)), side)
+    >>> criteria.evaluate(
+    ...   criteria.debiased(tau_plus=0.1), group, (group,), same_set=True,
+    ...   relation=relations.same_example(), temperature=0.5,
+    ... ).value.shape
+    (4,)
 
   References:
     Chuang et al., "Debiased Contrastive Learning", 2020, arXiv 2007.00224, eq. 7.

@@ -169,6 +169,13 @@ def lidar(x: ArrayLike, *, delta: float = 1e-4) -> Array:
   Raises:
     UserError: the vectors or δ are invalid, or there are fewer than two images or views.
 
+  Example:
+    >>> import numpy as np
+    >>> from contrastax import evaluation
+    >>> two_equal_views = np.repeat(np.eye(3)[:, None], 2, axis=1)
+    >>> print(evaluation.lidar(two_equal_views).round(3))
+    2.0
+
   References:
     Thilak et al., LiDAR, 2023, arXiv 2312.04000, who use 1,000 images or more, with 50 views each.
 

@@ -26,6 +26,16 @@ class RankedNegatives(NamedTuple):
     index: [n, m], the indices of the negatives' examples; −1 is none.
     false: [n, m], 1 where a negative has the anchor's label, else 0. NaN where the negative belongs
       to no example, or one of the two has no label.
+
+  Example:
+    >>> import numpy as np
+    >>> from contrastax import evaluation
+    >>> ranked = evaluation.RankedNegatives(
+    ...   anchor=np.arange(2), positive=np.array([[0.9], [0.8]]), negative=np.array([[0.5], [0.1]]),
+    ...   index=np.array([[1], [0]]), false=np.zeros((2, 1)),
+    ... )
+    >>> ranked.means()["hardest_similarity"]
+    0.3
   """
 
   anchor: np.ndarray

@@ -78,6 +78,13 @@ def knn_leave_one_out(
 
   Raises:
     UserError: features or labels are invalid, or k or τ is out of range.
+
+  Example:
+    >>> import numpy as np
+    >>> from contrastax import evaluation
+    >>> features = np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9]])
+    >>> evaluation.knn_leave_one_out(features, [0, 0, 1, 1], k=1)
+    1.0
   """
   corpus = known_vectors(features)
   _, number = class_numbers(labels, len(corpus))

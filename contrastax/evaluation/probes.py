@@ -151,6 +151,14 @@ def probes(
 
   Raises:
     UserError: features or labels are invalid.
+
+  Example:
+    >>> import numpy as np
+    >>> from contrastax import evaluation
+    >>> label = np.arange(10) % 2
+    >>> features = np.eye(2)[label]
+    >>> evaluation.probes(features, label, features, label)
+    {'knn': 1.0, 'linear_1': 1.0, 'linear_5': 1.0, 'linear': 1.0}
   """
   split = (features, labels, test_features, test_labels)
   return {

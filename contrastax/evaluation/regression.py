@@ -76,6 +76,14 @@ def linear_predictions(
 
   Raises:
     UserError: features or labels are invalid, or there are fewer than two examples.
+
+  Example:
+    >>> import numpy as np
+    >>> from contrastax import evaluation
+    >>> label = np.array(["cat", "dog"] * 5)
+    >>> features = np.eye(2)[np.arange(10) % 2]
+    >>> evaluation.linear_predictions(features, label, features[:3]).tolist()
+    ['cat', 'dog', 'cat']
   """
   train, test = known_split(features, test_features)
   names, number = class_numbers(labels, len(train))

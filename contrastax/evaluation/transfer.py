@@ -32,6 +32,21 @@ def transfer(encoder: Any, train: Mapping[str, Any], test: Mapping[str, Any]) ->
 
   Raises:
     UserError: the data have no images or labels, or invalid ones.
+
+  Example:
+    >>> import jax
+    >>> import numpy as np
+    >>> from contrastax import encoders, evaluation
+    >>> from contrastax.training.load import FrozenEncoder
+    >>> label = np.arange(10) % 2
+    >>> image = np.zeros((10, 4, 4, 1), np.uint8)
+    >>> image[label == 1] = 255
+    >>> network = encoders.mlp((8,))
+    >>> params, state = network.init(jax.random.key(0), image[:1] / 255)
+    >>> encoder = FrozenEncoder(network, params, state, jax.ShapeDtypeStruct((4, 4, 1), "uint8"), 0)
+    >>> data = {"image": image, "label": label}
+    >>> sorted(evaluation.transfer(encoder, data, data))
+    ['knn', 'linear', 'linear_1', 'linear_5']
   """
   for split in (train, test):
     if not {"image", "label"} <= set(split):

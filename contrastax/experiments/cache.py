@@ -11,6 +11,7 @@ import platform
 import sys
 import tempfile
 import warnings
+from typing import Any
 
 import jax
 
@@ -30,7 +31,8 @@ def keep_programs() -> None:
   - there are several CPU devices, because programs that were loaded from a cache can then wait for
     each other forever.
   """
-  if jax.config.jax_compilation_cache_dir or not jax.config.jax_enable_compilation_cache:
+  config: Any = jax.config  # The stubs of JAX do not list its options.
+  if config.jax_compilation_cache_dir or not config.jax_enable_compilation_cache:
     return
   if jax.default_backend() == "cpu" and jax.device_count() > 1:
     return

@@ -124,32 +124,32 @@ def evaluate(
   """
   keep_programs()
   config, run = config_of(workdir), load(workdir, allow=allow)
-  mesh = training.make_mesh(jax.devices()[:1])
+  settings, mesh = config.to_dict(), training.make_mesh(jax.devices()[:1])
   try:
     parts = build(config, mesh, allow=allow)
   except UserError as error:
     raise UserError(f"{workdir}/config.json: {error}") from error
   train, test = ({**split, "inputs": inputs_of(parts.method, split)} for split in parts.dataset[:2])
   if finetune and "label" not in train:
-    raise UserError(f"fine-tuning needs labels; {config.data} has none")
+    raise UserError(f"fine-tuning needs labels; {settings['data']} has none")
   target = None
   if other:
-    target = protocols.splits(other, config.validation, image_shape(run, workdir))
+    target = protocols.splits(other, settings["validation"], image_shape(run, workdir))
   peer = load_peer(run.inputs, against, allow) if against else None
 
   results = {
     "step": run.step,
-    "steps": config.steps,
-    "judged_on": "validation" if config.validation else "test",
-    "data": config.data,
-    "seed": config.seed,
+    "steps": settings["steps"],
+    "judged_on": "validation" if settings["validation"] else "test",
+    "data": settings["data"],
+    "seed": settings["seed"],
   }
   print(
-    f"{workdir}: step {run.step} of {config.steps}, the last checkpoint; "
+    f"{workdir}: step {run.step} of {settings['steps']}, the last checkpoint; "
     f"evaluated on the {results['judged_on']} split, {count_rows(test['inputs']):,} examples"
   )
   initial = training.init(
-    parts.method, parts.optimizer, parts.first_batch(), seed=config.seed, mesh=mesh
+    parts.method, parts.optimizer, parts.first_batch(), seed=settings["seed"], mesh=mesh
   )
   network, _, recipes = parts.method.evaluated
   networks = {
@@ -161,7 +161,7 @@ def evaluate(
     results |= protocols.frozen(encoders, train, test)
     show(results)
   else:
-    print(f"{config.data} has no labels: no probes, no retrieval")
+    print(f"{settings['data']} has no labels: no probes, no retrieval")
   results["geometry"] = protocols.geometry(encoders, recipes, test["inputs"], test.get("label"))
   show({"geometry": results["geometry"]})
   if finetune:

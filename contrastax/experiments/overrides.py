@@ -74,39 +74,54 @@ def _set(values: Any, defaults: Any, path: Sequence[str], value: Any) -> None:
     value: the new value.
   """
   node, default = values, defaults
-  for i, name in enumerate(path):
-    is_last = i + 1 == len(path)
-    key: str | int = name
-    if isinstance(node, list):
-      if not name.isdigit():
-        raise _unknown(path, defaults)
-      key = int(name)
-      if key >= len(node):
-        outer = f"config.{'.'.join(path[:i])}"
+  for i in range(len(path)):
+    key, is_last = _key(node, path, i, defaults), i + 1 == len(path)
+    default = _default(default, key)
+    if not is_last and not isinstance(node, list):
+      if i == 0 and default is None and key not in node:
         raise UserError(
-          f"{outer} has {len(node)} part(s), so there is no {outer}.{name}; set all parts in one "
-          f"value: --{outer}=\"({{'name': …}}, {{'name': …}})\""
+          f"config.{key} is None; set the whole part: --config.{key}=\"{{'name': …}}\""
         )
-      default = default[key]
-    elif not isinstance(node, dict) or (node is values and name not in FIELDS):
-      raise _unknown(path, defaults)
-    else:
-      default = default.get(name) if isinstance(default, Mapping) else None
-      if not is_last:
-        if node is values and default is None and name not in node:
-          raise UserError(
-            f"config.{name} is None; set the whole part: --config.{name}=\"{{'name': …}}\""
-          )
-        if name not in node and not isinstance(default, Mapping | tuple):
-          raise _unknown(path, defaults)
-        if name not in node:
-          node[name] = {} if path[i + 1 :] == ["name"] else _with_lists(default)
-        elif isinstance(node[name], dict) and isinstance(default, tuple):
-          node[name] = [node[name]]  # A part alone, where several can be joined.
+      if key not in node and not isinstance(default, Mapping | tuple):
+        raise _unknown(path, defaults)
+      if key not in node:
+        node[key] = {} if path[i + 1 :] == ["name"] else _with_lists(default)
+      elif isinstance(node[key], dict) and isinstance(default, tuple):
+        node[key] = [node[key]]  # A single part, where several parts can be combined.
     if is_last:
       node[key] = value
     else:
       node = node[key]
+
+
+def _key(node: Any, path: Sequence[str], i: int, defaults: Mapping[str, Any]) -> Any:
+  """Returns path[i] as a key of a dict, or as the number of a part in a list.
+
+  Raises:
+    UserError: the dict or list cannot have this key.
+  """
+  name = path[i]
+  if isinstance(node, list):
+    if not name.isdigit():
+      raise _unknown(path, defaults)
+    if int(name) >= len(node):
+      outer = f"config.{'.'.join(path[:i])}"
+      raise UserError(
+        f"{outer} has {len(node)} part(s), so there is no {outer}.{name}; set all parts in one "
+        f"value: --{outer}=\"({{'name': …}}, {{'name': …}})\""
+      )
+    return int(name)
+  if not isinstance(node, dict) or (i == 0 and name not in FIELDS):
+    raise _unknown(path, defaults)
+  return name
+
+
+def _default(defaults: Any, key: Any) -> Any:
+  """Returns the default value of a key; None if there is none."""
+  if isinstance(defaults, Mapping):
+    return defaults.get(key)
+  is_part = isinstance(defaults, list | tuple) and isinstance(key, int) and key < len(defaults)
+  return defaults[key] if is_part else None
 
 
 def _check_part(key: str, value: Any, defaults: Mapping[str, Any]) -> None:

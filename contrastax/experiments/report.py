@@ -12,7 +12,6 @@ from typing import Any
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from contrastax import evaluation, reporting, training
 from contrastax.core import HasEvaluated, TrainState, UserError, named_leaves
@@ -27,15 +26,15 @@ from contrastax.training.health import check_collapse
 EXAMPLES_IN_MAP = 1000
 
 
-def dry_run(config: ConfigDict, parts: Parts, mesh: Mesh) -> None:
+def dry_run(config: Mapping[str, Any], parts: Parts, mesh: Mesh) -> None:
   """Prints the mesh, shapes, parameter counts, and the memory of the compiled step; trains nothing."""
   batch = parts.first_batch()
-  state = training.init(parts.method, parts.optimizer, batch, seed=config.seed, mesh=mesh)
+  state = training.init(parts.method, parts.optimizer, batch, seed=config["seed"], mesh=mesh)
   step = training.make_train_step(parts.method, parts.optimizer, mesh)
   memory = step.lower(state, batch).compile().memory_analysis()
-  print(f"mesh: {dict(mesh.shape)}, batch {config.batch_size // mesh.size} on each device")
+  print(f"mesh: {dict(mesh.shape)}, batch {config['batch_size'] // mesh.size} on each device")
   train, test = (count_rows(split) for split in parts.dataset[:2])
-  print(f"data: {config.data}, {train:,} training and {test:,} test examples")
+  print(f"data: {config['data']}, {train:,} training and {test:,} test examples")
   for name, values in named_leaves(batch):
     print(f"batch {name}: {list(values.shape)} {values.dtype}")
   for network, params in state.params.items():
@@ -43,13 +42,15 @@ def dry_run(config: ConfigDict, parts: Parts, mesh: Mesh) -> None:
       print(f"{network}: {_count(params):,} parameters")
       for name, leaf in named_leaves(params):
         print(f"  {name}: {list(leaf.shape)} {leaf.dtype}")
+  if memory is None:  # Not every device reports it.
+    return
   print(
     f"train step, each device: {memory.argument_size_in_bytes / 2**20:.1f} MiB of arguments, "
     f"{memory.temp_size_in_bytes / 2**20:.1f} MiB of temporaries"
   )
 
 
-def progress(config: ConfigDict, parts: Parts, state: TrainState) -> dict[str, float]:
+def progress(config: Mapping[str, Any], parts: Parts, state: TrainState) -> dict[str, float]:
   """Returns the metrics of an evaluation during training, which uses training examples only.
 
   Raises:
@@ -61,15 +62,15 @@ def progress(config: ConfigDict, parts: Parts, state: TrainState) -> dict[str, f
   measured = geometry(encode, parts.method.evaluated.views, inputs, labels, features)
   measured |= temperatures.measure(parts.method, state)
   metrics = {f"eval/{name}": value for name, value in measured.items()}
-  if config.stop_on_collapse:
-    check_collapse(int(state.step), config.steps, metrics)
+  if config["stop_on_collapse"]:
+    check_collapse(int(state.step), config["steps"], metrics)
   if labels is not None:
     metrics["eval/knn"] = evaluation.knn_leave_one_out(features, labels)
   return metrics
 
 
 def finish(
-  config: ConfigDict,
+  config: Mapping[str, Any],
   parts: Parts,
   mesh: Mesh,
   workdir: pathlib.Path,
@@ -90,11 +91,11 @@ def finish(
     The content of summary.json.
   """
   train, test = parts.dataset.train, parts.dataset.test
-  split_name = "validation" if config.validation else "test"
+  split_name = "validation" if config["validation"] else "test"
   kinds = "kNN, linear probes and geometry" if "label" in test else "geometry"
   print(f"evaluating: {kinds} of {count_rows(test):,} {split_name} examples", flush=True)
   initial = training.init(
-    parts.method, parts.optimizer, parts.first_batch(), seed=config.seed, mesh=mesh
+    parts.method, parts.optimizer, parts.first_batch(), seed=config["seed"], mesh=mesh
   )
   states = {"untrained": initial, "trained": state}
   encoders = {row: _encoder(parts.method, of_row) for row, of_row in states.items()}
@@ -128,9 +129,9 @@ def finish(
         for row, encode in encoders.items()
       },
       "judged_on": split_name,
-      "data": config.data,
-      "seed": config.seed,
-      "steps": config.steps,
+      "data": config["data"],
+      "seed": config["seed"],
+      "steps": config["steps"],
       "parameters": {name: _count(params) for name, params in state.params.items()},
       "train_seconds": seconds,
     }

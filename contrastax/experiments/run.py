@@ -73,7 +73,7 @@ def _main(argv: list[str]) -> None:
       )
     parts = build(options.config, mesh)
     if options.dry_run:
-      report.dry_run(options.config, parts, mesh)
+      report.dry_run(options.config.to_dict(), parts, mesh)
       return
     with Workdir(options.workdir, options.config, argv) as workdir:
       run(options.config, parts, mesh, workdir, stop, argv)
@@ -92,31 +92,31 @@ def run(
     stop: the handler of signals, entered.
     argv: the command line, for the messages.
   """
-  workdir = folder.path
+  workdir, settings = folder.path, config.to_dict()
   start = time.perf_counter()
   method = parts.method
-  if config.online_probe:
+  if settings["online_probe"]:
     method = with_online_probe(method, online_probe(len(parts.dataset.classes)))
   state = train(
     method,
     parts.optimizer,
     parts.source,
-    steps=config.steps,
-    seed=config.seed,
+    steps=settings["steps"],
+    seed=settings["seed"],
     workdir=workdir,
     mesh=mesh,
     stop=stop,
-    evaluate=functools.partial(report.progress, config, parts),
+    evaluate=functools.partial(report.progress, settings, parts),
     refresh=parts.refresh,
-    log_every=config.log_every,
-    eval_every=config.eval_every,
-    checkpoint_every=config.checkpoint_every,
+    log_every=settings["log_every"],
+    eval_every=settings["eval_every"],
+    checkpoint_every=settings["checkpoint_every"],
     accepted=folder.accept,
     encoder=encoder_spec(config, parts.method.evaluated.network),
   )
-  if not report.is_finished(workdir, config.steps):
-    report.finish(config, parts, mesh, workdir, state, time.perf_counter() - start)
-  texts = [value for value in flat(config.to_dict()).values() if isinstance(value, str)]
+  if not report.is_finished(workdir, settings["steps"]):
+    report.finish(settings, parts, mesh, workdir, state, time.perf_counter() - start)
+  texts = [value for value in flat(settings).values() if isinstance(value, str)]
   modules = {text.partition(":")[0] for text in texts if PLACE.fullmatch(text)} - {*data.KINDS}
   allow = f", allow={tuple(sorted(modules))}" if modules else ""
   flag = f" --allow={','.join(sorted(modules))}" if modules else ""

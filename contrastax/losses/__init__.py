@@ -37,6 +37,10 @@ these exceptions:
 """
 
 from contrastax.losses.circle import circle as circle
+from contrastax.losses.debiasing import debiased as debiased
+from contrastax.losses.debiasing import hard_negative as hard_negative
+from contrastax.losses.decoupled import dcl as dcl
+from contrastax.losses.decoupled import dclw as dclw
 from contrastax.losses.distillation import negative_cosine as negative_cosine
 from contrastax.losses.distillation import self_distillation as self_distillation
 from contrastax.losses.distillation import sinkhorn as sinkhorn
@@ -65,10 +69,6 @@ from contrastax.losses.reweighted import hard_quantile as hard_quantile
 from contrastax.losses.reweighted import rince as rince
 from contrastax.losses.soft import soft_contrastive as soft_contrastive
 from contrastax.losses.soft_nearest_neighbor import soft_nearest_neighbor as soft_nearest_neighbor
-from contrastax.losses.softmax import dcl as dcl
-from contrastax.losses.softmax import dclw as dclw
-from contrastax.losses.softmax import debiased as debiased
-from contrastax.losses.softmax import hard_negative as hard_negative
 from contrastax.losses.softmax import info_nce as info_nce
 from contrastax.losses.softmax import nt_xent as nt_xent
 from contrastax.losses.softmax import sup_con as sup_con

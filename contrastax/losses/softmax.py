@@ -1,4 +1,4 @@
-"""The softmax losses on arrays.
+"""InfoNCE, NT-Xent and SupCon on arrays.
 
 Most functions convert the arrays to groups of candidates and call a criterion. The losses normalize
 the vectors, and s is the cosine similarity. Each returns one value per anchor, so the loss of the
@@ -22,7 +22,6 @@ from contrastax.losses.arrays import (
   make_group,
   row_index,
   to_common_dtype,
-  two_views,
 )
 from contrastax.pairwise import Plan, cosine, log_sum_exp, reduce, sum_
 from contrastax.relations import same_example, same_label
@@ -151,102 +150,6 @@ class _NTXent:
     }
 
 
-def dcl(z1: ArrayLike, z2: ArrayLike, *, temperature: ArrayLike, plan: Plan = Plan()) -> Array:
-  """Decoupled contrastive loss: NT-Xent without the positive in the denominator.
-
-      L_i = −s(z_i, z_i⁺)/τ + log Σ_j exp(s(z_i, z_j)/τ)
-
-  j runs over the vectors of the other examples.
-
-  Args:
-    z1: vectors of the first view, [n, d].
-    z2: vectors of the second view, [n, d]. Row i of z1 and z2 belongs to the same example.
-    temperature: temperature τ > 0, scalar or [2n].
-    plan: how the pairs are evaluated. It does not change the result.
-
-  Returns:
-    The loss of each vector, [2n], with the vectors of z1 first. It has no lower bound. With n = 1
-    there are no negatives and the loss is 0.
-
-  Example:
-    >>> import jax
-    >>> from contrastax import losses
-    >>> z1, z2 = jax.random.normal(jax.random.key(0), (2, 8, 4))
-    >>> losses.dcl(z1, z2, temperature=0.1).shape
-    (16,)
-
-  References:
-    Yeh et al., "Decoupled Contrastive Learning", 2022, arXiv 2110.06848, eq. 5.
-
-  In other libraries:
-    The paper sums the means of the two directions, which is twice the mean of this result. One
-    public port has one direction and does not normalize its inputs.
-  """
-  views = two_views(z1, z2)
-  return criteria.evaluate(
-    criteria.dcl(),
-    views,
-    (views,),
-    relation=same_example(),
-    temperature=temperature,
-    same_set=True,
-    plan=plan,
-  ).value
-
-
-def dclw(
-  z1: ArrayLike,
-  z2: ArrayLike,
-  *,
-  temperature: ArrayLike,
-  sigma: float = 0.5,
-  plan: Plan = Plan(),
-) -> Array:
-  """DCL with a von Mises-Fisher weight of the positive, which is larger for hard positives.
-
-      L_i = −v_i s(z_i, z_i⁺)/τ + log Σ_j exp(s(z_i, z_j)/τ)
-      v_i = 2 − exp(s(z_i, z_i⁺)/σ) / mean_k exp(s(z_k, z_k⁺)/σ)
-
-  j runs over the vectors of the other examples. The mean is over the global batch, on all devices.
-  No gradient flows through v.
-
-  Args:
-    z1: vectors of the first view, [n, d].
-    z2: vectors of the second view, [n, d]. Row i of z1 and z2 belongs to the same example.
-    temperature: temperature τ > 0, scalar or [2n].
-    sigma: width σ > 0 of the weight, in units of the cosine.
-    plan: how the pairs are evaluated. It does not change the result.
-
-  Returns:
-    The loss of each vector, [2n], with the vectors of z1 first. With n = 1 there are no negatives
-    and the loss is 0.
-
-  Example:
-    >>> import jax
-    >>> from contrastax import losses
-    >>> z1, z2 = jax.random.normal(jax.random.key(0), (2, 8, 4))
-    >>> losses.dclw(z1, z2, temperature=0.1).shape
-    (16,)
-
-  References:
-    Yeh et al., "Decoupled Contrastive Learning", 2022, arXiv 2110.06848, eq. 6.
-
-  In other libraries:
-    On several devices, lightly takes the mean over the examples of each device. One public port
-    does not stop the gradient through v.
-  """
-  views = two_views(z1, z2)
-  return criteria.evaluate(
-    criteria.dclw(sigma),
-    views,
-    (views,),
-    relation=same_example(),
-    temperature=temperature,
-    same_set=True,
-    plan=plan,
-  ).value
-
-
 def sup_con(
   z: ArrayLike, labels: ArrayLike, *, temperature: ArrayLike, plan: Plan = Plan()
 ) -> Array:
@@ -329,115 +232,6 @@ def sup_con_in(
     group,
     (group,),
     relation=same_label(),
-    temperature=temperature,
-    same_set=True,
-    plan=plan,
-  ).value
-
-
-def hard_negative(
-  z1: ArrayLike,
-  z2: ArrayLike,
-  *,
-  temperature: ArrayLike,
-  beta: float,
-  tau_plus: float,
-  plan: Plan = Plan(),
-) -> Array:
-  """HCL: InfoNCE in which hard negatives have larger weights.
-
-      L_i = −log( e^{p_i} / (e^{p_i} + G_i) ),  p_i = s(z_i, z_i⁺)/τ,  ℓ_ij = s(z_i, z_j)/τ
-      G_i = max( (N Σ_j e^{(1+β)ℓ_ij} / Σ_j e^{βℓ_ij} − τ⁺ N e^{p_i}) / (1 − τ⁺),  N e^{−1/τ} )
-
-  j runs over the N = 2n − 2 vectors of the other examples. The gradient also flows through the
-  weights e^{βℓ}. As a consequence, easy negatives are attracted (docs/family.md).
-
-  Args:
-    z1: vectors of the first view, [n, d].
-    z2: vectors of the second view, [n, d]. Row i of z1 and z2 belongs to the same example.
-    temperature: temperature τ > 0, scalar or [2n].
-    beta: concentration β ≥ 0 of the weights, in units of logits. The weight of a hard negative
-      increases with β.
-    tau_plus: share τ⁺ of the class of an example in the data, in [0, 1).
-    plan: how the pairs are evaluated. It does not change the result.
-
-  Returns:
-    The loss of each vector, [2n], with the vectors of z1 first. With n = 1 there are no negatives
-    and the loss is 0.
-
-  Example:
-    >>> import jax
-    >>> from contrastax import losses
-    >>> z1, z2 = jax.random.normal(jax.random.key(0), (2, 8, 4))
-    >>> losses.hard_negative(z1, z2, temperature=0.5, beta=1.0, tau_plus=0.1).shape
-    (16,)
-
-  References:
-    Robinson et al., "Contrastive Learning with Hard Negative Samples", 2021, arXiv 2010.04592,
-    eq. 4.
-
-  In other libraries:
-    The authors' code has the same gradient through the weights, but does not normalize the vectors.
-    One release of PyGCL computes the weights from β s².
-  """
-  views = two_views(z1, z2)
-  return criteria.evaluate(
-    criteria.hard_negative(beta, tau_plus),
-    views,
-    (views,),
-    relation=same_example(),
-    temperature=temperature,
-    same_set=True,
-    plan=plan,
-  ).value
-
-
-def debiased(
-  z1: ArrayLike,
-  z2: ArrayLike,
-  *,
-  temperature: ArrayLike,
-  tau_plus: float,
-  plan: Plan = Plan(),
-) -> Array:
-  """Debiased contrastive loss: corrects NT-Xent for negatives of the anchor's own class.
-
-      L_i = −log( e^{p_i} / (e^{p_i} + G_i) ),  p_i = s(z_i, z_i⁺)/τ,  ℓ_ij = s(z_i, z_j)/τ
-      G_i = max( (Σ_j e^{ℓ_ij} − τ⁺ N e^{p_i}) / (1 − τ⁺),  N e^{−1/τ} )
-
-  j runs over the N = 2n − 2 vectors of the other examples. The loss equals `hard_negative` with
-  β = 0, and `nt_xent` with τ⁺ = 0. If the second argument of the maximum is the smaller one, the
-  gradient of the negatives is larger than in `nt_xent`, because the positive has a smaller weight
-  in the denominator.
-
-  Args:
-    z1: vectors of the first view, [n, d].
-    z2: vectors of the second view, [n, d]. Row i of z1 and z2 belongs to the same example.
-    temperature: temperature τ > 0, scalar or [2n].
-    tau_plus: share τ⁺ of the class of an example in the data, in [0, 1).
-    plan: how the pairs are evaluated. It does not change the result.
-
-  Returns:
-    The loss of each vector, [2n], with the vectors of z1 first. With n = 1 there are no negatives
-    and the loss is 0.
-
-  Example:
-    >>> import jax
-    >>> from contrastax import losses
-    >>> z1, z2 = jax.random.normal(jax.random.key(0), (2, 8, 4))
-    >>> losses.debiased(z1, z2, temperature=0.5, tau_plus=0.1).shape
-    (16,)
-
-  References:
-    Chuang et al., "Debiased Contrastive Learning", 2020, arXiv 2007.00224, eq. 7, with one
-    positive.
-  """
-  views = two_views(z1, z2)
-  return criteria.evaluate(
-    criteria.debiased(tau_plus),
-    views,
-    (views,),
-    relation=same_example(),
     temperature=temperature,
     same_set=True,
     plan=plan,

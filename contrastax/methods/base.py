@@ -206,6 +206,20 @@ class ContrastiveMethod(BaseMethod):
 
   Attributes:
     contrasted: further arguments of the `Contrast`, above all the paths of anchors and keys.
+
+  Example:
+    >>> import dataclasses
+    >>> from contrastax import encoders, methods, views
+    >>> from contrastax.core import Encoder, Recipe
+    >>> @dataclasses.dataclass(frozen=True, kw_only=True)
+    ... class Plain(methods.ContrastiveMethod):
+    ...   encoder: Encoder
+    ...   views: Recipe
+    ...   contrasted = {"anchors": "encoder"}
+    ...
+    ...   def see(self, net, batch):
+    ...     net("encoder", net.views(self.views, batch, self.input))
+    >>> method = Plain(encoder=encoders.mlp((64,)), views=views.unchanged(), temperature=0.1)
   """
 
   temperature: Temperature | float = fixed(0.5)

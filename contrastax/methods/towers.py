@@ -23,6 +23,15 @@ class Tower:
     encoder: the encoder.
     projection: the projection, or None.
     views: the recipe of its view.
+
+  Example:
+    >>> from contrastax import encoders, methods
+    >>> head = encoders.projection((), 64)
+    >>> tower = methods.Tower(
+    ...   tag="text", input="text", encoder=encoders.text(), projection=head
+    ... )
+    >>> tower.tag
+    'text'
   """
 
   tag: str

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from typing_extensions import override
 
-from contrastax.core import Array, Compare, Group, Pairs, Score, UserError
+from contrastax.core import Array, Compare, Group, Pairs, Score, State, UserError
 from contrastax.negatives.sources import NegativeSource, synthetic_candidates
 from contrastax.pairwise import log_sum_exp, reduce, reductions, softmax_mean, unit
 from contrastax.pairwise.reduction import Reduction
@@ -67,7 +67,9 @@ class adversarial_negatives(NegativeSource):
     _check(self, "radius", "temperature")
 
   @override
-  def candidates(self, state, anchors, groups, rng, compare):
+  def candidates(
+    self, state: State, anchors: Group, groups: tuple[Group, ...], rng: Array, compare: Compare
+  ) -> tuple[Group, tuple[Group, ...]]:
     own, has_key = _own_keys(anchors, groups[0], compare)
     moved = _moved_away(self, anchors, own, compare).astype(anchors.vectors.dtype)
     made = synthetic_candidates(moved[:, None], groups[0])
@@ -131,7 +133,9 @@ class adversarial_positives(NegativeSource):
       )
 
   @override
-  def candidates(self, state, anchors, groups, rng, compare):
+  def candidates(
+    self, state: State, anchors: Group, groups: tuple[Group, ...], rng: Array, compare: Compare
+  ) -> tuple[Group, tuple[Group, ...]]:
     own, has_key = _own_keys(anchors, groups[0], compare)
 
     def divergence(moved):

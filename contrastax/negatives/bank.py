@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from typing_extensions import override
 
-from contrastax.core import UserError
+from contrastax.core import Array, Compare, Group, State, UserError
 from contrastax.negatives.queue import entries, put, unfilled, valid_index
 from contrastax.negatives.sources import NegativeSource
 from contrastax.pairwise import unit
@@ -74,7 +74,7 @@ class bank(NegativeSource):
       raise UserError(f"bank: momentum must be at least 0 and below 1, not {self.momentum!r}")
 
   @override
-  def init(self, rng, keys, examples):
+  def init(self, rng: Array, keys: Group, examples: int) -> State:
     if examples < 1:
       raise UserError(
         f"bank keeps a vector of each example of the data, but examples is {examples}; give the "
@@ -88,7 +88,9 @@ class bank(NegativeSource):
     return {"keys": unfilled(keys, examples)}
 
   @override
-  def candidates(self, state, anchors, groups, rng, compare):
+  def candidates(
+    self, state: State, anchors: Group, groups: tuple[Group, ...], rng: Array, compare: Compare
+  ) -> tuple[Group, tuple[Group, ...]]:
     stored = entries(state)
     if self.sample is not None:
       draw = jax.random.uniform(rng, stored.vectors.shape[:1])
@@ -97,7 +99,7 @@ class bank(NegativeSource):
     return anchors, (*groups, stored)
 
   @override
-  def advance(self, state, keys):
+  def advance(self, state: State, keys: Group) -> State:
     stored, index = state["keys"], keys.side["index"]
     examples = len(stored.vectors)
     fix = "give the method examples=…, the size of the data"

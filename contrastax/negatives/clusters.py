@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from typing_extensions import override
 
-from contrastax.core import Array, UserError
+from contrastax.core import Array, Compare, Group, State, UserError
 from contrastax.negatives.sources import NegativeSource, rng_per_vector, synthetic_candidates
 from contrastax.pairwise import unit
 
@@ -83,7 +83,7 @@ class clusters(NegativeSource):
       raise UserError(f"clusters: momentum must be at least 0 and below 1, not {self.momentum!r}")
 
   @override
-  def init(self, rng, keys, examples):
+  def init(self, rng: Array, keys: Group, examples: int) -> State:
     n, d = keys.vectors.shape
     if n < self.count:
       raise UserError(
@@ -98,7 +98,9 @@ class clusters(NegativeSource):
     return {"step": jnp.int32(0), "key": jax.random.key_data(rng), "centroids": centroids}
 
   @override
-  def candidates(self, state, anchors, groups, rng, compare):
+  def candidates(
+    self, state: State, anchors: Group, groups: tuple[Group, ...], rng: Array, compare: Compare
+  ) -> tuple[Group, tuple[Group, ...]]:
     started, centroids = state["step"] > self.warmup, state["centroids"]
 
     def attach(group, before):
@@ -116,7 +118,7 @@ class clusters(NegativeSource):
     return anchors, (*groups, hard.attach(as_negative=weight, **{NAME: selected}))
 
   @override
-  def advance(self, state, keys):
+  def advance(self, state: State, keys: Group) -> State:
     centroids, vectors = state["centroids"], jax.lax.stop_gradient(keys.vectors)
     vectors = vectors.astype(centroids.dtype)
     nearest = _similarity(vectors, centroids).argmax(-1)

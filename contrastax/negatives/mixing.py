@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from typing_extensions import override
 
-from contrastax.core import Array, Group, UserError, join
+from contrastax.core import Array, Compare, Group, State, UserError, join
 from contrastax.negatives.selection import hardest_positions
 from contrastax.negatives.sources import NegativeSource, rng_per_vector
 from contrastax.pairwise import unit
@@ -76,11 +76,13 @@ class mochi(NegativeSource):
       raise UserError("mochi mixes nothing with mixed = with_anchor = 0; leave it out")
 
   @override
-  def init(self, rng, keys, examples):
+  def init(self, rng: Array, keys: Group, examples: int) -> State:
     return {"step": jnp.int32(0)}
 
   @override
-  def candidates(self, state, anchors, groups, rng, compare):
+  def candidates(
+    self, state: State, anchors: Group, groups: tuple[Group, ...], rng: Array, compare: Compare
+  ) -> tuple[Group, tuple[Group, ...]]:
     stored = groups[1:]
     if not stored:
       raise UserError(
@@ -92,8 +94,8 @@ class mochi(NegativeSource):
         f"mochi takes the {self.hard:,} hardest of {number:,} candidates; use a longer queue, "
         "or a smaller hard set"
       )
-    compare = compare._replace(same_set=False)._asdict()
-    _, positions, negatives = hardest_positions(anchors, stored, self.hard, **compare)
+    settings = compare._replace(same_set=False)._asdict()
+    _, positions, negatives = hardest_positions(anchors, stored, self.hard, **settings)
     stored = join(*stored)
     a, b, share = self._draw(rng, anchors, jnp.minimum(negatives, self.hard).astype(int))
     a, b = (jnp.take_along_axis(positions, rank, axis=1) for rank in (a, b))
@@ -108,7 +110,7 @@ class mochi(NegativeSource):
     return anchors, (*groups, mixes)
 
   @override
-  def advance(self, state, keys):
+  def advance(self, state: State, keys: Group) -> State:
     return {"step": state["step"] + 1}
 
   def _draw(self, rng, anchors, count):

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from typing_extensions import override
 
-from contrastax.core import Array, Compare, Group, Pairs, UserError, per_example
+from contrastax.core import Array, Compare, Group, Pairs, State, UserError, per_example
 from contrastax.negatives.sources import NegativeSource, synthetic_candidates
 from contrastax.pairwise import log_sum_exp, reduce, unit
 
@@ -77,7 +77,9 @@ class noise(NegativeSource):
         raise UserError(f"noise: {name} must be a number above 0, not {value!r}")
 
   @override
-  def candidates(self, state, anchors, groups, rng, compare):
+  def candidates(
+    self, state: State, anchors: Group, groups: tuple[Group, ...], rng: Array, compare: Compare
+  ) -> tuple[Group, tuple[Group, ...]]:
     dtype, d = anchors.vectors.dtype, anchors.vectors.shape[-1]
     wide = jnp.promote_types(dtype, jnp.float32)
     rngs = per_example(rng, jnp.arange(self.count))

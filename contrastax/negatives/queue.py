@@ -11,7 +11,7 @@ import numpy as np
 from jax.core import Tracer
 from typing_extensions import override
 
-from contrastax.core import Array, Group, UserError
+from contrastax.core import Array, Compare, Group, State, UserError
 from contrastax.negatives.sources import NegativeSource, weighted
 
 
@@ -55,7 +55,7 @@ class queue(NegativeSource):
     _check_size(self.size)
 
   @override
-  def init(self, rng, keys, examples):
+  def init(self, rng: Array, keys: Group, examples: int) -> State:
     n = keys.vectors.shape[0]
     if self.size % n:
       problem = "shorter than" if self.size < n else "not a multiple of"
@@ -66,11 +66,13 @@ class queue(NegativeSource):
     return {"next": jnp.int32(0), "keys": unfilled(keys, self.size)}
 
   @override
-  def candidates(self, state, anchors, groups, rng, compare):
+  def candidates(
+    self, state: State, anchors: Group, groups: tuple[Group, ...], rng: Array, compare: Compare
+  ) -> tuple[Group, tuple[Group, ...]]:
     return anchors, (*groups, entries(state))
 
   @override
-  def advance(self, state, keys):
+  def advance(self, state: State, keys: Group) -> State:
     slot = state["next"]
     stored = jax.tree.map(
       lambda old, new: jax.lax.dynamic_update_slice_in_dim(
@@ -137,7 +139,7 @@ class queues(NegativeSource):
       raise UserError(f"queues: count must be an integer of at least 1, not {self.count!r}")
 
   @override
-  def init(self, rng, keys, examples):
+  def init(self, rng: Array, keys: Group, examples: int) -> State:
     if self.by not in keys.side:
       raise UserError(
         f"queues needs the side {self.by!r}, but the keys have {', '.join(sorted(keys.side))}; "
@@ -153,11 +155,13 @@ class queues(NegativeSource):
     return {"next": jnp.zeros(self.count, jnp.int32), "keys": keys}
 
   @override
-  def candidates(self, state, anchors, groups, rng, compare):
+  def candidates(
+    self, state: State, anchors: Group, groups: tuple[Group, ...], rng: Array, compare: Compare
+  ) -> tuple[Group, tuple[Group, ...]]:
     return anchors, (*groups, entries(state))
 
   @override
-  def advance(self, state, keys):
+  def advance(self, state: State, keys: Group) -> State:
     slots, added = self._slots(state["next"], keys.side[self.by])
     stored = put(state["keys"], slots, keys)
     return {"next": (state["next"] + added) % self.size, "keys": stored}

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from typing_extensions import override
 
-from contrastax.core import Array, Group, Pairs, Score, UserError, check_integer
+from contrastax.core import Array, Compare, Group, Pairs, Score, State, UserError, check_integer
 from contrastax.negatives.sources import NegativeSource
 from contrastax.pairwise import Plan, cosine, reduce, reductions
 from contrastax.pairwise.checks import check_relation
@@ -157,7 +157,9 @@ class hardest_only(NegativeSource):
       raise UserError(f"hardest_only: k must be an integer of at least 1, not {self.k!r}")
 
   @override
-  def candidates(self, state, anchors, groups, rng, compare):
+  def candidates(
+    self, state: State, anchors: Group, groups: tuple[Group, ...], rng: Array, compare: Compare
+  ) -> tuple[Group, tuple[Group, ...]]:
     number = _number(groups)
     if number < self.k:
       raise UserError(f"hardest_only keeps {self.k:,} of {number:,} candidates; use a smaller k")
@@ -201,7 +203,9 @@ class hardest_share(NegativeSource):
       raise UserError(f"hardest_share: alpha must be above 0 and at most 1, not {self.alpha!r}")
 
   @override
-  def candidates(self, state, anchors, groups, rng, compare):
+  def candidates(
+    self, state: State, anchors: Group, groups: tuple[Group, ...], rng: Array, compare: Compare
+  ) -> tuple[Group, tuple[Group, ...]]:
     k = math.ceil(self.alpha * _number(groups))
     _, positions, number = hardest_positions(anchors, groups, k, **compare._asdict())
     # The factor compensates for rounding errors. In floating point, 0.1 · 30 is slightly more than

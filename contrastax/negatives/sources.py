@@ -12,11 +12,29 @@ import jax
 import jax.numpy as jnp
 from typing_extensions import override
 
-from contrastax.core import Array, Group, Negatives, per_example
+from contrastax.core import Array, Compare, Group, Negatives, State, per_example
 
 
 class NegativeSource(Negatives):
-  """The base of negatives, which are frozen dataclasses. `a + b` applies a, then b."""
+  """The base of negatives, which are frozen dataclasses. `a + b` applies a, then b.
+
+  Example:
+    >>> import dataclasses
+    >>> import jax
+    >>> from contrastax import negatives, relations
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class halved(negatives.NegativeSource):
+    ...   def candidates(self, state, anchors, groups, rng, compare):
+    ...     keys, *others = groups
+    ...     return anchors, (keys.attach(as_negative=keys.side["as_negative"] / 2), *others)
+    >>> q, k = jax.random.normal(jax.random.key(0), (2, 4, 3))
+    >>> source = negatives.in_batch() + halved()
+    >>> anchors, groups = negatives.on_arrays(
+    ...   source, q, k, relation=relations.same_example(), rng=jax.random.key(1)
+    ... )
+    >>> print(groups[0].side["as_negative"])
+    [0.5 0.5 0.5 0.5]
+  """
 
   def __add__(self, other: NegativeSource) -> NegativeSource:
     return _Sum(_parts(self) + _parts(other))
@@ -29,20 +47,22 @@ class _Sum(NegativeSource):
   parts: tuple[NegativeSource, ...]
 
   @override
-  def init(self, rng, keys, examples):
+  def init(self, rng: Array, keys: Group, examples: int) -> State:
     return tuple(
       p.init(jax.random.fold_in(rng, i), keys, examples) for i, p in enumerate(self.parts)
     )
 
   @override
-  def candidates(self, state, anchors, groups, rng, compare):
+  def candidates(
+    self, state: State, anchors: Group, groups: tuple[Group, ...], rng: Array, compare: Compare
+  ) -> tuple[Group, tuple[Group, ...]]:
     for i, (part, part_state) in enumerate(zip(self.parts, state, strict=True)):
       part_rng = jax.random.fold_in(rng, i)
       anchors, groups = part.candidates(part_state, anchors, groups, part_rng, compare)
     return anchors, groups
 
   @override
-  def advance(self, state, keys):
+  def advance(self, state: State, keys: Group) -> State:
     return tuple(p.advance(s, keys) for p, s in zip(self.parts, state, strict=True))
 
 
@@ -68,7 +88,9 @@ class in_batch(NegativeSource):
   """
 
   @override
-  def candidates(self, state, anchors, groups, rng, compare):
+  def candidates(
+    self, state: State, anchors: Group, groups: tuple[Group, ...], rng: Array, compare: Compare
+  ) -> tuple[Group, tuple[Group, ...]]:
     keys, *others = groups
     negative = weighted(jnp.ones_like(keys.side["as_negative"]), keys.side)
     return anchors, (keys.attach(as_negative=negative), *others)
@@ -98,6 +120,13 @@ def rng_per_vector(rng: Array, side: Mapping[str, Array]) -> Array:
 
   Returns:
     [n] random keys.
+
+  Example:
+    >>> import jax
+    >>> from contrastax import negatives
+    >>> side = {"index": jax.numpy.array([7, 7, 9]), "view": jax.numpy.array([0, 1, 0])}
+    >>> negatives.rng_per_vector(jax.random.key(0), side).shape
+    (3,)
   """
   names = ("view", "place") if "place" in side else ("view",)
   keys = per_example(rng, side["index"])

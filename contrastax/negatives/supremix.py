@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from typing_extensions import override
 
-from contrastax.core import Array, Group, UserError
+from contrastax.core import Array, Compare, Group, State, UserError
 from contrastax.negatives.mixing import between
 from contrastax.negatives.sources import NegativeSource, rng_per_vector, synthetic_candidates
 from contrastax.pairwise import unit
@@ -85,7 +85,9 @@ class supremix(NegativeSource):
         raise UserError(f"supremix: {name} must be a number above 0, not {value!r}")
 
   @override
-  def candidates(self, state, anchors, groups, rng, compare):
+  def candidates(
+    self, state: State, anchors: Group, groups: tuple[Group, ...], rng: Array, compare: Compare
+  ) -> tuple[Group, tuple[Group, ...]]:
     constants, keys = jax.lax.stop_gradient((anchors, groups[0]))
     y_i, y = _label(constants), _label(keys)
     # In the order of the labels, the candidates of a mix are contiguous. Equal labels are ordered

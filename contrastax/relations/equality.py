@@ -53,7 +53,7 @@ class same_label(Relation):
   Example:
     >>> from contrastax import relations
     >>> relations.same_label() & relations.other_view()
-    _Both(left=same_label(), right=other_view())
+    same_label() & other_view()
   """
 
   @override
@@ -76,7 +76,7 @@ class other_view(Relation):
   Example:
     >>> from contrastax import relations
     >>> relations.same_example() & relations.other_view()
-    _Both(left=same_example(), right=other_view())
+    same_example() & other_view()
   """
 
   @override

@@ -35,7 +35,7 @@ class negatives_differ(Relation):
   Example:
     >>> from contrastax import relations
     >>> relations.same_example() & relations.negatives_differ("label")
-    _Both(left=same_example(), right=negatives_differ(by='label'))
+    same_example() & negatives_differ(by='label')
 
   References:
     Kalantidis et al., "Hard Negative Mixing for Contrastive Learning" (MoCHi), 2020, arXiv
@@ -71,7 +71,7 @@ class negatives_share(Relation):
   Example:
     >>> from contrastax import relations
     >>> relations.same_example() & relations.negatives_share("language")
-    _Both(left=same_example(), right=negatives_share(by='language'))
+    same_example() & negatives_share(by='language')
 
   References:
     Zhang et al., "Learning the Unlearned: Mitigating Feature Suppression in Contrastive Learning",

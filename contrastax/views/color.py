@@ -63,6 +63,13 @@ def adjust_contrast(images: Array, factor: Array) -> Array:
 
   Raises:
     UserError: an argument has another type or shape.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from contrastax import views
+    >>> image = jnp.array([0.25, 0.75]).reshape(1, 1, 2, 1)
+    >>> print(views.adjust_contrast(image, jnp.array([0.0])).ravel())
+    [0.5 0.5]
   """
   check_operation("adjust_contrast", images, factor=factor)
   return _blend(images, _mean_level(images), factor)
@@ -80,6 +87,13 @@ def adjust_saturation(images: Array, factor: Array) -> Array:
 
   Raises:
     UserError: an argument has another type or shape, or the images do not have 3 channels.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from contrastax import views
+    >>> red = jnp.array([1.0, 0.0, 0.0]).reshape(1, 1, 1, 3)
+    >>> print(views.adjust_saturation(red, jnp.array([0.0])).ravel())
+    [0.299 0.299 0.299]
   """
   check_operation("adjust_saturation", images, factor=factor)
   _check_rgb("adjust_saturation", images)
@@ -105,6 +119,13 @@ def adjust_hue(images: Array, shift: Array) -> Array:
 
   Raises:
     UserError: an argument has another type or shape, or the images do not have 3 channels.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from contrastax import views
+    >>> red = jnp.array([1.0, 0.0, 0.0]).reshape(1, 1, 1, 3)
+    >>> print(views.adjust_hue(red, jnp.array([1 / 3])).ravel().round(3))
+    [0. 1. 0.]
   """
   check_operation("adjust_hue", images, shift=shift)
   _check_rgb("adjust_hue", images)
@@ -136,6 +157,13 @@ def to_gray(images: Array) -> Array:
   Raises:
     UserError: the images have another type, shape or number of channels.
 
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from contrastax import views
+    >>> red = jnp.array([1.0, 0.0, 0.0]).reshape(1, 1, 1, 3)
+    >>> print(views.to_gray(red).ravel())
+    [0.299 0.299 0.299]
+
   In other libraries:
     The weights are those of Pillow's `convert("L")`. torchvision's weight of red is 0.2989 for
     tensors, so its result differs by up to 1e-4.
@@ -159,6 +187,13 @@ def solarize(images: Array, threshold: float | Array = 0.5) -> Array:
 
   Raises:
     UserError: the images have another type or shape.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from contrastax import views
+    >>> image = jnp.array([0.25, 0.75]).reshape(1, 1, 2, 1)
+    >>> print(views.solarize(image).ravel())
+    [0.25 0.25]
   """
   check_operation("solarize", images)
   return jnp.where(images >= threshold, 1 - images, images)
@@ -181,6 +216,13 @@ def normalize(
 
   Raises:
     UserError: the images have another type or shape, or the numbers are not c.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from contrastax import views
+    >>> image = jnp.full((1, 1, 2, 1), 0.75)
+    >>> print(views.normalize(image, mean=(0.5,), std=(0.25,)).ravel())
+    [1. 1.]
   """
   check_operation("normalize", images)
   center, scale = jnp.asarray(mean, images.dtype), jnp.asarray(std, images.dtype)
@@ -215,6 +257,14 @@ def jitter(
 
   Raises:
     UserError: an argument has another type or shape.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from contrastax import views
+    >>> image, order = jnp.full((1, 1, 2, 1), 0.25), jnp.array([[0, 1]])
+    >>> factors = {"brightness": jnp.array([2.0]), "contrast": jnp.array([1.0])}
+    >>> print(views.jitter(image, order=order, **factors).ravel())
+    [0.5 0.5]
   """
   # Brightness, contrast and saturation are one operation: a mixture of the image with another one,
   # clipped. Hue, the most expensive one, is computed once. Three mixtures precede it and three
@@ -268,6 +318,14 @@ def sample_jitter(
 
   Returns:
     The arguments of `jitter` for n images, by name, without `images`.
+
+  Example:
+    >>> import jax
+    >>> from contrastax import views
+    >>> u = jax.random.uniform(jax.random.key(0), (4, 6))
+    >>> drawn = views.sample_jitter(u, probability=0.8, brightness=0.4, contrast=0.4)
+    >>> {name: x.shape for name, x in drawn.items()}
+    {'order': (4, 2), 'brightness': (4,), 'contrast': (4,)}
   """
   reach = {"brightness": brightness, "contrast": contrast}
   if saturation is not None and hue is not None:

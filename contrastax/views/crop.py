@@ -105,6 +105,14 @@ def sample_box(
 
   Returns:
     `top`, `left`, `height` and `width`, each [n], int32, in pixels: the arguments of `resized_crop`.
+
+  Example:
+    >>> import jax
+    >>> from contrastax import views
+    >>> u = jax.random.uniform(jax.random.key(0), (4, 22))
+    >>> box = views.sample_box(u, (32, 32), area=(0.2, 1.0), ratio=(3 / 4, 4 / 3))
+    >>> {name: x.shape for name, x in box.items()}
+    {'top': (4,), 'left': (4,), 'height': (4,), 'width': (4,)}
   """
   rows, columns = shape
   narrow, wide = math.log(ratio[0]), math.log(ratio[1])

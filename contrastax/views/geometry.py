@@ -49,6 +49,14 @@ def affine(images: Array, *, shift: Array, scale: Array, angle: Array) -> Array:
 
   Raises:
     UserError: an argument has another type or shape.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from contrastax import views
+    >>> image = jnp.array([0.1, 0.9]).reshape(1, 1, 2, 1)
+    >>> right, one = jnp.array([[0.0, 1.0]]), jnp.ones(1)
+    >>> print(views.affine(image, shift=right, scale=one, angle=0 * one).ravel())
+    [0.  0.1]
   """
   check_operation("affine", images, scale=scale, angle=angle)
   n, height, width, _ = images.shape

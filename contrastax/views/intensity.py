@@ -18,6 +18,12 @@ def intensity(images: Array, factor: Array) -> Array:
 
   Raises:
     UserError: an argument has another type or shape.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from contrastax import views
+    >>> print(views.intensity(jnp.full((1, 1, 2, 1), 0.5), jnp.array([3.0])).ravel())
+    [1.5 1.5]
   """
   check_operation("intensity", images, factor=factor)
   return images * factor[:, None, None, None]
@@ -36,6 +42,13 @@ def add_noise(images: Array, noise: Array, deviation: float | Array) -> Array:
 
   Raises:
     UserError: the images or the noise have another type or shape.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from contrastax import views
+    >>> image = jnp.zeros((1, 1, 2, 1))
+    >>> print(views.add_noise(image, jnp.ones_like(image), 0.1).ravel())
+    [0.1 0.1]
   """
   check_operation("add_noise", images)
   check_shape("add_noise: noise", noise, images.shape)

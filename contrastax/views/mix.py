@@ -23,6 +23,14 @@ class Mixed(NamedTuple):
     images: [n, h, w, c], float.
     partner: [n], integers: the position in the batch of the image that was mixed in.
     weight: [n], the share of each image's own example, in [0, 1].
+
+  Example:
+    >>> import jax
+    >>> from contrastax import views
+    >>> images = jax.numpy.zeros((4, 8, 8, 3))
+    >>> mixed, partner, weight = views.cutmix()(jax.random.key(0), images, jax.numpy.arange(4))
+    >>> mixed.shape, partner.shape, weight.shape
+    ((4, 8, 8, 3), (4,), (4,))
   """
 
   images: Array
@@ -43,6 +51,13 @@ def blend(images: Array, partner: Array, weight: Array) -> Array:
 
   Raises:
     UserError: an argument has another type or shape.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from contrastax import views
+    >>> images = jnp.array([0.0, 1.0]).reshape(2, 1, 1, 1)
+    >>> print(views.blend(images, jnp.array([1, 0]), jnp.array([0.75, 0.5])).ravel())
+    [0.25 0.5 ]
   """
   check_operation("blend", images, partner=partner, weight=weight)
   weight = weight[:, None, None, None].astype(images.dtype)
@@ -67,6 +82,16 @@ def paste(
 
   Raises:
     UserError: an argument has another type or shape.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from contrastax import views
+    >>> images = jnp.array([[0.1, 0.2], [0.8, 0.9]]).reshape(2, 1, 2, 1)
+    >>> box = {"top": 0, "left": 1, "height": 1, "width": 1}
+    >>> box = {name: jnp.array([x, x]) for name, x in box.items()}
+    >>> print(views.paste(images, jnp.array([1, 0]), **box).reshape(2, 2))
+    [[0.1 0.9]
+     [0.8 0.2]]
   """
   box = {"top": top, "left": left, "height": height, "width": width}
   check_operation("paste", images, partner=partner, **box)
@@ -89,6 +114,13 @@ def sample_partner(key: Array, index: Array) -> Array:
 
   Returns:
     [n], int32: positions in the batch.
+
+  Example:
+    >>> import jax
+    >>> from contrastax import views
+    >>> partner = views.sample_partner(jax.random.key(0), jax.numpy.arange(4))
+    >>> sorted(partner.tolist())
+    [0, 1, 2, 3]
   """
   order = jnp.argsort(jax.vmap(jax.random.bits)(per_example(key, index)))
   return jnp.zeros_like(order).at[order].set(jnp.roll(order, -1))

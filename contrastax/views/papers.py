@@ -89,6 +89,12 @@ def moco_v2(size: int, *, area: tuple[float, float] = (0.2, 1.0), channels: int 
   Raises:
     UserError: a setting is out of range.
 
+  Example:
+    >>> from contrastax import views
+    >>> recipe = views.moco_v2(32)
+    >>> recipe.brightness, recipe.hue, recipe.blur
+    (0.4, 0.1, 0.5)
+
   References:
     Chen et al., MoCo v2, 2020, arXiv 2003.04297.
 
@@ -130,6 +136,11 @@ def byol(
 
   Raises:
     UserError: a setting is out of range.
+
+  Example:
+    >>> from contrastax import views
+    >>> [(recipe.blur, recipe.solarize) for recipe in views.byol(32)]
+    [(1.0, 0.0), (0.1, 0.2)]
 
   References:
     Grill et al., BYOL, 2020, arXiv 2006.07733, table 6.
@@ -209,6 +220,12 @@ def gray(
 
   Raises:
     UserError: a setting is out of range.
+
+  Example:
+    >>> from contrastax import views
+    >>> recipe = views.gray(28, flip=0.0)
+    >>> recipe.flip, recipe.channels, recipe.left_out
+    (0.0, 1, ('saturation', 'hue', 'gray'))
   """
   return augment(
     size=size,

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from typing_extensions import override
 
-from contrastax.core import Array, UserError
+from contrastax.core import Array, Params, UserError
 from contrastax.pairwise.scores.precision import einsum, unit
 from contrastax.pairwise.scores.similarity import TwoPartScore
 from contrastax.propagate import relu
@@ -44,11 +44,11 @@ class multi_head(TwoPartScore):
     _check(self.heads)
 
   @override
-  def prepare(self, params, vectors, anchor):
+  def prepare(self, params: Params, vectors: Array, anchor: bool) -> Any:
     return unit(_split(vectors, self.heads))
 
   @override
-  def combine(self, params, anchors, candidates):
+  def combine(self, params: Params, anchors: Any, candidates: Any) -> Any:
     return _products(anchors, candidates).sum(0)
 
 
@@ -112,7 +112,7 @@ class adaptive_heads(TwoPartScore):
       raise UserError(f"adaptive_heads: regularizer must be at least 0, not {self.regularizer!r}")
 
   @override
-  def init(self, key, d):
+  def init(self, key: Array, d: int) -> Params:
     d = _head_size(d, self.heads)
     keys = jax.random.split(key)
     first = jax.random.normal(keys[0], (d, self.hidden)) * (2 / d) ** 0.5
@@ -120,13 +120,13 @@ class adaptive_heads(TwoPartScore):
     return {"first": first, "bias": jnp.zeros(self.hidden), "second": second}
 
   @override
-  def prepare(self, params, vectors, anchor):
+  def prepare(self, params: Params, vectors: Array, anchor: bool) -> Any:
     z = unit(_split(vectors, self.heads))
     inner = relu(einsum("...d,dh->...h", z, params["first"]) + params["bias"])
     return z, einsum("...h,hd->...d", inner, params["second"])
 
   @override
-  def combine(self, params, anchors, candidates):
+  def combine(self, params: Params, anchors: Any, candidates: Any) -> Any:
     similarity, temperature = self.temperatures(anchors, candidates)
     return (similarity / temperature).sum(0)
 
@@ -158,11 +158,11 @@ class _Penalized(TwoPartScore):
   score: adaptive_heads
 
   @override
-  def prepare(self, params, vectors, anchor):
+  def prepare(self, params: Params, vectors: Array, anchor: bool) -> Any:
     return self.score.prepare(params, vectors, anchor)
 
   @override
-  def combine(self, params, anchors, candidates):
+  def combine(self, params: Params, anchors: Any, candidates: Any) -> Any:
     similarity, temperature = self.score.temperatures(anchors, candidates)
     d = anchors[0].shape[-1]
     penalty = d / 2 * jnp.log(temperature) + 1 / temperature

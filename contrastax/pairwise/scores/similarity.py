@@ -11,12 +11,13 @@ from `TwoPartScore`, with `prepare` and `combine`.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from typing_extensions import override
 
-from contrastax.core import Score
+from contrastax.core import Array, Params, Score
 from contrastax.pairwise.scores.precision import (
   direction,
   einsum,
@@ -39,7 +40,7 @@ class TwoPartScore(Score):
     return True
 
   @override
-  def __call__(self, params, anchors, candidates):
+  def __call__(self, params: Params, anchors: Array, candidates: Array) -> Any:
     anchors, candidates = promoted(anchors, candidates)
     prepared = self.prepare(params, anchors, True), self.prepare(params, candidates, False)
     return self.combine(params, *prepared)
@@ -57,7 +58,7 @@ class dot(TwoPartScore):
   """
 
   @override
-  def combine(self, params, anchors, candidates):
+  def combine(self, params: Params, anchors: Any, candidates: Any) -> Any:
     return product(anchors, candidates)
 
 
@@ -77,7 +78,7 @@ class cosine(TwoPartScore):
   """
 
   @override
-  def prepare(self, params, vectors, anchor):
+  def prepare(self, params: Params, vectors: Array, anchor: bool) -> Any:
     if not is_half(vectors):
       return unit(vectors)
     # Unit vectors in half precision would be rounded a second time. So the product of the vectors
@@ -87,7 +88,7 @@ class cosine(TwoPartScore):
     return scaled, jax.lax.stop_gradient(inverse), vectors[..., :0]
 
   @override
-  def combine(self, params, anchors, candidates):
+  def combine(self, params: Params, anchors: Any, candidates: Any) -> Any:
     if not isinstance(anchors, tuple):
       return product(anchors, candidates)
     (a, inverse_a, like), (c, inverse_c, _) = anchors, candidates
@@ -109,11 +110,11 @@ class negative_squared_distance(TwoPartScore):
   """
 
   @override
-  def prepare(self, params, vectors, anchor):
+  def prepare(self, params: Params, vectors: Array, anchor: bool) -> Any:
     return vectors, (wide(vectors) ** 2).sum(-1)
 
   @override
-  def combine(self, params, anchors, candidates):
+  def combine(self, params: Params, anchors: Any, candidates: Any) -> Any:
     (a, square_a), (c, square_c) = anchors, candidates
     squares = square_a[:, None] + (square_c if c.ndim == 3 else square_c[None])
     return minimum(2 * product(a, c) - squares, 0)
@@ -145,15 +146,15 @@ class bilinear(TwoPartScore):
     return False
 
   @override
-  def init(self, key, d):
+  def init(self, key: Array, d: int) -> Params:
     return jnp.eye(d)
 
   @override
-  def prepare(self, params, vectors, anchor):
+  def prepare(self, params: Params, vectors: Array, anchor: bool) -> Any:
     return einsum("...d,de->...e", vectors, params) if anchor else wide(vectors)
 
   @override
-  def combine(self, params, anchors, candidates):
+  def combine(self, params: Params, anchors: Any, candidates: Any) -> Any:
     return product(anchors, candidates)
 
 
@@ -186,13 +187,13 @@ class multilinear(TwoPartScore):
     return False
 
   @override
-  def prepare(self, params, vectors, anchor):
+  def prepare(self, params: Params, vectors: Array, anchor: bool) -> Any:
     if anchor:
       return vectors
     return wide(vectors).reshape(*vectors.shape[:-1], self.parts, -1).prod(-2)
 
   @override
-  def combine(self, params, anchors, candidates):
+  def combine(self, params: Params, anchors: Any, candidates: Any) -> Any:
     return product(anchors, candidates)
 
 
@@ -227,7 +228,7 @@ class side_by_side(TwoPartScore):
     return self.first.symmetric and self.second.symmetric
 
   @override
-  def prepare(self, params, vectors, anchor):
+  def prepare(self, params: Params, vectors: Array, anchor: bool) -> Any:
     parts = vectors[..., : self.d], vectors[..., self.d :]
     return tuple(
       score.prepare((), part, anchor)
@@ -235,6 +236,6 @@ class side_by_side(TwoPartScore):
     )
 
   @override
-  def combine(self, params, anchors, candidates):
+  def combine(self, params: Params, anchors: Any, candidates: Any) -> Any:
     parts = zip((self.first, self.second), anchors, candidates, strict=True)
     return tuple(score.combine((), a, c) for score, a, c in parts)
