@@ -109,11 +109,11 @@ WRONG = {
   "unwritable workdir": ([DIGITS, "--workdir=/proc/runs"], "cannot be written"),
   "queue, no multiple": (
     [MOCO, "--config.batch_size=100"],
-    "a queue of 1,024 keys is not a multiple of the 100 of a step; use 1,000",
+    "a queue of 1,024 keys is not a multiple of the 100 keys of a step; use 1,000",
   ),
   "queue, too short": (
     [MOCO, "--config.batch_size=1100"],
-    "a queue of 1,024 keys is shorter than the 1,100 of a step; use 1,100",
+    "a queue of 1,024 keys is shorter than the 1,100 keys of a step; use 1,100",
   ),
   "momentum": ([MOCO, "--config.method.momentm=1"], "did you mean config.method.momentum?"),
   "foreign workdir": ([DIGITS, f"--workdir={ROOT}/tests"], "is not the folder of a run"),
