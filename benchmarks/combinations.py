@@ -1,11 +1,11 @@
-"""Which methods, negatives, temperatures and losses go together, and what refuses the rest?
+"""Which methods, negatives, temperatures and losses can be combined, and why not the others?
 
   python -m benchmarks.combinations      # writes docs/combinations.md
 
-Every cell is built and its objective traced on made images of 32 examples, which is where what does
-not fit is refused; so a cell stands here as valid if the library takes it. That it learns, and gives the
-same on one and eight devices, is measured by tests/cells.py: a cover of every pair of values by
-default, every cell under `-m full`. tests/test_cells.py holds that the page is what this writes.
+The program builds the method of every cell and traces its objective on a batch of 32 images. The
+library raises its errors there, so a cell is valid if there is no error. tests/cells.py tests that the
+combinations learn and give the same result on one and eight devices. By default it covers every pair of
+values; with `-m full` it tests every cell. tests/test_cells.py compares the page with the output.
 """
 
 from __future__ import annotations
@@ -217,20 +217,22 @@ def page() -> str:
   others = table(TEMPERATURES, [f"`{name}`" for name in LOSSES], of_losses, of_temperatures)
   rest = table(TEMPERATURES, ["`Multiview`"], of_multiview, of_temperatures)[2:]
   return "\n".join([
-    "# What goes together", "",
-    "Written by `benchmarks/combinations.py`, which builds each cell: ✓ is taken, a number refused with the "
-    "reason below. [negatives.md](negatives.md) describes each part.", "",
+    "# Which parts can be combined?", "",
+    "`benchmarks/combinations.py` builds the method of each cell and writes this page. ✓ marks a combination that "
+    "the library accepts. A number marks a combination that it refuses, for the reason below. [negatives.md](negatives.md) describes each part.", "",
     "## Negatives and methods", "", *sources, "",
     *[f"({at}) {reason}  " for at, reason in enumerate(reasons, 1)], "",
     "## Losses and temperatures", "",
-    f"With `in_batch() + queue(n)`, the same of {', '.join(f'`{kind}`' for kind in RELATIONS)}:", "", *others, *rest, "",
+    f"These results are for `in_batch() + queue(n)`. They are the same for "
+    f"{', '.join(f'`{kind}`' for kind in RELATIONS)}:", "", *others, *rest, "",
     *[f"({at}) {reason}  " for at, reason in enumerate(of_temperatures, 1)], "",
-    f"`Multiview` with a loss of its own. {', '.join(f'`{name}`' for name in without_a_temperature())} compare no "
-    "pairs at a common temperature, and take none. In `Siamese`, in `Towers` and in `terms=` of any method, each "
+    f"`Multiview` has losses of its own. {', '.join(f'`{name}`' for name in without_a_temperature())} do not "
+    "divide the similarities of pairs by a temperature, so they have no field for it. In `Siamese`, in `Towers` and in `terms=` of any method, each "
     "`Contrast` has all of these parts of its own.", "",
-    "Both tables multiply: sources and filters do not depend on the loss, nor losses on the temperature. "
-    "`tests/cells.py` trains the cube of three methods, six sets of negatives, three temperatures and four "
-    "losses on digits: every cell learns, and gives the same on one and eight devices.", "",
+    "The two tables can be combined, because sources and filters do not depend on the loss, and losses do not "
+    "depend on the temperature. `tests/cells.py` trains all combinations of three methods, six sets of negatives, "
+    "three temperatures and four losses on digits. Each combination learns and gives the same result on one and on "
+    "eight devices.", "",
   ])  # fmt: skip
 
 

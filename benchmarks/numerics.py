@@ -28,25 +28,29 @@ PAGE = HERE.parent / "docs" / "numerics.md"
 EPS = float(np.finfo(np.float32).eps)
 TEMPERATURES = (1e-3, 0.01, 0.05, 0.1, 0.5, 1.0, 10.0)
 INTRO = """\
-Every loss on arrays is evaluated in all its forms (`tests/formulas.py` lists them, each with its plain formula):
+Every loss on arrays is evaluated in all its forms (`tests/formulas.py` lists the forms, each with its formula):
 
 - at temperatures from 1e-3 to 10, if it has a temperature,
 - with float32 and bfloat16 inputs,
-- with inputs that are random, all equal, zero or antipodal, and with a batch of one if that is defined.
+- with inputs that are random, all equal, zero or antipodal, and with a batch of one example (`alone`) if the loss is
+  defined for it.
 
-Labeled inputs have one vector whose label no other vector has. The reference is the same loss in float64 on the same,
-rounded inputs. `tests/test_formulas.py` compares that with the formula. ε₃₂ is the rounding unit of float32.
+Labeled inputs have one vector whose label no other vector has. The reference is the same loss in float64 on the same
+inputs, after they were rounded to the type. `tests/test_formulas.py` compares this reference with the formula. ε₃₂ is
+the rounding unit of float32.
 
 The bounds are:
 
 - **finite**: values and gradients are finite everywhere, or a loss that is not defined raises an error of one line.
-- **value**: the error is at most 8 units. One unit is ε₃₂ · max(1, largest exponent, |value|), times the condition
-  number of losses that have their own: 1/(1 − τ⁺N e^p/Σ negatives) for `debiased` and `hard_negative`, that of the
-  covariance for `w_mse`, and 1/least distance for `koleo`.
-- **gradient**: the length of the error is at most 4 times that of the formula in float32, or 8 ε₃₂. If the formula is
-  not finite, nothing is compared. The terms of a formula may cancel to the last bit, above all for equal vectors. Results
-  beyond these bounds are therefore listed, and have to be within rounding: 8 ε₃₂ · max(1, largest exponent) · max(1, its
-  length), times the condition number. For bfloat16, whose products are bfloat16, 4 times its ε is added.
+- **value**: the error is at most 8 units. One unit is ε₃₂ · max(1, largest exponent, |value|). The largest
+  exponent is 1/τ for a cosine. For a loss without exponentials it is the largest number that is added. Some losses
+  have a condition number, by which the unit is multiplied: 1/(1 − τ⁺N e^p/Σ negatives) for `debiased` and
+  `hard_negative`, the condition number of the covariance for `w_mse`, and 1/(smallest distance) for `koleo`.
+- **gradient**: the norm of the error is at most 4 times the norm of the error of the formula in float32, or at most 8
+  ε₃₂. If the formula is not finite, nothing is compared. The terms of a formula may cancel exactly, above all for
+  equal vectors, and its error is then 0. Results beyond these bounds are therefore listed, and their error must be at
+  most 8 ε₃₂ · max(1, largest exponent) · max(1, norm of the gradient), times the condition number. For bfloat16, in
+  which products are rounded to bfloat16, 4 times its ε is added.
 
 Results outside these bounds are listed at the end of the page."""
 KINDS = ("random", "duplicate", "zero", "antipodal", "alone")
@@ -225,7 +229,7 @@ def page(stand):
     f"Written by `benchmarks/numerics.py`: {len(stand)} evaluations, {versions}, Python "
     f"{platform.python_version()}, on a CPU.", "", INTRO, "",
     "## Errors of values", "",
-    "The largest error in units, by temperature (—: the loss has none), and the inputs of the largest:", "",
+    "The table shows the largest error in units for each temperature. The column `no τ` is for losses without a temperature, and `worst` names the inputs with the largest error.", "",
     "| loss | " + " | ".join(f"{t:g}" for t in TEMPERATURES) + " | no τ | worst |",
     "|---|" + "---|" * (len(TEMPERATURES) + 2),
   ]  # fmt: skip
@@ -239,8 +243,9 @@ def page(stand):
     lines.append(f"| `{name}` | " + " | ".join(cells) + f" | {worst.kind}, {worst.dtype} |")
   lines += [
     "", "## Errors of gradients", "", "The columns are the number of evaluations; the largest quotient of our error "
-    "and that of the formula in float32, where ours is above 8 ε₃₂; the number of evaluations in which the formula is "
-    "not finite; and the public implementations that are not finite at temperature 0.01.", "",
+    "and the error of the formula in float32, among evaluations where our error is above 8 ε₃₂; the number of "
+    "evaluations in which the formula is not finite; and the public implementations whose results are not finite at "
+    "temperature 0.01.", "",
     "| loss | evaluations | ours / formula | formula not finite | public code not finite |", "|---|---|---|---|---|",
   ]  # fmt: skip
   for name in names:
@@ -257,7 +262,7 @@ def page(stand):
       "",
       "## Inputs for which a loss is not defined",
       "",
-      "Each is refused with one line:",
+      "For these inputs the loss raises an error of one line:",
       "",
     ]
     for name, kind, text in dict.fromkeys((f.name, f.kind, f.refused) for f in refused):
@@ -268,7 +273,7 @@ def page(stand):
       "",
       "## Larger errors of gradients, within rounding",
       "",
-      f"{len(cancelled)} errors are more than {TIMES} times that of the formula:",
+      f"{len(cancelled)} errors are more than {TIMES} times the error of the formula:",
       "",
     ]
     lines += [f"- {f}: off by {f.ours:.1g}, the formula by {f.plain:.1g}" for f in cancelled]

@@ -21,7 +21,7 @@ from jax.typing import ArrayLike
 from typing_extensions import override
 
 if TYPE_CHECKING:
-  import optax  # imported for an annotation only, as it takes long
+  import optax  # imported for annotations only, because the import is slow
 
 Array = jax.Array
 Params = Any
@@ -72,7 +72,7 @@ class UserError(ValueError):
 class TrainingDiverged(RuntimeError):
   """Training cannot continue: a metric is not finite, or the embeddings have collapsed.
 
-  A collapse stops a run only with `stop_on_collapse`. The message is one line.
+  A collapse stops a run only if `stop_on_collapse` is set. The message is one line.
   """
 
 
@@ -191,16 +191,16 @@ class Source(Protocol):
 class Group:
   """A set of vectors and the arrays that belong to them.
 
-  These names of a side have a meaning:
+  The library reads these names of a side:
 
-    index        the number of the example; −1: the vector belongs to no example
-    view         the number of the view; −1: the vector is not a view of this step
-    label        the class; −1: no label
-    as_positive  the weight of the candidate as a positive
-    as_negative  the weight of the candidate as a negative
-    weight       the weight of the vector; it multiplies both weights above
-    guide        the vector of another model for the same example
-    place        the number of the vector among those of its example, such as a token's
+      index        the number of the example; −1: the vector belongs to no example
+      view         the number of the view; −1: the vector is not a view of this step
+      label        the class; −1: no label
+      as_positive  the weight of the candidate as a positive
+      as_negative  the weight of the candidate as a negative
+      weight       the weight of the vector; it multiplies both weights above
+      guide        the vector of another model for the same example
+      place        the number of the vector among those of its example, as for tokens
 
   All groups of one call have the same names.
 
@@ -223,10 +223,11 @@ class Group:
 
 
 class Pairs(NamedTuple):
-  """The weights of pairs, at least 0. A pair of two zero weights is ignored.
+  """The weights of pairs, at least 0. A pair with two weights of zero is ignored.
 
   Boolean masks may be used if all weights are 0 or 1 and no pair is both a positive and a negative.
-  They cost less, because no logarithm is computed per pair. True stands for an array of ones.
+  They cost less, because no logarithm is computed per pair. The value True stands for an array of
+  ones.
 
   Args:
     positive: the weight of each pair as a positive, [n, m] or [n, k].
@@ -242,7 +243,7 @@ class Relation(abc.ABC):
 
   @abc.abstractmethod
   def __call__(self, a: Side, c: Side, similarity: Array) -> Pairs:
-    """Returns the weights of pairs. It is elementwise.
+    """Returns the weights of pairs. The computation is elementwise.
 
     Args:
       a: the side of the anchors. Its arrays broadcast against those of `c`.
@@ -270,17 +271,17 @@ class _Both(Relation):
 
 
 class Score(abc.ABC):
-  """The base of scores, which are frozen dataclasses: how similar two vectors are.
+  """The base of scores, frozen dataclasses that compute how similar two vectors are.
 
   A score may be computed in two parts:
 
-    score(params, a, c) = combine(params, prepare(params, a, True), prepare(params, c, False))
+      score(params, a, c) = combine(params, prepare(params, a, True), prepare(params, c, False))
 
   `prepare` is computed once per vector and `combine` once per pair. By default `combine` is the
   whole score.
 
   Attributes:
-    has_temperature: whether the score divides by temperatures of its own. The temperature of the
+    has_temperature: whether the score divides by its own temperatures. The temperature of the
       contrast must then be `fixed(1.0)`.
     regularizer: the weight of the penalty, see `penalized`.
   """
@@ -320,7 +321,7 @@ class Score(abc.ABC):
     """
 
   def prepare(self, params: Params, vectors: Array, anchor: bool) -> Any:
-    """Computes what concerns one vector alone, for vectors [..., d]. `anchor` is its role."""
+    """Computes the part that needs one vector only, for vectors [..., d]. `anchor` is the role."""
     return vectors
 
   def combine(self, params: Params, anchors: Any, candidates: Any) -> Any:
@@ -329,7 +330,7 @@ class Score(abc.ABC):
 
 
 class Compare(NamedTuple):
-  """How anchors are compared with candidates, in a search and in a loss.
+  """The settings with which a search or a loss compares anchors with candidates.
 
   Args:
     relation: `(anchor side, candidate side, similarity) -> Pairs`; usually a `Relation`.
@@ -370,9 +371,9 @@ class Negatives:
     Args:
       state: the state before this step.
       anchors: the anchors.
-      groups: the candidates so far. `groups[0]` are the keys, which contain the positives.
+      groups: the candidates so far. `groups[0]` contains the keys, among them the positives.
       rng: a random key.
-      compare: how the criterion compares them.
+      compare: how the criterion compares anchors with candidates.
     """
     return anchors, groups
 
@@ -413,7 +414,7 @@ class Temperature(abc.ABC):
     """Returns the temperature, a scalar or one per anchor [n], of anchors with this side."""
 
   def weigh(self, value: Array, temperature: Array) -> Array:
-    """Returns what is minimized, from the loss [n] and the temperature [n] of each anchor."""
+    """Returns the value to minimize, from the loss [n] and the temperature [n] of each anchor."""
     return value
 
   def advance(self, state: State, side: Side, temperature: Array, stats: Side) -> State:
@@ -458,7 +459,7 @@ class Criterion(abc.ABC):
     """Returns the memory before the first step.
 
     Args:
-      size: the number of anchors of which something may be remembered; 0 if it is unknown.
+      size: the number of anchors that may have an entry in the memory; 0 if it is unknown.
     """
     return ()
 
@@ -477,11 +478,11 @@ class Criterion(abc.ABC):
 
     Args:
       anchors: the anchors, vectors [n, d].
-      groups: the candidates. `groups[0]` are the keys. The sides contain `as_positive` and
+      groups: the candidates. `groups[0]` contains the keys. The sides contain `as_positive` and
         `as_negative` besides the names that the relation reads.
       compare: the relation, the score and the plan.
       temperature: a scalar or one per anchor [n], above 0.
-      memory: the memory of the step before.
+      memory: the memory that the previous step returned.
       stats: the names of the requested statistics, see `contrastax.criteria`.
     """
 
@@ -543,7 +544,7 @@ class Method(Protocol):
 
 
 class Evaluated(NamedTuple):
-  """What is evaluated of a method and kept after training.
+  """The part of a method that is evaluated and kept after training.
 
   Args:
     network: the name of the network.
@@ -600,7 +601,7 @@ class HasStep(Method, Protocol):
 class TrainState(NamedTuple):
   """All arrays of a run. A run is restored from its config and this state.
 
-  Random keys are not part of the state. They are folded from the seed and the step, see `key_for`.
+  Random keys are not part of the state. They are derived from the seed and the step, see `key_for`.
 
   Args:
     step: the number of steps so far, an int32 scalar.
@@ -629,7 +630,7 @@ def key_for(seed: Array | int, name: str, step: Array | int = 0) -> Array:
 
 
 def named(key: Array, name: str) -> Array:
-  """Returns the random key that the part called `name` derives from a common key."""
+  """Returns the random key of the part called `name`, derived from a common key."""
   return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 
@@ -651,7 +652,7 @@ def named_leaves(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> lis
 
   Args:
     tree: any tree. The path of a tree that is a single leaf is "".
-    is_leaf: which nodes count as leaves, as in `jax.tree.leaves`.
+    is_leaf: a function that returns whether a node is a leaf, as in `jax.tree.leaves`.
   """
   path_name = functools.partial(jax.tree_util.keystr, simple=True, separator="/")
   leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_leaf)

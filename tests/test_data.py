@@ -605,7 +605,7 @@ def test_tfds_names_what_a_set_lacks(prepared):
     "tfds:sizes: images must be uint8 and of one size, not Image(shape=(None, None, 1), dtype=uint8)"
   )
   assert prepared["found"]["tfds:tfrecords"] == (
-    "tfds:tfrecords is prepared as tfrecord; "
+    "tfds:tfrecords is prepared as tfrecord, "
     "which needs TensorFlow; prepare it with --file_format=array_record"
   )
 
@@ -621,7 +621,7 @@ def test_tfds_answers_an_unknown_name_with_the_nearest(unprepared):
     "TFDS has no data set 'fashion_mnits'; did you mean 'fashion_mnist'?"
   )
   assert unprepared["found"]["tfds:qqqqqqqq"] == (
-    "TFDS has no data set 'qqqqqqqq'; `tfds.list_builders()` lists what it has"
+    "TFDS has no data set 'qqqqqqqq'; `tfds.list_builders()` lists those it has"
   )
 
 

@@ -98,8 +98,8 @@ WRONG = {
     "write --config.method.negatives.0.name=queue",
   ),
   "argument of another part": (
-    [DIGITS, "--config.method.temperature.min_temperature=0.1"],
-    "fixed takes no 'smallest'; there are: temperature",
+    [DIGITS, "--config.method.temperature.rho=0.1"],
+    "fixed takes no 'rho'; there are: temperature",
   ),
   "index": ([DIGITS, "--config.method.negatives.1.size=8"], "has 1 part(s)"),
   "no value": ([DIGITS, "--config.steps"], "--config.steps needs a value"),
@@ -109,11 +109,11 @@ WRONG = {
   "unwritable workdir": ([DIGITS, "--workdir=/proc/runs"], "cannot be written"),
   "queue, no multiple": (
     [MOCO, "--config.batch_size=100"],
-    "a queue of 1,024 keys is not a multiple of the 100 of a step; use 1,000",
+    "a queue of 1,024 keys is not a multiple of the 100 keys of a step; use 1,000",
   ),
   "queue, too short": (
     [MOCO, "--config.batch_size=1100"],
-    "a queue of 1,024 keys is shorter than the 1,100 of a step; use 1,100",
+    "a queue of 1,024 keys is shorter than the 1,100 keys of a step; use 1,100",
   ),
   "momentum": ([MOCO, "--config.method.momentm=1"], "did you mean config.method.momentum?"),
   "foreign workdir": ([DIGITS, f"--workdir={ROOT}/tests"], "is not the folder of a run"),
@@ -255,6 +255,15 @@ def test_an_unlabeled_file_of_ones_own(unlabeled_run):
   folder, _, printed = unlabeled_run
   assert "the data have no labels" in printed
   assert (folder / "runs" / "digits_simclr_runlocal" / "summary.json").exists()
+
+
+def test_an_online_probe_without_labels_is_refused(unlabeled_run, capsys, monkeypatch):
+  folder, options, _ = unlabeled_run
+  monkeypatch.chdir(folder)
+  probe = ["--config.online_probe=True", "--workdir=runs/probe"]
+  assert main(["run", DIGITS + ":runlocal", *options, *probe]) == 2
+  assert "set config.online_probe to False" in capsys.readouterr().err
+  assert not (folder / "runs" / "probe").exists()
 
 
 @pytest.mark.full

@@ -1,6 +1,6 @@
 """What a loss makes of odd inputs: NaN, other types, labels, and what is refused in one line.
 
-The tables are those of `mesh.py`, which list every public loss: a new loss joins by being listed.
+The tables are those of `mesh_cases.py`, which list every public loss: a new loss joins by being listed.
 """
 
 import functools

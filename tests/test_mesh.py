@@ -63,7 +63,7 @@ def measured(request):
 
 def test_every_public_loss_is_measured(measured):
   for module, (here, public) in measured("listed").items():
-    assert here == public, f"{module}: list a new loss in tests/mesh.py, with its forms"
+    assert here == public, f"{module}: list a new loss in tests/mesh_cases.py, with its forms"
 
 
 def test_losses_and_gradients_are_the_same_however_they_are_evaluated(measured):

@@ -383,7 +383,7 @@ def test_on_plain_arrays_a_source_serves_without_a_method(float64):
 @pytest.mark.parametrize(
   ("shapes", "message"),
   [
-    (((4, 5), (3, 5)), r"of one shape, not (4, 5) and (3, 5)"),
+    (((4, 5), (3, 5)), r"must have one shape [n, d], not (4, 5) and (3, 5)"),
     (((4, 5), (4, 5), (9, 6)), r"negatives must be [m, 5], not (9, 6)"),
   ],
 )

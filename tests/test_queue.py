@@ -120,8 +120,8 @@ def test_keys_enter_without_gradient(float64):
 @pytest.mark.parametrize(
   "size, message",
   [
-    (6, "6 keys is not a multiple of the 4 of a step; use 8"),
-    (3, "3 keys is shorter than the 4 of a step; use 4"),
+    (6, "6 keys is not a multiple of the 4 keys of a step; use 8"),
+    (3, "3 keys is shorter than the 4 keys of a step; use 4"),
   ],
 )
 def test_a_queue_that_does_not_fit_the_batch_is_refused(size, message):

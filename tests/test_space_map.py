@@ -83,5 +83,5 @@ def test_the_map_is_a_picture(tmp_path):
 
 @pytest.mark.parametrize("labels", [np.zeros((20, 1), int), np.zeros(5, int)])
 def test_labels_that_do_not_fit_are_refused(labels, tmp_path):
-  with pytest.raises(UserError, match=r"features are \[n, d\] and labels \[n\]"):
+  with pytest.raises(UserError, match=r"features must be \[n, d\] and labels \[n\]"):
     reporting.space_map({"x": np.ones((20, 4))}, labels, ("a",), tmp_path / "map.png")

@@ -119,7 +119,7 @@ ONE = jnp.zeros(1)
     (lambda: losses.meco(ONE, ONE, jnp.zeros(2), memory=MEMORY), r"log_noise must have the shape of noise, \(1,\), not \(2,\)"),
     (lambda: losses.meco(ONE[None], ONE, ONE, memory=MEMORY), r"data and noise must have the shapes \[n\] and \[m\]"),
     (lambda: losses.meco(ONE, ONE[:0], ONE[:0], memory=MEMORY), r"data and noise must have the shapes"),
-    (lambda: losses.meco(ONE, ONE, ONE, memory=criteria.sogclr().init(7)), r"must have one row, not 7; start with sogclr\(\).init\(1\)"),
+    (lambda: losses.meco(ONE, ONE, ONE, memory=criteria.sogclr().init(7)), r"must have one row, not 7; start with criteria.sogclr\(\).init\(1\)"),
     (lambda: losses.meco(ONE, ONE, ONE, memory=MEMORY, gamma=0.0), "meco: gamma, the weight of the new"),
     (lambda: losses.binary_nce(ONE, ONE, jnp.zeros(3), ONE), "data_log_noise must have the shape of data"),
   ],

@@ -14,12 +14,12 @@ A criterion is called as
     criterion(anchors, groups, compare, *, temperature, memory=(), stats=()) -> Outcome
 
 - `anchors`: vectors [n, d] and their sides.
-- `groups`: groups of candidates. The first group are the keys of the anchors. The sides of all
-  groups have `as_positive`, `as_negative` and what the relation reads.
+- `groups`: groups of candidates. The first group contains the keys of the anchors. The sides of all
+  groups have `as_positive`, `as_negative` and the names that the relation reads.
 - `compare`: a `core.Compare`: the relation, the score and its parameters, `same_set` (whether the
   keys are the anchors themselves) and the plan. `evaluate` takes these as arguments.
 - `temperature`: τ > 0, scalar or [n]. It may be traced and differentiated.
-- `memory`: for the first step what `init(size)` returns, then the `memory` of the previous outcome.
+- `memory`: the result of `init(size)` in the first step, then the `memory` of the previous outcome.
 - `stats`: names of quantities to observe, each [n] and without gradient:
     - `positive`: p_i.
     - `count`: Σ_j w⁻_ij.

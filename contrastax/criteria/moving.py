@@ -1,4 +1,4 @@
-"""The global contrastive loss: a loss whose negatives are those of all steps, not of one batch."""
+"""The global contrastive loss, whose denominator is an average over the negatives of many steps."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from contrastax.pairwise import log_sum_exp, sum_
 
 @dataclasses.dataclass(frozen=True)
 class sogclr(Criterion):
-  """SogCLR: DCL whose denominator is a moving average over the steps, one per example.
+  """SogCLR: DCL with a moving average over the steps as the denominator of each example.
 
       g_i = Σ_j w⁻_ij exp(ℓ_ij − p_i) / Σ_j w⁻_ij,  from this batch
       u_i ← (1 − γ) u_i + γ g_i,    u_i ← g_i at the first visit
@@ -28,17 +28,18 @@ class sogclr(Criterion):
   both losses are the same. With the temperature `individual` this is iSogCLR, whose objective is
   Σ_i τ_i (L_i + ρ).
 
-  With `relative`, the average is of the similarities relative to the positive, as above. This is
-  the objective of iSogCLR and FastCLIP. Without it, g_i has no p_i, and L_i = log u_i − p_i. This
-  is SogCLR as published. The two differ by the change of p_i since the average was taken. In the
-  gradient, the weight of the positive is g_i / u_i with `relative`, equal to the total weight of
-  the negatives, and 1 without.
+  With `relative`, u_i averages e^{ℓ_ij − p_i}, as above. This is the objective of iSogCLR and
+  FastCLIP. Without `relative`, g_i does not contain p_i, and L_i = log u_i − p_i. This is SogCLR as
+  published. The two forms differ because p_i changes from step to step. In the gradient, the
+  negatives have the total weight g_i / u_i. The positive has the same weight with `relative`, and
+  the weight 1 without.
 
-  The memory has one row per example, from the side `row`, else `index`. A row has the logarithm of
-  u_i and whether it was visited. Several anchors of one example, such as two views, start from the
-  same row. Each computes its own average, and the row becomes the mean of these. An anchor without
-  a positive or without a negative has the value 0 and no gradient, and does not change its row. The
-  stat `divergence` is of the weights e^ℓ / u_i.
+  The memory has one row per example. The side `row` of an anchor, or `index` if there is no side
+  `row`, is the number of its row. A row contains the logarithm of u_i and whether it was visited.
+  Several anchors of one example, such as two views, start from the same row. Each anchor computes
+  its own average, and the row becomes the mean of these averages. An anchor without a positive or
+  without a negative has the value 0 and no gradient, and does not change its row. The stat
+  `divergence` is computed with the weights e^ℓ / u_i.
 
   Args:
     gamma: weight γ of the new value in the average, in (0, 1]; or a schedule of the step.
@@ -70,9 +71,9 @@ class sogclr(Criterion):
     Qiu et al., "Not All Semantics are Created Equal", 2023, arXiv 2305.11965 (iSogCLR).
 
   In other libraries:
-    The losses of the papers are τ times this, summed over two views. The official code detects the
-    first visit for a whole batch. Other code does not treat it, which makes the weights too large
-    by 1/γ, or recognizes it by u = 0.
+    The losses of the papers are τ times this loss, summed over two views. The official code detects
+    the first visit for a whole batch. Some other code does not treat the first visit separately, so
+    that the weights are too large by the factor 1/γ. Some recognizes it by u = 0.
   """
 
   gamma: float | Schedule = 0.9
@@ -106,7 +107,7 @@ class sogclr(Criterion):
         "memory of the previous outcome"
       )
     reductions = {"negative": log_sum_exp, "negative_weight": sum_}
-    # The divergence is computed below, with the weights of the average.
+    # The divergence is computed below, with weights relative to u.
     observed = (*stats, "mean_logit") if "divergence" in stats else stats
     reduced = softmax_reductions(
       Channels(compare.relation), anchors, groups, compare, temperature, reductions, observed
@@ -139,14 +140,14 @@ def moving_average(
       u ← (1 − γ) u + γ g,    u ← g at the first visit;    ∇ log u = ∇g / u
 
   Args:
-    memory: memory of `sogclr.init`, or the last result.
+    memory: memory that `sogclr.init` or the previous call returned.
     row: row of the memory that each g belongs to, [n].
-    defined: whether there is a g, [n]. If not, the row does not change.
+    defined: whether g is defined, [n]. Where it is not, the row does not change.
     log_g: logarithms of the new values, [n].
     gamma: weight γ of the new value; or a schedule of the step.
 
   Returns:
-    log u with its gradient, [n]; log u without gradient, [n]; and the next memory.
+    log u with its gradient, [n]; log u without gradient, [n]; and the memory for the next step.
   """
   new = jax.lax.stop_gradient(log_g)
   weight = schedules.at(gamma, memory["step"])

@@ -1,4 +1,4 @@
-"""The sigmoid loss, which has no softmax."""
+"""The sigmoid loss, which has no softmax over candidates."""
 
 from __future__ import annotations
 

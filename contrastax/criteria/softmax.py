@@ -173,9 +173,9 @@ class dclw(Criterion):
 
       L_i = −v_i p_i + log Σ_j w⁻_ij exp ℓ_ij,    v_i = 2 − exp(s_i/σ) / mean_k exp(s_k/σ)
 
-  s_i = τ_i p_i is the similarity of anchor i and its positives. The mean is over all anchors that
-  have a positive. No gradient flows through v. An anchor without a positive, or without a negative,
-  has the value 0 and no gradient.
+  s_i = τ_i p_i is the mean similarity of anchor i and its positives. The mean is over all anchors
+  that have a positive. No gradient flows through v. An anchor without a positive, or without a
+  negative, has the value 0 and no gradient.
 
   Args:
     sigma: width σ > 0 of the weight, in units of the similarity.
@@ -234,17 +234,17 @@ class dclw(Criterion):
 
 @dataclasses.dataclass(frozen=True)
 class hard_negative(Criterion):
-  """HCL: contrastive learning with hard negatives, which have larger weights.
+  """HCL: InfoNCE in which hard negatives have larger weights.
 
       L_i = −log( e^{p_i} / (e^{p_i} + G_i) )
       G_i = max( (N_i R_i − τ⁺ N_i P_i) / (1 − τ⁺),  N_i e^{−1/τ_i} )
       R_i = Σ_j w⁻_ij e^{(1+β) ℓ_ij} / Σ_j w⁻_ij e^{β ℓ_ij},   P_i = Σ_j w⁺_ij e^{ℓ_ij} / Σ_j w⁺_ij
 
-  with N_i = Σ_j w⁻_ij. The negatives have weights e^{βℓ}, and G_i is corrected for the positives
-  that are expected among them. The second argument of the maximum is the least possible
-  contribution of negatives whose similarity is at least −1. Where it is the maximum, the negatives
-  have no gradient. An anchor without a positive has the value 0 and no gradient. An anchor without
-  a negative also has the value 0.
+  N_i = Σ_j w⁻_ij is the total weight of the negatives. R_i weights the negatives by e^{βℓ}. G_i is
+  corrected for the positives that are expected among the negatives. The second argument of the
+  maximum is the least possible contribution of negatives whose similarity is at least −1. If it is
+  the larger argument, the negatives have no gradient. An anchor without a positive has the value 0
+  and no gradient. An anchor without a negative also has the value 0.
 
   Args:
     beta: concentration β ≥ 0 of the weights, in units of logits. With β = 0 the weights are
@@ -314,7 +314,7 @@ class hard_negative(Criterion):
     if tau_plus:
       log_p = reduced.reductions["positive"] - jnp.log(reduced.positive_weight)
       log_p = jnp.where(defined, log_p, 0)
-      # τ⁺ N P / (N R), limited so that the exponential is finite
+      # τ⁺ N P / (N R). The limit 80 keeps the exponential finite.
       share = tau_plus * jnp.exp(minimum(log_p + log_count - log_nr, 80))
       none = share >= 1
       log_nr = jnp.where(none, -jnp.inf, log_nr + jnp.log1p(-jnp.where(none, 0, share)))
@@ -331,8 +331,8 @@ class debiased(Criterion):
       L_i = −log( e^{p_i} / (e^{p_i} + G_i) )
       G_i = max( (Σ_j w⁻_ij e^{ℓ_ij} − τ⁺ N_i P_i) / (1 − τ⁺),  N_i e^{−1/τ_i} )
 
-  N_i and P_i are those of `hard_negative`. With τ⁺ = 0 and one positive of weight 1, it is InfoNCE
-  for similarities of at least −1, such as the cosine.
+  N_i and P_i are defined as in `hard_negative`. With τ⁺ = 0 and one positive of weight 1, it is
+  InfoNCE for similarities of at least −1, such as the cosine.
 
   Args:
     tau_plus: share τ⁺ of the anchor's class in the data, in [0, 1).

@@ -1,4 +1,4 @@
-"""The pair quantities of the softmax losses, their reductions, and the values made of these."""
+"""The quantities of pairs that the softmax losses reduce, and the computation of their results."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Channels:
     Args:
       similarity: similarities s.
       a: sides of the anchors, with shapes that broadcast to that of the similarities.
-      c: sides of the candidates, likewise.
+      c: sides of the candidates, with shapes that broadcast in the same way.
       shared: arrays that are the same for all pairs. This class uses none.
 
     Returns:
@@ -117,7 +117,8 @@ def penalty(anchors: Group, groups: tuple[Group, ...], compare: Compare) -> Arra
   Args:
     anchors: vectors [n, d].
     groups: candidates.
-    compare: how they are compared. `compare.score.penalized` computes the penalties.
+    compare: how anchors and candidates are compared. `compare.score.penalized` computes the
+      penalties.
 
   Returns:
     The penalties, [n].
@@ -149,7 +150,8 @@ class _Penalty:
 def with_log_weights(group: Group) -> Group:
   """Returns the group with the logarithms of its weights, so that they are not computed per pair.
 
-  A candidate of weight 0 or less is ignored, and losses have no gradient by such a weight.
+  A candidate of weight 0 or less is ignored, and losses have no gradient with respect to such a
+  weight.
   """
   sides = {}
   for kind in ("positive", "negative"):
@@ -199,7 +201,7 @@ def evaluate(
   Args:
     criterion: criterion, such as `criteria.info_nce()`.
     anchors: vectors [n, d] and their sides.
-    groups: groups of candidates. The first group are the keys of the anchors.
+    groups: groups of candidates. The first group contains the keys of the anchors.
     relation: function `(anchor side, candidate side, similarity) -> Pairs`.
     temperature: temperature τ > 0, scalar or [n].
     score: similarity of two vectors; `cosine()` in most papers.
@@ -260,7 +262,8 @@ def softmax_reductions(
     The reductions.
 
   Raises:
-    UserError: a stat is unknown, the temperature is not above 0, or the relation is not a relation.
+    UserError: a stat is unknown, the temperature is not above 0, or `compare.relation` is not a
+      function.
   """
   anchors = attach_temperature(anchors, temperature)
   weighted = tuple(with_log_weights(group) for group in groups)
@@ -339,7 +342,8 @@ def attach_temperature(anchors: Group, temperature: ArrayLike) -> Group:
   """Returns the anchors with the side `temperature`, [n].
 
   Raises:
-    UserError: the temperature is known and not above 0, or it is neither a scalar nor [n].
+    UserError: the temperature is neither a scalar nor [n], or is not above 0. The value of a traced
+      temperature is not checked.
   """
   n = anchors.vectors.shape[0]
   check_positive("a temperature", temperature, each=n)
@@ -357,7 +361,7 @@ def difference(defined: Array, log_sum: Array, positive: Array) -> Array:
 
 
 def defined_or_nan(defined: Array, *values: Array) -> Array:
-  """Returns a mask that is also true where a value is NaN, so that NaN is not replaced by 0."""
+  """Returns the mask, with True where a value is NaN, so that a NaN is not replaced by 0."""
   return functools.reduce(operator.or_, map(jnp.isnan, values), defined)
 
 

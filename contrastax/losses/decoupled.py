@@ -1,6 +1,8 @@
 """Decoupled contrastive losses on arrays: the positive is not in the denominator.
 
-The losses normalize the vectors, and s is the cosine similarity. Each returns one value per anchor.
+The losses normalize the vectors, and s is the cosine similarity. Each returns one value per anchor,
+so the loss of the paper is the mean of the result. Temperatures τ > 0 are scalars or have one value
+per anchor. They may be traced and differentiated.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Negatives: parts that add candidates or select among them, joined by `+`, and mined negatives."""
+"""Negatives: parts that add candidates or select among them, and functions that mine negatives.
+
+`a + b` applies part a, then part b.
+"""
 
 from contrastax.negatives.adversarial import adversarial_negatives as adversarial_negatives
 from contrastax.negatives.adversarial import adversarial_positives as adversarial_positives

@@ -1,4 +1,4 @@
-"""Adversarial hard negatives and hard positives, made by gradient steps on the keys (CLAPS)."""
+"""Adversarial hard negatives and hard positives, computed by gradient steps on the keys (CLAPS)."""
 
 from __future__ import annotations
 
@@ -20,20 +20,21 @@ from contrastax.pairwise.scores.precision import wide
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class adversarial_negatives(NegativeSource):
-  """Adds a negative to each anchor: its key, moved to where its own example is less likely.
+  """Adds a negative to each anchor: its key, moved so that its own example becomes less likely.
 
-    p(j | k) = softmax_j( s(a_j, k)/τ ),   j over the batch's anchors, without k itself
-    k'_i = k_i + radius ‖k_i‖ g/‖g‖,   g = −∇_k log Σ_{j of example i} p(j | k) at k_i
+      p(j | k) = softmax_j( s(a_j, k)/τ ),   j over the batch's anchors, without k itself
+      k'_i = k_i + radius ‖k_i‖ g/‖g‖,   g = −∇_k log Σ_{j of example i} p(j | k) at k_i
 
   p is the likelihood that anchor j belongs to key k, and s is the method's score. With the cosine,
-  `radius` is the tangent of the angle between k_i and k'_i. k_i is the anchor's positive of the
-  greatest weight among the keys; of equal weights, the first. An anchor without a positive gets a
-  negative of the weight 0. The negatives are a group [n, 1, d]. They belong to no example, and have
-  no gradient.
+  `radius` is the tangent of the angle between k_i and k'_i. k_i is the key with the largest weight
+  as a positive of the anchor, and the first such key if several are equal. An anchor without a
+  positive gets a negative with the weight 0. The negatives are a group [n, 1, d]. They belong to no
+  example and have no gradient.
 
   Args:
-    radius: the length of the step, above 0, in lengths of the key. Use a small number, such as 0.1.
-    temperature: τ > 0 of p.
+    radius: the length of the step, above 0, relative to the length of the key. Use a small number,
+      such as 0.1.
+    temperature: the temperature τ > 0 of p.
 
   Raises:
     UserError: an argument is outside its range.
@@ -50,12 +51,13 @@ class adversarial_negatives(NegativeSource):
     [(4, 3), (4, 1, 3)]
 
   References:
-    Lee et al. (CLAPS), 2021, arXiv 2012.07280, eqs. 5 and 6.
+    Lee et al., Contrastive Learning with Adversarial Perturbations for Conditional Text Generation
+    (CLAPS), 2021, arXiv 2012.07280, eqs. 5 and 6.
 
   In other libraries:
     The paper moves hidden states of a text generator, and p is the likelihood of its target text.
-    Its public code has no gradient through the moved states either. The radius there is not in
-    lengths of the key; it is 1 in the code.
+    Its public code has no gradient through the moved states either. In that code, the radius is an
+    absolute length, 1.
   """
 
   radius: float
@@ -77,21 +79,21 @@ class adversarial_negatives(NegativeSource):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class adversarial_positives(NegativeSource):
-  """Adds a positive to each anchor: its key, moved far away, then back toward its likelihood p.
+  """Adds a positive to each anchor: its key, moved far away and then back toward its old p.
 
-    k'_i as in `adversarial_negatives`, then `steps` times
-    k'_i ← k'_i − size ‖k_i‖ f/‖f‖,   f = ∇_{k'} KL( p(· | k_i) ‖ p(· | k'_i) )
+      k'_i as in `adversarial_negatives`, then `steps` times
+      k'_i ← k'_i − size ‖k_i‖ f/‖f‖,   f = ∇_{k'} KL( p(· | k_i) ‖ p(· | k'_i) )
 
-  p and k_i are those of `adversarial_negatives`. The positives are a group [n, 1, d] without a
-  gradient. They have the sides of their keys, but the anchor's index and the view −1, so that they
-  are positives under `same_example` and `same_label`. An anchor without a key gets one of the
-  weight 0.
+  p and k_i are defined as in `adversarial_negatives`. The positives are a group [n, 1, d] without a
+  gradient. They have the sides of their keys, except for the anchor's index and the view −1, so
+  that they are positives under `same_example` and `same_label`. An anchor without a key gets a
+  positive with the weight 0.
 
   Args:
-    radius: the length of the step away, above 0, in lengths of the key.
-    size: the length of each step back, above 0, in lengths of the key. It does not depend on the
-      distance that is left, so a large size overshoots.
-    temperature: τ > 0 of p.
+    radius: the length of the step away, above 0, relative to the length of the key.
+    size: the length of each step back, above 0, relative to the length of the key. It does not
+      depend on the remaining distance, so a large size overshoots.
+    temperature: the temperature τ > 0 of p.
     steps: the number of steps back, at least 0.
 
   Raises:
@@ -109,11 +111,13 @@ class adversarial_positives(NegativeSource):
     [1. 1. 1. 1.]
 
   References:
-    Lee et al. (CLAPS), 2021, arXiv 2012.07280, eqs. 7 to 9.
+    Lee et al., Contrastive Learning with Adversarial Perturbations for Conditional Text Generation
+    (CLAPS), 2021, arXiv 2012.07280, eqs. 7 to 9.
 
   In other libraries:
-    The paper takes one step back, of size = radius. In its public code both are 3, not in lengths
-    of the key. There the first step is on the contrastive loss; here it is on −log p.
+    The paper takes one step back, with size = radius. In its public code both are 3, as absolute
+    lengths. That code takes the first step by the gradient of the contrastive loss; this class uses
+    the gradient of −log p.
   """
 
   radius: float
@@ -166,7 +170,8 @@ def _own_keys(anchors: Group, keys: Group, compare: Compare) -> tuple[Group, Arr
   """Finds the key of each anchor.
 
   Returns:
-    The keys [n, d], in float32 at least and without a gradient; and whether an anchor has one, [n].
+    The keys [n, d], in at least float32 and without a gradient; and whether each anchor has one,
+    [n].
   """
   anchors, keys, params = jax.lax.stop_gradient((anchors, keys, compare.score_params))
   _, position = reduce(
@@ -196,10 +201,10 @@ def _moved_away(
   own: Group,
   compare: Compare,
 ) -> Array:
-  """Returns k', at which the likelihood of the key's own example is lower."""
+  """Returns k', at which the likelihood of the key's own example is lower than at k."""
 
   def log_odds(moved):
-    # The gradient has the direction of that of −log p, and no cancellation where p is nearly 1.
+    # This gradient has the direction of ∇(−log p), without cancellation if p is close to 1.
     wanted = {"others": log_sum_exp, "own": log_sum_exp}
     results = _likelihood(source, anchors, own, moved, compare, wanted)
     return jnp.sum(results["others"] - results["own"])
@@ -216,7 +221,7 @@ def _likelihood(
   compare: Compare,
   wanted: Mapping[str, Reduction],
 ) -> dict[str, Any]:
-  """Reduces, over the anchors, their logits with each key after and before its move."""
+  """Reduces the logits of each key, after and before its move, over the anchors."""
   anchors, params = jax.lax.stop_gradient((anchors, compare.score_params))
   key_side = {name: own.side[name] for name in ("index", "view")}
   both = jnp.concatenate([moved, own.vectors], axis=-1)
@@ -231,9 +236,9 @@ def _likelihood(
 
 @dataclasses.dataclass(frozen=True)
 class _NowAndBefore(Score):
-  """The scores of anchors with moved keys and with the keys before, as a tuple of [keys, anchors].
+  """The scores of anchors with keys after and before the move, a tuple of arrays [keys, anchors].
 
-  A vector [2d] of `keys` is the concatenation of the moved key and the key before.
+  A vector [2d] of `keys` is the concatenation of the key after and before the move.
   """
 
   score: Score
@@ -247,8 +252,9 @@ class _NowAndBefore(Score):
 class _Logits:
   """Channels of a key and an anchor.
 
-  all: the logits that p normalizes. own: those of the key's own example. others: those of the other
-  examples. before: the logits before the move, which weight those after it.
+  all: the logits over which p is normalized. own: the logits of the key's own example. others: the
+  logits of the other examples. before: the logits before the move, whose softmax weights the logits
+  after it.
   """
 
   temperature: float

@@ -1,4 +1,4 @@
-"""Negatives of plain arrays, without a method."""
+"""Negatives for plain arrays, without a method."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def on_arrays(
   """Applies a source of negatives to plain arrays.
 
   Args:
-    source: the negatives, also a sum of several. Its state is that before the first step; pass what
-      it would remember as `negatives`.
+    source: the negatives, which may be a sum of several. Its state is the state before the first
+      step. Pass keys of earlier steps as `negatives`.
     anchors: [n, d]. Row i is example i in view 0.
     positives: [n, d], the keys. Row i is example i in view 1.
-    negatives: [m, d], such as the keys in a queue, or None. They are the same for all anchors, and
+    negatives: [m, d], such as the keys in a queue, or None. They are the same for all anchors and
       belong to no example.
     relation: the relation that the criterion uses too.
-    rng: a random key for what the source draws.
+    rng: a random key, from which the source draws.
     label: the label of each example, [n], or None.
     score: the similarity, without parameters.
     plan: how searches are computed.
@@ -46,7 +46,7 @@ def on_arrays(
     (anchors, groups), the arguments of a criterion.
 
   Raises:
-    UserError: shapes do not fit, or the source refuses its input.
+    UserError: shapes do not fit, or the source raises an error.
 
   Example:
     >>> import jax
@@ -72,7 +72,7 @@ def on_arrays(
     anchors, positives, negatives = promoted(anchors, positives, numbers("negatives", negatives))
   if len(shape) != 2 or shape != positives.shape:
     raise UserError(
-      f"anchors and positives must be [n, d], of one shape, not {shape} and {positives.shape}"
+      f"anchors and positives must have one shape [n, d], not {shape} and {positives.shape}"
     )
   if negatives is not None and (jnp.ndim(negatives) != 2 or negatives.shape[1] != shape[1]):
     raise UserError(f"negatives must be [m, {shape[1]}], not {jnp.shape(negatives)}")

@@ -18,19 +18,19 @@ from contrastax.pairwise import unit
 class bank(NegativeSource):
   """Keeps a moving average of the keys of each of the N examples, and uses these as negatives.
 
-    m_i ← unit(momentum · m_i + (1 − momentum) · unit(k_i))      after a step that has example i
-    m_i ← unit(k_i)                                              after the first such step
+      m_i ← unit(momentum · m_i + (1 − momentum) · unit(k_i))      after a step that has example i
+      m_i ← unit(k_i)                                              after the first such step
 
   If an example has several keys in a step, as in SimCLR, k_i is the sum of their directions. The
   negatives are a shared group [N or sample, d], without a gradient. They have the sides of their
-  examples (with several keys, of the first one), but the view −1. An entry without a key so far has
-  the weight 0, and is drawn only where fewer than `sample` entries have one. The relation
-  `same_example` leaves out the anchor's own entry. A method needs the size of the data, as in
-  `methods.SimCLR(negatives=in_batch() + bank(sample=512), examples=1297, …)`.
+  examples, but the view −1. If an example has several keys, these are the sides of the first one.
+  An entry that has no key so far has the weight 0, and is drawn only if fewer than `sample` entries
+  have a key. The relation `same_example` leaves out the anchor's own entry. A method needs the size
+  of the data, as in `methods.SimCLR(negatives=in_batch() + bank(sample=512), examples=1297, …)`.
 
-  A key of index −1, of no example, is not stored. A key of an index of N or more is not stored
-  either, and no other entry changes: a compiled step cannot raise an error. Outside of `jax.jit`,
-  it is an error. Beside the table, a step needs n² numbers for n keys.
+  A key with the index −1, which belongs to no example, is not stored. A key with an index of N or
+  more raises an error outside of `jax.jit`. A compiled step cannot raise an error, so it ignores
+  such a key. In addition to the table, a step needs memory for n² numbers if it has n keys.
 
   Args:
     sample: the number of entries that are drawn in each step, without replacement and the same for
@@ -53,11 +53,12 @@ class bank(NegativeSource):
 
   References:
     Wu et al., Unsupervised Feature Learning via Non-Parametric Instance Discrimination, 2018, arXiv
-    1805.01978: 4,096 negatives on ImageNet. The code has a momentum of 0.5.
-    Misra and van der Maaten (PIRL), 2020, arXiv 1912.01991: 32,000 negatives, momentum 0.5.
+    1805.01978, with 4,096 negatives on ImageNet and, in the code, a momentum of 0.5.
+    Misra and van der Maaten (PIRL), 2020, arXiv 1912.01991, with 32,000 negatives and a momentum of
+    0.5.
 
   In other libraries:
-    In both papers, the anchor's own entry is the positive. The code of Wu et al. begins with random
+    In both papers, the anchor's own entry is the positive. The code of Wu et al. starts with random
     vectors, and draws with replacement for each anchor separately.
   """
 
@@ -76,7 +77,7 @@ class bank(NegativeSource):
   def init(self, rng: Array, keys: Group, examples: int) -> State:
     if examples < 1:
       raise UserError(
-        f"bank keeps a vector of each example of the data, and examples is {examples}; give the "
+        f"bank keeps a vector of each example of the data, but examples is {examples}; give the "
         "method examples=…, the size of the data"
       )
     if self.sample is not None and self.sample > examples:
@@ -112,6 +113,6 @@ class bank(NegativeSource):
     visited = stored.side["index"][row] >= 0
     keys = dataclasses.replace(keys, vectors=jnp.where(visited[:, None], averaged, new))
     # The order of several writes to one row is not defined. So all keys of an example write the
-    # same values, those of its first key.
+    # same values: the side of the first key, and one average.
     first = jax.tree.map(lambda x: x[same.argmax(1)], keys)
     return {"keys": put(stored, jnp.where(valid, index, examples), first)}

@@ -19,13 +19,13 @@ NAME = "cluster"
 class clusters(NegativeSource):
   """Attaches the side `cluster`, and adds each anchor's second nearest centroid as a negative.
 
-    cluster(x) = argmax_c cos(x, μ_c),      hard(i) = the c of the second highest cos(a_i, μ_c)
-    μ_c ← momentum · μ_c + (1 − momentum) · mean of the step's keys of cluster c,   after the step
+      cluster(x) = argmax_c cos(x, μ_c),      hard(i) = the c of the second highest cos(a_i, μ_c)
+      μ_c ← momentum · μ_c + (1 − momentum) · mean of the step's keys of cluster c,   after the step
 
   The filter `negatives_differ("cluster")` then removes the candidates of the anchor's own cluster,
   which are probably false negatives. Put this source to the right of all sources of candidates, as
-  in `in_batch() + queue(4096) + clusters(128)`: candidates that are added later have no side
-  `cluster`. There is no gradient. A step computes a product [m, count] for m vectors.
+  in `in_batch() + queue(4096) + clusters(128)`, because candidates that are added later have no
+  side `cluster`. There is no gradient. A step computes a product [m, count] for m vectors.
 
   Up to and including step `warmup`, the hard negatives have the weight 0, and `cluster` is −1 for
   anchors and −2 for candidates. So no pair has the same cluster.
@@ -37,8 +37,8 @@ class clusters(NegativeSource):
       then the centroids [count, d], and the weight of centroid c is the number of anchors i with
       hard(i) = c. Otherwise each anchor has its own hard negative only, [n, 1, d]. The `cluster` of
       a centroid is its own number, so the filter also removes the anchor's nearest centroid.
-    warmup: the step after which the centroids begin, as `count` of its keys, drawn at random by
-      example and view.
+    warmup: the step after which the centroids are initialized with `count` of its keys. The keys
+      are drawn at random, in a way that depends on example and view only.
 
   Raises:
     UserError: an argument is outside its range, a step has fewer keys than centroids, or the data
@@ -60,12 +60,13 @@ class clusters(NegativeSource):
     Deng et al. (ClusterNS), 2023, arXiv 2305.09892: 128 clusters.
 
   In other libraries:
-    In the paper, false negatives stay in the denominator, and a further loss with two margins keeps
-    them near the positive. The paper's code moves the centroids before a step uses them, by the
-    anchors, with AdamW or toward the sum of their members. Here they move after the step, so
-    the negatives of a step do not depend on its keys. They move by the keys, and toward the mean,
-    which does not depend on the batch size. The paper's code begins when the mean cosine has fallen
-    to 0.4, with keys of which each is least similar to the one before.
+    In the paper, false negatives remain in the denominator, and another loss with two margins keeps
+    them near the positive. The paper's code updates the centroids before a step uses them, from the
+    anchors, with AdamW or toward the sum of their members. This class updates them after the step,
+    so that the negatives of a step do not depend on its keys. It updates them from the keys and
+    toward the mean, which does not depend on the batch size. The paper's code initializes the
+    centroids when the mean cosine has fallen to 0.4, with a sequence of keys in which each is the
+    least similar to the one before.
   """
 
   count: int
@@ -86,12 +87,12 @@ class clusters(NegativeSource):
     n, d = keys.vectors.shape
     if n < self.count:
       raise UserError(
-        f"{self.count:,} clusters begin as keys of one step, which has {n:,}; use fewer clusters, "
+        f"{self.count:,} clusters need as many keys in one step, which has {n:,}; use fewer clusters, "
         "or a larger batch"
       )
     if NAME in keys.side:
       raise UserError(
-        f"clusters makes the side {NAME!r} itself, and the data have an array {NAME!r}; rename it"
+        f"clusters attaches the side {NAME!r}, but the data have an array {NAME!r}; rename it"
       )
     centroids = jnp.zeros((self.count, d), jnp.promote_types(keys.vectors.dtype, jnp.float32))
     return {"step": jnp.int32(0), "key": jax.random.key_data(rng), "centroids": centroids}
@@ -132,7 +133,7 @@ class clusters(NegativeSource):
     return {**state, "step": step + 1, "centroids": centroids}
 
   def _first(self, rng, keys, vectors):
-    """Draws `count` of the keys by example and view, so not by their rows or devices."""
+    """Draws `count` of the keys. The draw does not depend on their rows or devices."""
     rngs = rng_per_vector(jax.random.wrap_key_data(rng), keys.side)
     _, drawn = jax.lax.top_k(jax.vmap(jax.random.uniform)(rngs), self.count)
     return vectors[drawn]

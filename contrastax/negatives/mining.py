@@ -32,22 +32,23 @@ def mine(
   block: int = 32_768,
   plan: Plan | None = None,
 ) -> tuple[Array, Array]:
-  """Mines the k hardest negatives of each query that are probably not positives, exactly.
+  """Mines the k hardest negatives of each query, without candidates that are probably positives.
 
-  A candidate with nearly the score of a positive is often an unlabeled positive. With s⁺ the lowest
-  score of a query's positives, mining selects the k candidates of highest score s, without the
-  positives, that satisfy
+  A candidate whose score is close to that of a positive is often an unlabeled positive. Let s⁺ be
+  the lowest score of a query's positives. The function considers the candidates that are not
+  positives and whose score s satisfies
 
-    s ≤ min(s⁺ − margin,  s⁺ − (1 − share)·|s⁺|,  at_most)
+      s ≤ min(s⁺ − margin,  s⁺ − (1 − share)·|s⁺|,  at_most)
 
-  after the first `skip` of these. A bound that is None does not apply. For s⁺ > 0 the second bound
-  is share·s⁺; for s⁺ < 0 that product would be above the positive.
+  Of these candidates, sorted by descending score, it leaves out the first `skip` and returns the
+  next k. The search is exact. A bound that is None does not apply. For s⁺ > 0 the second bound is
+  share·s⁺. For s⁺ < 0 that product would be above s⁺.
 
-  The device holds the queries, one positive of each at a time, the results and at most four times
-  block·d numbers (two blocks, and what the score prepares of one), beside about 20 MB. It never
-  holds the corpus or the scores of all pairs. s⁺ and s are rounded separately. So a candidate
-  within rounding of a bound, such as a copy of the positive at margin 0, may or may not be
-  selected. A positive itself is recognized by its position, and never selected.
+  The device stores the queries, one positive of each query at a time, the results, at most
+  4·block·d numbers (two blocks, and the prepared vectors of one), and about 20 MB. It never stores
+  the corpus or the scores of all pairs. s⁺ and s are rounded separately. So a candidate whose score
+  is within a rounding error of a bound, such as a copy of the positive at margin 0, may or may not
+  be selected. A positive itself is recognized by its position and is never selected.
 
   Args:
     queries: [n, d].
@@ -55,17 +56,18 @@ def mine(
     positives: int [n] or [n, p], the positions of the positives in the corpus; −1 for none. Each
       query has at least one.
     k: the number of negatives of a query, at least 1. k + skip is at most m.
-    margin: the least difference from the positive, at least 0.
-    share: the largest share of the positive's score, in (0, 1], such as 0.95.
-    at_most: the highest score.
+    margin: the smallest difference from s⁺, at least 0.
+    share: the largest share of s⁺, in (0, 1], such as 0.95.
+    at_most: the highest score that is allowed.
     skip: the number of the hardest candidates to leave out, at least 0.
     score: the similarity, without parameters.
     block: the number of vectors of the corpus that are sent to the device at a time.
     plan: how a block is evaluated. The default is in tiles, as for `pairwise.top_k`.
 
   Returns:
-    Scores [n, k] in descending order, and positions in the corpus [n, k], int32. Of equal scores,
-    the lower position comes first. Where fewer than k satisfy the bounds, the row ends in (−∞, −1).
+    Scores [n, k] in descending order, and positions in the corpus [n, k], int32. Among equal
+    scores, the lower position comes first. A row with fewer than k such candidates ends in (−∞,
+    −1).
 
   Raises:
     UserError: shapes do not fit, a number is outside its range, a query has no positive or one
@@ -93,7 +95,7 @@ def mine(
   stored: Any = corpus if hasattr(corpus, "shape") else np.asarray(corpus)
   query_vectors = numbers("queries", queries)
   check_finite("queries", query_vectors)
-  dtype = jnp.result_type(query_vectors, jnp.asarray(stored[:1]), 0.0)  # of integers: float
+  dtype = jnp.result_type(query_vectors, jnp.asarray(stored[:1]), 0.0)  # float if all are integers
   query_vectors = query_vectors.astype(dtype)
 
   def scores_of(column):
@@ -105,8 +107,8 @@ def mine(
   if not finite.all():
     i = finite.argmin()
     raise UserError(
-      f"query {i} and a positive of it have the score {lowest[i]}; clean the vectors of NaN and "
-      "infinity"
+      f"query {i} and one of its positives have the score {lowest[i]}; remove NaN and infinity "
+      "from the vectors"
     )
   ceiling = np.full_like(lowest, np.inf if at_most is None else at_most)
   if margin is not None:
@@ -122,7 +124,7 @@ def mine(
   for first in range(0, m, size):
     rows = jnp.asarray(stored[first : first + size], dtype)
     check_finite("corpus", rows, first)
-    # Without waiting, blocks would be sent to the device faster than they are evaluated.
+    # Without this wait, blocks would be sent to the device faster than they are evaluated.
     jax.block_until_ready(best)
     best = _add_block(score, plan, query_group, rows, first, best)
   scores, positions = (x[:, skip:] for x in best)
@@ -137,7 +139,7 @@ def _score_rows(score, queries, rows):
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _add_block(score, plan, queries, rows, first, best):
-  """Merges the best candidates so far with those of a block that begins at position `first`."""
+  """Merges the best candidates so far with those of a block that starts at position `first`."""
   top_k = reductions.top_k(best[0].shape[1])
   position = first + jnp.arange(len(rows), dtype=jnp.int32)
   values, columns = reduce(
@@ -148,7 +150,7 @@ def _add_block(score, plan, queries, rows, first, best):
 
 
 def _below_ceiling(similarity, query, candidate, shared):
-  """The similarity as a channel; −∞ for positives, and above the ceiling."""
+  """The similarity as a channel; −∞ for positives and for similarities above the ceiling."""
   positive = (query["positives"] == candidate["position"][..., None]).any(-1)
   admitted = (similarity <= query["ceiling"]) & ~positive
   return {"similarity": jnp.where(admitted, similarity, -jnp.inf)}

@@ -19,27 +19,27 @@ from contrastax.pairwise import unit
 class mochi(NegativeSource):
   """Adds mixes of each anchor's hardest negatives as further negatives of that anchor (MoCHi).
 
-    Q_i = the `hard` negatives most similar to anchor q_i, of those in a queue
-    h  = unit(α n_a + (1 − α) n_b),   α ~ U(0, 1),    a ≠ b drawn from Q_i;  `mixed` of them
-    h' = unit(β q_i + (1 − β) n_c),   β ~ U(0, ½),    c drawn from Q_i;      `with_anchor` of them
+      Q_i = the `hard` negatives in a queue that are most similar to anchor q_i
+      h  = unit(α n_a + (1 − α) n_b),   α ~ U(0, 1),    a ≠ b drawn from Q_i;  `mixed` of them
+      h' = unit(β q_i + (1 − β) n_c),   β ~ U(0, ½),    c drawn from Q_i;      `with_anchor` of them
 
   Put this source to the right of the candidates that it mixes, as in `queue(4096) + mochi(…)`. It
-  mixes all candidates to its left except the keys of the step. The method's relation and score
-  decide what is a negative and how similar it is. So a filter that removes false negatives also
-  keeps them out of Q_i. A mix has the sides of its first negative (h': of n_c), but belongs to no
-  example, so its index is −1. Mixes have no gradient. While a queue fills, Q_i has as many
-  negatives as there are. Beside the candidates, a step needs n (hard + (mixed + with_anchor) d)
-  numbers.
+  mixes all candidates to its left except the keys of the step. The method's relation determines
+  which candidates are negatives, and its score how similar they are. So a filter that removes false
+  negatives also removes them from Q_i. A mix has the sides of n_a, or of n_c for h', except for the
+  index −1, because it belongs to no example. Mixes have no gradient. If there are fewer than `hard`
+  negatives, as in the first steps of a queue, Q_i contains all of them. In addition to the
+  candidates, a step needs memory for n (hard + (mixed + with_anchor) d) numbers.
 
   Args:
     hard: the size of Q_i, at least 1.
-    mixed: the number of mixes h of an anchor, at least 0.
-    with_anchor: the number of mixes h' of an anchor, at least 0.
-    warmup: the number of first steps in which mixes have the weight 0.
+    mixed: the number of mixes h per anchor, at least 0.
+    with_anchor: the number of mixes h' per anchor, at least 0.
+    warmup: the number of steps at the start in which mixes have the weight 0.
 
   Raises:
     UserError: an argument is outside its range, there are no mixes, there are no candidates to the
-      left beside the keys, or there are fewer than `hard`.
+      left except the keys of the step, or there are fewer than `hard`.
 
   Example:
     >>> import jax
@@ -86,7 +86,7 @@ class mochi(NegativeSource):
     stored = groups[1:]
     if not stored:
       raise UserError(
-        "mochi mixes the keys in a queue, and there is none to its left; write queue(…) before it"
+        "mochi mixes the keys in a queue, but there is no queue to its left; write queue(…) before it"
       )
     number = sum(group.vectors.shape[0] for group in stored)
     if number < self.hard:
@@ -136,9 +136,9 @@ class mochi(NegativeSource):
 
 
 def between(x: Array, y: Array, share: ArrayLike) -> Array:
-  """Mixes vectors, and normalizes the mix.
+  """Mixes vectors and normalizes the mix.
 
-    unit(share · x + (1 − share) · y)
+      unit(share · x + (1 − share) · y)
 
   Args:
     x: [..., d].

@@ -1,4 +1,4 @@
-"""Negatives made of noise, which gradient ascent moves toward the anchors (DCLR)."""
+"""Negatives from noise, which gradient ascent moves toward the anchors (DCLR)."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from contrastax.pairwise import log_sum_exp, reduce, unit
 class noise(NegativeSource):
   """Adds `count` vectors of noise as negatives of all anchors, moved to increase the anchors' loss.
 
-    v_c ~ N(0, 1)^d,   then `steps` times   v_c ← v_c + size · g_c / ‖g_c‖,   g = ∂L/∂v
-    L = Σ_i ( −s⁺_i/τ + log( Σ_j (w⁺_ij + w⁻_ij) e^{s_ij/τ} + Σ_c e^{s_ic/τ} ) )
+      v_c ~ N(0, 1)^d,   then `steps` times   v_c ← v_c + size · g_c / ‖g_c‖,   g = ∂L/∂v
+      L = Σ_i ( −s⁺_i/τ + log( Σ_j (w⁺_ij + w⁻_ij) e^{s_ij/τ} + Σ_c e^{s_ic/τ} ) )
 
   s is the method's score. j runs over all candidates to the left, with their weights under the
-  method's relation. Where the embeddings are dense, they are most similar to noise. So the noise
-  moves there, and pushes them apart.
+  method's relation. The noise moves to regions in which the embeddings are dense. As a negative, it
+  then pushes these embeddings apart.
 
-  The noise belongs to no example. It is a group [count, d], not normalized (the cosine uses
-  directions only), without a gradient. What is drawn depends on the random key of the step and the
-  number of the vector only. A step costs as much as `count` further candidates, forward and
-  backward. The candidates to the left are compared once.
+  The noise belongs to no example. It is a group [count, d] without a gradient. It is not
+  normalized, because the cosine uses directions only. The drawn values depend only on the random
+  key of the step and the number of the vector. A step costs as much as `count` further candidates,
+  forward and backward. The candidates to the left are compared once.
 
   Args:
     count: the number of vectors, at least 1. In the paper it is 1 to 5 times the batch size.
     steps: the number of steps of gradient ascent, at least 0. With 0, the noise stays as drawn.
     size: the length of a step, above 0, in units of the vectors. It is 1e-3 in the public code.
-    temperature: τ > 0 of L. It is an argument because the method's temperature may be learned, or
-      be one per anchor. It is 0.05 in the public code.
+    temperature: the temperature τ > 0 of L. It is an argument because the method's temperature may
+      be learned, or differ between anchors. It is 0.05 in the public code.
 
   Raises:
     UserError: an argument is outside its range.
@@ -57,8 +57,8 @@ class noise(NegativeSource):
     2205.00656, §3.2.
 
   In other libraries:
-    The steps are those of the paper's public code. The loss of that code is a binary cross-entropy,
-    with e^0 for the candidates that its filter removes.
+    The steps are the same as in the paper's public code. The loss of that code is a binary
+    cross-entropy, with e^0 for the candidates that its filter removes.
   """
 
   count: int

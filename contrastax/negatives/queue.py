@@ -17,13 +17,13 @@ from contrastax.negatives.sources import NegativeSource, weighted
 
 @dataclasses.dataclass(frozen=True)
 class queue(NegativeSource):
-  """Uses the keys of the last steps as negatives, `size` of them, as MoCo does.
+  """Uses the last `size` keys of earlier steps as negatives, as in MoCo.
 
-  The keys of a step replace the oldest ones after the step. So an anchor is never compared with its
-  own batch here. The keys have no gradient. They keep their sides, so a relation can recognize the
-  key of the anchor's own example from an earlier epoch; `same_example` leaves it out. The vectors
-  are stored as they are. What the score computes for each vector, such as its length for the
-  cosine, is computed once per step.
+  After each step, its keys replace the oldest keys. So the queue never contains keys of the current
+  step. The keys have no gradient. They keep their sides, so a relation can recognize the key of the
+  anchor's own example from an earlier epoch; `same_example` leaves it out. The vectors are stored
+  as they are. Quantities that the score computes for each vector, such as the length for the
+  cosine, are computed once per step.
 
   Args:
     size: the number of keys, a multiple of the number of keys of a step.
@@ -45,7 +45,7 @@ class queue(NegativeSource):
     He et al. (MoCo), 2019, arXiv 1911.05722, §3.1.
 
   In other libraries:
-    A slot that is not filled yet has the weight 0 here. The code of MoCo fills the queue with
+    Here, a slot that is not filled yet has the weight 0. The code of MoCo fills the queue with
     random vectors, which are negatives in its first steps.
   """
 
@@ -60,7 +60,7 @@ class queue(NegativeSource):
     if self.size % n:
       problem = "shorter than" if self.size < n else "not a multiple of"
       raise UserError(
-        f"a queue of {self.size:,} keys is {problem} the {n:,} of a step; "
+        f"a queue of {self.size:,} keys is {problem} the {n:,} keys of a step; "
         f"use {max(1, round(self.size / n)) * n:,}"
       )
     return {"next": jnp.int32(0), "keys": unfilled(keys, self.size)}
@@ -88,17 +88,18 @@ class queue(NegativeSource):
 class queues(NegativeSource):
   """Keeps a queue of `size` keys for each value 0 … count − 1 of a side, such as a language.
 
-    slot of key i, the r-th of its value v in this step:  (next_v + r) mod size  of queue v
+      slot of key i, which is the r-th key of the value v in this step:  (next_v + r) mod size
+      of queue v
 
   So keys of a frequent value do not replace those of a rare one. The candidates are one group
-  [count · size, d] of all queues. With the filter `negatives_share(by)`, the negatives of an anchor
-  are those of its own value. As for `queue`, the keys have no gradient and keep their sides. A step
-  may have any number of keys of a value, which are stored in the order of the batch. Of more than
-  `size` keys, the last `size` are stored.
+  [count · size, d] of all queues. With the filter `negatives_share(by)`, an anchor has only
+  negatives of its own value. As in `queue`, the keys have no gradient and keep their sides. A step
+  may have any number of keys of a value, which are stored in the order of the batch. If there are
+  more than `size`, the last `size` are stored.
 
-  A key of the value −1, which stands for none, is not stored. A key of another value outside of
-  0 … count − 1 is not stored either: a compiled step cannot raise an error. Outside of `jax.jit`,
-  it is an error. With the filter, an anchor of such a value has no negatives here.
+  A key with the value −1, which means no value, is not stored. A key with another value outside of
+  0 … count − 1 raises an error outside of `jax.jit`. A compiled step cannot raise an error, so it
+  ignores such a key. With the filter, an anchor with such a value has no negatives in the queues.
 
   Args:
     size: the number of keys of each queue, at least 1.
@@ -125,7 +126,7 @@ class queues(NegativeSource):
     [(8, 3), (32, 3)]
 
   References:
-    Wu et al., 2022, arXiv 2206.03281: a memory bank for each language.
+    Wu et al., 2022, arXiv 2206.03281, with a memory bank for each language.
   """
 
   size: int
@@ -141,13 +142,13 @@ class queues(NegativeSource):
   def init(self, rng: Array, keys: Group, examples: int) -> State:
     if self.by not in keys.side:
       raise UserError(
-        f"queues needs the side {self.by!r}, and the keys have {', '.join(sorted(keys.side))}; "
+        f"queues needs the side {self.by!r}, but the keys have {', '.join(sorted(keys.side))}; "
         f"add an array {self.by!r} to the data"
       )
     value = keys.side[self.by]
     if value.ndim > 1 or not jnp.issubdtype(value.dtype, jnp.integer):
       raise UserError(
-        f"queues needs one integer for each key, and {self.by!r} is {value.dtype} "
+        f"queues needs one integer for each key, but {self.by!r} is {value.dtype} "
         f"{list(value.shape)}; number its values from 0"
       )
     keys = unfilled(keys, self.count * self.size)
@@ -175,7 +176,7 @@ class queues(NegativeSource):
       keys of each value, [count].
     """
     valid = valid_index(
-      value, self.count, f"a key's {self.by!r}", "give queues as count one more than the largest"
+      value, self.count, f"a key's {self.by!r}", "set count to one more than the largest"
     )
     value = jnp.where(valid, value, 0).astype(jnp.int32)
     has_value = valid[:, None] & (value[:, None] == jnp.arange(self.count))
@@ -190,8 +191,8 @@ class queues(NegativeSource):
 def entries(state: Any) -> Group:
   """Returns the keys in a queue or bank as negatives.
 
-  The view of a key is −1, as it is not a view of this step. Its weight is its side `weight`, or 1.
-  A slot that is not filled has the index −1 and the weight 0.
+  The view of a key is −1, because it is not a view of this step. Its weight is its side `weight`,
+  or 1. A slot that is not filled has the index −1 and the weight 0.
 
   Args:
     state: the state of `queue`, `queues` or `bank`.
@@ -255,15 +256,14 @@ def valid_index(number: Array, count: int, name: str, fix: str) -> Array:
   Args:
     number: integers, of any shape.
     count: the number of valid numbers.
-    name: what messages call a number.
-    fix: what a user can do about an invalid number.
+    name: the name of a number in messages.
+    fix: the advice for an invalid number, for messages.
 
   Returns:
     Booleans in the shape of `number`.
 
   Raises:
-    UserError: a number is invalid, and is not −1, which stands for none. Traced numbers are not
-      checked.
+    UserError: a number is invalid and is not −1, which means none. Traced numbers are not checked.
   """
   valid = (number >= 0) & (number < count)
   if not isinstance(number, Tracer):

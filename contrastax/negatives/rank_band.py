@@ -23,23 +23,24 @@ def rank_band(
   """Finds the neighbors of each example with the ranks `first` to `last` − 1.
 
   The nearest neighbor has rank 0. An example is not its own neighbor. Use a near band as positives
-  and a farther band as hard negatives. The examples between the bands are in neither, which keeps
-  positives and negatives apart. Memory is that of `pairwise.top_k` with k = last.
+  and a farther band as hard negatives. The examples between the bands are in neither band, which
+  keeps positives and negatives apart. A call needs as much memory as `pairwise.top_k` with k=last.
 
   Args:
-    embeddings: [n, d]. They do not come from the encoder in training, but from what is known of the
-      examples, such as their citations.
+    embeddings: [n, d]. They do not come from the encoder that is trained, but from other knowledge
+      about the examples, such as citations.
     first: the first rank of the band.
     last: the rank after the band, 0 ≤ first < last ≤ n − 1.
     queries: int [q], the positions of the examples whose neighbors are returned; None: all.
     score: the similarity, without parameters.
 
   Returns:
-    The positions of the neighbors [q, last − first], int32, nearest first. Of equal scores, the
+    The positions of the neighbors [q, last − first], int32, nearest first. Among equal scores, the
     lower position comes first.
 
   Raises:
-    UserError: the band is empty or beyond the n − 1 other examples, or a position is outside.
+    UserError: the band is empty or exceeds the n − 1 other examples, or a position is not in the
+      embeddings.
 
   Example:
     >>> import numpy as np

@@ -30,7 +30,7 @@ def hardest(
 ) -> Group:
   """Selects the k negatives of each anchor that are most similar to it, as a set per anchor.
 
-  The selection has no gradient. The selected vectors keep theirs.
+  The selection has no gradient. The selected vectors keep their gradient.
 
   Args:
     anchors: vectors [n, d].
@@ -40,16 +40,16 @@ def hardest(
       as a negative are negatives.
     score: the similarity.
     score_params: the parameters of the score.
-    same_set: whether the first group has the anchors' own vectors.
+    same_set: whether the first group consists of the anchors themselves.
     plan: how the similarities are computed.
 
   Returns:
-    Vectors [n, k, d], hardest first, with the sides of the selected candidates. Of equally similar
-    candidates, the earlier one comes first. Where an anchor has fewer than k negatives,
-    `as_negative` of the rest is 0.
+    Vectors [n, k, d], hardest first, with the sides of the selected candidates. Among equally
+    similar candidates, the earlier one comes first. If an anchor has fewer than k negatives,
+    `as_negative` of the remaining vectors is 0.
 
   Raises:
-    UserError: a group is a set per anchor already, or k is not an integer of at least 1.
+    UserError: a group is already a set per anchor, or k is not an integer of at least 1.
 
   Example:
     >>> import jax
@@ -94,14 +94,14 @@ def hardest_positions(
 
   Returns:
     (similarities [n, k] in descending order, positions [n, k] in the sequence of all groups,
-    numbers of negatives [n]). Where an anchor has fewer than k negatives, its row ends in (−∞, −1).
+    numbers of negatives [n]). If an anchor has fewer than k negatives, its row ends in (−∞, −1).
   """
   check_integer("k", k, 1)
   check_relation(relation)
   for i, group in enumerate(groups):
     if group.per_anchor:
       raise UserError(
-        f"the hardest negatives are selected from shared candidates [m, d], and group {i} is a set "
+        f"the hardest negatives are selected from shared candidates [m, d], but group {i} is a set "
         "per anchor; put the source of this group to the right of the selection"
       )
   results = reduce(
@@ -125,12 +125,12 @@ class _Hardness:
 
 @dataclasses.dataclass(frozen=True)
 class hardest_only(NegativeSource):
-  """Keeps, of the negatives to its left, the `k` that are most similar to each anchor.
+  """Keeps the `k` negatives that are most similar to each anchor, among the negatives to its left.
 
   The selected negatives are gathered to [n, k, d], with their gradient.
 
   Args:
-    k: the number of negatives of an anchor, at least 1.
+    k: the number of negatives per anchor, at least 1.
 
   Raises:
     UserError: k is not an integer of at least 1, or there are fewer candidates.
@@ -170,10 +170,10 @@ class hardest_only(NegativeSource):
 
 @dataclasses.dataclass(frozen=True)
 class hardest_share(NegativeSource):
-  """Keeps, of the N_i negatives to its left, the ⌈α N_i⌉ that are most similar to anchor i.
+  """Keeps the ⌈α N_i⌉ negatives that are most similar to anchor i, among the N_i to its left.
 
-  This is the hard contrastive loss for any criterion and any source. The selected negatives are
-  gathered to [n, ⌈α m⌉, d] for m candidates, with their gradient.
+  This generalizes the hard contrastive loss to any criterion and any source. The selected negatives
+  are gathered to [n, ⌈α m⌉, d] for m candidates, with their gradient.
 
   Args:
     alpha: the share α of the negatives, 0 < α ≤ 1.
@@ -208,7 +208,8 @@ class hardest_share(NegativeSource):
   ) -> tuple[Group, tuple[Group, ...]]:
     k = math.ceil(self.alpha * _number(groups))
     _, positions, number = hardest_positions(anchors, groups, k, **compare._asdict())
-    # The factor compensates for rounding: in floating point, 0.1 · 30 is slightly more than 3.
+    # The factor compensates for rounding errors. In floating point, 0.1 · 30 is slightly more than
+    # 3.
     wanted = jnp.ceil(self.alpha * number * (1 - 1e-6))
     positions = jnp.where(jnp.arange(k) < wanted[:, None], positions, -1)
     return anchors, _replace_negatives(groups, gather(groups, positions))
@@ -219,7 +220,7 @@ def gather(groups: Sequence[Group], positions: Array) -> Group:
 
   Args:
     groups: candidates, each [m, d].
-    positions: [n, k]. A position of −1 gives a candidate with the weight 0 as a negative.
+    positions: [n, k]. The position −1 gives a candidate whose weight as a negative is 0.
 
   Returns:
     A set per anchor, [n, k, d].

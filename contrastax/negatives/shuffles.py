@@ -1,4 +1,4 @@
-"""Negatives of several modalities: tuples of vectors from different examples."""
+"""Negatives for several modalities: tuples of vectors from different examples."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contrastax.core import Array
 
 
 def shuffles(key: Array, modalities: int, n: int) -> Array:
-  """Draws the permutations that make the negatives of `losses.symile`.
+  """Draws the permutations that define the negatives of `losses.symile`.
 
   For each modality as anchor, the rows of every other modality are permuted.
 

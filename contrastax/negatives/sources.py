@@ -19,9 +19,11 @@ class NegativeSource(Negatives):
   """The base of negatives, which are frozen dataclasses. `a + b` applies a, then b.
 
   Example:
+    >>> import dataclasses
     >>> import jax
     >>> from contrastax import negatives, relations
-    >>> class halved(negatives.NegativeSource):
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class halved(negatives.NegativeSource):
     ...   def candidates(self, state, anchors, groups, rng, compare):
     ...     keys, *others = groups
     ...     return anchors, (keys.attach(as_negative=keys.side["as_negative"] / 2), *others)
@@ -95,7 +97,7 @@ class in_batch(NegativeSource):
 
 
 def weighted(as_negative: Array, side: Mapping[str, Array]) -> Array:
-  """Multiplies weights as negatives by the side `weight`, where there is one.
+  """Multiplies weights as negatives by the side `weight`, if there is one.
 
   Args:
     as_negative: the weights of the vectors as negatives.
@@ -108,9 +110,9 @@ def weighted(as_negative: Array, side: Mapping[str, Array]) -> Array:
 
 
 def rng_per_vector(rng: Array, side: Mapping[str, Array]) -> Array:
-  """Folds a random key for each vector from its example, its view and its side `place`, if any.
+  """Derives a random key for each vector from its example, its view and its side `place`, if any.
 
-  So what is drawn for a vector depends neither on its row in the batch nor on its device.
+  So the values that are drawn for a vector depend neither on its row nor on its device.
 
   Args:
     rng: a random key.

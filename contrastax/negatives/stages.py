@@ -15,22 +15,23 @@ def stages(
 ) -> np.ndarray:
   """Computes the joint labels of examples after one more stage of multistage contrastive learning.
 
-    label_t(i) = (label_{t−1}(i), k-means cluster of features_t(i) among all examples)
+      label_t(i) = (label_{t−1}(i), k-means cluster of features_t(i) among all examples)
 
-  The next stage trains a new encoder whose negatives have the anchor's own label. The features so
-  far do not distinguish these, so the new encoder learns other features:
+  The next stage trains a new encoder, with negatives that have the anchor's label. The features so
+  far do not distinguish these negatives from the anchor, so the new encoder learns other features:
 
-    ids = stages(features, earlier)              # features of this stage's encoder
-    data = Resident({"image": images, "cluster": ids}, batch_size=1024)
-    relation = same_example() & negatives_share("cluster")
+      ids = stages(features, earlier)              # features of this stage's encoder
+      data = Resident({"image": images, "cluster": ids}, batch_size=1024)
+      relation = same_example() & negatives_share("cluster")
 
-  The representation is the concatenation of the features of all stages. An anchor has
-  as negatives, on average, the batch size divided by the number of labels. So later stages need
+  The representation is the concatenation of the features of all stages. On average, the number of
+  negatives of an anchor is the batch size divided by the number of labels. So later stages need
   larger batches.
 
   Args:
-    features: [n, d], the features of all examples from the encoder of the last stage.
-    earlier: int [n], what this function returned for the stage before; None at the first stage.
+    features: [n, d], the features of all examples from the encoder of the latest stage.
+    earlier: int [n], the labels that this function returned after the previous stage; None after
+      the first stage.
     clusters: the number of clusters of one stage, from 2 to n.
     seed: the seed of k-means.
 
@@ -53,7 +54,7 @@ def stages(
     Zhang et al., Learning the Unlearned (multistage contrastive learning), 2024, arXiv 2402.11816.
     The published code uses mini-batch k-means with 10 clusters.
   """
-  # scikit-learn takes long to import, and only this function needs it.
+  # The import of scikit-learn is slow, and only this function needs it.
   from sklearn.cluster import MiniBatchKMeans
   from threadpoolctl import threadpool_limits
 
@@ -77,7 +78,7 @@ def stages(
     random_state=seed,
     n_init=3,  # pyright: ignore[reportArgumentType]  # inferred as a string from the default
   )
-  with threadpool_limits(1):  # the result of parallel sums would depend on the number of threads
+  with threadpool_limits(1):  # parallel sums would depend on the number of threads
     cluster = k_means.fit_predict(features)
   _, joint = np.unique(np.stack([labels, cluster], 1), axis=0, return_inverse=True)
   return joint.reshape(-1).astype(np.int32)

@@ -1,4 +1,4 @@
-"""Mixes for labels that are numbers: harder negatives, and positives mixed from negatives."""
+"""Mixes for numeric labels: harder negatives, and positives that are mixed from negatives."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from contrastax.pairwise import unit
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class supremix(NegativeSource):
-  """Adds mixes of the batch as candidates of each anchor; labels y are numbers (SupReMix).
+  """Adds mixes of the batch as candidates of each anchor, for numeric labels y (SupReMix).
 
-    mix-neg, a negative: unit(λ z_i + (1 − λ) z_j),   label λ y_i + (1 − λ) y_j
-      y_j ≠ y_i,   λ ~ Beta(alpha, beta)
-    mix-pos, a positive: unit(λ z_j + (1 − λ) z_k),   label y_i = λ y_j + (1 − λ) y_k
-      y_i − window < y_j < y_i < y_k < y_i + window
+      mix-neg, a negative: unit(λ z_i + (1 − λ) z_j),   label λ y_i + (1 − λ) y_j
+        y_j ≠ y_i,   λ ~ Beta(alpha, beta)
+      mix-pos, a positive: unit(λ z_j + (1 − λ) z_k),   label y_i = λ y_j + (1 − λ) y_k
+        y_i − window < y_j < y_i < y_k < y_i + window
 
   z_i is the unit vector of the anchor, and z_j and z_k are unit vectors of keys. For each anchor,
   `negatives` mixes of the first kind and `positives` mixes of the second kind are drawn, [n, k, d]
-  each. j and k are drawn uniformly and with replacement. Where there is no such j or k, the mixes
-  have the weight 0. Mixes belong to no example and have no gradient. The relation decides what is a
-  positive or a negative: use `same_label()`. The paper's "distance magnifying" is `same_label() &
-  label_distance()`. Filters by other sides do not apply to mixes.
+  each. j and k are drawn uniformly and with replacement. If there is no such j or k, the mixes have
+  the weight 0. Mixes belong to no example and have no gradient. The relation determines positives
+  and negatives: use `same_label()`. The paper's "distance magnifying" is `same_label() &
+  label_distance()`. Filters that read other sides do not apply to mixes.
 
   Args:
-    negatives: the number of mix-neg candidates of an anchor, at least 0.
-    positives: the number of mix-pos candidates of an anchor, at least 0.
+    negatives: the number of mix-neg candidates per anchor, at least 0.
+    positives: the number of mix-pos candidates per anchor, at least 0.
     alpha: the first parameter of the beta distribution, above 0.
-    beta: the second parameter, above 0; None: alpha. With (2, 8) a mix-neg is nearer to the
-      negative, with (8, 2) nearer to the anchor.
+    beta: the second parameter, above 0; None: alpha. With (2, 8) a mix-neg is closer to the
+      negative, and with (8, 2) it is closer to the anchor.
     window: the largest difference of labels in a mix-pos, above 0, in units of the label.
 
   Raises:
-    UserError: an argument is outside its range, there are no mixes, or labels are missing or not
-      float.
+    UserError: an argument is outside its range, there are no mixes, or labels are missing or have
+      no floating type.
 
   Example:
     >>> import jax
@@ -60,9 +60,10 @@ class supremix(NegativeSource):
     Wu et al. (SupReMix), 2023, arXiv 2309.16633.
 
   In other libraries:
-    The paper's code makes all b³ mixes of a batch, without a gradient, with (alpha, beta) = (2, 8),
-    (5, 5) or (8, 2). It subtracts one maximum from the logits of the keys and another from the
-    logits of the mixes, and then adds their exponentials. Here there is one denominator.
+    The paper's code computes all b³ mixes of a batch, without a gradient, with one of (2, 8), (5,
+    5) and (8, 2) as (alpha, beta). It subtracts one maximum from the logits of the keys and another
+    from the logits of the mixes, and then adds their exponentials. This class uses one denominator
+    with the same maximum for all logits.
   """
 
   negatives: int
@@ -89,8 +90,8 @@ class supremix(NegativeSource):
   ) -> tuple[Group, tuple[Group, ...]]:
     constants, keys = jax.lax.stop_gradient((anchors, groups[0]))
     y_i, y = _label(constants), _label(keys)
-    # In the order of the labels, the candidates of a mix are a range. Equal labels are ordered by
-    # the sides that identify a vector, so that the order in the batch does not matter.
+    # In the order of the labels, the candidates of a mix are contiguous. Equal labels are ordered
+    # by the sides that identify a vector, so that the order in the batch does not matter.
     ties = [keys.side[name] for name in ("place", "view", "index") if name in keys.side]
     order = jnp.lexsort((*ties, y))
     z, y = unit(keys.vectors[order]), y[order]
@@ -120,7 +121,7 @@ class supremix(NegativeSource):
       exists = (below > 0) & (above > 0)
       difference = jnp.where(exists[:, None], y[upper] - y[lower], 1)
       share = ((y[upper] - y_i) / difference).astype(z.dtype)
-      # The label is y_i itself. λ y_j + (1 − λ) y_k may differ from it by a rounding.
+      # The label is y_i itself. λ y_j + (1 − λ) y_k may differ from it by a rounding error.
       label = jnp.broadcast_to(y_i, share.shape)
       mix_groups.append(group(z[lower], z[upper], share, label, exists, "as_positive"))
     return anchors, (*groups, *mix_groups)
@@ -159,5 +160,5 @@ def _label(group: Group) -> Array:
   label = group.side.get("label")
   if label is None or not jnp.issubdtype(label.dtype, jnp.floating):
     found = "the data have none" if label is None else f"those of the data are {label.dtype}"
-    raise UserError(f"supremix mixes labels, and {found}; give numbers as float32 'label'")
+    raise UserError(f"supremix mixes labels, but {found}; give numbers as float32 'label'")
   return label

@@ -1,8 +1,8 @@
 """The pairwise engine: scores of all pairs of two sets of vectors, reduced over the candidates.
 
 `reduce` evaluates the channels of a loss for every pair of an anchor and a candidate, and reduces
-each channel over the candidates. A `Plan` selects how: dense, in tiles, or in tiles around a ring
-of devices. `top_k` is an exact nearest-neighbor search on the same engine.
+each channel over the candidates. A `Plan` selects how the pairs are evaluated: dense, in tiles, or
+in tiles around a ring of devices. `top_k` is an exact nearest-neighbor search on the same engine.
 """
 
 from contrastax.pairwise.plan import Plan as Plan

@@ -22,16 +22,16 @@ def check(
   Args:
     anchors: the anchors, [n, d].
     groups: the candidates, each [m, d] or [n, k, d].
-    same_set: whether the first group has the anchors' own vectors.
+    same_set: whether the first group consists of the anchors themselves.
     score: the similarity.
     score_params: the parameters of the score.
 
   Raises:
-    UserError: they do not fit each other, or the call is inside `jax.shard_map`.
+    UserError: the arguments do not fit each other, or the call is inside `jax.shard_map`.
   """
   if jax.sharding.get_abstract_mesh().manual_axes:
     raise UserError(
-      "inside shard_map a loss would see the pairs of one device only; call it outside, on the "
+      "inside shard_map a loss would have the pairs of one device only; call it outside, on the "
       "whole batch, with plan=Plan(mesh=mesh)"
     )
   shape = anchors.vectors.shape
@@ -45,7 +45,7 @@ def check(
     if len(group_shape) not in (2, 3) or (group.per_anchor and group_shape[0] != shape[0]):
       raise UserError(
         f"group {i} must be [m, d] or, as a set per anchor, [n, k, d]; its shape is {group_shape}, "
-        f"and the anchors' is {shape}"
+        f"and the shape of the anchors is {shape}"
       )
     if 0 in group_shape:
       raise UserError(f"group {i} is empty: candidates {group_shape}, anchors {shape}")
@@ -84,10 +84,10 @@ def check_relation(relation: Any) -> None:
   """Checks that a relation is a function or an instance.
 
   Args:
-    relation: what was passed as a relation.
+    relation: the value that was passed as a relation.
 
   Raises:
-    UserError: it is a class, a score, or cannot be called.
+    UserError: the value is a class or a score, or cannot be called.
   """
   if isinstance(relation, type):
     raise UserError(f"{relation.__name__} is a class; give an instance, {relation.__name__}()")
@@ -105,7 +105,7 @@ def check_parts(channels: Any, score: Any, reductions: Mapping[str, Any], plan: 
     channels: the channels, a function or a frozen dataclass.
     score: the similarity.
     reductions: the reductions by channel.
-    plan: how they are computed.
+    plan: how the reductions are computed.
 
   Raises:
     UserError: a part is of another kind, or has an array as a field.
@@ -143,7 +143,7 @@ def check_closures(
     anchors: the anchors.
     groups: the candidates.
     score_params: the parameters of the score.
-    shared: the arrays that all pairs see.
+    shared: the arrays that are common to all pairs.
 
   Raises:
     UserError: channels or score close over a traced value.

@@ -1,10 +1,10 @@
-"""Errors for the derivatives that an evaluation in tiles does not have.
+"""Errors for the derivatives that an evaluation in tiles does not support.
 
-An evaluation in tiles has a gradient, and forward mode over that gradient. So `jax.hessian` works,
-and so does `jax.jvp` of `jax.grad`, which is the product of the Hessian and a vector. Forward mode
-alone and reverse mode over reverse mode would use JAX's rules for loops, which store every tile.
-The functions of this module refuse both with a message of one line. Without them, JAX would raise
-an error about its own internals.
+An evaluation in tiles supports a gradient, and forward mode over that gradient. So `jax.hessian`
+works, and so does `jax.jvp` of `jax.grad`, which is the product of the Hessian and a vector.
+Forward mode alone and reverse mode over reverse mode would use JAX's rules for loops, which store
+every tile. The functions of this module raise a `UserError` in both cases. Without them, JAX would
+raise an error about its own internals.
 """
 
 from __future__ import annotations

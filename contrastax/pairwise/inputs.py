@@ -17,15 +17,15 @@ def numbers(name: str, values: Any) -> Array:
   """Converts an array of NumPy or JAX to an array of JAX.
 
   Args:
-    name: what messages call the array.
+    name: the name of the array in messages.
     values: the array, of any shape.
 
   Returns:
     The same values as an array of JAX.
 
   Raises:
-    UserError: `values` is not an array, does not hold real numbers, holds a 64-bit integer that
-      does not fit JAX's 32 bits, or lies on a mesh with Explicit axes.
+    UserError: `values` is not an array, does not contain real numbers, contains a 64-bit integer
+      that does not fit into JAX's 32 bits, or is on a mesh with Explicit axes.
   """
   if not hasattr(values, "dtype"):
     found = type(values).__name__
@@ -46,7 +46,7 @@ def check_kept(name: str, values: np.ndarray) -> None:
   JAX converts 64-bit integers to 32 bits unless `jax_enable_x64` is set.
 
   Args:
-    name: what messages call the array.
+    name: the name of the array in messages.
     values: the array, of any shape and type.
 
   Raises:
@@ -68,7 +68,7 @@ def check_finite(name: str, rows: Array, first: int = 0) -> None:
   """Checks that no row has a NaN or an infinity.
 
   Args:
-    name: what messages call the rows.
+    name: the name of the rows in messages.
     rows: [n, …]. Traced arrays are not checked.
     first: the number of the first row, for the message.
 
@@ -92,10 +92,10 @@ def _not_finite(rows: Array) -> Array:
 
 
 def check_mesh(name: str, mesh: Mesh | AbstractMesh) -> None:
-  """Checks that a mesh has no Explicit axes, which `jax.make_mesh` makes by default.
+  """Checks that a mesh has no Explicit axes, which `jax.make_mesh` creates by default.
 
   Args:
-    name: what messages call the owner of the mesh.
+    name: the name of the mesh's owner in messages.
     mesh: the mesh.
 
   Raises:
@@ -112,9 +112,9 @@ def check_positive(name: str, value: Any, *, each: int | None = None) -> None:
   """Checks that a value is a real number above 0.
 
   Args:
-    name: what messages call the value.
-    value: a number. The size of a traced number is not checked.
-    each: n, where an array [n] is allowed too.
+    name: the name of the value in messages.
+    value: a number. A traced number is not compared with 0.
+    each: n, if an array [n] is also allowed.
 
   Raises:
     UserError: the value is not a number, has another shape, or is not above 0.
@@ -128,7 +128,7 @@ def check_numbers(each: int | None = None, /, **values: Any) -> None:
   """Checks that each value is a real number.
 
   Args:
-    each: n, where arrays [n] are allowed too.
+    each: n, if arrays [n] are also allowed.
     **values: the values by name.
 
   Raises:

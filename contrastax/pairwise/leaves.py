@@ -49,9 +49,9 @@ def _selected(tree: Any, selection: Selection) -> list[Array]:
 
 
 def zeros(tree: Any, selection: Selection) -> list[Array]:
-  """Returns zeros in the shapes of the selected leaves, to accumulate their cotangents in.
+  """Returns zeros in the shapes of the selected leaves, the initial sums of their cotangents.
 
-  The type is float32 at least. In half precision, a sum of many small terms would stop growing.
+  The type is at least float32. In half precision, a sum of many small terms would stop growing.
   """
   return [
     jnp.zeros_like(x, dtype=jnp.promote_types(x.dtype, jnp.float32))

@@ -1,4 +1,4 @@
-"""The evaluation of the pairs on one device, or of one device's part of a ring."""
+"""The evaluation of all pairs on one device, or of one device's part of the pairs in a ring."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Ring(NamedTuple):
 
   Args:
     axis: the mesh axis.
-    devices: the number of devices on it.
+    devices: the number of devices on the axis.
     travels: for each group, whether it is divided over the devices, and so travels around the ring.
   """
 
@@ -46,17 +46,17 @@ def evaluate_local(
   """Evaluates the pairs of the vectors on this device.
 
   Args:
-    channels: the channels; see `pairwise.reduce` for these and for the arguments not named here.
+    channels: the channels, see `pairwise.reduce`.
     score: the similarity.
     reductions: the name of a channel and its reduction, for each result.
-    both: whether the roles are exchanged as well.
-    same_set: whether the first group has the anchors' own vectors.
+    both: whether the scores are also reduced with exchanged roles, see `pairwise.reduce`.
+    same_set: whether the first group consists of the anchors themselves.
     block: the largest tile, or None for a dense evaluation.
     ring: the ring of devices, or None on one device.
     anchors: the anchors on this device, [n, d].
     groups: the candidates on this device. Those that are divided over the ring visit all devices.
     score_params: the parameters of the score.
-    shared: the arrays that all pairs see.
+    shared: the arrays that are common to all pairs.
 
   Returns:
     {channel: [n]}, and for each group {channel: [m]} with the roles exchanged, or None.
@@ -66,7 +66,7 @@ def evaluate_local(
   own = same_set and not both and block is not None and score.symmetric
 
   def positions_of(size, first, ring):
-    """Returns the numbers of candidates among those of all devices."""
+    """Returns the positions of candidates among the candidates of all devices."""
     positions = first + jnp.arange(size, dtype=jnp.int32)
     return positions + jax.lax.axis_index(ring.axis) * size if ring else positions
 
@@ -129,7 +129,7 @@ def evaluate_local(
 def _to_blocks(rows: TileData, number: int, size: int) -> TileData:
   """Divides [n, …] into blocks [number, size, …], padded with copies of the first row.
 
-  The padding is not zero, because a zero vector has no gradient of its cosine, and 0 · NaN is NaN.
+  The padding is not zero, because the cosine of a zero vector has no gradient, and 0 · NaN is NaN.
   """
 
   def divide(x, fill=None):
@@ -151,6 +151,6 @@ def _from_blocks(blocks: Results, size: int) -> Results:
 
 
 def _varying(x: Array, axis: str) -> Array:
-  """Types x as a value that may differ between devices. The transpose sums over the devices."""
+  """Marks x as a value that may differ between devices. The transpose sums over the devices."""
   varying = jax.typeof(x).mat.varying
   return x if axis in varying else jax.lax.pcast(x, axis, to="varying")

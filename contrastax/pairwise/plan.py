@@ -23,15 +23,17 @@ class Plan:
   Args:
     block: "dense" computes the whole [n, m] matrix at once. A size b, or sizes (rows, columns),
       computes tiles of that size. The backward pass computes the tiles again, so memory is linear
-      in n + m. None selects by size: dense up to two million pairs on a device, tiles above.
-    mesh: the mesh over whose axis anchors and candidates are divided. Tiles are then computed
+      in n + m. None selects by size: dense up to two million pairs on a device, and tiles for more
+      pairs.
+    mesh: the mesh. Anchors and candidates are divided over its axis `axis`. Tiles are then computed
       around a ring: each device keeps its anchors, and the candidates travel from device to device.
       Without a mesh, and for "dense", the compiler inserts the communication. For tiles on several
-      devices that is correct, but every device computes every tile.
+      devices the result is then correct, but every device computes every tile.
     axis: the name of the mesh axis.
 
   Raises:
-    UserError: the block is none of these, the mesh has no such axis, or its axes are Explicit.
+    UserError: `block` has another value, the mesh has no axis of this name, or its axes are
+      Explicit.
 
   Example:
     >>> from contrastax.pairwise import Plan
@@ -72,7 +74,7 @@ class Plan:
     Args:
       n: the number of anchors, on all devices.
       m: the number of candidates, on all devices.
-      both: whether the roles of anchors and candidates are exchanged as well.
+      both: whether the scores are also reduced with the roles of anchors and candidates exchanged.
 
     Returns:
       (rows, columns), or None.

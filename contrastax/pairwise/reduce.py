@@ -1,7 +1,7 @@
 """The entry point of the engine: `reduce`.
 
-A loss states the quantities that it needs of each pair (its channels), and a reduction for each of
-them. A plan states how these are evaluated, which changes only time and memory.
+A loss consists of the quantities of each pair that it needs (its channels), and of a reduction for
+each channel. A plan selects how they are evaluated, which changes only time and memory.
 """
 
 from __future__ import annotations
@@ -71,9 +71,9 @@ def reduce(
 ) -> dict[str, Any] | tuple[dict[str, Any], list[dict[str, Any] | None]]:
   """Reduces quantities of pairs over all candidates of each anchor.
 
-    s_ij = score(anchor i, candidate j)
-    x_ij = channels(s_ij, side_i, side_j, shared)
-    result_i = R_j x_ij, for each channel and its reduction R; j runs over all groups
+      s_ij = score(anchor i, candidate j)
+      x_ij = channels(s_ij, side_i, side_j, shared)
+      result_i = R_j x_ij, for each channel and its reduction R; j runs over all groups
 
   Vectors of several types are promoted as JAX promotes them, and integers to float32. The result of
   an anchor is NaN if its vector has a NaN, or if one of its quantities is NaN.
@@ -81,30 +81,31 @@ def reduce(
   Args:
     channels: `(similarity, anchor side, candidate side, shared) -> {name: quantity}`, elementwise.
       The quantity of `softmax_mean` is a pair of arrays. The similarity is [n, m], [n, k] or a tile
-      of these, and the sides have shapes that broadcast against it. The channels are a function of
-      a module or a frozen dataclass of Python values, because the compiled evaluation is cached by
-      them. Traced values are passed as sides, `score_params` or `shared`.
+      of these, and the sides have shapes that broadcast against it. The channels must be a function
+      defined in a module, or a frozen dataclass of Python values, because the cache of compiled
+      evaluations uses them as a key. Traced values are passed as sides, `score_params` or `shared`.
     anchors: vectors [n, d] and their sides.
     groups: candidates, each [m, d] or, for a set per anchor, [n, k, d].
     score: the similarity.
     reductions: the reduction of each channel by name. Channels without a reduction cost nothing.
       Results that are not differentiated (`jax.lax.stop_gradient`) cost no backward pass.
     score_params: the parameters of the score.
-    shared: traced arrays that all pairs see.
-    both: whether to also exchange the roles, on the same scores: each candidate of a shared group
-      is then an anchor, and the anchors are its candidates.
-    same_set: whether the first group has the anchors' own vectors. The anchors' vectors are then
-      used in their place.
+    shared: arrays that are common to all pairs. They may be traced.
+    both: whether to also reduce the same scores with exchanged roles: each candidate of a shared
+      group is then an anchor, and the anchors are its candidates.
+    same_set: whether the first group consists of the anchors themselves. The vectors of the anchors
+      are then used instead of those of the group.
     plan: how the reductions are computed.
 
   Returns:
-    {channel: [n]}. With `both`, a pair of that and a list with one {channel: [m]} for each group,
-    and None for a set per anchor.
+    {channel: [n]}. With `both`, a pair: that dictionary, and a list with {channel: [m]} for each
+    shared group and None for each set per anchor.
 
   Raises:
-    UserError: shapes do not fit, a group is empty, sides differ, a traced value is passed where it
-      cannot be, the batch is not a multiple of the devices of the plan's mesh, an array does not
-      hold numbers, an integer does not fit JAX's 32 bits, or a mesh has Explicit axes.
+    UserError: shapes do not fit, a group is empty, sides differ, channels or score close over a
+      traced value, the batch cannot be divided equally over the devices of the plan's mesh, an
+      array does not contain numbers, an integer does not fit into JAX's 32 bits, or a mesh has
+      Explicit axes.
 
   Example:
     >>> import jax.numpy as jnp
@@ -193,7 +194,7 @@ def _evaluate_pairs(
       f"{n} anchors, of shape {anchors.vectors.shape}, cannot be divided over the {devices} "
       f"devices of axis {axis!r}; use a multiple of {devices}"
     )
-  # A group whose size is not a multiple of the devices stays whole on every device.
+  # A group whose size is not a multiple of the number of devices is not divided.
   travels = tuple(not g.per_anchor and g.vectors.shape[0] % devices == 0 for g in groups)
   for group, divided in zip(groups, travels, strict=True):
     if both and not (divided or group.per_anchor):

@@ -1,4 +1,4 @@
-"""The base of reductions, and their contract with the engine.
+"""The base of reductions: the methods that the engine calls.
 
 A reduction is a monoid: `Reduction.from_tile` reduces one tile to a state, and `Reduction.merge`
 combines the states of disjoint sets of candidates. Every division into tiles, in every order, gives
@@ -15,16 +15,16 @@ from contrastax.core import Array
 class Reduction:
   """The base of reductions, which are frozen dataclasses.
 
-  A state is an array or a tuple of arrays, with one entry per row. A row is an anchor. Where roles
-  are exchanged, it is a candidate.
+  A state is an array or a tuple of arrays, with one entry per row. A row is an anchor, or a
+  candidate if the roles are exchanged.
 
-  A row that has a NaN among its quantities has a NaN as result and as gradient. So a test for a row
-  without pairs compares with the value that only such a row has (`== 0`, `== -inf`). A test `> 0`
-  would be false for NaN too.
+  A row that has a NaN among its quantities has a NaN as result and as gradient. A test for a row
+  without pairs should compare with the value that only such a row has (`== 0`, `== -inf`). The test
+  `> 0` would be false for NaN too.
 
   Attributes:
-    identity: the quantity of a pair that does not take part.
-    differentiable: whether the reduction has a gradient, and so a method `vjp`.
+    identity: the quantity of an ignored pair. It does not change the result.
+    differentiable: whether the reduction has a gradient, and thus a method `vjp`.
   """
 
   identity: Any
@@ -44,7 +44,7 @@ class Reduction:
     Args:
       x: the quantities of the tile.
       positions: the numbers of the tile's candidates, int32, which broadcast against x.
-      axis: the axis of x on which the candidates lie.
+      axis: the axis of x along which the candidates vary.
     """
     raise NotImplementedError
 

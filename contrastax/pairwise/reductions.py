@@ -88,8 +88,8 @@ class LogSumExp(Reduction):
   def finish(self, state):
     top, total = state
     empty = total == 0
-    # The inner `where` keeps the gradient of the logarithm away from 0. With the outer one alone,
-    # the gradient would be 0 · ∞.
+    # The inner `where` avoids the logarithm of 0. With the outer `where` alone, the gradient would
+    # be 0 · ∞.
     return jnp.where(empty, -jnp.inf, jnp.log(jnp.where(empty, 1, total)) + _finite(top))
 
   @override
@@ -104,7 +104,7 @@ class LogSumExp(Reduction):
 class SoftmaxMean(Reduction):
   """The log-sum-exp of x, and the mean of v with the weights of its softmax.
 
-    (log Σ_j exp x_ij,  Σ_j softmax_j(x_i) · v_ij)
+      (log Σ_j exp x_ij,  Σ_j softmax_j(x_i) · v_ij)
 
   The quantity of a pair is (x, v). A row without pairs has the result (−∞, 0).
   """
@@ -147,7 +147,7 @@ class Extremum(Reduction):
   """The base of `Max` and `Min`.
 
   The gradient goes to the first candidate with the extreme value. It is found by its position,
-  because the value that the backward pass computes may differ by a rounding.
+  because the value that the backward pass computes may differ by a rounding error.
   """
 
   sign: ClassVar[int]
@@ -199,9 +199,9 @@ class Min(Extremum):
 class TopK(Reduction):
   """The k largest x_ij in descending order, and the positions j of their candidates, both [n, k].
 
-  A position is the candidate's number in the sequence of all groups. Of equal values, the lower
-  position comes first. A row with fewer pairs ends in (−∞, −1). There is no gradient: gather the
-  candidates at these positions into a set per anchor, and reduce that.
+  A position is the candidate's number in the sequence of all groups. Among equal values, the lower
+  position comes first. A row with fewer pairs ends in (−∞, −1). There is no gradient. For a
+  gradient, gather the candidates at these positions into a set per anchor, and reduce this set.
 
   Args:
     k: the number of candidates, at least 1.
@@ -220,9 +220,10 @@ class TopK(Reduction):
   @override
   def from_tile(self, x, positions, axis):
     x = jax.lax.stop_gradient(x)
-    x = jnp.where(jnp.isnan(x), jnp.nan, x)  # XLA sorts a NaN with a sign below all numbers
+    # XLA sorts a NaN with a negative sign below all numbers.
+    x = jnp.where(jnp.isnan(x), jnp.nan, x)
     x, positions = (jnp.moveaxis(v, axis, -1) for v in (x, jnp.broadcast_to(positions, x.shape)))
-    # Of equal values, `jax.lax.top_k` returns the first one first.
+    # Among equal values, `jax.lax.top_k` returns the first one first.
     values, columns = jax.lax.top_k(x, min(self.k, x.shape[-1]))
     best = jnp.where(values == -jnp.inf, -1, jnp.take_along_axis(positions, columns, -1))
     padding = [(0, 0)] * (values.ndim - 1) + [(0, self.k - values.shape[-1])]

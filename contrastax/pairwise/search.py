@@ -26,21 +26,23 @@ def top_k(
 ) -> tuple[Array, Array]:
   """Finds the k vectors of a corpus with the highest score for each query, exactly.
 
-  There is no gradient: gather the vectors at the positions into a set per anchor, and reduce that.
+  There is no gradient. For a gradient, gather the vectors at the positions into a set per anchor,
+  and reduce this set.
 
   Args:
     queries: [n, d].
     corpus: [m, d].
     k: the number of vectors for each query, from 1 to m.
-    score: the similarity, without parameters: `dot()`, or `cosine()` for directions.
-    exclude: int [n], for each query the position in the corpus to leave out. Where the queries are
-      the corpus, this is the query's own position.
-    plan: how the scores are computed. The default is in blocks of 512 queries and 8,192 vectors of
-      the corpus. Beside queries, corpus and results, this needs about 16 MB.
+    score: the similarity, without parameters: `dot()`, or `cosine()` to compare directions only.
+    exclude: int [n], for each query the position in the corpus to leave out. If the queries are the
+      corpus, pass each query's own position to leave it out.
+    plan: how the scores are computed. By default, they are computed in blocks of 512 queries and
+      8,192 vectors of the corpus. This needs about 16 MB in addition to queries, corpus and
+      results.
 
   Returns:
-    Scores [n, k] in descending order, and positions in the corpus [n, k], int32. Of equal scores,
-    the lower position comes first. Where `exclude` leaves fewer than k, the row ends in (−∞, −1).
+    Scores [n, k] in descending order, and positions in the corpus [n, k], int32. Among equal
+    scores, the lower position comes first. A row with fewer than k vectors left ends in (−∞, −1).
 
   Raises:
     UserError: k is below 1 or above m, shapes do not fit, or a row has a NaN or an infinity. Traced

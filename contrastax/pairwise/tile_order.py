@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 Roles = Literal["one", "both", "itself"]
 """How a tile is reduced. "one": over its candidates, for its anchors. "both": also over its
-anchors, for its candidates. "itself": as "one", where its candidates are its anchors."""
+anchors, for its candidates. "itself": as "one", for a tile whose candidates are its anchors."""
 
 
 class _Phase(NamedTuple):
@@ -36,10 +36,10 @@ class _Phase(NamedTuple):
 def _phases(spec: EvalSpec, group_spec: GroupSpec) -> list[tuple[_Phase, int]]:
   """Returns phases and their repetitions, so that each pair of vectors is visited once.
 
-  Where the candidates are the anchors and the score is symmetric, each unordered pair of tiles is
-  computed once and reduced in both roles. Around a ring, the candidates then travel half the way.
-  With an even number of devices, the last visit is between opposite devices. Both of them compute
-  these tiles, and each reduces them for its own anchors only.
+  If the candidates are the anchors and the score is symmetric, each unordered pair of tiles is
+  computed once and reduced in both roles. Around a ring, the candidates then travel half of the
+  ring only. With an even number of devices, the last visit is between opposite devices. Both of
+  them compute these tiles, and each reduces them for its own anchors only.
   """
   if group_spec.per_anchor:
     return [(_Phase("diagonal", "one", False), 1)]
@@ -75,7 +75,7 @@ def visit_tiles(
       part, common part)) -> the new three parts`.
     anchors: blocks of anchors; only their number matters here.
     candidates: blocks of candidates; only their number matters here.
-    visitor: what `process_tile` reads of the candidates, [blocks, …].
+    visitor: the arrays of the candidates that `process_tile` reads, [blocks, …].
     state: the anchors' part, [blocks, …]; the candidates' part, [blocks, …]; the common part.
 
   Returns:
@@ -111,8 +111,9 @@ def _visit(
 ) -> tuple[Any, Any, Any]:
   """Applies `process_tile` to all tiles of a phase, row by row.
 
-  Block i of the anchors' part is carried along its row. If the loop over the tiles read and wrote
-  two blocks of one buffer, XLA would copy the whole buffer at every tile.
+  Block i of the anchors' part is a loop variable of its own while its row is processed. If the loop
+  over the tiles read and wrote two blocks of one buffer, XLA would copy the whole buffer at every
+  tile.
   """
 
   def tile(roles, i, j, carry):

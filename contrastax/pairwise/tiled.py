@@ -45,10 +45,10 @@ def _tiled(
     anchors: the anchors in blocks, arrays [blocks, size, …].
     groups: the candidates in blocks; None for a group that is `own`.
     score_params: the parameters of the score.
-    shared: the arrays that all pairs see.
+    shared: the arrays that are common to all pairs.
 
   Returns:
-    The results as of `dense`, in blocks [blocks, size].
+    The results in the structure of `dense`, in blocks [blocks, size].
   """
   return _forward(spec, anchors, groups, score_params, shared)[0]
 
@@ -85,7 +85,7 @@ def _forward(spec, anchors, groups, score_params, shared):
       candidates,
       (anchor_states, candidate_states, ()),
     )
-    if travels:  # the candidates are the anchors, so their states are about the same rows
+    if travels:  # the candidates are the anchors, so their states belong to the same rows
       anchor_states = {
         name: reduction.merge(anchor_states[name], candidate_states[name])
         for name, reduction in spec.reductions
@@ -196,8 +196,8 @@ tiled.defvjp(_forward_rule, _backward_rule, symbolic_zeros=True)
 # Which arrays are differentiated is known in the forward pass and needed in the backward pass. Each
 # flag is passed on as the shape of an empty array. A Python value would be part of the tree
 # structure of the residuals. JAX keeps one such structure for a traced function, whichever of its
-# arguments are differentiated. Then one of two calls that share a trace would get the gradient of
-# the wrong arrays.
+# arguments are differentiated. So if two calls shared a trace, one of them could get the gradients
+# of the wrong arrays.
 
 
 def _encode_flag(flag: bool) -> Array:

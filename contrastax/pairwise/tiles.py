@@ -2,8 +2,8 @@
 
 `pairwise.reduce` passes anchors and candidates as `TileData`. Each evaluation is written in terms
 of `evaluate_tile`, which computes the channels of a block of anchors and a block of candidates.
-Where roles are exchanged, it also computes the channels with the candidates as anchors, from the
-same scores.
+If roles are exchanged, it also computes the channels with the candidates as anchors, from the same
+scores.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class TileData(NamedTuple):
   Args:
     vectors: the vectors as the score prepared them, a tree.
     side: the sides of the vectors in their own role.
-    exchanged: the sides in the other role; {} where roles are not exchanged.
+    exchanged: the sides in the other role; {} if roles are not exchanged.
     position: int32, the number of each vector among all candidates; −1 for padding.
   """
 
@@ -46,7 +46,7 @@ class GroupSpec(NamedTuple):
   Args:
     per_anchor: whether the group is a set per anchor.
     own: whether the candidates are the anchors, and the score is symmetric.
-    padded: whether the group has padding, or, where roles are exchanged, the anchors have.
+    padded: whether the group has padding, or the anchors have padding and roles are exchanged.
     travels: whether the group is divided over the ring.
   """
 
@@ -64,7 +64,7 @@ class EvalSpec:
     combine: `Score.combine` of the score.
     channels: the channels; see `pairwise.reduce`.
     reductions: the name of a channel and its reduction, for each result.
-    both: whether results of the exchanged roles are computed too.
+    both: whether the scores are also reduced with exchanged roles.
     group_specs: one for each group.
     ring: (mesh axis, number of devices), or None on one device.
   """
@@ -80,14 +80,14 @@ class EvalSpec:
 def dense(
   spec: EvalSpec, anchors: TileData, groups: tuple[TileData, ...], score_params: Any, shared: Any
 ) -> tuple[Results, list[Results | None]]:
-  """Evaluates all pairs at once. JAX differentiates it.
+  """Evaluates all pairs at once. JAX computes the derivatives.
 
   Args:
     spec: the evaluation.
     anchors: the anchors, arrays [n, …].
     groups: the candidates, arrays [m, …] or, for a set per anchor, [n, k, …].
     score_params: the parameters of the score.
-    shared: the arrays that all pairs see.
+    shared: the arrays that are common to all pairs.
 
   Returns:
     {channel: [n]}, and for each group {channel: [m]} with the roles exchanged, or None.
@@ -131,7 +131,7 @@ def evaluate_tile(
   similarity = spec.combine(score_params, anchors.vectors, candidates.vectors)
   like, *_ = jax.tree.leaves(similarity)  # a score may be a tuple of arrays
   as_candidates, as_anchors = candidates.side, candidates.exchanged
-  if group_spec.own:  # the data are those of the anchors, so the candidate role is the other one
+  if group_spec.own:  # `candidates` are the data of the anchors, so both roles are exchanged
     as_candidates, as_anchors = as_anchors, as_candidates
 
   def quantities(reductions, anchor, candidate, is_pair):
@@ -164,7 +164,7 @@ def is_exchanged(spec: EvalSpec, group_spec: GroupSpec) -> bool:
 
 
 def empty_states(spec: EvalSpec, rows: TileData) -> Results:
-  """Returns the states of rows without pairs, in float32 at least."""
+  """Returns the states of rows without pairs, in at least float32."""
   dtype = jnp.promote_types(jnp.result_type(*jax.tree.leaves(rows.vectors)), jnp.float32)
   like = jnp.zeros_like(rows.position, dtype=dtype)
   return {name: reduction.empty(like) for name, reduction in spec.reductions}

@@ -1,8 +1,7 @@
 """Relations: functions that give each pair a weight as a positive and a weight as a negative.
 
-`same_example`, `same_label` and `virtual_labels` determine positives and negatives. The others are
-filters, which remove pairs or change their weights. `&` joins relations by multiplying their
-weights:
+`same_example`, `same_label` and `virtual_labels` determine positives and negatives. The others
+remove pairs or change their weights. `&` joins relations by multiplying their weights:
 
     same_example() & similarity_within(most=0.9)
 """

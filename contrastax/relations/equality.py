@@ -1,7 +1,8 @@
 """Relations that compare sides of anchors and candidates for equality.
 
-A relation is a function `(anchor side, candidate side, similarity) -> Pairs`. It is elementwise:
-the sides have shapes that broadcast, and the pairs may be all pairs or one tile of them.
+A relation is a function `(anchor side, candidate side, similarity) -> Pairs`. The computation is
+elementwise: the sides have shapes that broadcast, and the pairs may be all pairs or one tile of
+them.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from contrastax.labels import has_label, share_label
 
 @dataclasses.dataclass(frozen=True)
 class same_example(Relation):
-  """Positives are other views of the anchor's example. Negatives are all other examples.
+  """Positives are other views of the anchor's example. Negatives belong to other examples.
 
-  A vector and itself, with the same index and view, are neither.
+  The pair of a vector and itself, with the same index and view, is neither.
 
   Example:
     >>> from jax.numpy import array
@@ -42,9 +43,9 @@ class same_example(Relation):
 class same_label(Relation):
   """Positives are other vectors of the anchor's label. Negatives are vectors of other labels.
 
-  A vector and itself, with the same index and view, are neither. An example without a label (−1, or
-  NaN for labels that are floats) is no positive, and it is a negative of other examples. Two
-  vectors of one example without a label are neither.
+  The pair of a vector and itself, with the same index and view, is neither. A vector without a
+  label (−1, or NaN for labels that are floats) is no positive, and it is a negative for the vectors
+  of other examples. Two vectors of the same example without a label are neither.
 
   Raises:
     UserError: the anchors have no side `label`.
@@ -70,7 +71,7 @@ class same_label(Relation):
 class other_view(Relation):
   """Keeps only pairs of different views, as positives and as negatives (MoCo v3, CLIP).
 
-  A vector with the view −1, which means no view of this step, differs from all views.
+  A candidate with the view −1, which means no view of this step, differs from all anchors.
 
   Example:
     >>> from contrastax import relations
@@ -86,13 +87,13 @@ class other_view(Relation):
 
 @dataclasses.dataclass(frozen=True)
 class virtual_labels(Relation):
-  """Soft positives of mixed anchors: weights by the share of each example in the anchor.
+  """Gives mixed anchors soft positives, weighted by the share of each example in the anchor.
 
       w⁺_ij = λ_i [j is i's example] + (1 − λ_i) [j is i's partner],   w⁻_ij = 1 − w⁺_ij
 
   The anchors have the sides `partner`, the index of the example that is mixed into each, and
   `share`, which is λ. Vectors of these two examples from another step, such as those in a queue,
-  are neither.
+  are not negatives.
 
   Example:
     >>> from contrastax import relations

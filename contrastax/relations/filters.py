@@ -1,7 +1,8 @@
 """Filters: relations that remove negatives or change their weights.
 
-A filter is joined to a relation: `same_example() & similarity_within(most=0.9)`. Its weight of a
-positive is 1, so that it does not change positives. Its weight of a negative that remains is 1.
+A filter is joined to a relation: `same_example() & similarity_within(most=0.9)`. A filter gives all
+positives the weight 1, so it does not change the positives of the relation. It also gives the
+weight 1 to each negative that is neither removed nor reweighted.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from contrastax.pairwise.scores.precision import promoted, wide
 
 @dataclasses.dataclass(frozen=True)
 class negatives_differ(Relation):
-  """Removes negatives whose side `by` equals that of the anchor. A missing value, −1, never equals.
+  """Removes negatives whose side `by` equals that of the anchor.
 
-  By "label", there are no false negatives. Studies use this as an oracle (MoCHi, §3.1). By
-  "cluster", negatives of the anchor's cluster are treated as false negatives, as in ClusterNS,
-  §3.3.
+  A missing value, −1, equals no value. With the side "label", there are no false negatives. Studies
+  use this as an oracle (MoCHi, §3.1). With the side "cluster", negatives of the anchor's cluster
+  are treated as false negatives, as in ClusterNS, §3.3.
 
   Args:
     by: name of the side, such as "label" or "cluster".
@@ -57,9 +58,9 @@ class negatives_differ(Relation):
 class negatives_share(Relation):
   """Keeps only negatives whose side `by` equals that of the anchor, such as its language.
 
-  An anchor without a value, −1, has no negatives. By "cluster", with clusters of the features of an
-  earlier stage, the encoder learns the features that distinguish the members of a cluster, as in
-  multistage contrastive learning.
+  An anchor without a value, −1, has no negatives. The side "cluster" may contain clusters of the
+  features of an earlier stage. The encoder then learns features that distinguish the members of a
+  cluster, as in multistage contrastive learning.
 
   Args:
     by: name of the side, such as "language", "modality" or "cluster".
@@ -123,14 +124,14 @@ class similarity_within(Relation):
   @override
   def __call__(self, a: Side, c: Side, similarity: Array) -> Pairs:
     similarity = jax.lax.stop_gradient(similarity)
-    # A pair with NaN remains, so that NaN is noticed.
+    # A pair with NaN remains, so that the loss becomes NaN.
     within = ~((similarity < self.least) | (similarity > self.most))
     return _weights(within, self.otherwise)
 
 
 @dataclasses.dataclass(frozen=True)
 class guide_below(Relation):
-  """Removes negatives that another model finds similar to the anchor, or gives them another weight.
+  """Removes or reweights negatives that are similar to the anchor in the features of another model.
 
   Negatives with cos(g_i, g_j) ≤ `most` have the weight 1. g is the side `guide`, an array of the
   data with the features of each example from a frozen model.
@@ -174,8 +175,8 @@ class guide_below(Relation):
   def __call__(self, a: Side, c: Side, similarity: Array) -> Pairs:
     anchor_guide, guide = map(wide, promoted(_side(self, a, "guide"), c["guide"]))
     squares = (anchor_guide**2).sum(-1) * (guide**2).sum(-1)
-    # There is no division, so that a zero vector, the guide of no example, is below each limit. The
-    # comparison is negated so that a pair with NaN remains.
+    # There is no division, so that a zero vector, the guide of a vector without an example, is
+    # below every limit. The comparison is negated so that a pair with NaN remains.
     below = ~((anchor_guide * guide).sum(-1) > self.most * jnp.sqrt(squares))
     return _weights(below, self.otherwise)
 
@@ -198,8 +199,8 @@ class label_distance(Relation):
     [2.0, 4.0]
 
   References:
-    Wu et al., "SupReMix", 2023, arXiv 2309.16633, "distance magnifying". The 1 is from the authors'
-    code.
+    Wu et al., "SupReMix", 2023, arXiv 2309.16633, "distance magnifying". The summand 1 is from the
+    authors' code.
   """
 
   @override
@@ -218,5 +219,5 @@ def _side(relation: Relation, a: Side, name: str) -> Array:
 
 
 def _weights(mask: Array, otherwise: float) -> Pairs:
-  """Returns 1 where the mask is true, else `otherwise`; a mask if that is 0, which is faster."""
+  """Gives negatives the weight 1 if the mask is true, else `otherwise`. A mask alone is faster."""
   return Pairs(True, mask if otherwise == 0 else jnp.where(mask, 1, otherwise))

@@ -15,22 +15,24 @@ from contrastax.propagate import clip
 
 @dataclasses.dataclass(frozen=True)
 class individual(Temperature):
-  """Individual temperatures of iSogCLR: τ_i is learned until the negatives' weights have KL ρ.
+  """Individual temperatures of iSogCLR: τ_i is learned so that a KL divergence of the weights is ρ.
 
       F = mean_i τ_i (L_i + ρ),    min_temperature ≤ τ_i ≤ max_temperature
-      G_i = ρ − KL_i,    the derivative of the term i of F by τ_i
+      G_i = ρ − KL_i,    the derivative of summand i of F with respect to τ_i
       v_i ← (1 − β) v_i + β G_i,    τ_i ← clip(τ_i − η v_i, min_temperature, max_temperature)
 
-  KL_i is the divergence of the softmax weights of the negatives from uniform weights, the stat
-  `divergence` of the criterion. F is the dual of a distributionally robust objective: the worst
-  mean similarity under weights of the negatives with KL ≤ ρ from uniform weights. At convergence,
-  KL_i = ρ unless τ_i is at a bound. An example with many similar negatives, such as one of a
-  frequent class, gets a large τ_i. With the criterion `sogclr` this is iSogCLR. With another
-  softmax loss, KL_i is of the negatives in the batch only.
+  KL_i is the divergence of the softmax weights of the negatives from uniform weights. It is the
+  stat `divergence` of the criterion. F is the dual of a distributionally robust objective. That
+  objective takes the largest mean similarity over all weights of the negatives whose divergence
+  from uniform weights is at most ρ. At convergence, KL_i = ρ unless τ_i is at a bound. An example
+  with many similar negatives, such as one of a frequent class, gets a large τ_i. With the criterion
+  `sogclr` this is iSogCLR. With another softmax loss, KL_i is computed from the negatives in the
+  batch only.
 
-  The table has one row per example, from the side `row`, else `index`. A step uses the τ_i of the
-  previous step. For several anchors of one example, G_i is the mean, before it is clipped. An
-  anchor without negatives does not change its τ_i.
+  The table has one row per example. The side `row` of an anchor, or `index` if there is no side
+  `row`, is the number of its row. A step uses the τ_i of the previous step. If an example has
+  several anchors, G_i is their mean, which is then clipped. An anchor without negatives does not
+  change its τ_i.
 
   Args:
     temperature: initial temperature of all examples.
@@ -40,7 +42,7 @@ class individual(Temperature):
     max_temperature: upper bound of τ_i.
     learning_rate: learning rate η > 0.
     beta: weight β of the new gradient in its average, in (0, 1].
-    clip: bound to which |G_i| is clipped; None for no clipping.
+    clip: largest |G_i|; G_i is clipped to it. None for no clipping.
 
   Raises:
     UserError: a number is out of range.
@@ -57,8 +59,9 @@ class individual(Temperature):
     Qiu et al., "Not All Semantics are Created Equal", 2023, arXiv 2305.11965, algorithm 1.
 
   In other libraries:
-    The defaults are the authors' for CIFAR-100, except that ρ is LibAUC's; the authors use 0.4.
-    Their code clips G_i at 3, and at 5 with two modalities, which the paper does not mention.
+    The defaults are the authors' values for CIFAR-100, except that ρ is the default of LibAUC; the
+    authors use 0.4. Their code clips G_i at 3, and at 5 with two modalities, which the paper does
+    not mention.
   """
 
   per_anchor: ClassVar[bool] = True

@@ -18,15 +18,15 @@ class learned(Temperature):
   """One temperature for all anchors, learned as the logarithm s of its inverse: τ = e^−s.
 
   If the negatives are more similar to the anchor than the positive, the loss decreases as τ
-  increases. With all negatives this ends after a few steps. With the hardest negatives only
-  (`negatives.hardest_only`) it may not end, and τ increases to `max_temperature`.
+  increases. With all negatives, this increase ends after a few steps. With the hardest negatives
+  only (`negatives.hardest_only`) it may not end, and τ then increases to `max_temperature`.
 
   Args:
     temperature: initial temperature.
     min_temperature: lower bound of τ, above 0.
     max_temperature: upper bound of τ.
-    bias: initial value of a number that is added to each logit and learned together with τ; None
-      for no such number. Only the criterion `siglip` takes it.
+    bias: initial value of the bias, a number that is added to each logit and learned together with
+      τ; None for no bias. Only the criterion `siglip` takes a bias.
 
   Raises:
     UserError: the bounds do not satisfy 0 < min_temperature ≤ temperature ≤ max_temperature.
@@ -40,16 +40,16 @@ class learned(Temperature):
 
   References:
     Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", 2021,
-    arXiv 2103.00020, §2.5. It starts at 0.07 and limits e^s to 100.
-    Zhai et al., "Sigmoid Loss for Language Image Pre-Training", 2023, arXiv 2303.15343, §3.2. It
-    starts τ at 0.1 and the bias at −10.
+    arXiv 2103.00020, §2.5. The paper starts τ at 0.07 and limits e^s to 100.
+    Zhai et al., "Sigmoid Loss for Language Image Pre-Training", 2023, arXiv 2303.15343, §3.2. The
+    paper starts τ at 0.1 and the bias at −10.
     Yang et al., "Vision-Language Pre-Training with Triple Contrastive Learning" (TCL), 2022, arXiv
     2202.10401. Its upper bound of τ is 0.5.
 
   In other libraries:
-    CLIP clips s after each step. This class clips s where it is read. It drops a gradient that
-    would move s further out of the bounds, and keeps a gradient that moves s back. The result is
-    the same except for the momentum of the optimizer.
+    CLIP clips s after each step. This class clips s whenever it computes τ. It drops a gradient
+    that would move s further out of the bounds, and keeps a gradient that moves s back. The result
+    is the same except for the momentum of the optimizer.
   """
 
   temperature: float = 0.07

@@ -13,9 +13,9 @@ from contrastax.core import Array, Params, Schedule, Side, State, Temperature
 
 @dataclasses.dataclass(frozen=True)
 class scheduled(Temperature):
-  """The temperature schedule(step), for all anchors.
+  """A temperature that follows a schedule of the step and is the same for all anchors.
 
-  The state is the number of steps, so that a resumed run continues the schedule.
+  The state is the number of past steps, so that a resumed run continues the schedule.
 
   Args:
     schedule: schedule of optax or `contrastax.schedules` with values above 0.

@@ -1,4 +1,4 @@
-"""Scores: how similar two vectors are."""
+"""Scores: functions that measure how similar two vectors are."""
 
 from contrastax.pairwise.scores.heads import adaptive_heads as adaptive_heads
 from contrastax.pairwise.scores.heads import multi_head as multi_head

@@ -22,7 +22,7 @@ from contrastax.propagate import relu
 class multi_head(TwoPartScore):
   """The sum of the cosines of the heads, Σ_c cos(x_c, y_c).
 
-  Vectors are [.., C·d], the concatenation of the C heads.
+  Vectors are [..., C·d], the concatenation of the C heads.
 
   Args:
     heads: the number of heads C.
@@ -56,14 +56,14 @@ class multi_head(TwoPartScore):
 class adaptive_heads(TwoPartScore):
   """The similarities of several heads, each divided by a temperature of the pair and the head.
 
-    score(x, y) = Σ_c s_c / τ_c,      s_c = cos(x_c, y_c)
-    τ_c = min_temperature + (max_temperature − min_temperature) σ(−φ(x_c)·φ(y_c))
-    penalty(x, y) = Σ_c (d/2) log τ_c + 1/τ_c
+      score(x, y) = Σ_c s_c / τ_c,      s_c = cos(x_c, y_c)
+      τ_c = min_temperature + (max_temperature − min_temperature) σ(−φ(x_c)·φ(y_c))
+      penalty(x, y) = Σ_c (d/2) log τ_c + 1/τ_c
 
-  Vectors are [.., C·d], the concatenation of the C heads. φ is a perceptron d → `hidden` → d,
-  shared by the heads. The penalty keeps τ away from 0 and bounds its growth. A method adds to its
-  objective `regularizer` times the mean penalty of each anchor's positives. The score is in logits,
-  so the temperature of the method must be `fixed(1.0)`.
+  Vectors are [..., C·d], the concatenation of the C heads. φ is a perceptron d → `hidden` → d,
+  shared by the heads. The penalty keeps τ away from 0 and bounds its growth. A method adds
+  `regularizer` times the mean penalty of each anchor's positives to its objective. The score is in
+  logits, so the temperature of the method must be `fixed(1.0)`.
 
   Args:
     heads: the number of heads C.
@@ -85,8 +85,8 @@ class adaptive_heads(TwoPartScore):
     (5, 5)
 
   References:
-    Wang et al. (AMCL), 2024, arXiv 2310.05615, §3: C = 3, τ in [1e-5, 2], regularizer 0.1. The
-    published code cannot be run and has no negatives. This class follows the paper.
+    Wang et al. (AMCL), 2024, arXiv 2310.05615, §3, with C = 3, τ in [1e-5, 2] and regularizer 0.1.
+    The published code cannot be run and has no negatives. This class follows the paper.
   """
 
   has_temperature: ClassVar[bool] = True
@@ -170,14 +170,14 @@ class _Penalized(TwoPartScore):
 
 
 def _split(vectors: Array, heads: int) -> Array:
-  """Splits [.., C·d] into [.., C, d]."""
+  """Splits [..., C·d] into [..., C, d]."""
   return vectors.reshape(*vectors.shape[:-1], heads, _head_size(vectors.shape[-1], heads))
 
 
 def _head_size(d: int, heads: int) -> int:
   if d % heads:
     raise UserError(
-      f"{d} dimensions are not divisible among {heads} heads; use a multiple of {heads} as the "
+      f"{d} dimensions cannot be divided into {heads} heads; use a multiple of {heads} as the "
       "size of the projection"
     )
   return d // heads

@@ -14,9 +14,9 @@ from contrastax.core import Array, UserError
 
 
 def promoted(*vectors: Array) -> tuple[Array, ...]:
-  """Converts arrays to one floating type, the one that JAX promotes their types to.
+  """Converts arrays to one floating type: the type to which JAX promotes their types.
 
-  Integers and booleans become float32, or float64 beside float64.
+  Integers and booleans become float32, or float64 if another array is float64.
 
   Args:
     *vectors: the arrays, of any shapes.
@@ -45,17 +45,17 @@ def is_half(vectors: Array) -> bool:
 def unit(vectors: Array) -> Array:
   """Normalizes vectors to length 1.
 
-    v / ‖v‖
+      v / ‖v‖
 
-  A vector without an entry above 1e-12 gives 0, and has no gradient. The square of a large entry
-  does not overflow, and that of a small entry does not underflow. NaN and infinite entries give
-  NaN.
+  A vector without an entry above 1e-12 in magnitude gives 0 and has no gradient. The square of a
+  large entry does not overflow, and the square of a small entry does not underflow. NaN and
+  infinite entries give NaN.
 
   Args:
     vectors: [..., d].
 
   Returns:
-    [..., d], in float32 at least.
+    [..., d], in at least float32.
 
   Example:
     >>> import jax.numpy as jnp
@@ -68,14 +68,14 @@ def unit(vectors: Array) -> Array:
 
 @unit.defjvp
 def _unit_jvp(vectors, tangents):
-  # With this rule, the backward pass of a large batch stores the result only.
+  # With this rule, the backward pass of a large batch stores only the result and 1/‖v‖.
   u, inverse = _unit(*vectors)
   moved = wide(*tangents) * inverse
   return u, moved - u * (u * moved).sum(-1, keepdims=True)
 
 
 def _unit(vectors: Array) -> tuple[Array, Array]:
-  """Returns (v/‖v‖, 1/‖v‖), or zeros.
+  """Returns (v/‖v‖, 1/‖v‖); zeros for a vector that is almost zero.
 
   Vectors are divided by their largest entry before they are squared, so no square overflows.
   """
@@ -137,7 +137,7 @@ def _shifted(vectors: Array) -> tuple[Array, Array, Array]:
 
 
 def product(anchors: Array, candidates: Array) -> Array:
-  """Computes the dot product of each pair, accumulated in float32 at least.
+  """Computes the dot product of each pair, accumulated in at least float32.
 
   Args:
     anchors: [n, d].
@@ -182,7 +182,7 @@ def _subscripts(candidates: Array) -> str:
 
 
 def einsum(subscripts: str, a: Array, b: Array) -> Array:
-  """Computes `jnp.einsum` in full precision, in float32 at least.
+  """Computes `jnp.einsum` in full precision, in at least float32.
 
   Args:
     subscripts: the subscripts of `jnp.einsum`.
@@ -204,7 +204,7 @@ def einsum(subscripts: str, a: Array, b: Array) -> Array:
 
 
 # This is a primitive because its transposes are products in half precision too. The rules that JAX
-# offers for functions cannot state a transpose and also keep forward mode and second derivatives.
+# offers for functions cannot define a transpose and also keep forward mode and second derivatives.
 
 
 def _half_einsum(a, b, *, subscripts, dtype):

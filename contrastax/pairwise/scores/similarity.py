@@ -66,9 +66,9 @@ class dot(TwoPartScore):
 class cosine(TwoPartScore):
   """The cosine of the angle between two vectors, in [−1, 1].
 
-    a·c / (‖a‖ ‖c‖)
+      a·c / (‖a‖ ‖c‖)
 
-  A vector without an entry above 1e-12 has the cosine 0, and no gradient.
+  A vector without an entry above 1e-12 in magnitude has the cosine 0 and no gradient.
 
   Example:
     >>> import jax.numpy as jnp
@@ -82,7 +82,7 @@ class cosine(TwoPartScore):
     if not is_half(vectors):
       return unit(vectors)
     # Unit vectors in half precision would be rounded a second time. So the product of the vectors
-    # themselves is divided by their lengths.
+    # is divided by their lengths.
     scaled, inverse = direction(vectors)
     # The empty array carries the type of the vectors.
     return scaled, jax.lax.stop_gradient(inverse), vectors[..., :0]
@@ -201,8 +201,8 @@ class multilinear(TwoPartScore):
 class side_by_side(TwoPartScore):
   """Two scores of concatenated vectors, as a tuple (first, second).
 
-  Each vector is the concatenation of one vector for each score. This is for losses that weight a
-  pair by a similarity other than the one that they train.
+  Each vector is the concatenation of one vector for each score. Use this for a loss that trains one
+  similarity and weights each pair by another one.
 
   Args:
     first: the score of the first vectors. It has no parameters.
