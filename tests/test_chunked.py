@@ -219,7 +219,7 @@ def test_an_encoder_with_state_is_refused():
   encoder, x = chunked(mlp((4,)), 2), normal(6, 5)
   params, state = mlp((4,)).init(KEY, x)
   message = refused(encoder.init, KEY, x)
-  assert 'write chunked(encoder, 2, batch_norm="per chunk")' in message
+  assert 'use chunked(encoder, 2, batch_norm="per chunk")' in message
   assert refused(encoder.apply, params, state, x, train=True) == message
   chex.assert_trees_all_equal(
     chunked(mlp((4,)), 2, batch_norm="per chunk").init(KEY, x), (params, state)

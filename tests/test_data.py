@@ -201,7 +201,7 @@ REFUSED = {
   "too few": ({"image": BYTES[:4]}, "4 images are too few to hold out a fifth"),
   "other size": (
     {"image": BYTES, "test_image": BYTES[:, :3]},
-    "images are (4, 3, 2) but test images (3, 3, 2)",
+    "images are (4, 3, 2), but test images are (3, 3, 2)",
   ),
   "only training labels": (
     {"image": BYTES, "label": LABELS, "test_image": BYTES},
@@ -621,7 +621,7 @@ def test_tfds_answers_an_unknown_name_with_the_nearest(unprepared):
     "TFDS has no data set 'fashion_mnits'; did you mean 'fashion_mnist'?"
   )
   assert unprepared["found"]["tfds:qqqqqqqq"] == (
-    "TFDS has no data set 'qqqqqqqq'; `tfds.list_builders()` lists those it has"
+    "TFDS has no data set 'qqqqqqqq'; `tfds.list_builders()` lists the data sets of TFDS"
   )
 
 

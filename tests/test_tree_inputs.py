@@ -70,7 +70,7 @@ def test_chunks_of_a_tree_are_the_whole():
   [
     ({**X, "more": {"vector": X["more"]["vector"][:5]}}, r"arrays of equal length, not \[5, 20\]"),
     ({**X, "image": X["image"].astype(np.int32)}, "inputs 'image' must be uint8"),
-    ({}, "arrays of one length"),
+    ({}, "arrays of equal length"),
   ],
 )
 def test_inputs_that_are_no_set_are_one_line(inputs, message):
