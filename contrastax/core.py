@@ -214,7 +214,7 @@ class Group:
 
   @property
   def per_anchor(self) -> bool:
-    """Whether each anchor has a set of its own."""
+    """Whether each anchor has its own set of vectors."""
     return self.vectors.ndim == 3
 
   def attach(self, **side: Array) -> Group:
@@ -386,7 +386,7 @@ class Temperature(abc.ABC):
   """The base of temperatures, which are frozen dataclasses.
 
   Attributes:
-    per_anchor: whether each anchor has a temperature of its own that `advance` changes.
+    per_anchor: whether each anchor has its own temperature, which `advance` changes.
   """
 
   per_anchor: ClassVar[bool] = False
@@ -405,7 +405,7 @@ class Temperature(abc.ABC):
     """Returns (parameters, state) before the first step.
 
     Args:
-      size: the number of anchors that may have a temperature of their own; 0 if it is unknown.
+      size: the number of anchors that may have their own temperature; 0 if it is unknown.
     """
     return (), ()
 
@@ -587,7 +587,7 @@ TrainStep = Callable[["TrainState", Batch], tuple["TrainState", Metrics]]
 
 @runtime_checkable
 class HasStep(Method, Protocol):
-  """A method with a training step of its own, such as sharpness-aware minimization."""
+  """A method with its own training step, such as sharpness-aware minimization."""
 
   @property
   def step(self) -> Callable[[optax.GradientTransformation, TrainStep], TrainStep] | None:

@@ -142,7 +142,7 @@ def moving_average(
   Args:
     memory: memory that `sogclr.init` or the previous call returned.
     row: row of the memory that each g belongs to, [n].
-    defined: whether g is defined, [n]. Where it is not, the row does not change.
+    defined: whether g is defined, [n]. If it is not, the row does not change.
     log_g: logarithms of the new values, [n].
     gamma: weight γ of the new value; or a schedule of the step.
 
