@@ -1,7 +1,7 @@
 """The vocabulary of contrastax: its base classes, protocols, type aliases and errors.
 
-Every other module is written in these terms. This module imports no other module of contrastax.
-Symbols: n anchors, m candidates, k candidates per anchor, d dimensions.
+All other modules use these definitions. This module imports no other module of contrastax. Symbols:
+n anchors, m candidates, k candidates per anchor, d dimensions.
 """
 
 from __future__ import annotations
@@ -200,7 +200,7 @@ class Group:
       as_negative  the weight of the candidate as a negative
       weight       the weight of the vector; it multiplies both weights above
       guide        the vector of another model for the same example
-      place        the number of the vector among those of its example, as for tokens
+      place        the number of the vector within its example, such as the number of a token
 
   All groups of one call have the same names.
 
@@ -517,7 +517,7 @@ class Term(abc.ABC):
     """Returns (value, state, metrics). The value is a scalar; the metrics are averaged."""
 
   def advance(self, params: Params, state: State, step: Array) -> State:
-    """Returns the state after the optimizer's step; moving averages follow the parameters here."""
+    """Returns the state after the optimizer's step. Moving averages are updated here."""
     return state
 
 
@@ -635,7 +635,7 @@ def named(key: Array, name: str) -> Array:
 
 
 def per_example(key: Array, index: Array) -> Array:
-  """Returns a random key for each example, folded from its `index` [n].
+  """Returns a random key for each example, derived from its `index` [n].
 
   The keys do not depend on the position in the batch or on the device.
   """

@@ -124,7 +124,7 @@ class negative_squared_distance(TwoPartScore):
 class bilinear(TwoPartScore):
   """The bilinear form a·(W c), with a learned matrix W [d, d].
 
-  W is initialized to the identity, so the score begins as the dot product.
+  W is initialized to the identity, so the score is initially the dot product.
 
   Example:
     >>> import jax
