@@ -42,10 +42,10 @@ the rounding unit of float32.
 The bounds are:
 
 - **finite**: values and gradients are finite everywhere, or a loss that is not defined raises an error of one line.
-- **value**: the error is at most 8 units. One unit is ε₃₂ · max(1, largest exponent, |value|), where the exponents
-  are those of the softmax. Some losses have a condition number, by which the unit is multiplied: 1/(1 − τ⁺N e^p/Σ
-  negatives) for `debiased` and `hard_negative`, the condition number of the covariance for `w_mse`, and 1/(smallest
-  distance) for `koleo`.
+- **value**: the error is at most 8 units. One unit is ε₃₂ · max(1, largest exponent, |value|). The largest
+  exponent is 1/τ for a cosine. For a loss without exponentials it is the largest number that is added. Some losses
+  have a condition number, by which the unit is multiplied: 1/(1 − τ⁺N e^p/Σ negatives) for `debiased` and
+  `hard_negative`, the condition number of the covariance for `w_mse`, and 1/(smallest distance) for `koleo`.
 - **gradient**: the norm of the error is at most 4 times the norm of the error of the formula in float32, or at most 8
   ε₃₂. If the formula is not finite, nothing is compared. The terms of a formula may cancel exactly, above all for
   equal vectors, and its error is then 0. Results beyond these bounds are therefore listed, and their error must be at
@@ -244,7 +244,7 @@ def page(stand):
   lines += [
     "", "## Errors of gradients", "", "The columns are the number of evaluations; the largest quotient of our error "
     "and the error of the formula in float32, among evaluations where our error is above 8 ε₃₂; the number of "
-    "evaluations in which the formula is not finite; and the public implementations whose gradients are not finite at "
+    "evaluations in which the formula is not finite; and the public implementations whose results are not finite at "
     "temperature 0.01.", "",
     "| loss | evaluations | ours / formula | formula not finite | public code not finite |", "|---|---|---|---|---|",
   ]  # fmt: skip

@@ -3,7 +3,7 @@
   contrastax run cifar10_clip            # the whole run
   contrastax run cifar10_clip:runlocal   # a run of seconds
 
-Prepare the data once with `contrastax prepare cifar10`. The preset `runlocal` uses made images.
+Prepare the data once with `contrastax prepare cifar10`. The preset `runlocal` uses generated images.
 
 The run has 200,000 pairs. The method follows the paper (arXiv 2103.00020, figure 3): linear
 projections, a temperature that is learned from 0.07, and AdamW. Views, encoder, learning rate and

@@ -7,7 +7,7 @@ Prepare the data once with `contrastax prepare cifar10`.
 
 The run has 200,000 pairs and takes two to five minutes on two cores. It reaches kNN 0.485; the
 untrained encoder reaches 0.358 and raw pixels 0.362 (three seeds, studies/results/cifar10.md).
-Views follow the paper's for CIFAR-10 (arXiv 2002.05709, §B.9): half the color strength, and no
+The views are those of the paper for CIFAR-10 (arXiv 2002.05709, §B.9): half the color strength, and no
 blur.
 """
 

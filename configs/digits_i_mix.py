@@ -10,7 +10,7 @@ Accuracy on 200 held-out training images (--config.validation=200):
   untrained encoder  0.925  0.531  0.806  0.960
   trained encoder    0.970  0.773  0.923  0.985
 
-The method follows the paper's for images (arXiv 2010.08887): λ is uniform, τ = 0.2, and images
+The method is that of the paper for images (arXiv 2010.08887): λ is uniform, τ = 0.2, and images
 are mixed after the views are drawn. No hyperparameter was tuned.
 """
 

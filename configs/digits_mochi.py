@@ -13,10 +13,10 @@ Accuracy on 200 held-out training images (--config.validation=200):
 digits_moco reaches 0.980, 0.789, 0.924 and 0.975, so the mixed negatives make no difference on
 digits.
 
-Only the negatives differ from digits_moco. The 128 hardest negatives of each anchor in the queue
-are mixed: 128 mixtures of two of them, and 32 of one of them with the anchor, after 60 steps
-without mixing. The paper (arXiv 2010.01028) mixes the 1,024 hardest of 65,536, with 512 and 256
-mixtures, after 15 of 200 epochs. No hyperparameter was tuned.
+Only the negatives differ from digits_moco. For each anchor, MoCHi takes the 128 hardest negatives
+in the queue. It makes 128 mixtures of two of them, and 32 mixtures of one of them with the anchor.
+Mixing starts after 60 steps. The paper (arXiv 2010.01028) takes the 1,024 hardest of 65,536 keys,
+makes 512 and 256 mixtures, and starts after 15 of 200 epochs. No hyperparameter was tuned.
 """
 
 from ml_collections import ConfigDict

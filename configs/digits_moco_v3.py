@@ -11,7 +11,7 @@ Accuracy on 200 held-out training images (--config.validation=200):
   trained encoder    0.985  0.749  0.919  0.995
 
 The method follows the paper (arXiv 2104.02057): τ = 0.2, momentum from 0.99 to 1, and BatchNorm
-after projection and predictor. Their width is 128 instead of 4,096. No hyperparameter was tuned.
+after projection and predictor, whose hidden layers have 128 units instead of 4,096. No hyperparameter was tuned.
 """
 
 from ml_collections import ConfigDict

@@ -11,7 +11,7 @@ Accuracy on 200 held-out training images (--config.validation=200):
   trained encoder    0.975  0.764  0.924  0.990
 
 The method follows the paper (arXiv 2104.14548): τ = 0.1, and BatchNorm after the projection. The
-support set has 1,024 vectors instead of 98,304, which is less than the 1,297 images of an epoch.
+support set has 1,024 vectors instead of 98,304, so it is smaller than the 1,297 training images.
 No hyperparameter was tuned.
 """
 

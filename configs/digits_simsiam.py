@@ -10,9 +10,9 @@ Accuracy on 200 held-out training images (--config.validation=200):
   untrained encoder  0.925  0.531  0.806  0.960
   trained encoder    0.970  0.780  0.915  0.975
 
-The method follows the paper (arXiv 2011.10566): SGD, and a predictor with a bottleneck of a
-quarter of its input, whose learning rate is constant. The projection has two layers of 128 before
-the last one instead of 2,048. No hyperparameter was tuned.
+The method follows the paper (arXiv 2011.10566): SGD, and a predictor with a constant
+learning rate, whose hidden layer is a quarter as wide as its input. The projection has two layers
+of width 128 before the last layer, instead of 2,048. No hyperparameter was tuned.
 """
 
 from ml_collections import ConfigDict

@@ -2,8 +2,8 @@
 
   contrastax run imagenet100_simclr:runlocal   # a run of seconds
 
-Only the preset `runlocal`, which uses made images, runs today. The data set does not fit into
-memory, and sources that stream from disk are not available yet.
+Only the preset `runlocal`, which uses generated images, can be run now. The data set does not fit
+into memory, and sources that stream from disk are not available yet.
 
 The recipe is that of the paper (Chen et al. 2020, arXiv 2002.05709, appendix A and §B.6): full
 views, LARS with a learning rate of 0.3·256/256, weight decay 1e-6, a warm-up of ten epochs, τ =

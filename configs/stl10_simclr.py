@@ -8,8 +8,9 @@ TensorFlow. The run needs a GPU.
 
 It trains on the 5,000 labeled training images. The 100,000 images without labels need a source
 that streams from disk, which is not available yet. The views are those of the paper (arXiv
-2002.05709, appendix A) at 96 pixels. The batch size is 256 and the learning rate 0.06, by the
-linear scaling rule from 0.06 at 256. The rest is that of cifar10_simclr.
+2002.05709, appendix A) at 96 pixels. The batch size is 256 and the learning rate 0.06,
+which the linear scaling rule gives from cifar10_simclr. The other settings are those of
+cifar10_simclr.
 """
 
 from ml_collections import ConfigDict

@@ -2,9 +2,9 @@
 
 A method or a term applies its networks in one function:
 
-  def see(self, net, batch):
-    x = net.views(self.views, batch, self.input)
-    net("projection", embedding(net("encoder", x)))
+    def see(self, net, batch):
+      x = net.views(self.views, batch, self.input)
+      net("projection", embedding(net("encoder", x)))
 
 A mapping `{view: x}` has the number of a view as key and its inputs, an array or a tree of arrays
 [n, …], as value. `net.seen` contains every output of a network, by the name of the network and the
@@ -277,7 +277,7 @@ def _chunk(i: int, count: int, rows: Array) -> Array:
 def advance(owner: Owner, params: Params, state: State, step: Array) -> State:
   """Updates the moving averages after the optimizer's step.
 
-    θ' ← m θ' + (1 − m) θ
+      θ' ← m θ' + (1 − m) θ
 
   Only parameters are averaged. The running statistics of BatchNorm in a target network come from the
   inputs of the target network.

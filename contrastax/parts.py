@@ -4,7 +4,7 @@ A config names its parts by the public names of a package and gives their argume
 each argument determines its valid values. Parts nest, and `"package.module:function"` names a part of
 the user's own. A mistake is one line with the path of the key and the nearest valid name.
 
-  assemble(Encoder, {"name": "mlp", "widths": (64,)}, "config.method.encoder")
+    assemble(Encoder, {"name": "mlp", "widths": (64,)}, "config.method.encoder")
 """
 
 from __future__ import annotations

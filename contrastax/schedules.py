@@ -81,7 +81,7 @@ def linear(*, start: float, end: float, steps: int, over: float = 1.0) -> Schedu
 def cycle(*, high: float, low: float, period: int) -> Schedule:
   """Oscillates between `high` and `low` along a cosine.
 
-    low + (high − low)(1 + cos(2π step / period)) / 2
+      low + (high − low)(1 + cos(2π step / period)) / 2
 
   Args:
     high: the value at steps 0, `period`, 2 · `period`, …

@@ -224,7 +224,7 @@ REFUSED = {
   ),
   "objects": (
     {"image": np.array([None, "x"], object)},
-    "is not an npz file of plain arrays; np.savez writes one",
+    "is not an npz file of plain arrays; write one with np.savez",
   ),
 }
 
@@ -251,7 +251,7 @@ def test_npz_says_that_a_file_is_something_else(tmp_path, content):
   path = tmp_path / "images.npz"
   path.write_bytes(content)
   with pytest.raises(
-    UserError, match="images.npz is not an npz file of plain arrays; np.savez writes one"
+    UserError, match="images.npz is not an npz file of plain arrays; write one with np.savez"
   ):
     load(f"npz:{path}")
 

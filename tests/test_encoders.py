@@ -361,7 +361,7 @@ def test_two_dropout_layers_have_different_masks(dropouts):
 
 
 def test_dropout_in_training_needs_a_key(dropouts):
-  expected = "this encoder is random in training: give apply a key"
+  expected = "this encoder is random in training; pass a key to apply"
   with pytest.raises(ValueError, match=expected):
     dropouts(None, True)
 

@@ -257,6 +257,15 @@ def test_an_unlabeled_file_of_ones_own(unlabeled_run):
   assert (folder / "runs" / "digits_simclr_runlocal" / "summary.json").exists()
 
 
+def test_an_online_probe_without_labels_is_refused(unlabeled_run, capsys, monkeypatch):
+  folder, options, _ = unlabeled_run
+  monkeypatch.chdir(folder)
+  probe = ["--config.online_probe=True", "--workdir=runs/probe"]
+  assert main(["run", DIGITS + ":runlocal", *options, *probe]) == 2
+  assert "set config.online_probe to False" in capsys.readouterr().err
+  assert not (folder / "runs" / "probe").exists()
+
+
 @pytest.mark.full
 def test_a_few_labeled_images_of_ones_own(capsys, tmp_path, monkeypatch):
   """Classes of too few examples for a probe: the table says so, and stays valid JSON."""

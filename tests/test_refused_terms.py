@@ -53,7 +53,7 @@ def test_a_mask_of_another_length_is_one_line():
 def test_a_term_cannot_have_the_name_of_a_metric(tag):
   term = Apply(loss=losses.uniformity, of=("projection",), how="each", tag=tag)
   parts = {"encoder": ENCODER, "projection": HEAD, "views": all_methods.PLAIN}
-  with pytest.raises(UserError, match=f"a term is called '{tag}', as a metric is"):
+  with pytest.raises(UserError, match=f"the tag '{tag}' of a term is also the name of a metric"):
     value(methods.SimCLR(**parts, terms=(term,)), BATCH)
 
 

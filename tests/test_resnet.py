@@ -305,7 +305,7 @@ def test_groups_need_a_key_and_a_batch_that_they_divide():
     )
 
   with pytest.raises(
-    ValueError, match="the groups of BatchNorm are random in training: give apply a key"
+    ValueError, match="the groups of BatchNorm are random in training; pass a key to apply"
   ):
     program(encoder, None, True)
   expected = r"a batch of 8 examples \(all views together\) cannot be divided into bn_groups=3"

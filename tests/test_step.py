@@ -151,7 +151,7 @@ def test_a_seed_may_be_of_any_integer_type(seed):
 @pytest.mark.parametrize("wrong", [{"image": np.zeros((2, 8, 8, 1))}, {}, np.zeros(3), None])
 def test_a_batch_has_an_index(wrong):
   refused(
-    "batch must be a dict .* 'index' among them, not", lambda: training.init(METHOD, SGD, wrong)
+    "batch must be a dict .* includes 'index', not", lambda: training.init(METHOD, SGD, wrong)
   )
 
 

@@ -275,7 +275,7 @@ WRONG = {
   "nan": ({"contrast": float("nan")}, "contrast must be 0 or more, not nan"),
   "sigma": ({"sigma": (2.0, 0.1)}, r"sigma must be \(low, high\) .*, not \(2.0, 0.1\)"),
   "kernel": ({"kernel": 4}, "kernel must be an odd number of pixels, 1 or more, not 4"),
-  "kernel too large": ({"kernel": 99}, "kernel 99 needs images of more than 49 pixels a side"),
+  "kernel too large": ({"kernel": 99}, "kernel 99 needs images of more than 49 pixels per side"),
   "mean alone": ({"mean": (0.5, 0.5, 0.5)}, "mean and std must have 3 numbers each, not mean"),
   "std alone": ({"std": (0.5, 0.5, 0.5)}, "mean and std must have 3 numbers each, not mean"),
   "channels": ({"channels": 0}, "channels must be an integer, 1 or more, not 0"),

@@ -20,15 +20,15 @@ class balanced(Order):
   """Draws batches with exactly K examples of each of exactly P classes.
 
   The batch size is P · K, and the K examples of a class are adjacent in the batch. Classes are
-  visited equally often: they follow each other in random permutations, which are cut into batches.
-  Where a batch spans two permutations, the second one is arranged so that no class occurs twice in
-  the batch. Within a class the examples are visited in random permutations as well, K at a time.
-  Examples that do not fill K at the end of a permutation are left out of it.
+  visited equally often. Their order consists of random permutations of all classes, which are divided
+  into batches. If a batch spans two permutations, the second one is arranged so that no class occurs
+  twice in the batch. Within a class the examples are also visited in random permutations, K at a
+  time. The fewer than K examples that remain at the end of a permutation are left out of it.
 
   Args:
     by: integers [size], the class of each example. Examples with −1 are left out.
-    classes: P, 1 to the number of classes C.
-    per_class: K, 1 to the size of the smallest class.
+    classes: P, from 1 to the number of classes.
+    per_class: K, from 1 to the size of the smallest class.
     seed: 0 to 2³² − 1.
 
   Raises:
@@ -120,10 +120,10 @@ class balanced(Order):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class grouped(Epochs):
-  """Draws each batch from one group, such as a cluster, a task or a source of the data.
+  """Draws each batch from one group, such as a cluster, a task or a domain.
 
   In each epoch the examples of a group are shuffled and divided into batches, and the batches of
-  all groups are shuffled. So a group has batches in proportion to its size. Examples that do not
+  all groups are shuffled. So the number of batches of a group is proportional to its size. Examples that do not
   fill a batch of their group are left out of that epoch. Groups with fewer than `batch_size`
   examples are always left out.
 
@@ -181,7 +181,7 @@ class grouped(Epochs):
 
 
 def _members_of(by: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Returns the values except −1, where each one starts, and the examples sorted by value."""
+  """Returns the values except −1, the start of each one, and the examples sorted by value."""
   members = np.flatnonzero(by != NONE)
   members = members[np.argsort(by[members], kind="stable")]
   values, starts = np.unique(by[members], return_index=True)

@@ -19,7 +19,7 @@ from contrastax.views.images import check_images
 
 KINDS = ("npz", "tfds", "made", "words")
 """The kinds of data sets that have a name of the form `KIND:PLACE`."""
-MOST_MADE = 2**24  # The most values of a made image; 240 images are then 4 GB.
+MOST_MADE = 2**24  # The largest number of values of a made image; 240 images are then 4 GB.
 # The errors, besides those named below, of zipfile and NumPy for a damaged or encrypted file.
 DAMAGED = (
   ArithmeticError, LookupError, RuntimeError, SyntaxError, lzma.LZMAError, struct.error, zlib.error,
@@ -32,10 +32,10 @@ class Dataset(NamedTuple):
 
   Attributes:
     train: fields by name: arrays, or trees of arrays, with one example per row. `image` [n, h, w, c]
-      is uint8, or float in [0, 1]. `label` [n] is integers, where −1 is no label. Any other names
-      may be used.
+      is uint8, or float in [0, 1]. `label` [n] contains integers, where −1 means no label. Other
+      fields may have any names.
     test: the same fields of the test examples.
-    classes: the name of each class, () without labels.
+    classes: the name of each class; () if there are no labels.
 
   Example:
     >>> import numpy as np
@@ -55,15 +55,15 @@ def load(name: str) -> Dataset:
   """Loads a data set into memory.
 
   Args:
-    name: one of these forms.
+    name: a name of one of these forms.
       `digits`: the 1,797 handwritten digits of scikit-learn, 8×8 pixels, gray. A fixed set of 500
-      are the test images.
+      images are the test images.
       `npz:PATH`: a NumPy file with the array `image` and, optionally, `label`, `test_image` and
       `test_label`. Without test images a fixed fifth of the images is held out.
       `tfds:NAME`: a prepared data set of TensorFlow Datasets that has the splits `train` and
       `test`. TensorFlow is not needed to read it.
-      `made:HxWxC`: 240 generated images of that shape, to try a config. They have four classes, and
-      each class is bright in a quadrant of its own, in noise.
+      `made:HxWxC`: 240 generated images of that shape, to try a config. They contain noise and
+      have four classes; the images of each class are brighter in one quadrant.
       `words:NAME`: the data set NAME with the additional field `text`, [n, length] uint8: the name
       of each example's class in UTF-8, followed by zeros.
 
@@ -90,11 +90,11 @@ def load(name: str) -> Dataset:
 
 
 def hold_out(dataset: Dataset, count: int) -> Dataset:
-  """Divides the training examples anew, so that the test examples stay unseen.
+  """Holds out training examples as test examples, so that the original ones remain unseen.
 
   Args:
     dataset: the data set, whose test examples are dropped.
-    count: number of training examples that become test examples, always the same ones.
+    count: number of training examples that become test examples. The choice is fixed.
 
   Returns:
     A data set of the training examples.
@@ -111,7 +111,7 @@ def hold_out(dataset: Dataset, count: int) -> Dataset:
 
 
 def _split(arrays: dict[str, Any], count: int, classes: tuple[str, ...]) -> Dataset:
-  """Makes a data set in which a fixed random choice of `count` examples are the test examples."""
+  """Returns a data set whose test examples are a fixed random choice of `count` examples."""
   order = np.random.default_rng(0).permutation(_size(arrays))
   train, test = (
     jax.tree.map(lambda x, rows=rows: x[rows], arrays)
@@ -172,7 +172,7 @@ def _npz(path: str) -> Dataset:
     shapes = train["image"].shape[1:], test["image"].shape[1:]
     if shapes[0] != shapes[1]:
       raise UserError(
-        f"{path}: images are {shapes[0]} but test images {shapes[1]}; give them one shape"
+        f"{path}: images are {shapes[0]}, but test images are {shapes[1]}; give them the same shape"
       )
   classes: tuple[str, ...] = ()
   if "label" in arrays:
@@ -180,11 +180,13 @@ def _npz(path: str) -> Dataset:
     labels = [
       _labels(path, name, arrays[name], len(split["image"])) for name, split in splits.items()
     ]
-    # The classes are renumbered, because a few labels with large values are few classes.
+    # The classes are renumbered, because a few classes may have labels with large values.
     values, numbers = np.unique(np.concatenate(labels), return_inverse=True)
     classes = tuple(str(value) for value in values)
     if len(values) < 2:
-      raise UserError(f"{path}: all labels are {values[0]}; leave them out, or give two classes")
+      raise UserError(
+        f"{path}: all labels are {values[0]}; leave the labels out, or use two classes or more"
+      )
     numbers = np.split(numbers.astype(np.int32), [len(train["image"])])
     for split, part in zip(splits.values(), numbers, strict=False):
       split["label"] = part
@@ -208,14 +210,12 @@ def _read_npz(path: str) -> dict[str, np.ndarray]:
       f"there is no file {path}; a relative path starts in the current folder"
     ) from None
   except MemoryError:
-    raise UserError(
-      f"{path} declares arrays that do not fit into memory; use a smaller one"
-    ) from None
+    raise UserError(f"{path} has arrays that do not fit into memory; use a smaller file") from None
   except (AttributeError, EOFError, OSError, TypeError, ValueError, zipfile.BadZipFile):
-    raise UserError(f"{path} is not an npz file of plain arrays; np.savez writes one") from None
+    raise UserError(f"{path} is not an npz file of plain arrays; write one with np.savez") from None
   except DAMAGED as error:
     fault = " ".join(str(error).split()) or type(error).__name__
-    raise UserError(f"{path} cannot be read: {fault}; write it again by np.savez") from None
+    raise UserError(f"{path} cannot be read: {fault}; write it again with np.savez") from None
   if "image" not in arrays:
     raise UserError(f"{path} has no array 'image'; it has: {', '.join(sorted(arrays)) or 'none'}")
   if "test_label" in arrays and "test_image" not in arrays:
@@ -296,13 +296,13 @@ def _tfds(name: str) -> Dataset:
 
 def _suggest(name: str, known: list[str]) -> str:
   text = nearest(name, known)
-  return text if "mean" in text else "; `tfds.list_builders()` lists those it has"
+  return text if "mean" in text else "; `tfds.list_builders()` lists the data sets of TFDS"
 
 
 def _read_tfds(builder: Any, split: str) -> dict[str, np.ndarray]:
   source = builder.as_data_source(split=split)
   expected = builder.info.splits[split].num_examples
-  if len(source) != expected:  # array_record reads a truncated file as an empty one.
+  if len(source) != expected:  # array_record reads a truncated file as an empty file.
     raise UserError(
       f"{builder.data_path}: {split} has {len(source)} of {expected} examples; prepare it again"
     )

@@ -21,8 +21,8 @@ class Related:
   """Related examples of each example, such as its positives or its mined negatives.
 
   Args:
-    places: integers [size] or [size, k], the indices of the related examples; −1 is none.
-    fields: names of the fields that a batch has of the related examples. None is all fields.
+    places: integers [size] or [size, k], the indices of the related examples; −1 means none.
+    fields: names of the fields of the related examples that are added to a batch. None means all.
 
   Example:
     >>> import numpy as np
@@ -41,7 +41,7 @@ class Related:
 def leaves(tree: Any) -> list[tuple[str, Any]]:
   """Returns the leaves of a tree with their paths, such as `tokens/ids`.
 
-  A list or None is a leaf, so that the checks report it.
+  A list or None counts as a leaf, so that the checks reject it.
   """
   return named_leaves(tree, is_leaf=lambda node: node is None or isinstance(node, list))
 
@@ -59,7 +59,7 @@ def check_fields(arrays: Any) -> int:
       f"the data must be a dict of arrays by name, such as {{'image': images}}; found {kind}"
     )
   if "index" in arrays:
-    raise UserError("the source adds the field 'index' itself; rename the array 'index'")
+    raise UserError("the source adds a field 'index'; rename the array 'index'")
   for name, tree in arrays.items():
     if not leaves(tree):
       raise UserError(f"the field {name!r} has no array; leave it out")
@@ -79,8 +79,8 @@ def check_related(related: Any, arrays: Mapping[str, Any], size: int) -> dict[st
   """Checks related examples and returns them with int32 indices and sorted names of fields.
 
   Raises:
-    UserError: the indices are not integers from −1 to `size` − 1 with one row per example, the data
-      lack a field, or two fields of a batch would have the same name.
+    UserError: the indices are not integers from −1 to `size` − 1 with one row per example, a field
+      is missing in the data, or two fields of a batch would have the same name.
   """
   if not isinstance(related, Mapping):
     raise UserError(f"related must be a dict of indices by name, not {type(related).__name__}")

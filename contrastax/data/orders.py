@@ -1,4 +1,4 @@
-"""Orders: which examples each batch has, as functions of the step.
+"""Orders: functions from the step to the indices of the examples of a batch.
 
 An order has no state, so a resumed run needs only the number of its next step. An order in epochs
 draws one epoch at a time and caches two, so a batch costs O(batch size) on average.
@@ -30,7 +30,7 @@ class Order:
 
   Attributes:
     size: number of examples in the data set.
-    batch_size: b, number of examples, or of windows, in a batch.
+    batch_size: b, the number of examples or windows in a batch.
   """
 
   size: int
@@ -43,10 +43,10 @@ class Order:
       step: an integer of 0 or more, or an array with one.
 
     Returns:
-      int32 [b], or [b, T] where a row is a window of T successive examples.
+      int32 [b], or [b, T] if each row is a window of T successive examples.
 
     Raises:
-      UserError: `step` is anything else.
+      UserError: `step` is neither.
     """
     try:
       number = operator.index(step)
@@ -147,7 +147,7 @@ class in_order(Order):
 
   Args:
     size: number of examples in the data set.
-    batch_size: 1 to `size`. None is `size`: each batch has all examples, such as the nodes of one
+    batch_size: 1 to `size`. None means `size`: each batch has all examples, such as the nodes of one
       graph.
 
   Raises:
@@ -178,12 +178,12 @@ class in_order(Order):
 class windows(Epochs):
   """Visits windows of successive examples that lie within one episode.
 
-  A window begins at each example that has T − 1 successors in its episode. In each epoch all
+  A window begins at each example that is followed by T − 1 more examples of its episode. In each epoch all
   windows are shuffled. Windows that do not fill a batch are left out of that epoch. A batch has
   indices [b, T].
 
   Args:
-    episode: integers [size]. Successive examples with equal values are one episode. An example with
+    episode: integers [size]. Successive examples with equal values form one episode. An example with
       −1 is in no window.
     length: T, 1 or more.
     batch_size: 1 to the number of windows.
@@ -220,7 +220,7 @@ class windows(Epochs):
 
   @functools.cached_property
   def _starts(self) -> np.ndarray:
-    # A run, and not a value, is an episode, because a value may recur after another episode.
+    # An episode is a run of equal values, because a value may occur again after another episode.
     run = np.cumsum(np.diff(self.episode, prepend=self.episode[:1]) != 0)
     first, last = slice(max(0, self.size - self.length + 1)), slice(self.length - 1, None)
     return np.flatnonzero((run[first] == run[last]) & (self.episode[first] != NONE))
@@ -256,7 +256,7 @@ def check_batch_size(value: Any, most: int, what: str) -> int:
   """Returns the batch size as a Python integer.
 
   Raises:
-    UserError: the value is not an integer from 1 to `most`, which the message calls `what`.
+    UserError: the value is not an integer from 1 to `most`, which is `what` in the message.
   """
   fits = isinstance(value, int | np.integer) and not isinstance(value, bool)
   if not (fits and 0 < value <= most):
@@ -268,7 +268,7 @@ def integers(name: str, values: Any) -> np.ndarray:
   """Returns a read-only int64 copy of integers [size].
 
   Raises:
-    UserError: `values`, which the message calls `name`, are not such integers.
+    UserError: `values` are not such integers. The message contains `name`.
   """
   array = np.asarray(values)
   if array.ndim != 1 or array.dtype.kind not in "iub" or not 0 < array.size <= MOST:

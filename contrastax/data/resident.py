@@ -21,19 +21,19 @@ from contrastax.data.orders import Order, check_batch_size, checksum, shuffled
 
 
 class Resident:
-  """Source of in-memory arrays, which are kept on the device.
+  """A source that keeps all examples on the device.
 
-  Batch t is a pure function of the order and of t. By default the order is `shuffled`: epoch
-  t // (size // batch_size) has its own permutation, and examples that do not fill a batch at its
-  end are left out of that epoch. Images stay uint8; views are drawn in the step.
+  Batch t is a pure function of the order and of t. By default the order is `shuffled`: each
+  epoch of size // batch_size steps has its own permutation, and examples that do not fill a batch at
+  its end are left out of that epoch. Images stay uint8; views are drawn in the step.
 
   A batch has the fields of the data, [b, …], and `index` [b], the indices of its examples. An order
   of windows gives fields [b, T, …], and `index` is the first example of each window.
 
   Args:
     arrays: fields by name. A field is an array of booleans, integers or floating point with one
-      example per row, or a tree (dicts and tuples) of such arrays. An array called `image` with
-      four axes is images, uint8 or float in [0, 1]. 64-bit arrays become 32-bit ones unless
+      example per row, or a tree (dicts and tuples) of such arrays. An array `image` with four axes
+      must contain images, uint8 or float in [0, 1]. 64-bit arrays become 32-bit ones unless
       `jax_enable_x64` is set.
     batch_size: number of examples in a batch, 1 to the number of examples.
     seed: 0 to 2³² − 1.
@@ -41,9 +41,9 @@ class Resident:
       `batch_size` and `seed`.
     related: related examples by name: their indices [size] or [size, k], or a `data.Related`. For
       the name `hard` the batch also has `hard_index`, the indices of the related examples, and
-      `hard_image` for the field `image` and so on, [b, …] or [b, k, …]. For an index of −1, which
-      is none, the fields are those of example 0; parts ignore these because `hard_index` is −1.
-    sharding: layout of a batch on several devices, `training.sharded(mesh)`. Every device keeps all
+      `hard_image` for the field `image` and so on, [b, …] or [b, k, …]. For an index of −1
+      (none), the fields are those of example 0; parts ignore them because `hard_index` is −1.
+    sharding: layout of a batch on several devices, such as `training.sharded(mesh)`. Every device keeps all
       examples. A mesh with explicit axes is treated as one with automatic axes.
 
   Attributes:
@@ -52,7 +52,7 @@ class Resident:
     batch_size: number of examples in a batch.
 
   Raises:
-    UserError: an argument is invalid, an integer does not fit 32 bits, or the order is for another
+    UserError: an argument is invalid, an integer does not fit into 32 bits, or the order is for another
       number of examples.
 
   Example:
@@ -111,7 +111,7 @@ class Resident:
 
     Args:
       order: an order of the same batch size. None keeps the order.
-      related: related examples, which are added, or replace those of the same name.
+      related: related examples, which are added or replace those of the same name.
 
     Returns:
       A new source.
@@ -136,15 +136,17 @@ class Resident:
     places = {name: related.places for name, related in self._related.items()}
     self._places = jax.device_put(places, self._replicated)
     fields = {name: related.fields or () for name, related in self._related.items()}
-    if fields != self._fields:  # New indices alone, as after a refresh, need no new compilation.
+    if (
+      fields != self._fields
+    ):  # If only indices change, as after a refresh, nothing is compiled again.
       self._fields = fields
       self._take = jax.jit(functools.partial(_take, fields), out_shardings=self._sharding)
 
   @property
   def fingerprint(self) -> int:
-    """A 32-bit checksum of the arrays, their names, types and shapes, the order and related examples.
+    """A 32-bit checksum of the arrays (with names, types and shapes), the order and related examples.
 
-    An order that is `shuffled` does not change it, so a run may resume with another batch size.
+    The order `shuffled` does not affect it, so a run may resume with another batch size.
     """
     return self._fingerprint
 
@@ -170,7 +172,7 @@ class Resident:
       The fields, related fields and `index` of the batch by name.
 
     Raises:
-      UserError: `step` is anything else.
+      UserError: `step` is neither.
     """
     rows = self.order(step)
     with self._mesh_context():
@@ -184,7 +186,7 @@ def _make_order(order: Order | None, size: int, batch_size: int | None, seed: in
   if not isinstance(order, Order):
     raise UserError(f"order must be an order, such as data.balanced(…), not {order!r}")
   if batch_size is not None or seed != 0:
-    raise UserError("the order has its own batch_size and seed; leave out those of Resident")
+    raise UserError("the order has its own batch_size and seed; do not pass these to Resident")
   if order.size != size:
     raise UserError(f"the order is for {order.size} examples, but the data have {size}")
   return order
@@ -212,7 +214,7 @@ def _rows_of(arrays: Mapping[str, Any], rows: Array) -> dict[str, Any]:
 
 
 def _with_automatic_axes(sharding: Any) -> Mesh:
-  """Returns the mesh of a sharding with automatic axes; `jax.make_mesh` makes explicit ones."""
+  """Returns the mesh of a sharding with automatic axes, unlike `jax.make_mesh`."""
   if not isinstance(sharding, NamedSharding):
     raise UserError(f"sharding must be training.sharded(mesh), not {type(sharding).__name__}")
   mesh = sharding.mesh

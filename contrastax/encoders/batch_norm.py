@@ -16,21 +16,21 @@ MOMENTUM, EPSILON = 0.9, 1e-5
 class BatchNorm(nnx.Module):
   """Batch normalization. The last axis of the input is the axis of features.
 
-    y = scale (x − mean) / √(var + 1e-5) + bias
+      y = scale (x − mean) / √(var + 1e-5) + bias
 
   In training the mean and the biased variance are those of the global batch, over all axes but the
   last, on any number of devices. In evaluation they are running averages, which become
   0.9 · average + 0.1 · batch statistic in each training step (PyTorch's momentum 0.1).
 
   The variance is E[(x − mean)²]. E[x²] − E[x]² would cancel in float32 if the mean is large. The
-  arithmetic is in float32 at least.
+  computation is in float32 at least.
 
   Args:
     width: the number of features.
     rngs: the random streams of the module.
     groups: the number of groups of consecutive examples that are normalized by their own statistics.
       The running averages follow the mean of the groups. See `in_groups`.
-    dtype: the type of y, by default the promoted type of x and the parameters, at least float32.
+    dtype: the type of y. The default is the promoted type of x and the parameters, at least float32.
     affine: whether there are a scale and a bias.
     scale_init: the initializer of the scale.
 
@@ -74,12 +74,12 @@ class BatchNorm(nnx.Module):
 def in_groups(encoder: Encoder, groups: int) -> Encoder:
   """Applies an encoder to the batch in random order, so that the groups of BatchNorm are random.
 
-  The embeddings are returned in the order of x. Every call with its own random key has its own order.
+  The embeddings are returned in the order of x. The random order depends on the random key of the call.
   In evaluation there are no groups.
 
   Args:
     encoder: an encoder whose BatchNorms have `groups` groups.
-    groups: the number of groups. They are groups of the global batch, on any number of devices.
+    groups: the number of groups of the global batch, on any number of devices.
 
   Returns:
     The encoder. In training its `apply` raises UserError if `groups` does not divide the batch, and
@@ -100,7 +100,7 @@ def in_groups(encoder: Encoder, groups: int) -> Encoder:
     if not train or groups == 1:
       return encoder.apply(params, state, x, key=key, train=train)
     if key is None:
-      raise ValueError("the groups of BatchNorm are random in training: give apply a key")
+      raise ValueError("the groups of BatchNorm are random in training; pass a key to apply")
     n = len(jax.tree.leaves(x)[0])
     if n % groups:
       raise UserError(

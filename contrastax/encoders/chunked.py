@@ -14,23 +14,23 @@ from contrastax.core import Encoder, State, UserError
 def chunked(encoder: Encoder, n: int, *, batch_norm: Literal["per chunk"] | None = None) -> Encoder:
   """Encodes a large batch in n chunks (gradient caching).
 
-    z_i = f(x_i),  x_i = x[i::n]        i = 0, …, n − 1;  z in the order of x
+      z_i = f(x_i),  x_i = x[i::n]        i = 0, …, n − 1;  z in the order of x
 
-  It is for batches that do not fit into memory. Only the embeddings of the chunks are stored, and
-  f(x_i) is computed again for the gradient. So the activations of one chunk are in memory at a time, at
-  the cost of one more forward pass. The loss reads the whole batch with all its negatives, so its
-  gradient is exact, also that of a learned temperature. One training step is one step of the
+  Use it for batches that do not fit into memory. Only the embeddings of the chunks are stored, and
+  f(x_i) is computed again for the gradient. So memory holds the activations of only one chunk at a
+  time, at the cost of one more forward pass. The loss reads the whole batch with all its negatives, so its
+  gradient is exact. This includes the gradient of a learned temperature. One training step is one step of the
   optimizer. With gradient accumulation (`optax.MultiSteps`) each micro-batch has only its own negatives.
 
-  Chunk i uses the random key fold_in(key, i) both times, so dropout is exact too. For n = 1 only this
+  Chunk i uses the random key fold_in(key, i) in both forward passes, so dropout is exact too. For n = 1 only this
   random key differs from f. On a mesh no input moves between devices if their number divides the size
   of a chunk. With `train=False` the batch is not divided and may have any size.
 
   Args:
     encoder: f; x and f(x) are arrays [b, …] or trees of such arrays.
     n: the number of chunks, a divisor of the batch size b.
-    batch_norm: "per chunk" if f has state: each chunk is then normalized by its own statistics, and
-      the running averages are updated by the chunks in order. None if f has no state.
+    batch_norm: "per chunk" if f has state. Each chunk is then normalized by its own statistics, and
+      the chunks update the running averages in order. None if f has no state.
 
   Returns:
     An encoder with the parameters and the state of f. Its functions raise UserError if n does not
@@ -61,7 +61,7 @@ def chunked(encoder: Encoder, n: int, *, batch_norm: Literal["per chunk"] | None
     if batch_norm is None and jax.tree.leaves(state):
       raise UserError(
         "chunked: the encoder has state, such as BatchNorm's, so its result depends on the "
-        f'chunks; to normalize each chunk by itself, write chunked(encoder, {n}, batch_norm="per chunk")'
+        f'chunks; to normalize each chunk separately, use chunked(encoder, {n}, batch_norm="per chunk")'
       )
     return state
 
@@ -73,7 +73,7 @@ def chunked(encoder: Encoder, n: int, *, batch_norm: Literal["per chunk"] | None
     if not train:
       return encoder.apply(params, state, x, key=key, train=False)
 
-    @functools.partial(jax.checkpoint, prevent_cse=False)  # a scan prevents it by itself
+    @functools.partial(jax.checkpoint, prevent_cse=False)  # a scan already prevents CSE
     def encode_chunk(state, chunk):
       i, x = chunk
       chunk_key = None if key is None else jax.random.fold_in(key, i)

@@ -48,10 +48,10 @@ class ConvNet(nnx.Module):
 def convolution(
   x: Array, kernel: Array, strides: Sequence[int], padding: Any, **others: Any
 ) -> Array:
-  """Convolves images [n, h, w, c], on a CPU by one matrix product of all patches.
+  """Convolves images [n, h, w, c]. On a CPU it computes one matrix product of all patches.
 
   The product computes the same sums in another order. On a CPU it is faster than XLA's convolution,
-  above all for gradients and many channels, see benchmarks/throughput.py. It supports neither dilation
+  in particular for gradients and many channels; see benchmarks/throughput.py. It supports neither dilation
   nor groups. The arguments are those of `jax.lax.conv_general_dilated`.
   """
   conv = functools.partial(
@@ -84,14 +84,14 @@ def convnet(widths: tuple[int, ...] = (32, 64, 128)) -> Encoder:
   """A small convolutional network for images [n, h, w, c] in [0, 1].
 
   Args:
-    widths: the channels of each layer; the last is the dimension of the embedding. A layer is a 3×3
+    widths: the channels of each layer. The last is the dimension of the embedding. A layer is a 3×3
       convolution of stride 2 without bias, BatchNorm and ReLU. The embedding is the global mean.
 
   Returns:
     The encoder.
 
   Raises:
-    UserError: `widths` are not positive integers.
+    UserError: a width is not a positive integer.
 
   Example:
     >>> import jax, jax.numpy as jnp

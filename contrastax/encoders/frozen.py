@@ -48,7 +48,7 @@ def per_token(encoder: Encoder) -> Encoder:
   """Applies a projection to each of the T vectors of an example.
 
   Args:
-    encoder: the projection, of vectors [n, d].
+    encoder: a projection of vectors [n, d].
 
   Returns:
     A projection of arrays [n, T, d] to [n, T, out].

@@ -21,8 +21,8 @@ def from_linen(module: linen.Module, *, together: bool = True) -> Encoder:
   """Converts a Flax Linen module to an encoder.
 
   The parameters are the collection `params`. The state consists of all other collections, such as
-  `batch_stats`, without `intermediates`. Dropout and other random streams use the `key` of `apply`;
-  without it Flax raises InvalidRngError in training.
+  `batch_stats`, without `intermediates`. Dropout and other random streams use the `key` of `apply`.
+  Without it Flax raises InvalidRngError in training.
 
   Args:
     module: the module. It is called with a batch x, an array or a tree of arrays. Its arguments

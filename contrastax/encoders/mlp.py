@@ -17,8 +17,8 @@ from contrastax.propagate import relu
 class MLP(nnx.Module):
   """Hidden layers, and optionally an output layer. Inputs [n, …] are flattened.
 
-  A hidden layer is a linear map without bias, BatchNorm and ReLU. A bias before BatchNorm would have a
-  gradient of rounding errors only, which Adam would scale up to full steps.
+  A hidden layer is a linear map without bias, BatchNorm and ReLU. The gradient of a bias before
+  BatchNorm would consist of rounding errors only, which Adam would scale up to full steps.
 
   Args:
     features: the number of inputs.
@@ -62,10 +62,10 @@ def mlp(widths: tuple[int, ...]) -> Encoder:
       map without bias, BatchNorm and ReLU.
 
   Returns:
-    The encoder, of inputs [n, …], which are flattened.
+    An encoder of inputs [n, …], which are flattened.
 
   Raises:
-    UserError: `widths` are not positive integers.
+    UserError: a width is not a positive integer.
 
   Example:
     >>> import jax, jax.numpy as jnp
@@ -87,7 +87,7 @@ def projection(
   It is trained with the encoder and not used after training.
 
   Args:
-    widths: the widths of the hidden layers: a linear map without bias, BatchNorm and ReLU each. An
+    widths: the widths of the hidden layers. Each is a linear map without bias, BatchNorm and ReLU. An
       empty tuple gives a linear projection.
     out: the number of outputs.
     norm_out: whether BatchNorm without scale and bias follows the last layer, as in the projection of
@@ -97,7 +97,7 @@ def projection(
     The projection as an encoder of vectors [n, d].
 
   Raises:
-    UserError: `widths` and `out` are not positive integers.
+    UserError: a width or `out` is not a positive integer.
 
   Example:
     >>> from contrastax import encoders

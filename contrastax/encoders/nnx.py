@@ -1,4 +1,4 @@
-"""Converts a Flax NNX module to an `Encoder`, and checks that several encoders share."""
+"""Conversion of Flax NNX modules to encoders, and argument checks that several encoders use."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def from_nnx(build: Callable[..., nnx.Module], *, together: bool = True) -> Enco
 
   The parameters are the `nnx.Param`s of the module. The state consists of all other `nnx.Variable`s,
   such as the statistics of BatchNorm. Both are nested dicts. Dropout and other random layers use the
-  `key` of `apply`; without it they raise ValueError in training. `train=False` means `module.eval()`.
+  `key` of `apply`. Without it `apply` raises ValueError in training. `train=False` means `module.eval()`.
 
   Args:
     build: `build(x, rngs) -> nnx.Module`. x is a `jax.ShapeDtypeStruct` with the shape and type of one
-      input, without the batch axis; a tree of these if inputs are trees. The module is called with a
+      input, without the batch axis, or a tree of these if inputs are trees. The module is called with a
       batch. It returns the embedding [n, d], or a mapping with `embedding` and other outputs. Its
-      arrays must be `nnx.Variable`s: another array as an attribute raises ValueError.
+      arrays must be `nnx.Variable`s; any other array as an attribute raises ValueError.
     together: see `core.Encoder`.
 
   Returns:
@@ -51,7 +51,7 @@ def from_nnx(build: Callable[..., nnx.Module], *, together: bool = True) -> Enco
   def of_shapes(leaves, tree, train):
     one = jax.tree.unflatten(tree, [jax.ShapeDtypeStruct(*leaf) for leaf in leaves])
 
-    # The graph definition is static, so that it is found without computing anything.
+    # The graph definition is static, so `eval_shape` finds it without computing any array.
     def traced():
       module = build(one, nnx.Rngs(0))
       for path, node in nnx.iter_graph(module):
@@ -89,7 +89,7 @@ def from_nnx(build: Callable[..., nnx.Module], *, together: bool = True) -> Enco
 
 
 def _plain(state: nnx.State) -> dict[str, Any]:
-  """Converts a state to nested dicts with text keys, as a restored checkpoint has them."""
+  """Converts a state to nested dicts with string keys, like those of a restored checkpoint."""
 
   def with_text_keys(tree):
     if not isinstance(tree, dict):
@@ -106,7 +106,7 @@ def _keyed(randomness: nnx.State, key: Array | None, train: bool) -> nnx.State:
     return randomness
   if key is None:
     if train:
-      raise ValueError("this encoder is random in training: give apply a key")
+      raise ValueError("this encoder is random in training; pass a key to apply")
     key = jax.random.key(0)
   values = [
     jax.random.fold_in(key, i)
@@ -157,14 +157,14 @@ def embedding(layers: Mapping[str, Array], hidden: tuple[str, ...]) -> Any:
   """Returns the outputs of an encoder, in float32 at least.
 
   Args:
-    layers: the outputs of all layers by name, with `embedding` among them.
+    layers: the outputs of all layers by name, including `embedding`.
     hidden: the names of the hidden layers to return.
 
   Returns:
-    The embedding; with names in `hidden` a mapping of these layers and `embedding`.
+    The embedding, or, if `hidden` is not empty, a mapping of these layers and `embedding`.
 
   Raises:
-    UserError: there is no layer of a name.
+    UserError: a name in `hidden` is not the name of a layer.
   """
   for name in hidden:
     if name not in layers:

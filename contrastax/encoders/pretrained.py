@@ -18,7 +18,7 @@ LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": 
 
 UNUSED = r"num_batches_tracked$|^(fc|head|heads)\."  # counters and classifiers
 
-# torchvision's names of the weights of a Vision Transformer, and timm's. This library uses timm's.
+# Patterns that convert torchvision's weight names of a Vision Transformer to timm's names.
 TORCHVISION = (
   (r"^class_token$", "cls_token"),
   (r"^encoder\.pos_embedding$", "pos_embed"),
@@ -37,12 +37,12 @@ def pretrained(encoder: Encoder, path: str | os.PathLike) -> Encoder:
   """Returns `resnet(…)` or `vit(…)` with weights from a safetensors file.
 
   The file has the names and layouts of torchvision or timm. Nothing is downloaded, the classifier is
-  ignored, and the running statistics of BatchNorm are included. The images must be normalized as in the
+  ignored, and the running statistics of BatchNorm are included. Normalize the images as in the
   training of the weights, for example by (x − mean) / deviation per channel.
 
-  The arguments of the encoder must match the weights also where shapes cannot show it: the ViT-S of timm
-  has heads=6. All of these files have positions="learned"; the file of MoCo v3 contains its fixed
-  positions.
+  Some wrong arguments of the encoder cannot be detected from shapes. For example, the ViT-S of timm
+  needs heads=6. All files of Vision Transformers need positions="learned"; the file of MoCo v3 contains
+  its fixed positions as weights.
 
   In a jitted `init` the weights are constants of the program.
 
@@ -73,8 +73,8 @@ def pretrained(encoder: Encoder, path: str | os.PathLike) -> Encoder:
 def to_torch(params: Params, state: State) -> dict[str, np.ndarray]:
   """Returns the weights of `resnet` or `vit` under timm's names, in PyTorch's layout.
 
-  The kernel of a convolution [h, w, in, out] becomes [out, in, h, w], that of a linear map [in, out]
-  becomes [out, in]. `safetensors.numpy.save_file(to_torch(params, state), path)` writes a file that
+  The kernel of a convolution [h, w, in, out] becomes [out, in, h, w]. The kernel of a linear map [in,
+  out] becomes [out, in]. `safetensors.numpy.save_file(to_torch(params, state), path)` writes a file that
   `pretrained` reads.
 
   Args:
@@ -107,7 +107,7 @@ def from_torch(
   Args:
     weights: {name: array}, with torchvision's or timm's names and PyTorch's layout.
     params: a tree with the structure, shapes and types of the parameters.
-    state: a tree with those of the state.
+    state: a tree with the structure, shapes and types of the state.
 
   Raises:
     UserError: a weight is missing, has another shape, or does not belong to the encoder.

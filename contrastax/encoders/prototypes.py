@@ -36,8 +36,8 @@ def prototypes(count: int) -> Encoder:
 
   In other libraries:
     The code of SwAV normalizes the stored prototypes before every step. The code of DINO (arXiv
-    2104.14294) uses a weight normalization of fixed length. The outputs are the same. Their gradient
-    has no component along a prototype here; SwAV's next normalization removes that component.
+    2104.14294) uses weight normalization with a fixed length. The outputs are the same. Here the
+    gradient has no component along a prototype; in SwAV the next normalization removes it.
   """
   if not isinstance(count, int) or count < 2:
     raise UserError(f"prototypes: count must be an integer of at least 2, not {count!r}")

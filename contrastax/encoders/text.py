@@ -39,7 +39,7 @@ class ByteTransformer(nnx.Module):
 
 
 def text(width: int = 128, depth: int = 2, heads: int = 4) -> Encoder:
-  """A transformer for texts of a few words. Its tokens are bytes, so it needs no vocabulary.
+  """A transformer for texts of a few words. Its tokens are bytes, so it needs no tokenizer.
 
   Texts are bytes [n, length] in UTF-8, with 0 after the end. The embedding of an empty text is 0.
 

@@ -60,7 +60,7 @@ class Patches(nnx.Module):
 class QKV(nnx.Module):
   """Queries, keys and values of tokens.
 
-  A bias of the keys adds the same number to all logits of a query. Its gradient consists of rounding
+  A bias of the keys adds the same number to all logits of a query. So its gradient consists of rounding
   errors only, which Adam would scale up to full steps. The bias exists for pretrained weights, but it is
   not trained.
 
@@ -87,8 +87,8 @@ class QKV(nnx.Module):
 class Attention(nnx.Module):
   """Multi-head self-attention: softmax(q kᵀ / √(width/heads)) v per head.
 
-  The softmax is in float32 at least, and in float64 for float64 inputs; `jax.nn.dot_product_attention`
-  does not use float64.
+  The softmax is in float32 at least, and in float64 for float64 inputs, unlike that of
+  `jax.nn.dot_product_attention`.
 
   Args:
     width: the width of a token.
@@ -156,7 +156,7 @@ class Block(nnx.Module):
 
 
 class ViT(nnx.Module):
-  """Patches and a class token with positions, blocks, and a last LayerNorm.
+  """A Vision Transformer: patches, a class token, positions, blocks and a last LayerNorm.
 
   Args:
     shape: [h, w, c] of an image.
@@ -211,9 +211,9 @@ def _run(block: Block, x: Array) -> Array:
 
 
 def sincos(rows: int, columns: int, width: int) -> np.ndarray:
-  """Returns the fixed position embeddings of the class token, which is 0, and the patches.
+  """Returns the fixed position embeddings: 0 for the class token, sines and cosines for the patches.
 
-  That of the patch at (r, c) is the concatenation of sin r·ω, cos r·ω, sin c·ω and cos c·ω, where
+  The embedding of the patch at (r, c) is the concatenation of sin r·ω, cos r·ω, sin c·ω and cos c·ω, where
   ω_i = 10000^(−i/(width/4)), i = 0, …, width/4 − 1.
 
   Args:
@@ -237,12 +237,12 @@ def vit(
 ) -> Encoder:  # fmt: skip
   """The Vision Transformer of MoCo v3.
 
-    ViT-Ti  vit(192, heads=3)     ViT-S  vit(384)     ViT-B  vit(768)
+      ViT-Ti  vit(192, heads=3)     ViT-S  vit(384)     ViT-B  vit(768)
 
   The embedding [n, width] of images [n, h, w, c] is the class token after the last LayerNorm. The network
   has pre-norm blocks, LayerNorm with ε = 1e-6, exact GELU, an MLP of 4 · `width` units and no dropout.
 
-  From MoCo v3: ViT-S has 12 heads, positions are fixed, the random projection of patches is not trained,
+  As in MoCo v3, ViT-S has 12 heads, positions are fixed, the random projection of patches is not trained,
   weights are Xavier uniform (for queries, keys and values separately), biases are 0, and the class token
   has standard deviation 1e-6. The bias of the keys is not trained.
 
@@ -254,14 +254,15 @@ def vit(
     depth: the number of blocks.
     heads: the number of attention heads.
     patch: the side of a patch; it divides height and width of the images.
-    positions: "sincos": fixed, from the row and column of a patch; the images of `apply` may then have
-      another size than those of `init`. "learned": initialized with standard deviation 0.02.
-    freeze_patches: whether the random projection of patches is state and not trained.
-    dtype: the type of the computation, such as "bfloat16"; None: that of the parameters. Parameters,
+    positions: "sincos" computes fixed positions from the row and column of a patch; the images of
+      `apply` may then have another size than those of `init`. "learned" positions are parameters,
+      initialized with standard deviation 0.02.
+    freeze_patches: whether the random projection of patches is state, which is not trained.
+    dtype: the type of the computation, such as "bfloat16". None means the type of the parameters. Parameters,
       LayerNorm, the softmax and the result are float32.
-    remat: whether the activations of each block are computed again for the gradient and not stored.
-    hidden: names of hidden layers, `patches`, `block1`, … The output is then a mapping of these layers,
-      tokens [n, 1 + patches, width] with the class token first, and `embedding`.
+    remat: whether the activations of each block are recomputed for the gradient instead of stored.
+    hidden: names of hidden layers, `patches`, `block1`, … The output is then a mapping of `embedding` and
+      these layers, which are tokens [n, 1 + patches, width] with the class token first.
 
   Returns:
     The encoder.

@@ -117,7 +117,7 @@ def tolerance(x: ArrayLike, label: ArrayLike) -> Array:
 def effective_rank(x: ArrayLike) -> Array:
   """Measures the effective rank, as RankMe: the exponential of an entropy.
 
-    exp(−Σ_i p_i log p_i),   p = σ / ‖σ‖₁ + 1e-7, divided by its sum
+      exp(−Σ_i p_i log p_i),   p = σ / ‖σ‖₁ + 1e-7, divided by its sum
 
   where σ are the singular values of x, which is neither centered nor normalized.
 
@@ -151,8 +151,8 @@ def effective_rank(x: ArrayLike) -> Array:
 def lidar(x: ArrayLike, *, delta: float = 1e-4) -> Array:
   """Measures how many directions distinguish images rather than their views (LiDAR).
 
-    Σ_b = Σ_i (μ_i − μ)(μ_i − μ)ᵀ / (n − 1)
-    Σ_w = Σ_iv (x_iv − μ_i)(x_iv − μ_i)ᵀ / (n (q − 1)) + δ I
+      Σ_b = Σ_i (μ_i − μ)(μ_i − μ)ᵀ / (n − 1)
+      Σ_w = Σ_iv (x_iv − μ_i)(x_iv − μ_i)ᵀ / (n (q − 1)) + δ I
 
   The result is the effective rank of Σ_w^(−1/2) Σ_b Σ_w^(−1/2), with eigenvalues in place of
   singular values: the rank of linear discriminant analysis in which every image is a class. For

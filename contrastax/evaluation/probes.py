@@ -95,7 +95,7 @@ def draws(labels: ArrayLike, per_class: int) -> Iterator[np.ndarray]:
 def mean_and_interval(values: ArrayLike, *, confidence: float = 0.95) -> tuple[float, float]:
   """Returns the mean of values over draws or seeds, and half of its confidence interval.
 
-    h = t s / √n
+      h = t s / √n
 
   where s is the standard deviation with n − 1, and t the quantile of Student's distribution with
   n − 1 degrees of freedom. The interval is about what differs between the values (draws or seeds),

@@ -24,7 +24,7 @@ def linear(
 ) -> float:
   """Returns the accuracy of multinomial logistic regression on standardized features.
 
-    min over W, b of  mean_i CE(W h_i + b, y_i) + ½ λ‖W‖²
+      min over W, b of  mean_i CE(W h_i + b, y_i) + ½ λ‖W‖²
 
   Each dimension is standardized by `features`; one whose deviation is below 1e-6 of the largest is
   dropped. λ is chosen among `L2` on a held-out fifth of the training examples. Then all of them are
@@ -157,7 +157,7 @@ def softmax_regression(
 ) -> Array:
   """Fits multinomial logistic regression.
 
-    min over W, b of  Σ_i w_i CE(W h_i + b, y_i) / Σ_i w_i + ½ λ‖W‖²
+      min over W, b of  Σ_i w_i CE(W h_i + b, y_i) / Σ_i w_i + ½ λ‖W‖²
 
   L-BFGS has a memory of 10 and a zoom line search. A fit that stops after `steps` is still a probe.
 

@@ -21,10 +21,10 @@ def retrieval(
 ) -> dict[str, float]:
   """Measures the retrieval of each example's class among all other examples, by cosine similarity.
 
-    recall@k     the share of queries with one or more of their class among the k nearest
-    R-precision  r / R, where R others have the query's class, r of them among the R nearest
-    mAP@R        (1/R) Σ_{i ≤ R} P(i), where P(i) is the precision of the i nearest if the i-th has
-                 the query's class, else 0
+      recall@k     the share of queries with one or more of their class among the k nearest
+      R-precision  r / R, where R others have the query's class, r of them among the R nearest
+      mAP@R        (1/R) Σ_{i ≤ R} P(i), where P(i) is the precision of the i nearest if the i-th has
+                   the query's class, else 0
 
   The search is exact. Of equal neighbors the one with the lower position is nearer.
 

@@ -14,14 +14,14 @@ from contrastax.evaluation.inputs import known_vectors
 def cka(x: ArrayLike, y: ArrayLike, *, unbiased: bool = False) -> float:
   """Returns the linear centered kernel alignment (CKA) of two representations.
 
-    CKA = HSIC(K, L) / √(HSIC(K, K) HSIC(L, L)),   K = X Xᵀ, L = Y Yᵀ
+      CKA = HSIC(K, L) / √(HSIC(K, K) HSIC(L, L)),   K = X Xᵀ, L = Y Yᵀ
 
   HSIC is the inner product of the centered kernels, ‖X̄ᵀȲ‖²_F. This estimate grows with d/n for
   unrelated features too. The unbiased estimate omits the diagonals of the kernels, and its mean for
   unrelated features is 0:
 
-    n(n−3) HSIC₁(K, L) = ‖X̄ᵀȲ‖²_F − n/(n−2) Σ_i a_i b_i + Σ_i a_i Σ_i b_i / ((n−1)(n−2)),
-    a_i = ‖x̄_i‖², b_i = ‖ȳ_i‖²
+      n(n−3) HSIC₁(K, L) = ‖X̄ᵀȲ‖²_F − n/(n−2) Σ_i a_i b_i + Σ_i a_i Σ_i b_i / ((n−1)(n−2)),
+      a_i = ‖x̄_i‖², b_i = ‖ȳ_i‖²
 
   It is computed in float64 and needs memory for d₁ d₂ numbers, not for n².
 

@@ -78,6 +78,11 @@ def build(config: ConfigDict, mesh: Mesh, *, allow: Collection[str] | None = Non
       f"the data have {count_rows(dataset.test)} test examples, which are too few to evaluate a "
       f"space; give {MIN_TEST_EXAMPLES} or more"
     )
+  if values["online_probe"] and not dataset.classes:
+    raise core.UserError(
+      "config.online_probe trains a linear probe, and the data have no labels; set "
+      "config.online_probe to False"
+    )
   source = _source(values, dataset.train, mesh, allow)
   given = {
     "plan": pairwise.Plan(mesh=mesh),

@@ -17,10 +17,10 @@ from contrastax.paths import embedding
 class BarlowTwins(BaseMethod):
   """Barlow Twins: decorrelates the dimensions of the projection.
 
-    z₁, z₂ = g(f(x₁)), g(f(x₂))
-    L = Σ_k (C_kk − 1)² + λ Σ_{k ≠ l} C_kl²
+      z₁, z₂ = g(f(x₁)), g(f(x₂))
+      L = Σ_k (C_kk − 1)² + λ Σ_{k ≠ l} C_kl²
 
-  C is the cross-correlation of z₁ and z₂ over the batch, see `losses.barlow_twins`.
+  C is the cross-correlation of z₁ and z₂ over the batch; see `losses.barlow_twins`.
 
   The paper uses λ = 0.0051, three layers of 8,192 units as g, LARS and batches of 2,048. Its code
   multiplies the learning rate of weights by 0.2 and of biases by 0.0048 per 256 images.

@@ -1,4 +1,4 @@
-"""The bases of methods: they derive `init`, `objective` and `advance` from the method `see`."""
+"""The base classes of methods. A subclass implements `see`; the rest is derived from it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class BaseMethod(Owner):
 
   A subclass implements `see`.
 
-    objective = value of `see`, or of the term `main`, + Σ over terms of weight · term
+      objective = value of `see`, or of the term `main`, + Σ over terms of weight · term
 
   Args:
     input: the field of the batch that is encoded, "image" by default. A tuple of fields is encoded as
@@ -73,7 +73,7 @@ class BaseMethod(Owner):
     >>> method = Negativeless(encoder=encoders.mlp((64,)), views=views.unchanged())
   """
 
-  # A field, so that `evaluated` can read it. Subclasses with views declare it as an argument.
+  # `views` is declared here because `evaluated` reads it. A subclass with views makes it an argument.
   views: Recipe | tuple[Recipe, ...] = dataclasses.field(init=False, repr=False, compare=False)
   input: str | tuple[str, ...] = "image"
   terms: tuple[Term, ...] = ()
@@ -147,7 +147,7 @@ class BaseMethod(Owner):
   ) -> tuple[Array, tuple[State, Metrics]]:
     """Returns the scalar to minimize, and (the next state, metrics).
 
-    The metrics are those of `see` or of the term `contrast`, with `loss` among them. Every further term
+    The metrics are those of `see` or of the term `contrast`, including `loss`. Every further term
     adds its value as TAG and its metrics as TAG/NAME. With further terms `objective` is the sum.
 
     Raises:
@@ -161,7 +161,7 @@ class BaseMethod(Owner):
     seen, next_states = self._seen(net, batch, step), {}
     for tag, term in all_terms(self).items():
       if tag in {*metrics, "objective"}:
-        raise UserError(f"a term is called {tag!r}, as a metric is; give it another tag")
+        raise UserError(f"the tag {tag!r} of a term is also the name of a metric; use another tag")
       entries = params["terms"][tag], state["terms"][tag]
       value, next_states[tag], more = term(*entries, seen, _key_of(tag, key))
       total += schedules.at(term.weight, step) * value
@@ -200,12 +200,12 @@ class ContrastiveMethod(BaseMethod):
       `fixed(x)`.
     loss: one of `contrastax.criteria`.
     negatives: the further candidates, one of `contrastax.negatives`, combined by `+`.
-    relation: which pairs are positives and negatives, one of `contrastax.relations`, combined by `&`.
+    relation: the function that selects positives and negatives, one of `contrastax.relations`, combined by `&`.
     score: the similarity, one of `contrastax.pairwise`.
     plan: how all pairs are evaluated; `Plan(mesh=mesh)` on several devices.
 
   Attributes:
-    contrasted: further arguments of the `Contrast`, above all the paths of anchors and keys.
+    contrasted: further arguments of the `Contrast`, in particular the paths of anchors and keys.
 
   Example:
     >>> import dataclasses
@@ -259,7 +259,7 @@ def all_terms(method: BaseMethod) -> dict[str, Term]:
 
 
 def _key_of(tag: str, key: Array) -> Array:
-  """Returns the random key of a term. Further terms do not change that of the method's own term."""
+  """Returns the random key of a term. The key of the method's own term is `key` itself."""
   return key if tag == MAIN else named(key, f"term {tag}")
 
 
@@ -290,7 +290,7 @@ def summary(z1: Array, z2: Array) -> dict[str, Array]:
     z2: the vectors of the second view, [n, d].
 
   Returns:
-    `similarity`, the mean cosine of both views, and `embedding_std` of z1, see `Contrast`.
+    `similarity`, the mean cosine of z1 and z2, and `embedding_std` of z1; see `Contrast`.
   """
   z1, z2 = jax.lax.stop_gradient((z1, z2))
   return {"similarity": (unit(z1) * unit(z2)).sum(1).mean(), "embedding_std": embedding_std(z1)}

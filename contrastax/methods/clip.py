@@ -21,14 +21,14 @@ from contrastax.views import unchanged
 class CLIP(ContrastiveMethod):
   """CLIP: contrasts two inputs of each example, encoded by two networks.
 
-    a = g(f(t(x))),  b = g'(f'(t'(y)))          x, y: two inputs of each example
-    L = ½ InfoNCE(a → b) + ½ InfoNCE(b → a)
+      a = g(f(t(x))),  b = g'(f'(t'(y)))          x, y: two inputs of each example
+      L = ½ InfoNCE(a → b) + ½ InfoNCE(b → a)
 
   The negatives of a are the b of the other examples, and vice versa. Both projections need the same
   number of outputs.
 
-  In the paper x is an image and y its text, the projections are linear, τ is learned from 0.07 and at
-  least 0.01. It uses AdamW and batches of 32,768.
+  In the paper x is an image and y is its text. The projections are linear. τ is learned, starts at
+  0.07 and is at least 0.01. The paper uses AdamW and batches of 32,768.
 
   Args:
     encoder: f, the encoder of x. It is evaluated.

@@ -19,16 +19,16 @@ from contrastax.paths import embedding
 class DINO(BaseMethod):
   """DINO: self-distillation without labels.
 
-    s_a = student(x_a) for all views a;   t_a = teacher(x_a) for the first two, without gradient
-    L = mean over examples, a and b ≠ a of −Σ_k softmax_k((t_a − c)/τ_t) log softmax_k(s_b/τ_s)
-    c ← m_c c + (1 − m_c) mean t;   teacher ← m teacher + (1 − m) student
+      s_a = student(x_a) for all views a;   t_a = teacher(x_a) for the first two, without gradient
+      L = mean over examples, a and b ≠ a of −Σ_k softmax_k((t_a − c)/τ_t) log softmax_k(s_b/τ_s)
+      c ← m_c c + (1 − m_c) mean t;   teacher ← m teacher + (1 − m) student
 
   The paper uses 65,536 prototypes on a bottleneck of 256 dimensions, τ_s = 0.1, τ_t from 0.04 to 0.07
   in 30 epochs, m_c = 0.9, m from 0.996 to 1 with `schedules.cosine`, frozen prototypes in the first
   epoch, two large and eight small views, and AdamW.
 
-  The paper evaluates the teacher, this library the encoder of the student, `params["encoder"]`. The
-  encoder of the teacher is `state["target"]["params"]["encoder"]`.
+  The paper evaluates the teacher. This library evaluates the encoder of the student,
+  `params["encoder"]`. The encoder of the teacher is `state["target"]["params"]["encoder"]`.
 
   Args:
     encoder: the encoder of the student.
@@ -39,7 +39,7 @@ class DINO(BaseMethod):
     student_temperature: τ_s.
     teacher_temperature: τ_t, a number or a schedule.
     center_momentum: m_c.
-    frozen_steps: the number of first steps in which the prototypes are not trained.
+    frozen_steps: the prototypes are not trained in the first `frozen_steps` steps.
 
   Example:
     >>> from contrastax import encoders, methods, views

@@ -20,17 +20,17 @@ from contrastax.temperatures import fixed
 class MoCo(ContrastiveMethod):
   """MoCo and MoCo v2: momentum contrast with a queue.
 
-    q = g(f(t(x))),  k = g'(f'(t'(x)))          k without gradient
-    L = mean over i of −log( e^{q·k/τ} / (e^{q·k/τ} + Σ_queue e^{q·k⁻/τ}) )
-    θ' ← m θ' + (1 − m) θ;   k replaces the oldest keys of the queue
+      q = g(f(t(x))),  k = g'(f'(t'(x)))          k without gradient
+      L = mean over i of −log( e^{q·k/τ} / (e^{q·k/τ} + Σ_queue e^{q·k⁻/τ}) )
+      θ' ← m θ' + (1 − m) θ;   k replaces the oldest keys of the queue
 
   The paper uses 65,536 keys and m = 0.999; v1 uses τ = 0.07 and a linear projection; v2 uses τ = 0.2,
   one hidden layer and the views of `views.moco_v2`. The argument `bn_groups` of an encoder replaces
   ShuffleBN.
 
-  With `negatives=in_batch() + queue(n)` the other keys of the batch are negatives too. The relation
-  `same_example` leaves out keys of the anchor's own example in the queue. MoCo's code counts them as
-  negatives, which matters if the queue is not small compared to the data set.
+  With `negatives=in_batch() + queue(n)` the other keys of the batch are negatives too. With the
+  relation `same_example`, older keys of the anchor's own example are not negatives. In MoCo's code they
+  are negatives, which matters if the queue is not small compared to the data set.
 
   Args:
     encoder: f. It is kept after training.

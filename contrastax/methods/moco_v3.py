@@ -20,10 +20,10 @@ from contrastax.temperatures import fixed
 class MoCoV3(ContrastiveMethod):
   """MoCo v3: momentum contrast of both views with the keys of the batch.
 
-    q₁, q₂ = p(g(f(x₁))), p(g(f(x₂)))
-    k₁, k₂ = g'(f'(x₁)), g'(f'(x₂))             without gradient
-    L = ½ ctr(q₁, k₂) + ½ ctr(q₂, k₁)
-    θ' ← m θ' + (1 − m) θ
+      q₁, q₂ = p(g(f(x₁))), p(g(f(x₂)))
+      k₁, k₂ = g'(f'(x₁)), g'(f'(x₂))             without gradient
+      L = ½ ctr(q₁, k₂) + ½ ctr(q₂, k₁)
+      θ' ← m θ' + (1 − m) θ
 
   ctr is InfoNCE; its negatives are the other keys of the same view. The paper uses τ = 0.2 (ViT) or 1.0
   (ResNet-50), m from 0.99 to 1 with `schedules.cosine` and batches of 4,096.

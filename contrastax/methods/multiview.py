@@ -37,11 +37,11 @@ ALL_LOSSES = tuple(loss for loss in vars(losses).values() if callable(loss))
 class Multiview(BaseMethod):
   """MV-DHEL, MV-InfoNCE and poly-view learning: one loss of all views.
 
-    z_a = g(f(x_a)),  a = 1 … v views
-    L = mean over examples of loss(z_1, …, z_v; τ)
+      z_a = g(f(x_a)),  a = 1 … v views
+      L = mean over examples of loss(z_1, …, z_v; τ)
 
-  With a fixed batch size, v views cost v forward passes. The result of the poly-view paper at equal
-  cost is for batches of `batch_size`/v examples.
+  With a fixed batch size, the cost is proportional to the number v of views. To compare at equal
+  cost, as the poly-view paper does, use batches of `batch_size`/v examples.
 
   Args:
     encoder: f. It is kept after training.

@@ -22,8 +22,8 @@ from contrastax.views import unchanged
 class Pairs(ContrastiveMethod):
   """Contrasts given pairs, such as question and passage, text and code, or image and caption.
 
-    a = g(f(anchor)),   p_k = g'(f'(positive_k)),   n_k = g'(f'(negative_k))
-    L = mean over anchors of InfoNCE(a; p, the p of other examples, n)
+      a = g(f(anchor)),   p_k = g'(f'(positive_k)),   n_k = g'(f'(negative_k))
+      L = mean over anchors of InfoNCE(a; p, the p of other examples, n)
 
   As in DPR, the positives of the other examples of the batch are negatives, and so are all given
   negatives of all anchors.
@@ -31,21 +31,22 @@ class Pairs(ContrastiveMethod):
   Args:
     encoder: f, the encoder of anchors. It is evaluated.
     projection: g, or None.
-    other_encoder: f', the encoder of positives and negatives; None: f.
-    other_projection: g'; it needs `other_encoder`. Without `other_encoder` it is g.
+    other_encoder: f', the encoder of positives and negatives. None means f.
+    other_projection: g'. It needs `other_encoder`. Without `other_encoder`, g' is g.
     inputs: the fields of anchors and of positives; each a name, or a tuple of names.
     negative: the field of given negatives [n, k, …], or None.
     negative_index: the field with the example numbers of the negatives [n, k]. A given negative with
       the anchor's own number is left out. None: the negatives are not examples of the data set.
     per_anchor: whether an anchor is compared with its own given negatives only.
-    positives: 0: one positive per anchor. K: the field of positives is [n, K, …].
+    positives: K if the field of positives is [n, K, …]; 0 if each anchor has one positive.
     views: the recipe of anchors.
     other_views: the recipe of positives and negatives.
 
   The other arguments are those of `ContrastiveMethod`.
 
   Example:
-    With `related={"hard": places}` of `data.Resident`, or with `training.mined`:
+    The field `hard_passage` comes from `related={"hard": places}` of `data.Resident`, or from
+    `training.mined`:
 
     >>> from contrastax import encoders, methods
     >>> method = methods.Pairs(

@@ -16,16 +16,17 @@ from contrastax.paths import part
 class Siamese(BaseMethod):
   """Encodes views of one input; its terms are the objective.
 
-    y = f(view),  z = g(y),  p = q(z)       paths "encoder", "projection", "predictor"
-    y', z'                                  with a momentum: "target.encoder", "target.projection"
-    objective = Σ over terms of weight · term
+      y = f(view),  z = g(y),  p = q(z)       paths "encoder", "projection", "predictor"
+      y', z'                                  with a momentum: "target.encoder", "target.projection"
+      objective = Σ over terms of weight · term
 
   Args:
     encoder: f. It is kept after training.
     projection: g, or None.
     predictor: q, or None.
     views: a recipe that draws two views, or a tuple of recipes, one per view.
-    momentum: m of the moving averages of f and g, a number or a schedule; None: there are none.
+    momentum: m of the moving averages of f and g, a number or a schedule. None: there are no moving
+      averages.
     reads: the output of the encoder that the projection reads, such as "tokens".
     terms: at least one term.
     input: the field of the batch that is encoded, or a tuple of fields.
@@ -63,7 +64,7 @@ class Siamese(BaseMethod):
       )
     if self.predictor is not None and self.projection is None:
       raise UserError(
-        "Siamese: predictor reads the projection, and there is none; give projection=…"
+        "Siamese: the predictor needs a projection, and there is none; give projection=…"
       )
 
   @override

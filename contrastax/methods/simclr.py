@@ -16,9 +16,9 @@ from contrastax.paths import embedding
 class SimCLR(ContrastiveMethod):
   """SimCLR: two views of an example are positives, views of other examples are negatives.
 
-    x̃₁, x̃₂ = t(x), t'(x)           two random views of each of n examples
-    z = g(f(x̃))                    embedding and projection of all 2n views at once
-    L = mean over the 2n of NT-Xent(z; τ)
+      x̃₁, x̃₂ = t(x), t'(x)           two random views of each of n examples
+      z = g(f(x̃))                    embedding and projection of all 2n views at once
+      L = mean over the 2n of NT-Xent(z; τ)
 
   The paper uses τ = 0.5 (CIFAR-10) or 0.1 (ImageNet), LARS and batches of 256 to 8,192. With more than
   two views, each view has all other views of its example as positives.

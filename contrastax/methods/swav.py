@@ -20,9 +20,9 @@ from contrastax.paths import embedding
 class SwAV(BaseMethod):
   """SwAV: swapped prediction of cluster assignments.
 
-    z_a = g(f(x_a)),  s_a = cos(z_a, prototypes)      for all views a
-    q_a = Sinkhorn(s_a / ε), over the batch and a queue of older z_a    for a = 1, 2
-    L = mean over examples, a and b ≠ a of −Σ_k q_ak log softmax_k(s_b / τ)
+      z_a = g(f(x_a)),  s_a = cos(z_a, prototypes)      for all views a
+      q_a = Sinkhorn(s_a / ε), over the batch and a queue of older z_a    for a = 1, 2
+      L = mean over examples, a and b ≠ a of −Σ_k q_ak log softmax_k(s_b / τ)
 
   The queue is used once it is full. The paper uses 3,000 prototypes, ε = 0.05, three iterations,
   τ = 0.1, two large and six small views (`views.multi_crop`), and frozen prototypes in the first epoch.
@@ -36,7 +36,7 @@ class SwAV(BaseMethod):
     epsilon: ε.
     iterations: the number of iterations of Sinkhorn's algorithm.
     softmax_temperature: τ.
-    frozen_steps: the number of first steps in which the prototypes are not trained.
+    frozen_steps: the prototypes are not trained in the first `frozen_steps` steps.
     queue_size: the number of older examples in the queue, a multiple of the batch size, or 0.
     queue_from: the first step in which the queue is used.
 

@@ -47,10 +47,10 @@ RESERVED = ("batch", "examples", "side", "step", "target", "terms", "view", "z")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Towers(BaseMethod):
-  """Encodes several inputs of each example by their own networks; its terms are the objective.
+  """Encodes several inputs of each example, each with its own networks; its terms are the objective.
 
-    z_t = g_t(f_t(x_t))
-    objective = Σ over terms of weight · term
+      z_t = g_t(f_t(x_t))
+      objective = Σ over terms of weight · term
 
   Terms read z_t by the tag of the tower, such as "image". The path "z" names all towers, and "z.0" the
   first one. The encoder of the first tower is evaluated and kept after training.

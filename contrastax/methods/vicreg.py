@@ -17,8 +17,8 @@ from contrastax.paths import embedding
 class VICReg(BaseMethod):
   """VICReg: views agree, every dimension varies, and the dimensions are uncorrelated.
 
-    z₁, z₂ = g(f(x₁)), g(f(x₂))
-    L = λ invariance(z₁, z₂) + μ variance(z₁, z₂) + ν covariance(z₁, z₂)
+      z₁, z₂ = g(f(x₁)), g(f(x₂))
+      L = λ invariance(z₁, z₂) + μ variance(z₁, z₂) + ν covariance(z₁, z₂)
 
   See `losses.vicreg` for the three terms. The paper uses λ = μ = 25, ν = 1, three layers of 8,192 units
   as g, LARS with a learning rate of 0.2 per 256 images and batches of 2,048.

@@ -21,9 +21,9 @@ from contrastax.paths import embedding
 class WMSE(BaseMethod):
   """W-MSE: the mean squared error of whitened, normalized projections.
 
-    z₁, z₂ = g(f(x₁)), g(f(x₂))
-    w = z whitened over a random slice of the batch
-    L = mean over examples of ‖w̄₁ − w̄₂‖²,   w̄ = w/‖w‖
+      z₁, z₂ = g(f(x₁)), g(f(x₂))
+      w = z whitened over a random slice of the batch
+      L = mean over examples of ‖w̄₁ − w̄₂‖²,   w̄ = w/‖w‖
 
   The loss is the mean over `draws` random divisions of the batch into `slices`, and over all pairs of
   views; four views give W-MSE 4. See `losses.w_mse`. The paper uses 64 dimensions (CIFAR), slices of 128

@@ -29,15 +29,15 @@ from contrastax.paths import pick
 class Apply(Term):
   """The mean of a loss on arrays, such as `losses.barlow_twins`.
 
-    how="together"    loss(x_1, x_2, …), one argument per view and path
-    how="each"        the mean of loss(x_1), loss(x_2), …
-    how="stacked"     loss of one array [v, n, d], the v views stacked
-    how="joined"      loss of one array [v·n, d], the views concatenated
+      how="together"    loss(x_1, x_2, …), one argument per view and path
+      how="each"        the mean of loss(x_1), loss(x_2), …
+      how="stacked"     loss of one array [v, n, d], the v views stacked
+      how="joined"      loss of one array [v·n, d], the views concatenated
 
   Args:
     loss: a loss of `contrastax.losses`, or a function of arrays. `functools.partial` binds its other
       arguments.
-    of: the paths of the arrays, in order. A path without a view number names all views.
+    of: the paths of the arrays, in order. A path without a view number means all views.
     how: how the arrays become arguments. A loss of one array, such as `losses.uniformity`, needs
       "each" or "joined"; a loss of two views needs "together".
     labels: the path of a further argument with one entry per example, such as "batch.label". With
@@ -68,7 +68,7 @@ class Apply(Term):
         "Contrast takes criteria"
       )
     if not self.of:
-      raise UserError('Apply: of names no path; give one, such as ("projection",)')
+      raise UserError('Apply: of must contain a path, such as ("projection",)')
     if self.how not in ("together", "each", "stacked", "joined"):
       raise UserError(
         f"Apply: how must be 'together', 'each', 'stacked' or 'joined', not {self.how!r}"

@@ -72,7 +72,7 @@ class Contrast(Term):
     tag: the name of the term in parameters, state and metrics.
 
   Raises:
-    UserError: a part is of another kind, or two parts do not fit together.
+    UserError: a part has the wrong type, or two parts do not fit together.
 
   Example:
     >>> from contrastax import criteria
@@ -151,17 +151,18 @@ class Contrast(Term):
 
     The mean of each metric over the anchors is logged:
 
-      loss                 the criterion
-      temperature          the temperature
-      at_bound             whether the temperature is at one of its bounds, if it has bounds
-      similarity           the similarity of the positives
-      margin               the logit of the positives minus the log-mean-exp of the negatives' logits;
-                           0: the positives are not recognized, and InfoNCE is log(1 + negatives)
-      negatives            the number of negatives
-      effective_negatives  the perplexity of the softmax over the negatives
-      embedding_std        √d times the mean standard deviation of the dimensions of the normalized
-                           anchors; 1: uniform on the sphere, 0: collapsed
-      penalty              the penalty of the score, if it has one; it is minimized with the loss
+        loss                 the criterion
+        temperature          the temperature
+        at_bound             whether the temperature is at one of its bounds, if it has bounds
+        similarity           the similarity of the positives
+        margin               the logit of the positives minus the log-mean-exp of the negatives'
+                             logits; at 0 the positives score like the negatives, and InfoNCE is
+                             log(1 + negatives)
+        negatives            the number of negatives
+        effective_negatives  the perplexity of the softmax over the negatives
+        embedding_std        √d times the mean standard deviation of the dimensions of the normalized
+                             anchors; 1 on a uniform sphere, 0 after a collapse
+        penalty              the penalty of the score, if it has one; it is minimized with the loss
     """
     temperature = as_temperature(self.temperature)
     anchors, keys, groups, compare = self.candidates(params, state, seen, key)
@@ -215,7 +216,7 @@ class Contrast(Term):
     return join(*groups)
 
   def _mask(self, masks: Mapping[int | None, Array], view: int | None) -> Array | None:
-    """Returns the mask of a view. A mask without a view, such as a field of the batch, is for all."""
+    """Returns the mask of a view. A mask without a view, such as a field of the batch, applies to all."""
     if masks and view not in masks and None not in masks:
       raise UserError(f"mask: the path {self.mask!r} has no mask of view {view}")
     return masks.get(view, masks.get(None))
@@ -233,10 +234,10 @@ def as_temperature(temperature: Temperature | float) -> Temperature:
 
 
 def check_parts(contrast: Contrast) -> None:
-  """Checks that the parts are of their kinds and fit together.
+  """Checks that the parts have the right types and fit together.
 
   Raises:
-    UserError: they are not, or do not.
+    UserError: a part has the wrong type, or two parts do not fit together.
   """
   loss, score = contrast.loss, contrast.score
   temperature = as_temperature(contrast.temperature)

@@ -21,9 +21,9 @@ class Given:
 
   Args:
     vectors: the path of the vectors [n, k, d], or [n, d] for one per example.
-    index: the path of their example numbers [n, k]. The relation then recognizes the anchor's own
-      positive among them. None: they are not examples of the data set.
-    per_anchor: whether each anchor is compared with its own k negatives, or with all n·k.
+    index: the path of their example numbers [n, k], by which the relation excludes the anchor's own
+      positive. None: the negatives are not examples of the data set.
+    per_anchor: True: each anchor is compared with its own k negatives. False: with all n·k.
 
   Example:
     >>> from contrastax.terms import Contrast, Given
@@ -44,8 +44,8 @@ def of_examples(
 ) -> Group:
   """Builds the group of the vectors of one view.
 
-  The side of a vector consists of the fields of the batch that have one number per example, such as
-  `label`, of the field `guide`, and of the entries `sides`.
+  The sides of the group are the fields of the batch that have one number per example, such as
+  `label`, the field `guide`, the arrays named in `sides`, and `view`.
 
   Args:
     seen: the outputs of the networks and the batch.
@@ -58,7 +58,7 @@ def of_examples(
     The group of the n or n·T vectors.
 
   Raises:
-    UserError: an entry of `sides` is missing, or the mask has another size.
+    UserError: an array named in `sides` is missing, or the mask has another size.
   """
   batch = seen["batch"]
   index = batch["index"]

@@ -24,7 +24,7 @@ from contrastax.core import UserError, named_leaves
 from contrastax.files import read_json, remove, set_aside, write_json
 
 SUMS = "checksums.json"
-TIMES = "_CHECKPOINT_METADATA"  # Orbax adds the time of the commit to it after the checksums.
+TIMES = "_CHECKPOINT_METADATA"  # Orbax adds the commit time to it after the checksums are written.
 STEP = re.compile(r"0|[1-9][0-9]{0,18}")  # the name of a checkpoint's folder
 UNFINISHED = ".orbax-checkpoint-tmp"
 EMPTY = "empty"  # replaces the shape of a container without arrays
@@ -34,8 +34,8 @@ class Checkpoints:
   """The checkpoints of one run, `directory/<step>/`.
 
   Args:
-    directory: their folder, which is created by the first save.
-    keep: number of the newest checkpoints that are kept.
+    directory: the folder of the checkpoints, which the first save creates.
+    keep: the number of newest checkpoints that are kept.
     say: function that prints a line about an incomplete or damaged checkpoint.
 
   Example:
@@ -96,7 +96,7 @@ class Checkpoints:
       self._orbax.save(path, args=ocp.args.PyTreeSave(tree))
 
   def _check_free_space(self, tree: Any) -> None:
-    """Raises OSError early where the disk is too full, because Orbax prints tracebacks."""
+    """Raises OSError if the disk is too full; the save of Orbax would print tracebacks."""
     self._directory.mkdir(parents=True, exist_ok=True)
     need = sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
     free = shutil.disk_usage(self._directory).free
@@ -164,13 +164,13 @@ class Checkpoints:
       The saved tree.
 
     Raises:
-      UserError: the saved tree has another structure, as in another version of contrastax or for
-        another method, or other shapes, as with other settings.
+      UserError: the saved tree has another structure, for example because of another version of
+        contrastax or another method, or other shapes, for example because of other settings.
     """
     import orbax.checkpoint as ocp
 
     like = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-    # This check comes first, because Orbax would fail while it reads and print tracebacks of threads.
+    # Shapes are checked before reading, because a failure in Orbax prints tracebacks of its threads.
     metadata: Any = self._orbax.metadata(self._directory / str(step))
     saved = _shapes(metadata.item_metadata.tree)
     expected = _shapes(like)
@@ -189,9 +189,7 @@ class Checkpoints:
       fault = f"{name} is {old} in the checkpoint, but {new} in this run"
       if isinstance(old, str) or isinstance(new, str):
         raise UserError(foreign.format(fault))
-      raise UserError(
-        f"{where} is of another method or of other settings: {fault}; give another workdir"
-      )
+      raise UserError(f"{where} has another method or other settings: {fault}; use another workdir")
     restore_args = ocp.checkpoint_utils.construct_restore_args(like)
     args = ocp.args.PyTreeRestore(item=like, restore_args=restore_args, partial_restore=partial)
     try:
@@ -199,7 +197,7 @@ class Checkpoints:
     except (TypeError, ValueError) as error:
       if "structure" not in str(error):
         raise
-      # One tree has a tuple where the other one has a dict of the same names.
+      # One tree has a tuple in a place where the other one has a dict of the same names.
       raise UserError(foreign.format("its containers have other types")) from error
 
   def close(self) -> None:
@@ -219,7 +217,7 @@ class Checkpoints:
 
 
 def _shapes(tree: Any) -> dict[str, Any]:
-  """Returns the shapes of a tree's arrays by path, the same before and after saving.
+  """Returns the shapes of a tree's arrays by path, which are the same before and after saving.
 
   An empty container has the shape `EMPTY`.
   """
@@ -241,7 +239,7 @@ def _sum(path: pathlib.Path) -> str:
 
 
 def _fault(path: pathlib.Path) -> str | None:
-  """Returns what is wrong with the files of a checkpoint, or None."""
+  """Returns a description of the damage to the files of a checkpoint, or None."""
   try:
     sums = read_json(path / SUMS, dict)
   except FileNotFoundError:
@@ -266,7 +264,7 @@ def _fault(path: pathlib.Path) -> str | None:
 
 @contextlib.contextmanager
 def _disk_errors(directory: pathlib.Path) -> Iterator[None]:
-  """Turns the errors of a full disk, which have several classes, into a UserError."""
+  """Converts the errors of a full disk, which have several classes, to UserError."""
   try:
     yield
   except Exception as error:

@@ -1,7 +1,7 @@
 """Checks of a run's metrics: warnings, and errors that stop the run.
 
-A warning names what was measured, what it means and what to try. Each is given once. A method
-without a metric is not checked for it. `contrastax.terms.Contrast` documents the metrics.
+A warning contains the measured value, its meaning and a suggested change. Each warning is given once.
+A check is skipped if the method does not have its metric. `contrastax.terms.Contrast` documents the metrics.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from collections.abc import Mapping
 
 from contrastax.core import TrainingDiverged, UserError
 
-GRACE = 0.2  # The first share of a run, which is not checked.
+GRACE = 0.2  # The first part of a run, as a share of its steps, in which nothing is checked.
 LEAST_STD, LEAST_RANK = 0.01, 1.5
-# A queue's first steps, or a batch of one label, may have no negatives, so one step is no error.
+# A step without negatives is not an error: a queue may be empty, or a batch may have one label.
 STEPS_WITHOUT_NEGATIVES = 10
 
 
@@ -44,7 +44,7 @@ class Health:
     if self._without_negatives == STEPS_WITHOUT_NEGATIVES:
       raise UserError(
         f"step {step}: no anchor has had a negative for {STEPS_WITHOUT_NEGATIVES} steps, so the run "
-        "learns nothing; loosen the relation or its filters, check the labels, or add a source of "
+        "learns nothing; change the relation or its filters, check the labels, or add a source of "
         "negatives, in a new workdir"
       )
 
@@ -67,10 +67,10 @@ class Health:
 
 
 def check_collapse(step: int, steps: int, metrics: Mapping[str, float]) -> None:
-  """Stops a run whose embeddings have collapsed; a config sets `stop_on_collapse` to use it.
+  """Stops a run whose embeddings have collapsed. Configs enable it with `stop_on_collapse`.
 
-  Embeddings have collapsed to a point if `embedding_std` is below 0.01, where 1 is the spread of
-  vectors that are uniform on the sphere. They have collapsed to a line if `effective_rank` is below
+  Embeddings have collapsed to a point if `embedding_std` is below 0.01; it is 1 for vectors that are
+  uniform on the sphere. They have collapsed to a line if `effective_rank` is below
   1.5. The rank is uncentered, so a point has rank 1 as well. An untrained convolutional encoder of
   128 dimensions has a rank of about 45.
 
@@ -89,7 +89,7 @@ def check_collapse(step: int, steps: int, metrics: Mapping[str, float]) -> None:
   std, rank = values.get("embedding_std"), values.get("effective_rank")
   reasons = []
   if std is not None and std < LEAST_STD:
-    reasons.append(f"their spread is {std:.2g} of the sphere's, below {LEAST_STD}")
+    reasons.append(f"their spread is {std:.2g} of a uniform sphere's, below {LEAST_STD}")
   if rank is not None and rank < LEAST_RANK:
     reasons.append(f"their effective rank is {rank:.2f}, below {LEAST_RANK}")
   if reasons:
@@ -114,7 +114,7 @@ def _check_spread(metrics: Mapping[str, float]) -> str | None:
   std = metrics.get("embedding_std")
   if std is not None and std < 0.1:
     return (
-      f"the embeddings collapse: their spread is {std:.3f} of the sphere's; "
+      f"the embeddings collapse: their spread is {std:.3f} of a uniform sphere's; "
       "try a lower learning rate, BatchNorm in the projection, or more negatives"
     )
   return None

@@ -1,4 +1,4 @@
-"""Loading of trained encoders, without the code that trained them."""
+"""Loads trained encoders without the code that trained them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class FrozenEncoder:
     state: its state.
     inputs: shape and type of one example, without the axis of examples: a `jax.ShapeDtypeStruct`,
       or a tree of them.
-    step: step of the checkpoint from which the parameters are.
+    step: step of the checkpoint that contains the parameters.
   """
 
   encoder: Encoder
@@ -67,7 +67,7 @@ def save_encoder_spec(workdir: str | os.PathLike, spec: Any, network: str, input
 
   Args:
     workdir: folder of the run.
-    spec: the encoder as a config specifies it, or None for an encoder that no config specifies.
+    spec: the encoder as specified in a config, or None if no config specifies it.
     network: name of the encoder among the run's parameters.
     inputs: the inputs of the encoder: an array, or a tree of arrays, with an axis of examples.
   """
@@ -82,10 +82,10 @@ def load(
 
   Args:
     workdir: folder of the run, such as `runs/digits_simclr`.
-    encoder: the encoder as the method had it, for a run that was started from code. None reads it
-      from the run's config.
-    allow: your own modules that the run's encoder may name, as `"package.module:function"`. No other
-      module is imported.
+    encoder: the encoder of the method, for a run that was started from code. None reads it from the
+      run's config.
+    allow: your own modules that the spec of the encoder may use, as `"package.module:function"`. No
+      other module is imported.
 
   Returns:
     The encoder, a function from inputs to embeddings.
@@ -122,8 +122,8 @@ def _read_spec(
   """Reads an encoder.json.
 
   Returns:
-    The encoder, its name among the run's parameters, the shapes of its inputs, and those of its
-    parameters and state.
+    The encoder, its name among the run's parameters, and the shapes of its inputs, parameters and
+    state.
   """
   try:
     content = read_json(path, dict)
@@ -138,7 +138,7 @@ def _read_spec(
     )
   if encoder is None and "encoder" in content and content["encoder"] is None:
     raise UserError(
-      f"{path.parent} was trained from code; give load the encoder that the method had: "
+      f"{path.parent} was trained from code; pass the encoder of its method to load: "
       "load(workdir, encoder=…)"
     )
   try:
@@ -152,7 +152,7 @@ def _read_spec(
     params, state = jax.eval_shape(encoder.init, jax.random.key(0), batch)
   except NotAllowed as error:
     raise UserError(f"{path}: {error}") from None
-  except Exception as error:  # A damaged file may pass any arguments to any encoder.
+  except Exception as error:  # A damaged file may specify any arguments of any encoder.
     fault = " ".join(str(error).split()) or type(error).__name__
     raise UserError(
       f"{path} does not describe an encoder of this library: {fault}; {REWRITTEN}"
@@ -165,7 +165,7 @@ def _assemble(spec: Any, allow: Collection[str]) -> Encoder:
 
 
 def _one_example(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-  """Returns a batch of one example as the encoder takes it, with float images."""
+  """Returns a batch of one example for the encoder, in which images are float."""
   image = len(leaf.shape) > 2 and leaf.dtype == np.uint8
   return jax.ShapeDtypeStruct((1, *leaf.shape), np.float32 if image else leaf.dtype)
 

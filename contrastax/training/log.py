@@ -1,7 +1,7 @@
 """The log of a run: metrics.jsonl, TensorBoard, and lines on the terminal.
 
-The metrics of a step stay on the device and are fetched once a later step is under way, so that no
-step waits for the host.
+The metrics of a step stay on the device until a later step has started, so that no step waits for the
+host.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Log:
     workdir: folder of the run.
     restored: step of the checkpoint from which the run resumes; None for a new run.
     steps: total number of steps.
-    batch_size: examples per step, to report the speed.
+    batch_size: number of examples per step, which is needed for the speed.
     every: number of steps between two records.
   """
 
@@ -69,7 +69,7 @@ class Log:
 
     Args:
       step: the number of the step.
-      metrics: scalars by name, `loss` among them.
+      metrics: scalars by name, including `loss`.
 
     Raises:
       TrainingDiverged: a metric of an earlier step is not finite.
@@ -83,9 +83,9 @@ class Log:
 
   @contextlib.contextmanager
   def aside(self) -> Iterator[None]:
-    """A context for work other than training, whose time does not count for the speed.
+    """Returns a context for work other than training, whose time does not count for the speed.
 
-    All steps so far are fetched and checked first.
+    The metrics of all steps so far are fetched and checked first.
     """
     self._fetch(len(self._pending))
     start = time.perf_counter()
@@ -94,14 +94,14 @@ class Log:
       self._clock += time.perf_counter() - start
 
   def write(self, step: int, values: Mapping[str, float]) -> None:
-    """Writes a record of those values that are finite (JSON has no NaN)."""
+    """Writes a record of the finite values; JSON has no NaN."""
     values = {name: value for name, value in values.items() if math.isfinite(value)}
     self._file.write(json.dumps({"step": step, **values}) + "\n")
     for name, value in values.items():
       self._board.add_scalar(name, value, step)
 
   def flush(self) -> None:
-    """Writes metrics.jsonl to disk. A checkpoint is saved afterwards, so it has all its records."""
+    """Writes metrics.jsonl to disk. Call it before a checkpoint, so that no earlier record is lost."""
     self._file.flush()
     os.fsync(self._file.fileno())
 
@@ -190,7 +190,7 @@ class _Bar:
 
 
 class _Lines:
-  """At most twenty plain lines, where there is no terminal."""
+  """At most about twenty plain lines, if there is no terminal."""
 
   def __init__(self, steps: int):
     self._steps, self._next = steps, 0

@@ -54,10 +54,10 @@ def train(
   accepted: Callable[[], None] | None = None,
   encoder: Any = None,
 ) -> TrainState:
-  """Trains a method, from the newest intact checkpoint of `workdir` if there is one.
+  """Trains a method, starting from the newest intact checkpoint of `workdir` if there is one.
 
-  A checkpoint is saved every `checkpoint_every` steps and at the end. At SIGINT (Ctrl-C), SIGTERM
-  and SIGHUP a checkpoint is saved and `training.Interrupted` is raised. The same call resumes.
+  A checkpoint is saved every `checkpoint_every` steps and at the end. After SIGINT (Ctrl-C), SIGTERM
+  or SIGHUP, a checkpoint is saved and `training.Interrupted` is raised. The same call resumes the run.
 
   Args:
     method: the method.
@@ -67,19 +67,18 @@ def train(
     workdir: folder for checkpoints and logs, which is created if it does not exist.
     stop: a `training.Stop` that is already entered. By default `train` enters one before its first
       step. Only the main thread can handle signals; in another thread the default handles none.
-    mesh: mesh of the devices. The default is all devices.
+    mesh: a mesh with an axis `data`. By default it consists of all devices.
     seed: 0 to 2³² − 1.
     evaluate: function from a state to metrics, which are logged. It should not use the test set.
-    refresh: arrays that are computed from all data between segments of the run, such as hard
-      negatives, `training.mined(…)`.
+    refresh: computes arrays from all data between segments of the run, such as hard negatives
+      (`training.mined(…)`).
     log_every: number of steps between two records of metrics.
     eval_every: number of steps between two evaluations.
     checkpoint_every: number of steps between two checkpoints.
-    accepted: function that is called once all arguments and the checkpoint are valid, before any
+    accepted: function that is called when all arguments and the checkpoint are valid, before any
       file in `workdir` is written.
-    encoder: spec of the evaluated encoder, {"name": …}, as in a config. With it
-      `contrastax.load(workdir)` needs only the folder. Without it call
-      `contrastax.load(workdir, encoder=…)` with the encoder of the method.
+    encoder: spec of the evaluated encoder, {"name": …}, as in a config. Without it
+      `contrastax.load(workdir, encoder=…)` needs the encoder of the method.
 
   Returns:
     The state after the last step.
@@ -113,7 +112,7 @@ def train(
   check_integer("log_every", log_every, 1)
   check_integer("eval_every", eval_every, 1)
   check_integer("checkpoint_every", checkpoint_every, 1)
-  examples = getattr(method, "examples", 0)  # Methods without individual temperatures need none.
+  examples = getattr(method, "examples", 0)  # Methods without tables do not need it.
   if 0 < examples < source.size:
     raise UserError(
       f"the data have {source.size:,} examples, but the method's examples are {examples:,}; give it "
@@ -129,7 +128,7 @@ def train(
     source_at = _constant(source) if segments is None else segments.at
     first = source if segments is None else segments.current
     state = init(method, optimizer, first.batch(0), seed=seed, mesh=mesh)
-    del first  # A refresh may have arrays that later segments do not need.
+    del first  # It may hold arrays of a refresh that later segments do not need.
     train_step = make_train_step(method, optimizer, mesh)
     fingerprint = source.fingerprint ^ (0 if refresh is None else refresh.fingerprint)
     data = np.asarray(fingerprint, np.uint32)
@@ -193,7 +192,7 @@ def train(
 
 
 def _save_spec(workdir: pathlib.Path, method: Method, source: Source, encoder: Any) -> None:
-  """Writes encoder.json, if the method names the network that is evaluated."""
+  """Writes encoder.json if the method has a network that is evaluated."""
   if not isinstance(method, HasEvaluated):
     return
   arrays = source.arrays if isinstance(source, Resident) else source.batch(0)
@@ -208,7 +207,7 @@ def _constant(source: Source) -> Callable[[int, TrainState], Source]:
 
 
 def _handled_signals(stop: Stop | None) -> contextlib.AbstractContextManager[Stop]:
-  """Returns the context that handles signals, which is idle outside the main thread."""
+  """Returns a context that handles signals, or does nothing outside the main thread."""
   if stop is not None:
     return contextlib.nullcontext(stop)
   main = threading.current_thread() is threading.main_thread()
@@ -218,7 +217,7 @@ def _handled_signals(stop: Stop | None) -> contextlib.AbstractContextManager[Sto
 def _restore(
   checkpoints: Checkpoints, step: int, state: TrainState, data: np.ndarray
 ) -> TrainState:
-  """Restores a checkpoint, and checks that it was trained on data of the same fingerprint."""
+  """Restores a checkpoint and checks that the fingerprint of its data is the same."""
   tree = checkpoints.restore(step, {**state._asdict(), "data": data})
   if tree.pop("data") != data:
     raise UserError(

@@ -1,6 +1,6 @@
 """Meshes, and the layout of batches and states on them.
 
-A mesh has an axis `data`, along which the batch is divided. Other axes are allowed: arrays are
+A mesh has an axis `data`, along which the batch is divided. Other axes are allowed, and arrays are
 replicated along them.
 """
 
@@ -19,10 +19,10 @@ from contrastax.tables import Table
 
 
 def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
-  """Makes a mesh with one axis, `data`.
+  """Returns a mesh with one axis, `data`.
 
   Args:
-    devices: the devices; None is all devices.
+    devices: the devices. None means all devices.
 
   Returns:
     The mesh.
@@ -39,8 +39,8 @@ def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
 def automatic(mesh: Any) -> Mesh:
   """Returns the same mesh with automatic axes.
 
-  `jax.make_mesh` makes explicit axes by default. With these every operation of a loss or an encoder
-  would have to specify the layout of its result.
+  `jax.make_mesh` makes explicit axes by default. With explicit axes, every operation of a loss or
+  an encoder would have to specify the layout of its result.
 
   Raises:
     UserError: `mesh` is not a mesh, or has no axis `data`.
@@ -97,11 +97,11 @@ def state_sharding(tree: Any, mesh: Mesh) -> Any:
 
 
 def block_on_virtual_devices(tree: Any, mesh: Mesh) -> Any:
-  """On several CPU devices, waits until the arrays are computed.
+  """Waits until the arrays are computed, if there are several CPU devices.
 
   Virtual CPU devices (`--xla_force_host_platform_device_count`) share a pool of threads. If two
-  programs with collectives run at the same time, each can hold threads that the other one waits for,
-  which is a deadlock. So there a program must end before the next one starts. A training loop of
+  programs with collectives run at the same time, each can hold threads that the other one needs,
+  which is a deadlock. So on such devices a program must end before the next one starts. A training loop of
   your own should apply this function to each batch and to the result of each step.
 
   Args:
@@ -109,7 +109,7 @@ def block_on_virtual_devices(tree: Any, mesh: Mesh) -> Any:
     mesh: the mesh of the run.
 
   Returns:
-    `tree`. On other devices, or a single CPU device, it is returned at once.
+    `tree`. On other devices, or on a single CPU device, it is returned immediately.
   """
   virtual = mesh.size > 1 and mesh.devices.flat[0].platform == "cpu"
   return jax.block_until_ready(tree) if virtual else tree

@@ -1,4 +1,4 @@
-"""Refreshes: hard negatives and clusters that are computed with the current encoder."""
+"""Refreshes that compute hard negatives or clusters with the current encoder."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from contrastax.training.refresh import Arrays, Refresh
 class mined(Refresh):
   """Mines the hardest negatives of every example among all examples, by exact search.
 
-  A batch has them as related examples: `hard_image` [n, k, …] for the field `image`, and
+  They are related examples in a batch: `hard_image` [n, k, …] for the field `image`, and
   `hard_index` [n, k]. In the first segment they are drawn at random. The vectors that are compared
   are embeddings, before any projection. `negatives.mine` describes the search.
 
@@ -38,9 +38,9 @@ class mined(Refresh):
     every: number of steps between two refreshes.
     k: number of negatives per example.
     skip: number of the hardest negatives that are left out, because they may be false negatives.
-    at_most: largest similarity of a negative. None is no limit.
-    corpus: (network, field) of the candidates. None is the evaluated network and its input, so the
-      hardest negative is the most similar other query. For questions and passages it is
+    at_most: largest similarity of a negative. None means no limit.
+    corpus: (network, field) of the candidates. None means the evaluated network and its input, so the
+      hardest negative is the most similar other query. For questions and passages, use
       ("encoder", "passage"), or ("other_encoder", "passage") with two encoders.
     prefix: prefix of the related fields: "hard" gives `hard_image` and `hard_index`.
     seed: 0 to 2³² − 1, for the negatives of the first segment.
@@ -118,9 +118,9 @@ class mined(Refresh):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class clustered(Refresh):
-  """Draws each batch from one cluster, found by k-means on the current embeddings.
+  """Draws each batch from one cluster of the current embeddings. The clusters are those of k-means.
 
-  In the first segment batches are shuffled.
+  In the first segment the order is `data.shuffled`.
 
   Args:
     every: number of steps between two refreshes.
@@ -181,10 +181,10 @@ def features(
   field: str | tuple[str, ...],
   arrays: Mapping[str, Any],
 ) -> np.ndarray:
-  """Embeds a field, or several fields, of all examples.
+  """Embeds one or several fields of all examples.
 
   Args:
-    method: a method with `evaluated` and `network`.
+    method: a method that has `evaluated` and `network`.
     state: its current state.
     network: name of the network.
     field: name or names of the fields that the network encodes.
@@ -194,7 +194,7 @@ def features(
     Embeddings [size, d].
 
   Raises:
-    UserError: the method has no such network, or the data no such field.
+    UserError: the method has no such network, or the data have no such field.
   """
   if network not in state.params:
     raise UserError(f"the method has no network {network!r}{nearest(network, state.params)}")

@@ -1,8 +1,9 @@
 """Optimizers with the usual learning-rate schedule: a linear warm-up, then a cosine decay to 0.
 
-`rules` determine which parameters have weight decay. A rule is a regular expression, searched in the
-path of a parameter (`encoder/layers/0/kernel`), and `decay` or `no decay`. The first rule that
-matches counts. A parameter that no rule matches is an error.
+`rules` determine which parameters have weight decay. A rule is a pair of a regular expression and
+`decay` or `no decay`. The expression is searched in the path of a parameter, such as
+`encoder/layers/0/kernel`. The first rule that matches is applied. A parameter that no rule matches
+raises an error.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def sgd(
 ) -> optax.GradientTransformation:  # fmt: skip
   """SGD with momentum.
 
-    g ← g + weight_decay w;   v ← momentum v + g;   w ← w − rate v
+      g ← g + weight_decay w;   v ← momentum v + g;   w ← w − rate v
 
   Args:
     steps: number of steps of the run, over which the learning rate falls to 0.
@@ -42,14 +43,14 @@ def sgd(
     momentum: factor of the momentum.
     weight_decay: factor of the weights that is added to the gradient, as in PyTorch's SGD.
     rules: which parameters have weight decay.
-    constant: regular expression, searched in the paths of the parameters. Parameters that match
-      keep `learning_rate` in all steps, such as `^predictor/` in SimSiam. "" matches none.
+    constant: regular expression, such as `^predictor/` in SimSiam. Parameters whose paths match keep
+      `learning_rate` in all steps. "" matches none.
 
   Returns:
     An optax optimizer.
 
   Raises:
-    UserError: an argument is out of range. `init` raises it where no rule matches a parameter, or
+    UserError: an argument is out of range. `init` raises it if no rule matches a parameter, or
       no parameter matches `constant`.
 
   Example:
@@ -93,7 +94,7 @@ def adamw(
     An optax optimizer.
 
   Raises:
-    UserError: an argument is out of range. `init` raises it where no rule matches a parameter.
+    UserError: an argument is out of range. `init` raises it if no rule matches a parameter.
 
   Example:
     >>> import jax.numpy as jnp
@@ -115,12 +116,14 @@ def lars(
   *, steps: int, learning_rate: float, warmup: int = 0, momentum: float = 0.9,
   weight_decay: float = 0.0, trust_coefficient: float = 1e-3, rules: Rules = RULES,
 ) -> optax.GradientTransformation:  # fmt: skip
-  """LARS: SGD with momentum, and a learning rate for each layer.
+  """LARS: SGD with momentum and a separate learning rate for each parameter array.
 
-    g ← g + weight_decay w;   g ← g · trust_coefficient ‖w‖ / ‖g‖;   v ← momentum v + rate g;   w ← w − v
+      g ← g + weight_decay w;   g ← g · trust_coefficient ‖w‖ / ‖g‖
+      v ← momentum v + rate g;   w ← w − v
 
-  Where ‖w‖ or ‖g‖ is 0 the factor is 1. As in SimCLR, parameters without weight decay (biases and
-  the scales of BatchNorm) have no such factor either, so their step is that of SGD.
+  If ‖w‖ or ‖g‖ is 0, the factor trust_coefficient ‖w‖ / ‖g‖ is replaced by 1. As in SimCLR, it is also
+  1 for parameters without weight decay (biases and the scales of BatchNorm), so their step is that of
+  SGD.
 
   Args:
     steps: number of steps of the run, over which the learning rate falls to 0.
@@ -129,20 +132,20 @@ def lars(
     momentum: factor of the momentum.
     weight_decay: factor of the weights that is added to the gradient.
     trust_coefficient: factor of the ratio of the norms.
-    rules: which parameters have weight decay and the factor of their layer.
+    rules: which parameters have weight decay and the factor.
 
   Returns:
     An optax optimizer.
 
   Raises:
-    UserError: an argument is out of range. `init` raises it where no rule matches a parameter.
+    UserError: an argument is out of range. `init` raises it if no rule matches a parameter.
 
   References:
     You et al., LARS, 2017, arXiv 1708.03888.
 
   In other libraries:
-    The learning rate is inside the momentum, as in the paper and in SimCLR's code. The codes of
-    MoCo v3 and Barlow Twins multiply by it afterwards, which differs while it changes.
+    The learning rate is part of the momentum, as in the paper and in the code of SimCLR. The code of
+    MoCo v3 and Barlow Twins multiplies the momentum by it, which differs if the rate changes.
   """
   decays = _decays(rules)
   return optax.lars(
@@ -167,7 +170,7 @@ def _schedule(steps: int, learning_rate: float, warmup: int) -> optax.Schedule:
 
 
 def _decays(rules: Rules) -> Callable[[Any], Any]:
-  """Returns a mask for optax: a function from parameters to a tree of whether each has decay."""
+  """Returns a mask for optax: a function from parameters to a tree of booleans, true for decay."""
   for pattern, rule in rules:
     if rule not in ("decay", "no decay"):
       raise UserError(f"optimizer rule {pattern!r}: {rule!r} is neither 'decay' nor 'no decay'")
@@ -186,7 +189,7 @@ def _decays(rules: Rules) -> Callable[[Any], Any]:
 
 
 def _matches(pattern: str) -> Callable[[Any], Any]:
-  """Returns a function from parameters to a tree of whether the pattern matches each path."""
+  """Returns a function from parameters to a tree of booleans, true if the pattern matches the path."""
 
   def labels(params: Any) -> Any:
     matches = jax.tree_util.tree_map_with_path(

@@ -1,7 +1,7 @@
 """Refreshes: arrays that are computed from all training examples between segments of a run.
 
 A run is divided into segments of `every` steps. The first segment uses `begun(source)`. At the start
-of each later one `arrays` computes new arrays from the current state. They are written to
+of each later segment `arrays` computes new arrays from the current state. They are written to
 `refresh/STEP.npz` in the run's folder, so that a run that is interrupted within a segment resumes
 with the same arrays. A run resumes only with the same refresh.
 """
@@ -80,7 +80,7 @@ class Segments:
     method: the method that is trained.
     source: the run's source.
     folder: folder of the arrays: `STEP.npz`, with a checksum in `STEP.json`.
-    checkpoints: checkpoints of the run, from which missing arrays are computed again.
+    checkpoints: checkpoints of the run. Missing arrays are computed again from them.
 
   Raises:
     UserError: `refresh` is not a refresh, or does not fit the source.
@@ -101,7 +101,7 @@ class Segments:
     self._folder, self._checkpoints = folder, checkpoints
     self._start = 0
     self.current = refresh.apply(source, refresh.begun(source))
-    """The source of the current segment, at first of the first one."""
+    """The source of the current segment."""
 
   def at(self, step: int, state: TrainState) -> Source:
     """Returns the source of a step.
@@ -122,7 +122,7 @@ class Segments:
   def _arrays(self, start: int, step: int, state: TrainState) -> Arrays:
     if start == 0:
       return self._refresh.begun(self._source)
-    # At the start of a segment its file may be of an earlier run, so the arrays are computed.
+    # At the start of a segment, an existing file is from an earlier run, so it is not read.
     if start != step:
       arrays = self._read(start)
       if arrays is not None:
@@ -136,7 +136,7 @@ class Segments:
     arrays = {name: np.asarray(values) for name, values in result.items()}
     for name, values in arrays.items():
       if values.dtype == object:
-        raise UserError(f"a refresh's array {name!r} must be of numbers, not of objects")
+        raise UserError(f"a refresh's array {name!r} must contain numbers, not objects")
     self._write(start, arrays)
     return arrays
 
@@ -153,7 +153,7 @@ class Segments:
     return TrainState(**{name: tree[name] for name in like._fields})
 
   def _read(self, start: int) -> Arrays | None:
-    """Reads the arrays of a segment; returns None where the file is missing or damaged."""
+    """Reads the arrays of a segment; returns None if the file is missing or damaged."""
     path = self._folder / f"{start}.npz"
     try:
       content = path.read_bytes()

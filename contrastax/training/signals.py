@@ -28,10 +28,10 @@ class Interrupted(BaseException):
 class Stop:
   """A context in which SIGTERM, SIGINT and SIGHUP raise `Interrupted`.
 
-  Within `deferred()` a signal only makes the object true, and `Interrupted` is raised at the end.
+  Within `deferred()` a signal only makes `bool(stop)` true, and `Interrupted` is raised at the end.
 
-  After the first signal the previous handlers of SIGTERM and SIGINT are restored, so a second one
-  ends the process at once. A second SIGHUP is ignored, because closing a terminal sends several. If
+  After the first signal the previous handlers of SIGTERM and SIGINT are restored, so a second signal
+  ends the process immediately. A second SIGHUP is ignored, because closing a terminal sends several of them. If
   SIGHUP was ignored before (`nohup`), it stays ignored.
 
   Example:
@@ -50,7 +50,7 @@ class Stop:
     self._previous: dict[int, Any] = {}
 
   def __enter__(self) -> Self:
-    hangup = getattr(signal, "SIGHUP", None)  # Windows has none.
+    hangup = getattr(signal, "SIGHUP", None)  # Windows has no SIGHUP.
     if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:
       self._previous[hangup] = signal.signal(hangup, self._on_signal)
     for signum in (signal.SIGTERM, signal.SIGINT):
@@ -61,15 +61,15 @@ class Stop:
     self._restore([*self._previous])
 
   def __bool__(self) -> bool:
-    """Whether a signal was received. Check it wherever deferred work can stop."""
+    """Returns whether a signal was received. Check this where deferred work can stop."""
     return self._signum is not None
 
   @contextlib.contextmanager
   def deferred(self) -> Iterator[Self]:
-    """A context in which a signal does not raise before the end.
+    """Returns a context in which a signal raises only at the end.
 
     Raises:
-      Interrupted: a signal was received; raised at the end of the context.
+      Interrupted: a signal was received. It is raised at the end of the context.
     """
     self._deferred = True
     try:

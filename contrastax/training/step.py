@@ -1,8 +1,8 @@
 """The train step: a pure function that is compiled once for a mesh.
 
 The batch is divided among the devices. The state is replicated, except for tables with one row per
-example, which are divided. Means, BatchNorm statistics and losses are over the global batch, whatever
-the number of devices.
+example, which are divided. Means, BatchNorm statistics and losses are over the global batch, on any
+number of devices.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Step = Callable[[TrainState, Batch], tuple[TrainState, Mapping[str, Array]]]
 ACCUMULATED = (
   "the optimizer accumulates gradients, which a train step does not allow: a contrastive loss is not "
   "the sum of the losses of micro-batches, and moving averages, queues and temperatures would change "
-  "in each of them; for a large batch in little memory give the method "
+  "in each micro-batch; for a large batch in little memory use "
   "encoder=encoders.chunked(encoder, n), or chunked(encoder, n, batch_norm='per chunk') for an "
   "encoder with BatchNorm"
 )
@@ -86,7 +86,7 @@ def init(
   seed, mesh = check_seed(seed), automatic(make_mesh() if mesh is None else mesh)
   _check_index(method, batch)
   for path, values in named_leaves(dict(batch)):
-    if jnp.ndim(values) < 4:  # Images have their own check.
+    if jnp.ndim(values) < 4:  # Views check images.
       numbers(f"the batch's {path!r}", values)
   _check_axes(batch)
   state = _init(method, optimizer, seed, batch)
@@ -110,9 +110,9 @@ def make_train_step(
   """Returns the compiled train step of a method.
 
   Args:
-    method: the method that `init` was given. If it has `step(optimizer, plain)`, the result of that
+    method: the method that was passed to `init`. If it has `step(optimizer, plain)`, the result of that
       function replaces the ordinary step, `plain`, and is compiled in the same way.
-    optimizer: the optimizer that `init` was given.
+    optimizer: the optimizer that was passed to `init`.
     mesh: a mesh with an axis `data`, whose length divides the batch size. The default is all devices.
 
   Returns:
@@ -167,7 +167,7 @@ def _own_step(method: Method) -> Callable[[optax.GradientTransformation, Step], 
 def _checked_step(whole: Any) -> Step:
   """Returns a method's own step with checks of its result.
 
-  It counts as one step, however many times it calls `plain`.
+  It counts as one step, even if it calls `plain` several times.
   """
   if not callable(whole):
     raise UserError(
@@ -236,12 +236,12 @@ def _has(thing: Any, name: str) -> bool:
 def _check_index(method: Method, batch: Any) -> None:
   """Raises UserError unless the batch has a valid index.
 
-  It is checked once, because a compiled step cannot raise: there a table would return NaN.
+  It is checked once, because a compiled step cannot raise an error; a table would return NaN.
   """
   if not (isinstance(batch, Mapping) and "index" in batch):
     found = ", ".join(map(str, batch)) if isinstance(batch, Mapping) else type(batch).__name__
     raise UserError(
-      f"batch must be a dict of arrays with 'index' among them, not {found or 'nothing'}; "
+      f"batch must be a dict of arrays that includes 'index', not {found or 'nothing'}; "
       "data.Resident returns such batches"
     )
   index = numbers("the batch's 'index'", batch["index"])
@@ -266,7 +266,7 @@ def _check_steps(opt_state: Any) -> None:
 
 
 def _check_axes(batch: Batch) -> None:
-  """Raises UserError for explicit axes, which every operation of a method would have to support."""
+  """Raises UserError for a mesh with explicit axes, which methods do not support."""
   check_mesh("the step, by jax.set_mesh,", jax.sharding.get_abstract_mesh())
   for path, values in named_leaves(dict(batch)):
     check_mesh(f"the batch's {path!r}", jax.typeof(values).sharding.mesh)

@@ -49,15 +49,15 @@ class augment:
     gray: probability of a conversion to gray.
     blur: probability of a Gaussian blur.
     sigma: range of the blur's standard deviation, in pixels of the view.
-    kernel: width of the blur's kernel, an odd number of pixels. None gives SimCLR's, a tenth of the
-      view's side: 2 ⌊size / 20⌋ + 1, which is 23 at 224 pixels and 3 at 32.
+    kernel: width of the blur's kernel, an odd number of pixels. None means the kernel of SimCLR, about
+      a tenth of the view's side: 2 ⌊size / 20⌋ + 1, which is 23 at 224 pixels and 3 at 32.
     solarize: probability that values of 0.5 or more are inverted.
-    mean: number per channel that is subtracted; () for no normalization. Inputs must then be
-      normalized in the same way in evaluation, where `evaluation.embed` does not normalize.
-    std: number per channel by which the difference is divided; () where `mean` is ().
-    channels: channels of the images, any number. Saturation, hue and gray need 3.
-    left_out: operations that a paper's recipe has and this one omits, because the images do not
-      have three channels. It is for information and changes no view.
+    mean: one number per channel, which is subtracted; () for no normalization. With a mean, normalize
+      the inputs in the same way before evaluation; `evaluation.embed` does not normalize.
+    std: one number per channel, by which the difference is divided; () if `mean` is ().
+    channels: the number of channels of the images. Saturation, hue and gray need 3.
+    left_out: operations of a paper that the recipe omits because the images do not have three
+      channels. The names are informative and do not change the views.
 
   Raises:
     UserError: a setting is out of range. Calls raise it for images of another type, range, shape or
@@ -129,7 +129,7 @@ class augment:
       index: [n], integers: the indices of the examples.
 
     Returns:
-      Views [n, size, size, c], float in [0, 1], or normalized where the recipe has a mean.
+      Views [n, size, size, c], float in [0, 1], or normalized if the recipe has a mean.
 
     Raises:
       UserError: the images have another type, range, shape or number of channels.
@@ -164,8 +164,8 @@ class augment:
   def _sample(self, keys, shape):
     """Samples the parameters of all operations, for images of `shape` (h, w).
 
-    The parameters of operations that are switched off are sampled as well. So the parameters of the
-    other operations do not depend on which operations a recipe has.
+    The parameters of unused operations are sampled too. So the parameters of an operation do not
+    depend on which other operations a recipe has.
     """
     counts = (BOX_NUMBERS, JITTER_NUMBERS, 5)
     draw = jax.vmap(lambda key: jax.random.uniform(key, (sum(counts),), jnp.float32))

@@ -29,7 +29,7 @@ def adjust_brightness(images: Array, factor: Array) -> Array:
 
   Args:
     images: [n, h, w, c], float in [0, 1].
-    factor: [n], f ≥ 0. 0 gives black, 1 the image.
+    factor: [n], f ≥ 0. 0 gives black, and 1 gives the image.
 
   Returns:
     Images [n, h, w, c].
@@ -56,7 +56,7 @@ def adjust_contrast(images: Array, factor: Array) -> Array:
 
   Args:
     images: [n, h, w, c], float in [0, 1].
-    factor: [n], f ≥ 0. 0 gives m, 1 the image.
+    factor: [n], f ≥ 0. 0 gives m, and 1 gives the image.
 
   Returns:
     Images [n, h, w, c].
@@ -80,7 +80,7 @@ def adjust_saturation(images: Array, factor: Array) -> Array:
 
   Args:
     images: [n, h, w, 3], float in [0, 1].
-    factor: [n], f ≥ 0. 0 gives the gray image, 1 the image.
+    factor: [n], f ≥ 0. 0 gives the gray image, and 1 gives the image.
 
   Returns:
     Images [n, h, w, 3].
@@ -101,12 +101,12 @@ def adjust_saturation(images: Array, factor: Array) -> Array:
 
 
 def adjust_hue(images: Array, shift: Array) -> Array:
-  """Shifts the hue of each image, in the color space HSV.
+  """Shifts the hue of each image in the color space HSV.
 
-  The shifted hue is H = 6 ((hue + shift) mod 1). With M and m, the largest and smallest channel of
-  a pixel, each channel becomes m + (M − m) t, where t is, for red, green and blue,
+  The shifted hue is H = 6 ((hue + shift) mod 1). M and m are the largest and smallest channel of a
+  pixel. Each channel becomes m + (M − m) t, where t for red, green and blue is
 
-    clip(|H − 3| − 1, 0, 1), clip(2 − |H − 2|, 0, 1), clip(2 − |H − 4|, 0, 1).
+      clip(|H − 3| − 1, 0, 1), clip(2 − |H − 2|, 0, 1), clip(2 − |H − 4|, 0, 1).
 
   Gray pixels do not change.
 
@@ -149,7 +149,7 @@ def to_gray(images: Array) -> Array:
   """Converts images to gray: 0.299 R + 0.587 G + 0.114 B in all three channels.
 
   Args:
-    images: [n, h, w, c], float. c is 3, or 1, where the images are returned as they are.
+    images: [n, h, w, c], float. c is 3 or 1. With 1 the images are returned unchanged.
 
   Returns:
     Images [n, h, w, c], with equal channels.
@@ -208,14 +208,14 @@ def normalize(
 
   Args:
     images: [n, h, w, c], float.
-    mean: c numbers. The default is ImageNet's, for 3 channels.
+    mean: c numbers. The default is ImageNet's mean, for 3 channels.
     std: c numbers.
 
   Returns:
     Images [n, h, w, c].
 
   Raises:
-    UserError: the images have another type or shape, or the numbers are not c.
+    UserError: the images have another type or shape, or `mean` or `std` does not have c numbers.
 
   Example:
     >>> import jax.numpy as jnp
@@ -240,16 +240,16 @@ def jitter(
   saturation: Array | None = None,
   hue: Array | None = None,
 ) -> Array:
-  """Adjusts brightness, contrast, saturation and hue, in an order of each image's own.
+  """Adjusts brightness, contrast, saturation and hue, in a different order for each image.
 
   Args:
     images: [n, h, w, c], float in [0, 1].
     order: [n, 4], integers: the operations in the order of their application, where 0 is
-      brightness, 1 contrast, 2 saturation and 3 hue. [n, 2] without saturation and hue.
+      brightness, 1 contrast, 2 saturation and 3 hue. The shape is [n, 2] without saturation and hue.
     brightness: [n], factors ≥ 0; 1 changes nothing.
     contrast: [n], factors ≥ 0; 1 changes nothing.
-    saturation: [n], factors ≥ 0; 1 changes nothing. None without `hue`, as for images that do not
-      have 3 channels.
+    saturation: [n], factors ≥ 0; 1 changes nothing. Saturation and hue are both None for images that
+      do not have 3 channels.
     hue: [n], shifts in [−0.5, 0.5] of the color circle; 0 changes nothing except by rounding.
 
   Returns:
@@ -269,7 +269,8 @@ def jitter(
   # Brightness, contrast and saturation are one operation: a mixture of the image with another one,
   # clipped. Hue, the most expensive one, is computed once. Three mixtures precede it and three
   # follow it. A mixture has factor 1 for the images whose order has it on the other side of hue.
-  # These are six mixtures and one hue; a choice among four operations at four places is sixteen.
+  # This computes six mixtures and one hue. Selecting one of four operations at each of four places
+  # would compute sixteen operations.
   each = {"brightness": brightness, "contrast": contrast}
   if saturation is not None:
     each |= {"saturation": saturation, "hue": hue}
@@ -313,7 +314,7 @@ def sample_jitter(
     probability: probability that an image changes at all.
     brightness: r of brightness.
     contrast: r of contrast.
-    saturation: r of saturation. None without `hue`.
+    saturation: r of saturation. It is None if `hue` is None.
     hue: largest shift, as a share of the color circle.
 
   Returns:
@@ -340,7 +341,7 @@ def sample_jitter(
 
 
 def _mix(images: Array, kind: Array, factors: Array) -> Array:
-  """Applies to each image its own of the three mixtures, `kind` [n]; kind 3 changes nothing."""
+  """Applies to each image the mixture with the number `kind` [n]; kind 3 changes nothing."""
   factor = jnp.concatenate([factors, jnp.ones_like(factors[:, :1])], 1)
   factor = jnp.take_along_axis(factor, jnp.minimum(kind, factors.shape[1])[:, None], 1)[:, 0]
   kind = kind[:, None, None, None]
@@ -368,6 +369,6 @@ def _mean_level(images: Array) -> Array:
 def _check_rgb(name: str, images: Array) -> None:
   if images.shape[-1] != 3:
     raise UserError(
-      f"{name} needs images of 3 channels (red, green, blue), not {images.shape[-1]}; leave the "
-      "operation out"
+      f"{name} needs images of 3 channels (red, green, blue), not {images.shape[-1]}; omit "
+      "the operation"
     )

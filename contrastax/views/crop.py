@@ -11,7 +11,9 @@ from contrastax.views.images import check_operation
 from contrastax.views.separable import separable
 
 TRIES = 10
-BOX_NUMBERS = 2 * TRIES + 2  # Random numbers per box: areas, aspect ratios, row and column.
+BOX_NUMBERS = (
+  2 * TRIES + 2
+)  # Random numbers per box: the areas, the aspect ratios, the row and the column.
 
 
 def resized_crop(
@@ -26,10 +28,10 @@ def resized_crop(
 ) -> Array:
   """Crops a box from each image and resizes it to a square.
 
-  The interpolation is bilinear with antialiasing. Along a side of L pixels, output pixel o has its
-  center at u = (o + 1/2) L / size in the box and the value
+  The interpolation is bilinear with antialiasing. Along a side of L pixels, the center of output
+  pixel o is at u = (o + 1/2) L / size in the box, and its value is
 
-    Σ_p w_p x_p / Σ_p w_p,   w_p = max(0, 1 − |p + 1/2 − u| / max(1, L / size)),   p = 0 … L − 1.
+      Σ_p w_p x_p / Σ_p w_p,   w_p = max(0, 1 − |p + 1/2 − u| / max(1, L / size)),   p = 0 … L − 1.
 
   No pixel outside the box is read.
 
@@ -90,11 +92,11 @@ def _matrices(start: Array, length: Array, full: int, place: Array, dtype: jnp.d
 def sample_box(
   u: Array, shape: tuple[int, int], *, area: tuple[float, float], ratio: tuple[float, float]
 ) -> dict[str, Array]:
-  """Turns uniform random numbers into random boxes, distributed as torchvision's.
+  """Turns uniform random numbers into random boxes, with the distribution of torchvision.
 
-  A share of the image's area, uniform in `area`, and an aspect ratio, log-uniform in `ratio`, give
-  a width and a height, which are rounded. Of ten such draws the first one that fits into the image
-  is used, at a position that is uniform in the image. If none fits, the box is the largest central
+  A draw consists of a share of the image's area, uniform in `area`, and an aspect ratio, log-uniform
+  in `ratio`. They determine a width and a height, which are rounded. The box is the first of ten
+  draws that fits into the image, at a uniform position. If none fits, the box is the largest central
   one whose aspect ratio lies in `ratio`.
 
   Args:

@@ -29,7 +29,7 @@ def draw_views(
     A list of views, one per recipe.
 
   Raises:
-    UserError: `recipes` is not a recipe and not a sequence of recipes.
+    UserError: `recipes` is neither a recipe nor a sequence of recipes.
 
   Example:
     >>> import jax

@@ -34,15 +34,15 @@ def flip(images: Array, mirrored: Array) -> Array:
 
 
 def affine(images: Array, *, shift: Array, scale: Array, angle: Array) -> Array:
-  """Rotates, scales and then shifts each image, about its center.
+  """Rotates and scales each image about its center, then shifts it.
 
   The interpolation is bilinear. Values outside the image are 0.
 
   Args:
     images: [n, h, w, c], float.
-    shift: [n, 2], down and right, in pixels.
+    shift: [n, 2], in pixels: downward, and to the right.
     scale: [n], > 0; 1 keeps the size, 2 doubles it.
-    angle: [n], radians. A positive angle turns clockwise: right goes to the bottom.
+    angle: [n], radians. A positive angle rotates clockwise, so the right side moves down.
 
   Returns:
     Images [n, h, w, c].
@@ -61,7 +61,7 @@ def affine(images: Array, *, shift: Array, scale: Array, angle: Array) -> Array:
   check_operation("affine", images, scale=scale, angle=angle)
   n, height, width, _ = images.shape
   check_shape("affine: shift", shift, (n, 2))
-  # The type of the positions, for which bfloat16 is too coarse.
+  # bfloat16 is too coarse for the positions of pixels.
   dtype = jnp.promote_types(images.dtype, jnp.float32)
   center = jnp.asarray([height - 1, width - 1], dtype) / 2
   grid = jnp.stack(jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij"), -1)
@@ -74,10 +74,10 @@ def affine(images: Array, *, shift: Array, scale: Array, angle: Array) -> Array:
 
 
 def _bilinear(image: Array, row: Array, column: Array) -> Array:
-  """Interpolates an image [h, w, c] at fractional positions [h', w']; outside it is 0."""
+  """Interpolates an image [h, w, c] at fractional positions [h', w']. Values outside are 0."""
   height, width, channels = image.shape
   padded = jnp.pad(image, ((1, 1), (1, 1), (0, 0)))
-  # One pixel outside the image the result is already 0, so positions farther away are clipped.
+  # At one pixel outside the image the value is 0, so clipping positions to it changes no value.
   row = jnp.clip(row, -1, height) + 1
   column = jnp.clip(column, -1, width) + 1
   top = jnp.minimum(jnp.floor(row).astype(jnp.int32), height)

@@ -1,7 +1,7 @@
 """The definition of images, and its checks.
 
 Images are [n, h, w, c], uint8 (0 is black, 255 white) or floating point in [0, 1]. Other integers,
-bools and floats of another range are refused, because their scale is unknown and a wrong scale
+bools and floats in another range raise an error, because their scale is unknown and a wrong scale
 changes the features without an error. Types and shapes are always checked. Values are checked
 outside `jax.jit`, where they are known.
 """
@@ -18,13 +18,13 @@ from jax.core import Tracer
 from contrastax.core import Array, UserError
 from contrastax.pairwise.inputs import check_kept
 
-TOLERANCE = 0.01  # Resizing in half precision exceeds [0, 1] by less.
+TOLERANCE = 0.01  # Resizing in half precision exceeds [0, 1] by less than this.
 
 
 def to_float(images: Array | np.ndarray) -> Array | np.ndarray:
   """Converts images to floating point in [0, 1].
 
-  uint8 is divided by 255. Floating point is returned as it is.
+  uint8 is divided by 255. Floating point is returned unchanged.
 
   Args:
     images: an array of any shape, uint8 or floating point in [0, 1].
@@ -50,7 +50,7 @@ def check_images(name: str, images: Any, *, bounded: bool = True) -> None:
   """Raises UserError unless `images` are [n, h, w, c], uint8 or floating point in [0, 1].
 
   Args:
-    name: what the error message calls the images, such as "embed: images".
+    name: the name of the images in the error message, such as "embed: images".
     images: any object.
     bounded: whether floating-point images must lie in [0, 1].
   """
@@ -68,7 +68,7 @@ def check_inputs(name: str, inputs: Any, *, bounded: bool = True) -> None:
   are refused, because they are probably images without a channel axis.
 
   Args:
-    name: what the error message calls the inputs.
+    name: the name of the inputs in the error message.
     inputs: any object.
     bounded: whether floating-point images must lie in [0, 1].
   """
@@ -86,7 +86,7 @@ def check_inputs(name: str, inputs: Any, *, bounded: bool = True) -> None:
 
 
 def as_input(inputs: Array | np.ndarray) -> Array | np.ndarray:
-  """Converts inputs to what an encoder takes: uint8 images are divided by 255."""
+  """Converts inputs for an encoder: uint8 images are divided by 255."""
   return _scale(inputs) if inputs.ndim > 3 else inputs
 
 
@@ -95,7 +95,7 @@ def check_operation(operation: str, images: Any, **each: Any) -> None:
 
   Args:
     operation: the name of the operation, for the error message.
-    images: must be floating point, [n, h, w, c], of any values.
+    images: floating point, [n, h, w, c], with any values.
     each: arguments by name, each of which must be an array [n].
   """
   check_type(f"{operation}: images", images)
@@ -160,11 +160,11 @@ def check_type(name: str, images: Any) -> None:
 
 
 def check_range(name: str, images: Array | np.ndarray) -> None:
-  """Raises UserError where the values of floating-point images are known and one is not in [0, 1]."""
+  """Raises UserError if a known value of floating-point images is not in [0, 1]."""
   if isinstance(images, Tracer) or images.dtype == jnp.uint8 or not images.size:
     return
   if isinstance(images, jax.Array):
-    # This computes on the images' device, and at once, even while `jax.jit` traces.
+    # This runs immediately on the images' device, even while `jax.jit` traces.
     with jax.ensure_compile_time_eval():
       low, high = map(float, jax.device_get(_extremes(images)))
   else:
@@ -192,7 +192,7 @@ def _scale(images: Array | np.ndarray) -> Array | np.ndarray:
 
 @jax.jit
 def _extremes(images: Array) -> tuple[Array, Array]:
-  """Returns the minimum and maximum; both are NaN where a value is NaN or infinite."""
+  """Returns the minimum and maximum. Both are NaN if a value is NaN or infinite."""
   # XLA on a CPU may drop NaN from a minimum or maximum, but not from a sum.
   zero = (0 * images).sum()
   return images.min() + zero, images.max() + zero

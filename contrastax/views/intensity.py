@@ -14,7 +14,7 @@ def intensity(images: Array, factor: Array) -> Array:
     factor: [n].
 
   Returns:
-    Images [n, h, w, c], which may exceed [0, 1]; `adjust_brightness` clips.
+    Images [n, h, w, c], which may exceed [0, 1], unlike those of `adjust_brightness`.
 
   Raises:
     UserError: an argument has another type or shape.

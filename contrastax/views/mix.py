@@ -1,7 +1,7 @@
 """Mixtures of two images: mixup and CutMix.
 
-A mixed image belongs with weight `weight` to its own example, and with weight 1 − `weight` to its
-partner. i-Mix weights the positives of an anchor in this way.
+A mixed image belongs to its own example with weight `weight`, and to its partner with weight
+1 − `weight`. i-Mix weights the positives of an anchor in this way.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from contrastax.views.images import check_index, check_operation
 
 
 class Mixed(NamedTuple):
-  """Mixed images and what they are mixed from.
+  """Mixed images, their partners and their weights.
 
   Attributes:
     images: [n, h, w, c], float.
@@ -105,8 +105,8 @@ def paste(
 def sample_partner(key: Array, index: Array) -> Array:
   """Draws a partner for each example of a batch: the next one in a random cycle.
 
-  No example is its own partner, unless it is alone. The cycle depends on which examples are in the
-  batch and not on their order.
+  No example is its own partner, except in a batch of one example. The cycle depends on which
+  examples are in the batch, not on their order.
 
   Args:
     key: random key.
@@ -130,7 +130,7 @@ def sample_partner(key: Array, index: Array) -> Array:
 class mixup:
   """Mixes each image with a partner by a weighted average: λ x + (1 − λ) x', λ ~ Beta(α, α).
 
-  Each image has a λ of its own, which is its weight.
+  λ is drawn for each image and is the weight of the image.
 
   Args:
     alpha: α > 0. With α = 1, the setting of i-Mix, λ is uniform.
@@ -167,9 +167,9 @@ class mixup:
 class cutmix:
   """Replaces a random box of each image by the same box of a partner.
 
-  With λ ~ Beta(α, α), a side of L pixels has a box of ⌊√(1 − λ) L⌋ pixels. The center of the box is
-  uniform over the pixels; half of the side, rounded down, lies to either side of it, and what
-  exceeds the image is cut off. The weight is the share of pixels that remain, not λ.
+  With λ ~ Beta(α, α), the box has ⌊√(1 − λ) L⌋ pixels along an image side of L pixels. Its center is
+  uniform over the pixels. The box extends by half of its side, rounded down, in each direction, and is
+  clipped to the image. The weight is the share of pixels that are not replaced, which can exceed λ.
 
   Args:
     alpha: α > 0.

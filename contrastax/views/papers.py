@@ -1,11 +1,11 @@
 """The recipes of papers: `augment` with their settings.
 
-A paper whose views differ, such as BYOL or SwAV, has a tuple of recipes, one per view, which
-`draw_views` and the methods take. No recipe normalizes, so an encoder takes values in [0, 1] in
+For a paper whose views differ, such as BYOL or SwAV, the function returns a tuple of recipes, one per
+view, which `draw_views` and the methods take. No recipe normalizes, so an encoder takes values in [0, 1] in
 training and in evaluation. `dataclasses.replace(recipe, mean=IMAGENET_MEAN, std=IMAGENET_STD)` adds
 a normalization.
 
-For images of other than three channels a recipe omits the operations that need red, green and blue
+For images that do not have three channels, a recipe omits the operations that need red, green and blue
 (saturation, hue and gray), and lists them in `left_out`.
 """
 
@@ -30,8 +30,8 @@ def simclr(
 
   With probability 0.8 brightness, contrast and saturation change by up to 0.8 s and hue by up to
   0.2 s. The probability of gray is 0.2. The blur has σ in [0.1, 2] and a kernel of a tenth of the
-  side. The paper has s = 1 on ImageNet; on CIFAR-10 (its appendix B.9) it has
-  `simclr(32, strength=0.5, blur=0.0)`.
+  side. The paper uses s = 1 on ImageNet and `simclr(32, strength=0.5, blur=0.0)` on CIFAR-10 (its
+  appendix B.9).
 
   Args:
     size: side of the view in pixels.
@@ -56,8 +56,8 @@ def simclr(
     Chen et al., SimCLR, 2020, arXiv 2002.05709, appendix A.
 
   In other libraries:
-    The first version of the paper's code adds to the brightness instead of scaling it. torchvision
-    scales it, as this recipe does.
+    The first version of the paper's code adds a number to the brightness. torchvision and this recipe
+    scale the brightness.
   """
   return _for_channels(
     channels,
@@ -76,7 +76,7 @@ def moco_v2(size: int, *, area: tuple[float, float] = (0.2, 1.0), channels: int 
   """Returns the recipe of MoCo v2.
 
   With probability 0.8 brightness, contrast and saturation change by up to 0.4 and hue by up to 0.1.
-  The probability of gray is 0.2, that of a blur with σ in [0.1, 2] is 0.5.
+  The probability of gray is 0.2. The probability of a blur, with σ in [0.1, 2], is 0.5.
 
   Args:
     size: side of the view in pixels.
@@ -161,7 +161,7 @@ def multi_crop(
 ) -> tuple[augment, ...]:
   """Returns the multi-crop recipes of SwAV: a few large views and more small ones.
 
-  The color settings are SimCLR's. The blur is that of Pillow, as in `moco_v2`.
+  The color settings are SimCLR's. The blur has the wide kernel of `moco_v2`.
 
   Args:
     sizes: side of the views of each kind, in pixels.
@@ -204,14 +204,14 @@ def gray(
   strength: float = 0.4,
   blur: float = 0.5,
 ) -> augment:
-  """Returns a recipe for images of one channel: MoCo v2's without saturation, hue and gray.
+  """Returns the recipe of MoCo v2 for images of one channel: without saturation, hue and gray.
 
-  The blur's kernel is SimCLR's, a tenth of the side.
+  The blur's kernel is a tenth of the side, as in SimCLR.
 
   Args:
     size: side of the view in pixels.
     area: range of the crop's area, as a share of the image's area.
-    flip: probability of a left-right flip. Use 0.0 where orientation has meaning, as for digits.
+    flip: probability of a left-right flip. Use 0.0 if the orientation matters, as for digits.
     strength: strength of the brightness and contrast jitter, which has probability 0.8.
     blur: probability of the blur.
 
@@ -240,12 +240,12 @@ def gray(
 
 
 def _for_channels(channels: int, **settings: Any) -> augment:
-  """Returns `augment` with those of the settings that images of so many channels allow."""
+  """Returns `augment` without the color operations if images do not have three channels."""
   left_out = () if channels == 3 else tuple(name for name in COLOR_OPERATIONS if settings.get(name))
   settings = {name: value for name, value in settings.items() if name not in left_out}
   return augment(**settings, channels=channels, left_out=left_out)
 
 
 def _wide_kernel(size: int) -> int:
-  """Returns a kernel that reaches 8 pixels, 4 σ of the widest blur, or as far as a small view does."""
+  """Returns a kernel with a radius of 8 pixels (4 σ of the widest blur), or less for a small view."""
   return 2 * min(8, size - 1) + 1

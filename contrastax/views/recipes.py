@@ -1,4 +1,4 @@
-"""Recipes for any kind of image and input."""
+"""Recipes for images with any number of channels, and the recipe that changes nothing."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from contrastax.views.intensity import add_noise, intensity
 
 @dataclasses.dataclass(frozen=True)
 class affine_jitter:
-  """Shifts, scales, rotates, scales in intensity and adds noise, for images of any channels.
+  """Flips, rotates, scales and shifts images, scales their intensity and adds noise.
 
-  It suits small images, in which the object has no fixed position. Views may exceed [0, 1], by the
-  intensity and the noise.
+  It suits small images with any number of channels, in which the object has no fixed position. The
+  intensity and the noise may move values out of [0, 1].
 
   The parameters of a view depend on the random key and on the index of the example. They depend
   neither on the position of the example in the batch nor on its device.
@@ -31,7 +31,7 @@ class affine_jitter:
     rotation: largest rotation in degrees, in both directions.
     intensity: intensity factors are uniform in [1 − intensity, 1 + intensity].
     noise: standard deviation of the noise that is added to each value.
-    mirror: probability of a left-right flip. Use 0 where orientation has meaning, as for digits.
+    mirror: probability of a left-right flip. Use 0 if the orientation matters, as for digits.
 
   Raises:
     UserError: a setting is out of range. Calls raise it for images of another type, range or shape;
@@ -100,7 +100,7 @@ class affine_jitter:
 class unchanged:
   """Returns the example itself, as in evaluation.
 
-  Two unchanged views differ where the encoder has dropout, as in SimCSE.
+  If the encoder has dropout, as in SimCSE, the embeddings of two unchanged views differ.
 
   Example:
     >>> import jax

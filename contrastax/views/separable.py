@@ -9,9 +9,9 @@ from contrastax.core import Array
 
 
 def separable(images: Array, down: Array, across: Array) -> Array:
-  """Multiplies each image by a matrix along its rows and by one along its columns.
+  """Multiplies each image by one matrix along its height and by another along its width.
 
-    out[n, s, t, c] = Σ_hw down[n, s, h] across[n, t, w] images[n, h, w, c]
+      out[n, s, t, c] = Σ_hw down[n, s, h] across[n, t, w] images[n, h, w, c]
 
   The products are accumulated in the matrices' type and in full precision, because the default
   precision of an accelerator would round the pixels to 10 bits or fewer.
