@@ -162,7 +162,7 @@ def _checked_positives(queries: Any, corpus: Any, positives: Any) -> np.ndarray:
   matrices = len(queries_shape) == len(corpus_shape) == 2
   if not (matrices and queries_shape[1] == corpus_shape[1]) or 0 in queries_shape:
     raise UserError(
-      f"queries must be [n, d], n > 0, and the corpus [m, d] of the same d, not {queries_shape} "
+      f"queries must be [n, d] with n > 0, and the corpus [m, d] with the same d, not {queries_shape} "
       f"and {corpus_shape}"
     )
   n, m = queries_shape[0], corpus_shape[0]
@@ -190,7 +190,7 @@ def _check(m, k, margin, share, at_most, skip, block):
     if not isinstance(value, Integral) or int(value) < least:
       raise UserError(f"{name} must be an integer of at least {least}, not {value!r}")
   if k + skip > m:
-    raise UserError(f"k + skip must be at most the corpus' {m} vectors, not {k} + {skip}")
+    raise UserError(f"k + skip must be at most {m}, the size of the corpus, not {k} + {skip}")
   if margin is not None and not (isinstance(margin, Real) and 0 <= float(margin) < math.inf):
     raise UserError(f"margin must be a number of at least 0, not {margin!r}")
   if share is not None and not (isinstance(share, Real) and 0 < float(share) <= 1):

@@ -162,7 +162,9 @@ class hardest_only(NegativeSource):
   ) -> tuple[Group, tuple[Group, ...]]:
     number = _number(groups)
     if number < self.k:
-      raise UserError(f"hardest_only keeps {self.k:,} of {number:,} candidates; use a smaller k")
+      raise UserError(
+        f"hardest_only cannot keep {self.k:,} of {number:,} candidates; use a smaller k"
+      )
     return anchors, _replace_negatives(
       groups, hardest(anchors, groups, self.k, **compare._asdict())
     )
