@@ -1,6 +1,6 @@
 """contrastax: exact, composable contrastive representation learning in JAX.
 
-Each kind of part is a subpackage: `losses`, `criteria`, `encoders`, `views`, `negatives`,
+Each kind of part has a subpackage: `losses`, `criteria`, `encoders`, `views`, `negatives`,
 `relations`, `temperatures`, `terms`, `methods`, `data`, `training`, `evaluation`, `reporting` and
 `pairwise`. A subpackage is imported when it is first used, so `import contrastax` is fast.
 

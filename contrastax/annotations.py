@@ -1,4 +1,4 @@
-"""Checks the values of a config against annotations, and writes defaults as specs."""
+"""Checks the values of a config against annotations, and converts defaults to specs."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from contrastax.nouns import hints_of, nearest, noun_of, options, parts_of
 
 MISSING = inspect.Parameter.empty
 PLACE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
-INFINITE = ("inf", "-inf")  # JSON and the command line have no other way to write them
+INFINITE = ("inf", "-inf")  # JSON and the command line write infinity as one of these strings
 SINGULAR = {int: "an integer", float: "a number", bool: "True or False", str: "a string"}
 PLURAL = {int: "integers", float: "numbers", bool: "truth values", str: "strings"}
 MAX_SHOWN = 60  # characters of a wrong value in a message
 
 
 class NotAllowed(UserError):
-  """A spec names a module that the caller does not allow to be imported."""
+  """The error for a spec with a module whose import the caller does not allow."""
 
 
 def fits(hint: Any, value: Any) -> bool:
   """Returns whether a value has the type of an annotation.
 
   Args:
-    hint: an annotation without alternatives.
+    hint: an annotation that is not a union.
     value: a value that is not a part, a mapping or a tuple.
   """
   if hint in (MISSING, Any):
@@ -71,19 +71,19 @@ def imported(place: str, where: str, allow: Collection[str] | None) -> Any:
   Args:
     place: the module and the name.
     where: the path of the key in the config, for messages.
-    allow: the modules that may be imported, with their submodules; None: all modules.
+    allow: the modules that may be imported, with their submodules. None means all modules.
 
   Returns:
     The object.
 
   Raises:
     NotAllowed: the module is not allowed.
-    UserError: the module cannot be imported, or does not have the name.
+    UserError: the module cannot be imported, or has no object of this name.
   """
   module, _, name = place.partition(":")
   if allow is not None and not any(f"{module}.".startswith(f"{each}.") for each in allow):
     raise NotAllowed(
-      f"{where} is {place!r}, and the module {module} is imported only where you allow it: "
+      f"{where} is {place!r}, but the import of the module {module} is not allowed; "
       f"pass allow=({module!r},), or --allow={module} on the command line"
     )
   try:
@@ -124,7 +124,7 @@ def check_imported(hint: Any, value: Any, place: str, where: str) -> None:
 
 
 def spec_of(hint: Any, value: Any) -> Any:
-  """Returns the spec of the default of an argument; MISSING if a config cannot express it."""
+  """Returns the spec of the default of an argument, or MISSING if a config cannot express it."""
   if value is None or isinstance(value, bool | int | float | str):
     return value
   if type(value) is tuple:
@@ -198,7 +198,7 @@ def _tuple_of(inner: tuple[Any, ...]) -> str:
 def _is_a(hint: Any, value: Any) -> bool:
   if hint in (MISSING, Any):
     return True
-  if hint is core.Method:  # a protocol, so any frozen dataclass may be one
+  if hint is core.Method:  # it is a protocol, so any dataclass may be a method
     return dataclasses.is_dataclass(value) and not isinstance(value, type)
   kind = typing.get_origin(hint) or hint
   return isinstance(value, kind) if isinstance(kind, type) else False

@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
   """Runs one command and returns its exit status.
 
   Args:
-    argv: the arguments after the program's name; None: the arguments of the process.
+    argv: the arguments after the program's name. None means the arguments of the process.
   """
   name, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
   if name in ("--help", "-h", "help"):
@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
     return status
   except BrokenPipeError:  # The reader of the output, such as `head`, has ended.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 128 + 13  # A shell reports SIGPIPE in this way.
+    return 128 + 13  # This is the status that a shell reports for SIGPIPE.
 
 
 if __name__ == "__main__":

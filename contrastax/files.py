@@ -1,6 +1,6 @@
 """Reads and writes the small files of a run.
 
-A file is written completely or not at all. Damage of any kind raises one error, `UserError`.
+A file is written completely or not at all. A damaged file raises `UserError`.
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 
 
 def write_bytes(path: str | os.PathLike, content: bytes) -> None:
-  """Writes a file atomically: it has the old content or the new one, also if the process is killed.
+  """Writes a file atomically: even if the process is killed, the file has the old or the new content.
 
-  A folder of that name is renamed, see `set_aside`.
+  A folder of that name is renamed; see `set_aside`.
   """
   path = pathlib.Path(path)
   unfinished = unfinished_of(path)
@@ -79,7 +79,7 @@ def write_bytes(path: str | os.PathLike, content: bytes) -> None:
 
 
 def unfinished_of(path: pathlib.Path) -> pathlib.Path:
-  """Returns the path of the temporary file of `write_bytes`. It may remain after a kill."""
+  """Returns the path of the temporary file of `write_bytes`, which remains if the process is killed."""
   return path.with_name(f".{path.name}.tmp")
 
 
@@ -91,7 +91,7 @@ def read_records(path: str | os.PathLike) -> tuple[list[dict[str, float]], int]:
 
   Returns:
     (records, the number of damaged lines). Damaged lines are skipped. An incomplete last line, which
-    remains after a kill, is skipped and not counted.
+    remains if the process was killed, is skipped and not counted.
   """
   path = pathlib.Path(path)
   lines = path.read_bytes().split(b"\n") if path.exists() else [b""]
@@ -111,12 +111,12 @@ def set_aside(path: pathlib.Path) -> pathlib.Path:
 
 
 def replace_damaged(path: pathlib.Path, fault: str) -> None:
-  """Renames a damaged file that the run can do without, and prints a warning with the fault."""
+  """Renames a damaged file that the run does not need, and prints a warning with the fault."""
   print(f"warning: {fault}; renamed to {set_aside(path).name}", flush=True)
 
 
 def make_folder(path: pathlib.Path) -> None:
-  """Makes a folder for output. A file of that name is renamed, see `set_aside`."""
+  """Makes a folder for output. A file of that name is renamed; see `set_aside`."""
   if path.exists() and not path.is_dir():
     replace_damaged(path, f"{path} is not a folder")
   path.mkdir(exist_ok=True)

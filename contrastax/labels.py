@@ -2,7 +2,7 @@
 
 An example without a label is a positive of no anchor, and a negative of all other examples. This
 holds for all losses, relations and the online probe. Labels with a distance are floats, and NaN
-means no label. In `contrastax.evaluation` a label is the name of a class, whatever its value.
+means no label. In `contrastax.evaluation` a label with any value is the name of a class.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ NONE = -1
 
 
 def has_label(label: Array) -> Array:
-  """Returns which examples have a label, in the shape of `label`."""
+  """Returns which examples have a label, as an array of the shape of `label`."""
   if jnp.issubdtype(label.dtype, jnp.floating):
     return ~jnp.isnan(label)
   if jnp.issubdtype(label.dtype, jnp.signedinteger):
@@ -28,7 +28,7 @@ def has_label(label: Array) -> Array:
 
 
 def share_label(one: Array, other: Array) -> Array:
-  """Returns which pairs have the same label; examples without a label share none.
+  """Returns which pairs have the same label. Examples without a label share it with no example.
 
   Args:
     one: labels.
@@ -52,7 +52,7 @@ def signed(label: Array | np.ndarray) -> Array:
 def class_numbers(labels: Any, n: int) -> Array:
   """Converts labels to an array of integers [n].
 
-  Equal labels stay equal and −1 stays −1.
+  Equal labels remain equal, and −1 remains −1.
 
   Args:
     labels: integers of any type, or booleans, [n] or [n, 1]. Concrete integers that do not fit into

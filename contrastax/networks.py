@@ -49,17 +49,17 @@ class Owner:
   """The base of objects with networks: methods, and terms that are `Measured`.
 
   Attributes:
-    momentum: m of the moving averages that `Net.target` applies, a number or a schedule; None if
-      there are none. Subclasses with moving averages declare it as an argument.
+    momentum: m of the moving averages that `Net.target` applies, a number or a schedule. None means
+      that there are no moving averages. Subclasses with moving averages declare it as an argument.
   """
 
-  # A field, so that a subclass may give it a narrower type; no argument by default.
+  # A field, so that a subclass may give it a narrower type. By default it is not an argument.
   momentum: float | Schedule | None = dataclasses.field(
     default=None, init=False, repr=False, compare=False
   )
 
   def network(self, name: str) -> Encoder:
-    """Returns the network of a name, by default the field of this name."""
+    """Returns the network with this name. By default it is the field with this name."""
     return getattr(self, name)
 
 
@@ -166,9 +166,9 @@ class Net:
     The views are recorded under `view`, and their sides under `side`.
 
     Args:
-      recipes: a tuple of one recipe per view; a single recipe draws two views.
+      recipes: a tuple of one recipe per view, or a single recipe, which draws two views.
       batch: the batch.
-      input: the field that the recipes transform, or a tuple of fields, which they get as a mapping.
+      input: the field that the recipes transform, or a tuple of fields, which are passed as a mapping.
       first: the number of the first view.
       count: the required number of views, or None.
 
@@ -196,7 +196,7 @@ class Net:
     return {v: view.x for v, view in drawn.items()}
 
   def begun(self, name: str, make: Callable[[], State]) -> State:
-    """Returns a state that the owner itself keeps. Its first value is `make()`."""
+    """Returns a state that belongs to the owner itself. Its first value is `make()`."""
     if self.starting and name not in self._state:
       self._state[name] = make()
     return self._state[name]
@@ -240,7 +240,7 @@ class Net:
         f"{type(self.owner).__name__} applies a moving average of {name}, so it needs momentum=…"
       )
     target = self._state.setdefault("target", {"params": {}, "state": {}})
-    # Copies, because a step donates its buffers and cannot donate one buffer twice.
+    # The arrays are copied, because a step donates its buffers and cannot donate one buffer twice.
     for kind, trees in (("params", self._params), ("state", self._state)):
       target[kind].setdefault(name, jax.tree.map(jnp.copy, trees[name]))
 
@@ -257,14 +257,14 @@ class Net:
     return outputs, first_state if self.starting else state
 
   def _call_key(self, key, call, target):
-    """Folds a random key from the name, the shape and, after the first call, the number of the call."""
+    """Returns a random key that depends on the name, the shape and the number of the call."""
     count = self._calls.get((call, target), 0)
     self._calls[call, target] = count + 1
     return jax.random.fold_in(named(key, call), count) if count else named(key, call)
 
 
 def _shape_and_types(item: tuple[int, Any]) -> tuple[Any, list[Any]]:
-  """Returns the shape and the types of a view. Views with equal ones are concatenated."""
+  """Returns the shape and types of a view. Views with equal shapes and types are concatenated."""
   return shape_of(item[1]), [jnp.result_type(leaf) for leaf in jax.tree.leaves(item[1])]
 
 
@@ -308,7 +308,7 @@ def ema(average: Any, new: Any, momentum: Array | float) -> Any:
 
 
 def shape_of(x: Any) -> Any:
-  """Returns the shape of an array; for a tree, its structure and the shapes of its leaves."""
+  """Returns the shape of an array, or the structure of a tree and the shapes of its leaves."""
   leaves, tree = jax.tree.flatten(x)
   if len(leaves) == 1 and leaves[0] is x:
     return jnp.shape(x)

@@ -1,7 +1,8 @@
 """The kinds of parts, such as encoders and scores, and the parts of each kind.
 
-The annotation of a field or a parameter names a kind, which is called a noun: `encoder: Encoder`. The
-noun determines the package whose public parts a config may use for it: `contrastax.encoders`.
+The annotation of a field or a parameter, such as `encoder: Encoder`, specifies a kind of part, which is
+called a noun. The noun determines the package whose public parts a config may use: here
+`contrastax.encoders`.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Noun:
     package: the module whose public parts are of this kind.
     example: a spec, for messages.
     join: the operation that combines several parts into one, or None.
-    given: arguments that the caller of `parts.assemble` supplies.
+    given: arguments that `parts.assemble` gets from its caller, not from the spec.
     called: whether the parts are functions that their owner calls. A config then binds keyword
       arguments and does not call them.
     base: the base class of all dataclasses of this kind, or its name in the package. It is needed if
@@ -85,7 +86,7 @@ ALIASES = {
 }
 
 
-# A config can write no array, so `ArrayLike` in an annotation means a number there.
+# A config cannot contain an array, so `ArrayLike` in an annotation means a number.
 ARRAY_LIKE = typing.get_args(ArrayLike)
 
 
@@ -100,7 +101,7 @@ def options(hint: Any) -> list[Any]:
 
 
 def noun_of(hint: Any) -> Noun | None:
-  """Returns the noun that an annotation without alternatives names, or None."""
+  """Returns the noun of an annotation that is not a union, or None."""
   if isinstance(hint, type) and hint not in ALIASES:
     return NOUNS.get(hint.__name__) if hint.__module__.startswith("contrastax.") else None
   try:
@@ -114,7 +115,7 @@ def parts_of(noun: Noun) -> Mapping[str, Callable]:
   """Returns the parts of a noun by their public names.
 
   These are the frozen dataclasses of the package, and the functions whose return annotation is the
-  noun or such a dataclass. If the owner of a part calls it, these are all functions of the package.
+  noun or such a dataclass. If `noun.called` is true, these are all functions of the package.
   """
   package = importlib.import_module(noun.package)
   public = {
@@ -145,7 +146,7 @@ def parameters_of(make: Callable, called: bool) -> dict[str, tuple[Any, Any]]:
       arguments count.
 
   Returns:
-    {name: (annotation, default)}; `inspect.Parameter.empty` for no annotation or no default.
+    {name: (annotation, default)}. `inspect.Parameter.empty` means no annotation or no default.
   """
   kinds = {inspect.Parameter.KEYWORD_ONLY}
   if not called:
@@ -162,7 +163,7 @@ def hints_of(make: Callable) -> dict[str, Any]:
   """Returns the resolved annotations of the arguments of a part.
 
   Raises:
-    UserError: an annotation names something that its module does not import.
+    UserError: an annotation contains a name that its module does not import.
   """
   plain_class = isinstance(make, type) and not dataclasses.is_dataclass(make)
   try:
@@ -185,7 +186,7 @@ def nearest(name: str, known: Collection[str]) -> str:
 
 
 def _returns(function: Callable, noun: Noun, classes: Collection[type]) -> bool:
-  """Whether a function is annotated to return the noun or one of the classes."""
+  """Returns whether the return annotation of a function is the noun or one of the classes."""
   result = typing.get_type_hints(function).get("return")
   if typing.get_origin(result) is tuple:
     result = typing.get_args(result)[0]

@@ -1,8 +1,9 @@
 """Builds parts from specs, `{"name": …, **arguments}`, and checks the specs at every depth.
 
-A config names its parts by the public names of a package and gives their arguments. The annotation of
-each argument determines its valid values. Parts nest, and `"package.module:function"` names a part of
-the user's own. A mistake is one line with the path of the key and the nearest valid name.
+A spec contains the public name of a part and its arguments. The annotation of each argument determines
+its valid values. An argument may be a spec. The name `"package.module:function"` specifies a part from
+a module of the user. The message of an error is one line with the path of the key and the nearest valid
+name.
 
     assemble(Encoder, {"name": "mlp", "widths": (64,)}, "config.method.encoder")
 """
@@ -47,16 +48,16 @@ def assemble(
   given: Mapping[str, Any] = types.MappingProxyType({}),
   allow: Collection[str] | None = None,
 ) -> Any:
-  """Builds the part of a spec, with all the parts in it.
+  """Builds the part of a spec, including the parts of its arguments.
 
   Args:
     noun: an annotation: a noun such as `core.Encoder`, a frozen dataclass, or any other type.
     spec: {"name": …, **arguments} for a noun, {**arguments} for a dataclass, else a value.
     where: the path of the spec in the config, for messages.
     given: values of arguments such as `plan`, `examples` and `steps`, for parts whose spec does not
-      contain them. Its entry `arrays` has the arrays of the data by name; a spec gives such a name
-      for an argument that is an array.
-    allow: the modules of the user that the spec may name; None: all modules.
+      contain them. Its entry `arrays` contains the arrays of the data by name. A spec uses such a
+      name for an argument that is an array.
+    allow: the modules of the user that the spec may use. None means all modules.
 
   Returns:
     The part.
@@ -73,16 +74,16 @@ def assemble(
 
 
 def complete(noun: Any, spec: Any, where: str, *, allow: Collection[str] | None = None) -> Any:
-  """Returns the spec with the defaults of all its parts. It checks the spec and builds nothing.
+  """Returns the spec with the defaults of all its parts. It checks the spec, but builds no part.
 
   A default that a spec cannot express, such as a function that is not public, is left out. The
   arguments that `assemble` takes in `given` are left out too.
 
   Args:
-    noun: an annotation, see `assemble`.
+    noun: an annotation; see `assemble`.
     spec: the spec.
     where: the path of the spec in the config, for messages.
-    allow: the modules of the user that the spec may name; None: all modules.
+    allow: the modules of the user that the spec may use. None means all modules.
 
   Returns:
     The completed spec.
@@ -103,7 +104,7 @@ class _Reader:
   """Reads values by their annotations. Each method returns (completed spec, object).
 
   Args:
-    given: see `assemble`; None: nothing is built, and the objects are None.
+    given: see `assemble`. None means that nothing is built, and the objects are None.
     allow: see `assemble`.
   """
 
@@ -137,7 +138,7 @@ class _Reader:
     raise wrong(hint, value, where)
 
   def _array(self, name: str, where: str) -> Any:
-    """Returns the array of the data that a config names."""
+    """Returns the array of the data with this name."""
     if self.given is None:
       return None
     arrays = self.given.get("arrays", {})
@@ -226,7 +227,7 @@ class _Reader:
       where: its path in the config.
       noun: its kind.
       owner: None for a part that is built by a call. For a function that the owner of the part
-        calls, the names of the owner's arguments, which the owner may pass to it.
+        calls, the names of the owner's arguments, which the owner may pass to the function.
     """
     takes = parameters_of(make, called=owner is not None)
     takes = {key: parameter for key, parameter in takes.items() if key not in (owner or ())}
@@ -254,7 +255,7 @@ class _Reader:
   def _changed(
     self, key: str, hint: Any, spec: Mapping[str, Any], where: str
   ) -> tuple[dict[str, Any], Any]:
-    """Replaces fields of a given argument, such as the plan, by those of a spec."""
+    """Replaces fields of a given argument, such as the plan, by the values in a spec."""
     kind = next(
       choice
       for choice in options(hint)

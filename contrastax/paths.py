@@ -20,7 +20,7 @@ def fields(batch: Batch, names: str | tuple[str, ...], owner: str) -> Any:
   Args:
     batch: the batch.
     names: the name of a field, or a tuple of names.
-    owner: what reads the field, for the message.
+    owner: the name of the method or term, for the message.
 
   Raises:
     UserError: the batch does not have a field.
@@ -28,14 +28,14 @@ def fields(batch: Batch, names: str | tuple[str, ...], owner: str) -> Any:
   for name in (names,) if isinstance(names, str) else names:
     if name not in batch:
       raise UserError(
-        f"{owner}: there is no field {name!r}{nearest(name, sorted(batch))}; name a field of the data "
+        f"{owner}: there is no field {name!r}{nearest(name, sorted(batch))}; use a field of the data "
         "in the method, or add the field to the data"
       )
   return select(batch, names)
 
 
 def select(arrays: Mapping[str, Any], names: str | tuple[str, ...]) -> Any:
-  """Returns the array of a name, or a mapping {name: array} of a tuple of names."""
+  """Returns the array with this name, or a mapping {name: array} for a tuple of names."""
   return arrays[names] if isinstance(names, str) else {name: arrays[name] for name in names}
 
 
@@ -77,19 +77,19 @@ def part(outputs: Any, name: str) -> Any:
 
 
 def pick(seen: Mapping[str, Any], path: str) -> dict[int | None, Any]:
-  """Returns the values that a path names.
+  """Returns the values at a path.
 
   Args:
     seen: the outputs of the networks, `Net.seen`.
-    path: names and numbers of views, separated by dots. A path without a number names all views.
+    path: names and numbers of views, separated by dots. A path without a number means all views.
       Examples: `projection`, `projection.1`, `encoder.tokens`, `target.projection`, `side.0.box`,
       `batch.label`.
 
   Returns:
-    {view: value}; {None: value} for a value that belongs to no view, such as a field of the batch.
+    {view: value}, or {None: value} for a value that belongs to no view, such as a field of the batch.
 
   Raises:
-    UserError: the path names nothing.
+    UserError: there is no value at the path.
 
   Example:
     >>> from contrastax.paths import pick
@@ -123,7 +123,7 @@ def read_only(seen: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def by_view(xs: Any) -> tuple[Mapping[int, Any], bool]:
-  """Returns ({view: x}, whether `xs` is a single x, which becomes view 0)."""
+  """Returns ({view: x}, whether `xs` is a single x). A single x becomes view 0."""
   return (xs, False) if _has_views(xs) else ({0: xs}, True)
 
 

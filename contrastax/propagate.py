@@ -13,20 +13,20 @@ from contrastax.core import Array
 
 
 def maximum(a: ArrayLike, b: ArrayLike) -> Array:
-  """Returns the elementwise maximum; NaN where a or b is NaN."""
+  """Returns the elementwise maximum, which is NaN where a or b is NaN."""
   return jnp.where(jnp.greater(a, b) | jnp.not_equal(a, a), a, b)
 
 
 def minimum(a: ArrayLike, b: ArrayLike) -> Array:
-  """Returns the elementwise minimum; NaN where a or b is NaN."""
+  """Returns the elementwise minimum, which is NaN where a or b is NaN."""
   return jnp.where(jnp.less(a, b) | jnp.not_equal(a, a), a, b)
 
 
 def clip(x: ArrayLike, low: ArrayLike, high: ArrayLike) -> Array:
-  """Returns x clipped to the interval from `low` to `high`; NaN where x is NaN."""
+  """Returns x clipped to the interval from `low` to `high`, which is NaN where x is NaN."""
   return minimum(maximum(x, low), high)
 
 
 def relu(x: ArrayLike) -> Array:
-  """Returns max(x, 0); NaN where x is NaN. The gradient at 0 is 0."""
+  """Returns max(x, 0), which is NaN where x is NaN. The gradient at 0 is 0."""
   return jnp.where(jnp.less_equal(x, 0), 0, x)

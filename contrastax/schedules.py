@@ -15,7 +15,7 @@ from contrastax.core import Array, Schedule, UserError
 
 
 def cosine(*, start: float, end: float, steps: int) -> Schedule:
-  """Changes from `start` to `end` along half a cosine, then stays at `end`.
+  """Changes from `start` to `end` along half a cosine, then remains at `end`.
 
   Args:
     start: the value at step 0.
@@ -48,7 +48,7 @@ def cosine(*, start: float, end: float, steps: int) -> Schedule:
 
 
 def linear(*, start: float, end: float, steps: int, over: float = 1.0) -> Schedule:
-  """Changes linearly from `start` to `end`, then stays at `end`.
+  """Changes linearly from `start` to `end`, then remains at `end`.
 
   Args:
     start: the value at step 0.
@@ -102,11 +102,11 @@ def cycle(*, high: float, low: float, period: int) -> Schedule:
 
   References:
     Kukleva et al., "Temperature schedules for self-supervised contrastive methods on long-tail
-    data", 2023, arXiv 2303.13664, eq. 5. A temperature from 1 to 0.1 and back in 400 epochs: small
-    temperatures separate instances, large ones form groups of classes.
+    data", 2023, arXiv 2303.13664, eq. 5. The paper changes the temperature from 1 to 0.1 and back
+    in 400 epochs. Small temperatures separate instances; large ones form groups of classes.
 
   In other libraries:
-    A public port uses cos(π step / T), so its T is half a period.
+    One public implementation uses cos(π step / T), so its T is half a period.
   """
   _check(period)
 

@@ -1,8 +1,8 @@
 """Tables: arrays with one row per example of the data, such as individual temperatures.
 
-A table is state: it is saved and resumed, and its values do not depend on the number of devices. A
-batch may contain an example several times, as the two views of SimCLR do; the mean of their values
-is then written.
+A table is a part of the state of a run, and its values do not depend on the number of devices. A batch
+may contain several anchors of an example, such as the two views in SimCLR. The mean of their values is
+then written.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from jax.core import Tracer
 
 from contrastax.core import Array, Side, UserError
 
-# Tables are padded to a multiple of this number, so that every power of two of devices up to it
-# divides their rows.
+# Tables are padded to a multiple of this number of rows, so that any power of two of devices, up to
+# this number, divides the rows.
 MULTIPLE = 1024
 
 
@@ -29,7 +29,7 @@ MULTIPLE = 1024
 class Table:
   """One number for each example of the data.
 
-  `contrastax.training` divides the rows among the devices if their number divides the rows. The
+  `contrastax.training` divides the rows among the devices if the number of devices divides the number of rows. The
   padding does not depend on the devices, so a run may resume on another number of them.
 
   Args:
@@ -43,8 +43,8 @@ class Table:
   def read(self, row: Array) -> Array:
     """Returns the values [n] of the rows [n].
 
-    A row outside the table gives NaN (True in a table of booleans) in compiled code, so that the
-    loss shows the mistake.
+    In compiled code, the value of a row outside the table is NaN (True in a table of booleans), so
+    that the loss becomes NaN.
 
     Raises:
       UserError: a concrete row is outside the table.
@@ -56,8 +56,8 @@ class Table:
   def write(self, row: Array, values: Array) -> Table:
     """Returns the table with `values` [n] in the rows [n], without gradient.
 
-    Rows outside the table are not written. Equal rows need equal values, because the order of the
-    writes is not defined.
+    Rows outside the table are not written. Equal rows must have equal values, because the
+    order of the writes is not defined.
     """
     row = jnp.where((row >= 0) & (row < self.size), row, len(self.values))
     values = jax.lax.stop_gradient(values).astype(self.values.dtype)
@@ -73,7 +73,7 @@ def table(size: int, value: bool | int | float, *, of: str) -> Table:
     of: the owner of the table, for the message.
 
   Raises:
-    UserError: the size is unknown, 0.
+    UserError: `size` is 0, which means that it is unknown.
 
   Example:
     >>> import jax.numpy as jnp
@@ -84,7 +84,7 @@ def table(size: int, value: bool | int | float, *, of: str) -> Table:
   """
   if size < 1:
     raise UserError(
-      f"{of} needs a table with a row for each example of the data, and examples is {size}; give the "
+      f"{of} needs a table with a row for each example of the data, but examples is {size}; give the "
       "method examples=…, the size of the data"
     )
   dtype = jnp.result_type(type(value))

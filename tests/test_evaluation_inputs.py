@@ -233,7 +233,7 @@ def test_ragged_lists_and_traced_arrays_are_refused_on_the_host():
 @pytest.mark.parametrize("name", [n for n, (_, names) in VECTORS.items() if names == SPLIT])
 def test_training_and_test_features_have_one_dimension(name):
   call, _ = VECTORS[name]
-  assert "features have 4 dimensions and test_features 3" in refused(lambda: call(X, X2[:, :3]))
+  assert "features have 4 dimensions, but test_features have 3" in refused(lambda: call(X, X2[:, :3]))
 
 
 # Labels.
@@ -343,7 +343,7 @@ def test_what_is_no_label_is_refused(name, wrong):
 
 @pytest.mark.parametrize("name", ["knn", "linear", "few_label", "probes", "transfer", "fine_tune"])
 def test_labels_of_training_and_test_are_of_one_kind(name):
-  strings = "labels are integers and test.labels strings; use one type for both"
+  strings = "labels are integers, but test.labels are strings; use one type for both"
   with pytest.raises(UserError, match=strings):
     LABELS[name](Y, Y2.astype(str))
   with pytest.raises(UserError, match="are strings and test.labels bytes"):

@@ -88,7 +88,9 @@ def test_a_run_on_several_fields_is_loaded_and_used(tmp_path):
   )  # fmt: skip
   source = data.Resident({**X, "label": np.arange(20) % 2}, batch_size=10)
   state = training.train(method, optax.adam(1e-2), source, steps=3, workdir=tmp_path)
-  with pytest.raises(UserError, match=r"was trained from code; pass the encoder of its method .* load\(wor"):
+  with pytest.raises(
+    UserError, match=r"was trained from code; pass the encoder of its method .* load\(wor"
+  ):
     contrastax.load(tmp_path)
   run = contrastax.load(tmp_path, encoder=encoder)
   expected = evaluation.embed(encoder, state.params["encoder"], state.state["encoder"], X)

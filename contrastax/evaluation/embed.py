@@ -1,4 +1,4 @@
-"""Embedding of a whole data set."""
+"""Embeds a whole data set."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def embed(
   batch_size: int = 512,
   bounded: bool = True,
 ) -> np.ndarray:
-  """Embeds a set of inputs, with the encoder in evaluation mode.
+  """Embeds inputs with the encoder in evaluation mode.
 
   Args:
     encoder: the encoder. If it has several outputs, `embedding` is used.
@@ -61,7 +61,7 @@ def embed(
     raise UserError(f"embed: batch_size must be an integer, 1 or more, not {batch_size!r}")
 
   def embed_batch(batch: Any) -> np.ndarray:
-    # Scaling is a separate program, so that uint8 and float images share that of the encoder.
+    # Scaling is a separate program, so that uint8 and float images use the same program of the encoder.
     batch = jax.tree.map(lambda x: _as_input(x) if x.dtype == np.uint8 else x, batch)
     return np.asarray(_apply(encoder, params, state, batch), np.float32)
 
@@ -71,14 +71,14 @@ def embed(
 def in_batches(function: Callable[[Any], Any], inputs: Any, batch_size: int = 512) -> Any:
   """Applies a function of a batch to all inputs.
 
-  All batches have one shape, so one compiled program serves them. If there are fewer inputs than
+  All batches have the same shape, so one compiled program is enough. If there are fewer inputs than
   `batch_size`, the batch size is the next power of two, so that sets of similar sizes share a
   program.
 
   Args:
-    function: maps a batch to an array or a tree of arrays, row by row.
+    function: maps a batch to an array or a tree of arrays, with one row per example.
     inputs: an array or a tree of arrays with one example per row.
-    batch_size: number of examples in a batch. The last batch is filled with its last example.
+    batch_size: number of examples in a batch. The last batch is filled up with copies of its last example.
 
   Returns:
     NumPy arrays with one row per example, in the structure of the function's result.
@@ -101,12 +101,12 @@ def count_rows(inputs: Any) -> int:
   """
   lengths = {len(leaf) if np.ndim(leaf) else 0 for leaf in jax.tree.leaves(inputs)}
   if len(lengths) != 1:
-    raise UserError(f"inputs must be arrays of one length, not {sorted(lengths)}")
+    raise UserError(f"inputs must be arrays of equal length, not {sorted(lengths)}")
   return lengths.pop()
 
 
 def _filled(rows: np.ndarray, size: int) -> np.ndarray:
-  """Returns the first `size` rows; where there are fewer, the last one is repeated."""
+  """Returns the first `size` rows. If there are fewer, the last one is repeated."""
   rows = rows[:size]
   missing = size - len(rows)
   return np.concatenate([rows, np.repeat(rows[-1:], missing, 0)]) if missing else rows

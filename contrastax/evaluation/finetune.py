@@ -1,4 +1,4 @@
-"""Fine-tuning of an encoder with few labels."""
+"""Fine-tunes an encoder with few labels."""
 
 from __future__ import annotations
 
@@ -49,17 +49,19 @@ def fine_tune(
   """Trains an encoder and a linear head with few labels, and returns their test accuracy.
 
   The optimizer is SGD with Nesterov momentum 0.9 and no weight decay. The head starts at 0, and
-  BatchNorm continues to update its statistics. Nothing is chosen by the test examples: the accuracy
-  is that of the last step.
+  BatchNorm continues to update its statistics. The test examples are not used to choose
+  anything: the accuracy is that of the last step.
 
   Args:
     encoder: the encoder.
-    params: its parameters after training. New parameters give the supervised baseline.
+    params: its parameters after training. With untrained parameters the result is the supervised
+      baseline.
     state: its state after training.
-    train: `image`, [n, h, w, c], uint8 or float in [0, 1], or inputs of fewer axes, which are not
-      changed; and `label` [n], names of classes: any integers, bools or strings.
-    test: the same fields of the test examples. A class that `train` does not have counts as missed.
-    fraction: share of the labels that is used, in each class; see `labeled`. The choice does not
+    train: `image` and `label`. The images are [n, h, w, c], uint8 or float in [0, 1], or inputs with
+      fewer axes, which are not changed. The labels [n] are names of classes: any integers, bools or
+      strings.
+    test: the same fields of the test examples. Examples of a class that `train` does not have count as errors.
+    fraction: share of the labels of each class that is used; see `labeled`. The choice does not
       depend on the encoder.
     steps: number of steps.
     batch_size: number of examples per step, at most the number of labeled examples.
@@ -68,7 +70,7 @@ def fine_tune(
     seed: seed of the choice of labels, of their order and of the views.
 
   Returns:
-    The accuracy in [0, 1]. For several seeds see `mean_and_interval`.
+    The accuracy in [0, 1]. `mean_and_interval` summarizes several seeds.
 
   Raises:
     UserError: an argument is out of range, labels are invalid, or the outputs are not finite after
@@ -87,8 +89,9 @@ def fine_tune(
     1.0
 
   References:
-    Chen et al., SimCLR, 2020, arXiv 2002.05709, appendix B.5: 1 % and 10 % of ImageNet's labels, a
-    learning rate of 0.05 per 256 images, 60 and 30 epochs. The cosine is not from there.
+    Chen et al., SimCLR, 2020, arXiv 2002.05709, appendix B.5. The paper uses 1 % and 10 % of the
+    labels of ImageNet, a learning rate of 0.05 per 256 images, and 60 and 30 epochs. It does not use the
+    cosine.
   """
   steps, batch_size = check_integer("steps", steps, 1), check_integer("batch_size", batch_size, 1)
   check_positive_number("learning_rate", learning_rate)
@@ -118,7 +121,7 @@ def fine_tune(
   if not np.isfinite(logits).all():
     raise UserError(
       f"after {steps} steps of fine-tuning the outputs are not finite; lower learning_rate, "
-      f"now {learning_rate}"
+      f"which is {learning_rate}"
     )
   return float(np.mean(logits.argmax(1) == expected))
 

@@ -1,9 +1,9 @@
-"""Measures of the geometry of an embedding space. Each one is a scalar for a set of vectors.
+"""Measures of the geometry of an embedding space. Each measure is a scalar for a set of vectors.
 
 All but `effective_rank` and `lidar` normalize the vectors. Vectors are anything that converts to an
 array; integers, bools and half precision become float32. All measures may be used inside `jax.jit`.
-There NaN or infinity in the vectors makes the result NaN; elsewhere it raises UserError, as another
-number of axes does.
+There the result is NaN if a vector is not finite. Outside `jax.jit` such vectors raise UserError, as
+does a wrong number of axes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from contrastax.pairwise import dot, reduce, sum_, unit
 
 
 def alignment(x: ArrayLike, y: ArrayLike, *, alpha: float = 2.0) -> Array:
-  """Measures how close positives are: the mean of `losses.alignment`, ‖x_i − y_i‖^α.
+  """Measures how close positives are, as the mean of ‖x_i − y_i‖^α (`losses.alignment`).
 
   Args:
     x: [n, d].
@@ -32,7 +32,7 @@ def alignment(x: ArrayLike, y: ArrayLike, *, alpha: float = 2.0) -> Array:
     alpha: α > 0.
 
   Returns:
-    A scalar in [0, 2^α]; 0 is best.
+    A scalar in [0, 2^α]. 0 is the best value.
 
   Raises:
     UserError: the vectors or α are invalid.
@@ -52,14 +52,14 @@ def alignment(x: ArrayLike, y: ArrayLike, *, alpha: float = 2.0) -> Array:
 
 
 def uniformity(x: ArrayLike, *, t: float = 2.0) -> Array:
-  """Measures how evenly the vectors cover the sphere: `losses.uniformity`.
+  """Measures how evenly the vectors cover the sphere, with `losses.uniformity`.
 
   Args:
     x: [n, d], n ≥ 2.
     t: t > 0, the factor of the squared distances.
 
   Returns:
-    A scalar in [−4t, 0]; lower is more even.
+    A scalar in [−4t, 0]. Lower values are more even.
 
   Raises:
     UserError: the vectors or t are invalid.
@@ -79,7 +79,7 @@ def uniformity(x: ArrayLike, *, t: float = 2.0) -> Array:
 
 
 def tolerance(x: ArrayLike, label: ArrayLike) -> Array:
-  """Measures how close a class is: the mean cosine over pairs of different examples of a class.
+  """Measures how close examples of the same class are, as the mean cosine over their pairs.
 
   A high value means that semantically similar examples are close. It does not depend on other
   classes.
@@ -90,7 +90,7 @@ def tolerance(x: ArrayLike, label: ArrayLike) -> Array:
       bools.
 
   Returns:
-    A scalar in [−1, 1]; NaN where no class has two examples.
+    A scalar in [−1, 1], or NaN if no class has two examples.
 
   Raises:
     UserError: the vectors or labels are invalid.
@@ -115,11 +115,11 @@ def tolerance(x: ArrayLike, label: ArrayLike) -> Array:
 
 
 def effective_rank(x: ArrayLike) -> Array:
-  """Measures the effective rank, as RankMe: the exponential of an entropy.
+  """Measures the effective rank (RankMe), the exponential of an entropy.
 
       exp(−Σ_i p_i log p_i),   p = σ / ‖σ‖₁ + 1e-7, divided by its sum
 
-  where σ are the singular values of x, which is neither centered nor normalized.
+  Here σ are the singular values of x, which is neither centered nor normalized.
 
   Args:
     x: [n, d].
@@ -140,22 +140,24 @@ def effective_rank(x: ArrayLike) -> Array:
     Roy and Vetterli, 2007. Garrido et al., RankMe, 2023, arXiv 2210.02885, equation 1.
 
   In other libraries:
-    Public codes differ in the small constant and in whether p is divided by its sum again.
+    Public implementations differ in the small constant and in whether p is divided by its sum again.
   """
   x = vectors(x)
-  largest = jnp.abs(x).max()  # Without this division the sum of the values could overflow.
+  largest = jnp.abs(
+    x
+  ).max()  # Without a division by it, the sum of the singular values could overflow.
   values = jnp.linalg.svd(x / jnp.where(largest > 0, largest, 1), compute_uv=False)
   return _finite(_number_of(values), x)
 
 
 def lidar(x: ArrayLike, *, delta: float = 1e-4) -> Array:
-  """Measures how many directions distinguish images rather than their views (LiDAR).
+  """Measures how many directions distinguish images rather than views of one image (LiDAR).
 
       Σ_b = Σ_i (μ_i − μ)(μ_i − μ)ᵀ / (n − 1)
       Σ_w = Σ_iv (x_iv − μ_i)(x_iv − μ_i)ᵀ / (n (q − 1)) + δ I
 
-  The result is the effective rank of Σ_w^(−1/2) Σ_b Σ_w^(−1/2), with eigenvalues in place of
-  singular values: the rank of linear discriminant analysis in which every image is a class. For
+  The result is the effective rank of Σ_w^(−1/2) Σ_b Σ_w^(−1/2), computed from its eigenvalues. It is
+  the rank in a linear discriminant analysis in which every image is a class. For
   n ≤ d it is at most n − 1.
 
   Args:
@@ -180,7 +182,7 @@ def lidar(x: ArrayLike, *, delta: float = 1e-4) -> Array:
     Thilak et al., LiDAR, 2023, arXiv 2312.04000, who use 1,000 images or more, with 50 views each.
 
   In other libraries:
-    Public codes have δ between 1e-6 and 1e-3.
+    Public implementations use δ between 1e-6 and 1e-3.
   """
   check_positive_number("delta", delta)
   x = vectors(x, axes="[n, q, d]")
@@ -206,7 +208,7 @@ def embedding_std(x: ArrayLike) -> Array:
     x: [n, d].
 
   Returns:
-    A scalar. 1 means that the vectors are spread over the sphere, 0 that they are one point.
+    A scalar. 1 means that the vectors are spread over the sphere, and 0 that they are equal.
 
   Raises:
     UserError: the vectors are invalid.
@@ -244,7 +246,7 @@ def _class_of_each(label: Any, count: int) -> Array:
 
 
 def _finite(value: Array, *inputs: Array) -> Array:
-  """Returns the value, or NaN where an input is not finite."""
+  """Returns the value, or NaN if an input is not finite."""
   finite = jnp.all(jnp.array([jnp.isfinite(x).all() for x in inputs]))
   return value + jnp.where(finite, 0, jnp.nan)
 

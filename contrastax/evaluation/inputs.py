@@ -1,6 +1,6 @@
 """Checks of the arguments of evaluations: vectors, labels and options.
 
-In an evaluation a label is the name of a class, whatever its value. −1 is a class as well.
+In an evaluation a label with any value is the name of a class. So −1 is a class too.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ def known_vectors(x: ArrayLike, name: str = "features", *, axes: str = "[n, d]")
     An array with the shape of x, finite in float32.
 
   Raises:
-    UserError: x has another number of axes, an empty axis, or entries that are not real numbers; it
-      is traced; or an entry is NaN, infinite or outside the range of float32, where the message
-      names the first such row.
+    UserError: x is traced, has another number of axes, an empty axis, or entries that are not real
+      numbers, or an entry is NaN, infinite or outside the range of float32. The message contains
+      the first such row.
   """
   array = _array(x, name)
   array = array.astype(_checked_type(array.shape, array.dtype, name, axes), copy=False)
@@ -55,7 +55,7 @@ def known_split(features: ArrayLike, test_features: ArrayLike) -> tuple[np.ndarr
   train, test = known_vectors(features), known_vectors(test_features, "test_features")
   if train.shape[1] != test.shape[1]:
     raise UserError(
-      f"features have {train.shape[1]} dimensions and test_features {test.shape[1]}; use one "
+      f"features have {train.shape[1]} dimensions, but test_features have {test.shape[1]}; use one "
       "encoder for both"
     )
   dtype = np.result_type(train, test)
@@ -63,7 +63,7 @@ def known_split(features: ArrayLike, test_features: ArrayLike) -> tuple[np.ndarr
 
 
 def vectors(x: ArrayLike, name: str = "x", *, axes: str = "[n, d]") -> Array:
-  """Returns vectors as a JAX array of float32 or wider, also inside `jax.jit`.
+  """Returns vectors as a JAX array of float32 or wider. It can be used inside `jax.jit`.
 
   The arguments and errors are those of `known_vectors`. The values of a traced array are unknown, so
   its NaN and infinity are not detected.
@@ -84,8 +84,8 @@ def class_numbers(
     name: name of the argument, for error messages.
 
   Returns:
-    The sorted names of the classes [c], in the type of the labels, and the number of each example's
-    class [n], int32, so that names[numbers] are the labels.
+    (names, numbers): the sorted names of the classes [c], in the type of the labels, and the number
+    of each example's class [n], int32. names[numbers] are the labels.
 
   Raises:
     UserError: labels have another type or shape, or are missing (None, NaN).
@@ -112,13 +112,13 @@ def numbers_among(
     [n], int32. −1 means that the class is not among the names.
 
   Raises:
-    UserError: labels are invalid, or only one of the two has numbers.
+    UserError: labels are invalid, or `names` and `labels` have different types.
   """
   names, values = label_values(names, len(names)), label_values(labels, count, name)
   if names.dtype.kind != values.dtype.kind:
     kinds = {"i": "integers", "U": "strings", "S": "bytes"}
     raise UserError(
-      f"labels are {kinds[names.dtype.kind]} and {name} {kinds[values.dtype.kind]}; use one type "
+      f"labels are {kinds[names.dtype.kind]}, but {name} are {kinds[values.dtype.kind]}; use one type "
       "for both"
     )
   numbers = np.searchsorted(names, values).clip(max=len(names) - 1)
@@ -154,7 +154,7 @@ def label_values(labels: ArrayLike, count: int, name: str = "labels") -> np.ndar
 
 
 def check_positive_number(name: str, value: Any) -> None:
-  """Raises UserError unless an option is a finite number above 0. A traced one is not checked."""
+  """Raises UserError unless an option is a finite number above 0. Traced options are not checked."""
   if isinstance(value, Tracer):
     return
   try:

@@ -1,4 +1,4 @@
-"""Inspection of the negatives of a loss: their similarity, and how many are false negatives."""
+"""Measures the similarity of the negatives of a loss, and the share of false negatives."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from contrastax.pairwise.checks import check
 
 
 class RankedNegatives(NamedTuple):
-  """The positives and the negatives of anchors, as NumPy arrays. NaN means that there is none.
+  """The positives and the negatives of anchors, as NumPy arrays that are padded with NaN.
 
   Attributes:
     anchor: [n], the index of each anchor's example.
     positive: [n, m], similarities of the positives.
     negative: [n, m], similarities of the negatives in descending order, so the hardest is first.
-    index: [n, m], the indices of the negatives' examples; −1 is none.
-    false: [n, m], 1 where a negative has the anchor's label, else 0. NaN where the negative belongs
-      to no example, or one of the two has no label.
+    index: [n, m], the indices of the negatives' examples; −1 means none.
+    false: [n, m], 1 if a negative has the anchor's label, else 0. NaN if the negative belongs to no
+      example, or if it or the anchor has no label.
 
   Example:
     >>> import numpy as np
@@ -49,7 +49,7 @@ class RankedNegatives(NamedTuple):
 
     Returns:
       `positive_similarity`, `negative_similarity`, `false_negative_rate`, and for the hardest
-      negative of each anchor `hardest_similarity` and `hardest_false_negative_rate`. A mean without
+      negative of each anchor `hardest_similarity` and `hardest_false_negative_rate`. A mean of no
       values is left out.
     """
     values = {
@@ -72,16 +72,17 @@ def ranked_negatives(
   score: Score = cosine(),
   score_params: Params = (),
 ) -> RankedNegatives:
-  """Ranks the negatives of each anchor by similarity, from the groups that a criterion takes.
+  """Ranks the negatives of each anchor by similarity.
 
   A positive is a candidate with a positive weight above 0. A negative is a candidate with a negative
-  weight above 0 that is not a positive; so neither of the two examples of an anchor of i-Mix is one.
-  Of equal negatives the earlier one ranks first. All pairs are in memory at once.
+  weight above 0 that is not a positive. So in i-Mix neither of the two examples of an anchor is a
+  negative. If two negatives are equally similar, the earlier one ranks first. All pairs are in memory
+  at the same time.
 
   Args:
-    anchors: the anchors, with the sides `index`, `as_positive` and `as_negative`. `label` is as in
-      training: −1, or NaN for floats, is no label.
-    groups: the groups of candidates, with the same sides.
+    anchors: the anchors, with the sides `index`, `as_positive` and `as_negative`. A `label` of −1, or
+      NaN for floats, means no label, as in training.
+    groups: the groups of candidates, as a criterion takes them, with the same sides.
     relation: the relation; see `contrastax.criteria`.
     score: the score.
     score_params: its parameters.
@@ -90,7 +91,8 @@ def ranked_negatives(
     The ranked negatives.
 
   Raises:
-    UserError: the groups do not fit, vectors are not finite, or labels are not numbers.
+    UserError: the sides or shapes of the groups do not fit together, vectors are not finite, or labels
+      are not numbers.
 
   Example:
     >>> import numpy as np

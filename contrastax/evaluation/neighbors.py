@@ -1,4 +1,4 @@
-"""Nearest-neighbor classification: the accuracy of frozen features without training."""
+"""Nearest-neighbor classification of frozen features."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ def knn(
   """Returns the accuracy of a weighted nearest-neighbor classifier.
 
   Each of the k nearest neighbors, by cosine similarity s, votes for its class with weight exp(s/τ).
-  The search is exact. Of equal neighbors the one with the lower position is nearer. Of classes with
-  equal votes the one with the nearest neighbor wins.
+  The search is exact. If two neighbors are equally similar, the one with the lower position counts as
+  nearer. If two classes have equal votes, the one with the nearest neighbor is predicted.
 
   Args:
     features: [n, d], training features.
     labels: [n], names of classes: any integers, bools or strings.
     test_features: [m, d].
-    test_labels: [m]. A class that `labels` does not have counts as missed.
+    test_labels: [m]. Examples of a class that `labels` does not have count as errors.
     k: number of neighbors, 1 or more. If it exceeds n, all n vote.
-    temperature: τ > 0. Votes are relative to the nearest one, so a low τ does not overflow.
+    temperature: τ > 0. Votes are relative to that of the nearest neighbor, so a low τ does not overflow.
 
   Returns:
     The share of the test examples whose class is predicted.
@@ -52,8 +52,8 @@ def knn(
     1.0
 
   References:
-    Wu et al., 2018, arXiv 1805.01978, section 3.4, who use k = 200 and τ = 0.07 on ImageNet. k = 20
-    suits sets of a few thousand examples.
+    Wu et al., 2018, arXiv 1805.01978, section 3.4. The paper uses k = 200 and τ = 0.07 on
+    ImageNet. k = 20 is suitable for sets of a few thousand examples.
   """
   corpus, queries = known_split(features, test_features)
   names, number = class_numbers(labels, len(corpus))
@@ -65,12 +65,12 @@ def knn(
 def knn_leave_one_out(
   features: ArrayLike, labels: ArrayLike, *, k: int = 20, temperature: float = 0.1
 ) -> float:
-  """Returns the accuracy of `knn` for each example among all others, without a test set.
+  """Returns the accuracy of `knn` without a test set: each example is classified by all others.
 
   Args:
     features: [n, d], n ≥ 2.
     labels: [n], names of classes.
-    k: number of neighbors, 1 or more. If it exceeds n − 1, all others vote.
+    k: number of neighbors, 1 or more. If it exceeds n − 1, all other examples vote.
     temperature: τ > 0.
 
   Returns:
@@ -111,7 +111,8 @@ def _predicted(
   similarity = similarity.astype(np.float64)
   weight = np.exp((similarity - similarity[:, :1]) / temperature)
   voted, rows = number[nearest], np.arange(len(queries))
-  # Votes are summed per pair of query and class, so classes without a neighbor need no memory.
+  # Votes are summed for each pair of a query and a class, so classes without a neighbor need no
+  # memory.
   pair = rows[:, None] * np.int64(number.max() + 1) + voted
   _, slot = np.unique(pair, return_inverse=True)
   votes = np.bincount(slot.ravel(), weight.ravel())[slot].reshape(weight.shape)

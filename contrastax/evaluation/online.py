@@ -35,12 +35,12 @@ from contrastax.views.images import as_input
 class online_probe:
   """A linear classifier that is trained by one step of Adam per batch.
 
-  Features are standardized within their batch, so one learning rate suits features of any scale,
-  which changes while the encoder learns.
+  Features are standardized within their batch, because their scale changes while the encoder is
+  trained. So the same learning rate can be used for features of any scale.
 
-  Labels are class numbers 0 … classes − 1, integers or bools, and −1 is no label, as everywhere in
-  training. Another number raises UserError. If labels are traced, as in a compiled train step, it
-  makes the accuracy and the parameters NaN, which stops the run.
+  Labels are class numbers 0 … classes − 1, integers or bools, and −1 means no label, as everywhere in
+  training. Any other number raises UserError. If labels are traced, as in a compiled train step, such
+  a number makes the accuracy and the parameters NaN, which stops the run.
 
   Args:
     classes: number of classes.
@@ -88,14 +88,14 @@ class online_probe:
     """Trains the probe for one step.
 
     Args:
-      state: the state of `init` or of the step before.
+      state: the state from `init` or from the previous step.
       features: [n, d].
-      label: [n]. An example without a label does not count in the loss or the accuracy. Its features
-        count in the standardization.
+      label: [n]. An example without a label has no effect on the loss and the accuracy, but its
+        features are used in the standardization.
 
     Returns:
-      The next state, and metrics: `online_accuracy` is the accuracy on this batch before the step,
-      so in the first epoch the probe has not seen these labels. If no example has a label, the
+      (next state, metrics). `online_accuracy` is the accuracy on this batch before the step, so in
+      the first epoch the probe was not trained on these labels. If no example has a label, the
       accuracy is 0 and the state does not change.
 
     Raises:
@@ -122,7 +122,7 @@ class online_probe:
     grads, accuracy = jax.grad(objective, has_aux=True)(state["params"])
     updates, optimizer = self._optimizer.update(grads, state["optimizer"], state["params"])
     after = {"params": optax.apply_updates(state["params"], updates), "optimizer": optimizer}
-    # Without labels the gradient is 0, but Adam would still move by its momentum.
+    # Without labels the gradient is 0, but Adam's momentum would still change the parameters.
     after = jax.tree.map(lambda old, new: jnp.where(total == 0, old, new), state, after)
     return after, {"online_accuracy": accuracy}
 
@@ -169,14 +169,14 @@ class online_probe:
 
 @dataclasses.dataclass(frozen=True)
 class with_online_probe:
-  """A method with an online probe of its encoder, which is trained exactly as without it.
+  """A method with an online probe of its encoder. The probe does not change the training of the method.
 
-  The features are those of the inputs without views, in evaluation mode, as in an evaluation of the
-  run. They cost one more forward pass of the batch. The parameters are those of the method. Its
-  state has the additional entry `online_probe`, and its metrics `online_accuracy`.
+  The features are embeddings of the inputs without views, in evaluation mode, as in an evaluation of
+  the run. They cost one more forward pass of the batch. The parameters are those of the method. The
+  state has the additional entry `online_probe`, and the metrics have `online_accuracy`.
 
   Args:
-    method: a method with `evaluated` and `network`, such as a `methods.BaseMethod`.
+    method: a method that has `evaluated` and `network`, such as a `methods.BaseMethod`.
     probe: the probe. Its labels are the field `label` of the batch.
 
   Example:
@@ -202,7 +202,7 @@ class with_online_probe:
 
   @property
   def evaluated(self) -> Any:
-    """What is evaluated of the method."""
+    """The evaluated network of the method, its input and its views."""
     return self.method.evaluated
 
   @property
@@ -220,7 +220,7 @@ class with_online_probe:
     return self.method.network(name)
 
   def init(self, key: Array, batch: Batch) -> tuple[Params, State]:
-    """Returns the parameters of the method, and its state with that of the probe.
+    """Returns the parameters of the method, and its state with the state of the probe.
 
     Raises:
       UserError: the batch has no labels, or invalid ones.
@@ -237,7 +237,7 @@ class with_online_probe:
   def objective(
     self, params: Params, state: State, batch: Batch, key: Array
   ) -> tuple[Array, tuple[State, Mapping[str, Array]]]:
-    """Returns the value, the state and the metrics of the method, and those of the probe."""
+    """Returns the value of the method, and the state and metrics of the method and the probe."""
     own = {name: part for name, part in state.items() if name != "online_probe"}
     features = self._features(jax.lax.stop_gradient(params), own, batch)
     probe, measured = self.probe.step(state["online_probe"], features, batch["label"])
@@ -245,7 +245,7 @@ class with_online_probe:
     return value, ({**own, "online_probe": probe}, {**metrics, **measured})
 
   def advance(self, params: Params, state: State, step: Array) -> State:
-    """Returns the state after the optimizer's step, where only the method's part changes."""
+    """Returns the state after the optimizer's step. It changes only the state of the method."""
     own = {name: part for name, part in state.items() if name != "online_probe"}
     own = self.method.advance(params, own, step)
     return {**own, "online_probe": state["online_probe"]}
@@ -260,7 +260,7 @@ class with_online_probe:
 
 
 def _standardized(features: Array) -> Array:
-  """Subtracts the mean of each dimension and divides by its deviation.
+  """Subtracts the mean of each dimension and divides by its standard deviation.
 
   A nearly constant dimension stays near 0.
   """

@@ -1,4 +1,4 @@
-"""The probes of a table: kNN and linear, with few labels and with all."""
+"""kNN and linear probes, with few labels and with all labels."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ def few_label(
 ) -> np.ndarray:
   """Returns the accuracies of linear probes with few labels, for 20 fixed draws of the labels.
 
-  The features are standardized as in `linear`, by all of `features`, which needs no labels. L-BFGS
-  minimizes the sum of the cross-entropies and ½‖w‖², in at most 200 iterations. The penalty is
-  fixed, because so few labels leave none to choose it.
+  The features are standardized as in `linear`, with the statistics of all `features`; this needs no
+  labels. L-BFGS minimizes the sum of the cross-entropies and ½‖w‖² in at most 200 iterations. The
+  penalty is fixed, because there are too few labels to choose it on held-out examples.
 
   Args:
     features: [n, d], training features.
     labels: [n], names of two classes or more: any integers, bools or strings.
     test_features: [m, d].
-    test_labels: [m]. A class that `labels` does not have counts as missed.
+    test_labels: [m]. Examples of a class that `labels` does not have count as errors.
     per_class: number of labels of each class, 1 or more.
 
   Returns:
-    [20], all NaN where a class has fewer than `per_class` examples. `mean_and_interval` summarizes
-    them. The draws are those of `draws`, equal for all features of one data set, so two features
-    can be compared draw by draw.
+    The accuracies [20], all NaN if a class has fewer than `per_class` examples. `mean_and_interval`
+    summarizes them. `draws` makes the same draws for all features of a data set, so two features can
+    be compared draw by draw.
 
   Raises:
     UserError: features or labels are invalid, or there is only one class.
@@ -97,9 +97,9 @@ def mean_and_interval(values: ArrayLike, *, confidence: float = 0.95) -> tuple[f
 
       h = t s / √n
 
-  where s is the standard deviation with n − 1, and t the quantile of Student's distribution with
-  n − 1 degrees of freedom. The interval is about what differs between the values (draws or seeds),
-  not about the test examples, which they share. To compare two features, pass the differences of
+  Here s is the standard deviation with the divisor n − 1, and t is the quantile of Student's
+  distribution with n − 1 degrees of freedom. The interval covers the variation between the values
+  (draws or seeds), not the variation between test examples, which all values share. To compare two features, pass the differences of
   their values.
 
   Args:
@@ -136,7 +136,7 @@ def mean_and_interval(values: ArrayLike, *, confidence: float = 0.95) -> tuple[f
 def probes(
   features: ArrayLike, labels: ArrayLike, test_features: ArrayLike, test_labels: ArrayLike
 ) -> dict[str, float]:
-  """Returns the accuracies of a row of a table: kNN, and linear probes with 1, 5 and all labels.
+  """Returns the accuracies of kNN, and of linear probes with 1, 5 and all labels per class.
 
   The probes with few labels are averaged over the draws of `few_label`.
 
@@ -180,9 +180,10 @@ def _fits(
   from sklearn.exceptions import ConvergenceWarning  # scikit-learn is slow to import.
   from sklearn.linear_model import LogisticRegression
 
-  # The products are small, and idle threads spin when other work has the cores, so one thread is
-  # used. The limit is set once, because setting it takes as long as a fit. A fit that stops after 200
-  # iterations is still a probe. scikit-learn warns of few labels per class, which are intended.
+  # One thread is used, because the products are small, and idle threads would spin when other
+  # processes use the cores. The limit is set once, because setting it takes as long as a fit. The
+  # ignored warnings concern fits that stop after 200 iterations, and few labels per class; both are
+  # intended.
   with threadpool_limits(1), warnings.catch_warnings():
     warnings.simplefilter("ignore", ConvergenceWarning)
     warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%")

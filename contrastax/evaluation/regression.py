@@ -14,9 +14,9 @@ from contrastax.core import Array, UserError
 from contrastax.evaluation.inputs import class_numbers, known_split, numbers_among
 
 L2 = tuple(10.0**-e for e in range(7))
-"""The values among which `linear` chooses λ: 1, 0.1, …, 1e-6."""
+"""The values from which `linear` chooses λ: 1, 0.1, …, 1e-6."""
 
-WIDTH = 128  # Features are padded to multiples of it.
+WIDTH = 128  # The width of features is padded to a multiple of this number.
 
 
 def linear(
@@ -26,15 +26,15 @@ def linear(
 
       min over W, b of  mean_i CE(W h_i + b, y_i) + ½ λ‖W‖²
 
-  Each dimension is standardized by `features`; one whose deviation is below 1e-6 of the largest is
-  dropped. λ is chosen among `L2` on a held-out fifth of the training examples. Then all of them are
-  fitted.
+  Each dimension is standardized with the mean and standard deviation of `features`. A dimension is
+  dropped if its deviation is below 1e-6 of the largest one. λ is chosen from `L2` on a held-out fifth
+  of the training examples. The final fit uses all training examples.
 
   Args:
     features: [n, d], n ≥ 2, training features.
     labels: [n], names of classes: any integers, bools or strings.
     test_features: [m, d].
-    test_labels: [m]. A class that `labels` does not have counts as missed.
+    test_labels: [m]. Examples of a class that `labels` does not have count as errors.
 
   Returns:
     The share of the test examples whose class is predicted. The held-out examples depend on the
@@ -53,7 +53,8 @@ def linear(
     1.0
 
   In other libraries:
-    scikit-learn's C is 1/(n λ), or 2/(n λ) for two classes, of which it fits the difference.
+    scikit-learn's C is 1/(n λ). For two classes it is 2/(n λ), because scikit-learn fits their
+    difference.
   """
   train, test = known_split(features, test_features)
   names, number = class_numbers(labels, len(train))
@@ -91,7 +92,7 @@ def linear_predictions(
 
 
 def _predicted(features: np.ndarray, number: np.ndarray, test_features: np.ndarray) -> np.ndarray:
-  """Returns class numbers of the test examples, from those of the training examples."""
+  """Returns predicted class numbers of the test examples."""
   features, test_features = map(_padded, standardized(features, test_features))
   l2, start = chosen_l2(features, number)
   weights = softmax_regression(features, number, start, l2=l2, weight=np.ones(len(number)))
@@ -101,15 +102,15 @@ def _predicted(features: np.ndarray, number: np.ndarray, test_features: np.ndarr
 def chosen_l2(features: np.ndarray, target: np.ndarray) -> tuple[float, Array]:
   """Chooses λ by the cross-entropy on a held-out fifth of the examples.
 
-  The cross-entropy varies less with the choice of the fifth than the accuracy. The fit of each λ
-  starts at the result of the one before, which does not change the optimum.
+  The cross-entropy depends less on the choice of the fifth than the accuracy does. The fit of each λ
+  starts at the result of the previous fit, which does not change the optimum.
 
   Args:
     features: [n, d], standardized.
     target: [n], class numbers.
 
   Returns:
-    λ, and the weights [d + 1, c] that were fitted with it.
+    (λ, the weights [d + 1, c] that were fitted with it).
 
   Raises:
     UserError: there are fewer than two examples.
@@ -136,9 +137,9 @@ def held_out(target: np.ndarray) -> np.ndarray:
 
 
 def standardized(features: np.ndarray, test_features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Standardizes training and test features by the training features, in float32."""
+  """Standardizes features with the statistics of the training features, in float32."""
   mean, deviation = features.mean(0, np.float64), features.std(0, np.float64)
-  # A dimension that is constant in training is dropped, or it could be huge in the test.
+  # A dimension that is constant in training is dropped, because it could be huge in the test set.
   scale = np.where(deviation > 1e-6 * deviation.max(initial=0), deviation, np.inf)
   train, test = (((x - mean) / scale).astype(np.float32) for x in (features, test_features))
   return train, test
@@ -159,19 +160,20 @@ def softmax_regression(
 
       min over W, b of  Σ_i w_i CE(W h_i + b, y_i) / Σ_i w_i + ½ λ‖W‖²
 
-  L-BFGS has a memory of 10 and a zoom line search. A fit that stops after `steps` is still a probe.
+  L-BFGS has a memory of 10 and a zoom line search. A fit that stops after `steps` steps is
+  used as it is.
 
   Args:
     features: [n, d].
     target: [n], class numbers below c.
     start: [d + 1, c], the first weights.
     l2: λ. Intercepts have no penalty.
-    weight: [n], w; 0 leaves an example out.
+    weight: [n], w. An example of weight 0 is left out.
     tolerance: the fit ends when no entry of the gradient exceeds this number.
     steps: largest number of steps.
 
   Returns:
-    The weights [d + 1, c]. The last row holds the intercepts.
+    The weights [d + 1, c]. The last row contains the intercepts.
   """
   weight = weight.astype(features.dtype)
 
@@ -201,7 +203,7 @@ def softmax_regression(
 
 
 def predict(weights: Array, features: Array | np.ndarray) -> np.ndarray:
-  """Returns the class number of each example [n], by weights [d + 1, c]."""
+  """Returns the predicted class number of each example [n] for weights [d + 1, c]."""
   return np.asarray(_classes(weights, features))
 
 

@@ -1,4 +1,4 @@
-"""Retrieval: whether the nearest neighbors of an example have its class."""
+"""Retrieval: measures whether the nearest neighbors of an example have its class."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from contrastax.core import UserError, check_integer
 from contrastax.evaluation.inputs import class_numbers, known_vectors
 from contrastax.pairwise import cosine, top_k
 
-AT_ONCE = 2**22  # Neighbors found in one search: 32 MB of scores and positions.
+AT_ONCE = 2**22  # The number of neighbors in one search: 32 MB of scores and positions.
 
 
 def retrieval(
@@ -21,12 +21,13 @@ def retrieval(
 ) -> dict[str, float]:
   """Measures the retrieval of each example's class among all other examples, by cosine similarity.
 
-      recall@k     the share of queries with one or more of their class among the k nearest
+      recall@k     the share of queries that have an example of their class among the k nearest
       R-precision  r / R, where R others have the query's class, r of them among the R nearest
       mAP@R        (1/R) Σ_{i ≤ R} P(i), where P(i) is the precision of the i nearest if the i-th has
                    the query's class, else 0
 
-  The search is exact. Of equal neighbors the one with the lower position is nearer.
+  The search is exact. If two neighbors are equally similar, the one with the lower position counts as
+  nearer.
 
   Args:
     features: [n, d].
@@ -34,9 +35,9 @@ def retrieval(
     ks: the values of k, each from 1 to n − 1.
 
   Returns:
-    `recall@k` for each k, `map@r` and `r_precision`, means over queries in [0, 1]; and `left_out`,
-    the number of examples without another one of their class. These are not queries, but can be
-    neighbors of queries.
+    `recall@k` for each k, `map@r` and `r_precision`, which are means over queries in [0, 1], and
+    `left_out`, the number of examples whose class has no other example. These examples are not
+    queries, but can be neighbors of queries.
 
   Raises:
     UserError: features or labels are invalid, no class has two examples, or a k is out of range.
@@ -49,8 +50,8 @@ def retrieval(
     {'recall@1': 1.0, 'map@r': 1.0, 'r_precision': 1.0, 'left_out': 0}
 
   References:
-    Musgrave et al., 2020, arXiv 2003.08505. Recall@k is that of metric learning since Jégou et al.,
-    2011; it is not the share of the class that was found.
+    Musgrave et al., 2020, arXiv 2003.08505. Recall@k is defined as in metric learning since Jégou
+    et al., 2011; it is not the share of the class that was found.
   """
   known = known_vectors(features)
   n = len(known)
@@ -67,7 +68,9 @@ def retrieval(
   parts = []
   for start in range(0, len(queries), group):
     rows = queries[start : start + group]
-    filled = np.resize(rows, group)  # One compiled program serves all groups.
+    filled = np.resize(
+      rows, group
+    )  # All groups have the same size, so one compiled program is enough.
     _, nearest = top_k(corpus[filled], corpus, depth, score=cosine(), exclude=filled)
     hit = number[np.asarray(nearest)[: len(rows)]] == number[rows, None]
     parts.append(judged(hit, others[rows], ks))

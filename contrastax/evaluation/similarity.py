@@ -16,14 +16,14 @@ def cka(x: ArrayLike, y: ArrayLike, *, unbiased: bool = False) -> float:
 
       CKA = HSIC(K, L) / √(HSIC(K, K) HSIC(L, L)),   K = X Xᵀ, L = Y Yᵀ
 
-  HSIC is the inner product of the centered kernels, ‖X̄ᵀȲ‖²_F. This estimate grows with d/n for
-  unrelated features too. The unbiased estimate omits the diagonals of the kernels, and its mean for
-  unrelated features is 0:
+  HSIC is the inner product of the centered kernels, ‖X̄ᵀȲ‖²_F. Even for unrelated features,
+  this estimate grows with d/n. The unbiased estimate omits the diagonals of the kernels, and its mean
+  for unrelated features is 0:
 
       n(n−3) HSIC₁(K, L) = ‖X̄ᵀȲ‖²_F − n/(n−2) Σ_i a_i b_i + Σ_i a_i Σ_i b_i / ((n−1)(n−2)),
       a_i = ‖x̄_i‖², b_i = ‖ȳ_i‖²
 
-  It is computed in float64 and needs memory for d₁ d₂ numbers, not for n².
+  The computation is in float64 and needs memory for d₁ d₂ numbers, not for n².
 
   Args:
     x: [n, d₁].
@@ -31,8 +31,9 @@ def cka(x: ArrayLike, y: ArrayLike, *, unbiased: bool = False) -> float:
     unbiased: whether to use the unbiased estimate.
 
   Returns:
-    A number in [0, 1], which is 1 where the spaces differ by a rotation, a shift and a scale. The
-    unbiased one may be negative. NaN where all vectors of a space are equal.
+    A number in [0, 1], which is 1 if the representations differ only by a rotation, a shift and a
+    scale. The unbiased estimate may be negative. The result is NaN if all vectors of a representation
+    are equal.
 
   Raises:
     UserError: the vectors are invalid, their numbers differ, or there are fewer than 2 examples (4
@@ -50,7 +51,7 @@ def cka(x: ArrayLike, y: ArrayLike, *, unbiased: bool = False) -> float:
     al., 2012 (JMLR 13).
 
   In other libraries:
-    Public codes agree, except for a constant in the denominator (1e-6 in platonic-rep).
+    Public implementations agree, except for a constant in the denominator (1e-6 in platonic-rep).
   """
   first, second = (_centered(known_vectors(z, name)) for z, name in ((x, "x"), (y, "y")))
   n = len(first)
@@ -80,5 +81,5 @@ def _centered(x: np.ndarray) -> np.ndarray:
   size = np.abs(x).max(initial=0)
   x = x - x.mean(0)
   largest = np.abs(x).max(initial=0)
-  # Smaller entries are rounding errors of equal vectors.
+  # Below this limit the entries are rounding errors of equal vectors.
   return x / largest if largest > 1e-14 * len(x) * size else 0 * x

@@ -17,21 +17,21 @@ from contrastax.views.images import check_images
 
 
 def transfer(encoder: Any, train: Mapping[str, Any], test: Mapping[str, Any]) -> dict[str, float]:
-  """Returns the accuracies of `probes` on another data set than the encoder's.
+  """Returns the accuracies of `probes` on a data set that the encoder was not trained on.
 
   Images are resized to the encoder's shape by `fitted`. The encoder is not trained.
 
   Args:
     encoder: the result of `contrastax.load(workdir)`, a function from images [n, h, w, c] to
       features [n, d].
-    train: `image` and `label` of the training examples, by which the probes are trained.
+    train: `image` and `label` of the examples on which the probes are trained.
     test: `image` and `label` of the test examples.
 
   Returns:
     `knn`, `linear_1`, `linear_5` and `linear`, in [0, 1].
 
   Raises:
-    UserError: the data have no images or labels, or invalid ones.
+    UserError: the data have no images or labels, or these are invalid.
 
   Example:
     >>> import jax
@@ -60,10 +60,10 @@ def transfer(encoder: Any, train: Mapping[str, Any], test: Mapping[str, Any]) ->
 def fitted(
   images: Array | np.ndarray, shape: tuple[int, int, int], *, batch_size: int = 512
 ) -> Array | np.ndarray:
-  """Converts images to the shape that an encoder takes.
+  """Converts images to the input shape of an encoder.
 
-  Images of this shape are returned as they are. Others are resized bilinearly, with antialiasing.
-  One channel is repeated over three. Three channels become one by their luma.
+  Images of this shape are returned unchanged. Other images are resized bilinearly, with antialiasing.
+  One channel is repeated three times. Three channels are converted to their luma.
 
   Args:
     images: [n, h, w, c], uint8 or float in [0, 1].
@@ -74,7 +74,7 @@ def fitted(
     [n, h', w', c']: `images`, or float32 in [0, 1].
 
   Raises:
-    UserError: images have another type, range or shape, or numbers of channels that do not fit.
+    UserError: images have another type, range or shape, or their channels cannot be converted.
   """
   check_images("fitted: images", images)
   if images.shape[1:] == tuple(shape):

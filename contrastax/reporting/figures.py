@@ -14,13 +14,13 @@ from contrastax.core import UserError
 from contrastax.files import read_records
 
 COLLAPSED = 1e-5
-"""Unit vectors that differ by less in every entry are equal up to rounding."""
+"""Unit vectors whose entries all differ by less than this are equal up to rounding."""
 
 
 def learning_curves(metrics: pathlib.Path, path: pathlib.Path) -> None:
   """Draws the metrics of a run against the step, one panel per metric.
 
-  Metrics that do not change, and damaged lines, are left out.
+  Constant metrics and damaged lines are left out.
 
   Args:
     metrics: path of a metrics.jsonl.
@@ -38,7 +38,7 @@ def learning_curves(metrics: pathlib.Path, path: pathlib.Path) -> None:
   rows = max(1, -(-len(changing) // columns))
   wide, high = 3.2 * columns, 2.4 * rows + 0.2
   figure = Figure(figsize=(wide, high))
-  # Fixed margins, in inches, because a layout that measures all texts takes a second.
+  # The margins are fixed, in inches, because a layout that measures all texts takes a second.
   grid = figure.add_gridspec(
     rows, columns, left=0.6 / wide, right=1 - 0.1 / wide, bottom=0.5 / high, top=1 - 0.3 / high,
     wspace=0.25, hspace=0.35,
@@ -60,8 +60,8 @@ def space_map(
   """Draws two-dimensional maps of several spaces of the same examples, colored by class.
 
   A map is t-SNE of the unit vectors, with a fixed seed. It shows which examples are neighbors. The
-  distances between separate groups have no meaning. Fewer than four examples are drawn by their
-  principal components.
+  distances between separate groups have no meaning. With fewer than four examples, the
+  map consists of their principal components.
 
   Args:
     spaces: features [n, d] by title. If all unit vectors of a space are equal up to rounding, it is
@@ -77,7 +77,7 @@ def space_map(
   from matplotlib.figure import Figure  # It is slow to import.
 
   if not spaces:
-    raise UserError("space_map: spaces must have at least one space; it is empty")
+    raise UserError("space_map: spaces is empty; give at least one space")
   figure = Figure(figsize=(5 * len(spaces) + 1.2, 5), layout="constrained")
   colors = [f"C{i}" for i in range(10)]
   labels = np.asarray(labels)
@@ -88,7 +88,7 @@ def space_map(
         f"space_map: features must be [n, d] and labels [n], not {list(features.shape)} and "
         f"{list(labels.shape)}"
       )
-  # Each map uses one thread, because idle threads within a map spin when other work has the cores.
+  # Each map uses one thread, because idle threads of a map would spin when other maps use the cores.
   with threadpool_limits(1), ThreadPoolExecutor() as threads:
     maps = list(threads.map(_map, arrays.values()))
   for place, (title, (points, state)) in enumerate(zip(arrays, maps, strict=True)):
@@ -115,7 +115,9 @@ def _map(features: np.ndarray) -> tuple[np.ndarray, str]:
   n, d = features.shape
   if not np.isfinite(features).all():
     return np.full((n, 2), np.nan), "not finite"
-  largest = np.abs(features).max(1, keepdims=True, initial=0)  # Its square could overflow.
+  largest = np.abs(features).max(
+    1, keepdims=True, initial=0
+  )  # Without a division by it, squares could overflow.
   unit = features / np.where(largest > 0, largest, 1)
   unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-12)
   # t-SNE starts at the principal components, and divides by the deviation of the first one.

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 RANKS = [digit * 10**power for power in range(6) for digit in (1, 2, 5)]
 NEAREST = 8  # The number of negatives that are shown for each anchor.
-CELL = 1.3  # The height of a cell with a picture and its caption, where the width is 1.
+CELL = 1.3  # The height of a cell with a picture and its caption; the width is 1.
 
 
 def hardness(ranked: RankedNegatives, path: pathlib.Path) -> None:
   """Draws histograms of the similarities, and the rate of false negatives by rank.
 
-  The rate is drawn where labels are known.
+  The rate is drawn if labels are known.
 
   Args:
     ranked: the negatives, from `evaluation.ranked_negatives`.
@@ -77,7 +77,7 @@ def nearest_negatives(
 
 
 def shown(index: np.ndarray) -> np.ndarray:
-  """Returns the positions of the negatives that have a picture, the first one of each example."""
+  """Returns the positions of the negatives that are drawn: the first negative of each example."""
   examples, first = np.unique(index, return_index=True)
   return np.sort(first[examples >= 0])
 
@@ -120,7 +120,7 @@ def picture(
 ) -> None:
   """Draws an image with a caption and a frame in a cell of a grid.
 
-  All pictures share one set of axes, because many sets of axes take seconds.
+  All pictures share one set of axes, because drawing many sets of axes takes seconds.
 
   Args:
     axes: the axes of matplotlib.
@@ -129,7 +129,7 @@ def picture(
     image: [h, w, c], uint8 or float in [0, 1].
     caption: text below the image.
     frame: color of the frame, or "none".
-    height: height of a cell, where its width is 1.
+    height: height of a cell; its width is 1.
   """
   from matplotlib.patches import Rectangle
 
@@ -144,6 +144,6 @@ def picture(
 
 
 def arrange(axes: Any, columns: int, rows: int, *, height: float = CELL) -> None:
-  """Sets the limits of the axes to a grid of pictures that `picture` drew."""
+  """Sets the limits of the axes to the grid of the pictures drawn with `picture`."""
   axes.set(xlim=(0, columns), ylim=(rows * height, 0), aspect="equal")
   axes.set_axis_off()

@@ -22,13 +22,13 @@ def temperatures(
   bounds: tuple[float, float] | None,
   path: pathlib.Path,
 ) -> None:
-  """Draws the temperature and the number of negatives over a run, and a histogram at its end.
+  """Draws the temperature and the number of negatives over a run, and a histogram of temperatures.
 
   Args:
     metrics: path of a metrics.jsonl with `temperature` and `effective_negatives`, and for individual
       temperatures `eval/temperature_q05` … `eval/temperature_q95`.
-    each: the temperatures of all examples [n] by name, such as one per modality. Empty if there is
-      one temperature, where the histogram is left out.
+    each: the temperatures of all examples [n] by name, such as one per modality. If the
+      run has one temperature, it is empty, and the histogram is left out.
     bounds: the smallest and the largest temperature, or None.
     path: path of the PNG file.
   """
@@ -76,7 +76,8 @@ def extreme_temperatures(
     images: [n, h, w, c], uint8 or float in [0, 1].
     each: [n], the temperatures.
     path: path of the PNG file.
-    names: [n], a name of each example that is written below it, such as its class. None writes none.
+    names: [n], the text below each example, such as its class. None writes no
+      names.
   """
   from matplotlib.figure import Figure  # It is slow to import.
 
