@@ -40,9 +40,9 @@ def mine(
 
       s ≤ min(s⁺ − margin,  s⁺ − (1 − share)·|s⁺|,  at_most)
 
-  Of these candidates, sorted by descending score, it leaves out the first `skip` and returns the
-  next k. The search is exact. A bound that is None does not apply. For s⁺ > 0 the second bound is
-  share·s⁺. For s⁺ < 0 that product would be above s⁺.
+  It sorts these candidates by descending score, leaves out the first `skip` and returns the next k.
+  The search is exact. A bound that is None does not apply. For s⁺ > 0 the second bound is share·s⁺.
+  For s⁺ < 0 that product would be above s⁺.
 
   The device stores the queries, one positive of each query at a time, the results, at most
   4·block·d numbers (two blocks, and the prepared vectors of one), and about 20 MB. It never stores

@@ -133,7 +133,7 @@ class hardest_only(NegativeSource):
     k: the number of negatives per anchor, at least 1.
 
   Raises:
-    UserError: k is not an integer of at least 1, or there are fewer candidates.
+    UserError: k is not an integer of at least 1, or there are fewer than k candidates.
 
   Example:
     >>> import jax
