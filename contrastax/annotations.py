@@ -27,7 +27,7 @@ MAX_SHOWN = 60  # characters of a wrong value in a message
 
 
 class NotAllowed(UserError):
-  """The error for a spec with a module whose import the caller does not allow."""
+  """Raised if a spec contains a module whose import the caller does not allow."""
 
 
 def fits(hint: Any, value: Any) -> bool:

@@ -58,7 +58,7 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 
 
 def write_bytes(path: str | os.PathLike, content: bytes) -> None:
-  """Writes a file atomically: even if the process is killed, the file has the old or the new content.
+  """Writes a file atomically: after a kill, it has either the old or the new content.
 
   A folder of that name is renamed; see `set_aside`.
   """
@@ -79,7 +79,7 @@ def write_bytes(path: str | os.PathLike, content: bytes) -> None:
 
 
 def unfinished_of(path: pathlib.Path) -> pathlib.Path:
-  """Returns the path of the temporary file of `write_bytes`, which remains if the process is killed."""
+  """Returns the path of the temporary file of `write_bytes`. A kill may leave this file behind."""
   return path.with_name(f".{path.name}.tmp")
 
 
@@ -90,8 +90,8 @@ def read_records(path: str | os.PathLike) -> tuple[list[dict[str, float]], int]:
   records.
 
   Returns:
-    (records, the number of damaged lines). Damaged lines are skipped. An incomplete last line, which
-    remains if the process was killed, is skipped and not counted.
+    (records, the number of damaged lines). Damaged lines are skipped. An incomplete last line,
+    which remains if the process was killed, is skipped and not counted.
   """
   path = pathlib.Path(path)
   lines = path.read_bytes().split(b"\n") if path.exists() else [b""]

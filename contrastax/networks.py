@@ -168,7 +168,8 @@ class Net:
     Args:
       recipes: a tuple of one recipe per view, or a single recipe, which draws two views.
       batch: the batch.
-      input: the field that the recipes transform, or a tuple of fields, which are passed as a mapping.
+      input: the field that the recipes transform, or a tuple of fields, which are passed as a
+        mapping.
       first: the number of the first view.
       count: the required number of views, or None.
 

@@ -1,7 +1,7 @@
 """The kinds of parts, such as encoders and scores, and the parts of each kind.
 
-The annotation of a field or a parameter, such as `encoder: Encoder`, specifies a kind of part, which is
-called a noun. The noun determines the package whose public parts a config may use: here
+The annotation of a field or a parameter, such as `encoder: Encoder`, specifies a kind of part,
+which is called a noun. The noun determines the package whose public parts a config may use: here
 `contrastax.encoders`.
 """
 

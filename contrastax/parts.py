@@ -1,9 +1,9 @@
 """Builds parts from specs, `{"name": …, **arguments}`, and checks the specs at every depth.
 
-A spec contains the public name of a part and its arguments. The annotation of each argument determines
-its valid values. An argument may be a spec. The name `"package.module:function"` specifies a part from
-a module of the user. The message of an error is one line with the path of the key and the nearest valid
-name.
+A spec contains the public name of a part and its arguments. The annotation of each argument
+determines its valid values. An argument may be a spec. The name `"package.module:function"`
+specifies a part from a module of the user. The message of an error is one line with the path of the
+key and the nearest valid name.
 
     assemble(Encoder, {"name": "mlp", "widths": (64,)}, "config.method.encoder")
 """

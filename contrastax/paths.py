@@ -86,7 +86,8 @@ def pick(seen: Mapping[str, Any], path: str) -> dict[int | None, Any]:
       `batch.label`.
 
   Returns:
-    {view: value}, or {None: value} for a value that belongs to no view, such as a field of the batch.
+    {view: value}, or {None: value} for a value that belongs to no view, such as a field of the
+    batch.
 
   Raises:
     UserError: there is no value at the path.

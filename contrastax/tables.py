@@ -1,8 +1,8 @@
 """Tables: arrays with one row per example of the data, such as individual temperatures.
 
-A table is a part of the state of a run, and its values do not depend on the number of devices. A batch
-may contain several anchors of an example, such as the two views in SimCLR. The mean of their values is
-then written.
+A table is a part of the state of a run, and its values do not depend on the number of devices. A
+batch may contain several anchors of an example, such as the two views in SimCLR. The mean of their
+values is then written.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ MULTIPLE = 1024
 class Table:
   """One number for each example of the data.
 
-  `contrastax.training` divides the rows among the devices if the number of devices divides the number of rows. The
-  padding does not depend on the devices, so a run may resume on another number of them.
+  `contrastax.training` divides the rows among the devices if the number of devices divides the
+  number of rows. The padding does not depend on the devices, so a run may resume on another number
+  of them.
 
   Args:
     values: [size, padded to a multiple of 1,024].
@@ -56,8 +57,8 @@ class Table:
   def write(self, row: Array, values: Array) -> Table:
     """Returns the table with `values` [n] in the rows [n], without gradient.
 
-    Rows outside the table are not written. Equal rows must have equal values, because the
-    order of the writes is not defined.
+    Rows outside the table are not written. Equal rows must have equal values, because the order of
+    the writes is not defined.
     """
     row = jnp.where((row >= 0) & (row < self.size), row, len(self.values))
     values = jax.lax.stop_gradient(values).astype(self.values.dtype)

@@ -136,7 +136,7 @@ def test_one_chunk_is_the_encoder_with_a_folded_key(float64):
 def test_no_key_is_made_up():
   encoder, x = network(drop=0.5), normal(8, 5)
   params, state = encoder.init(KEY, x)
-  with pytest.raises(ValueError, match="give apply a key"):
+  with pytest.raises(ValueError, match="pass a key to apply"):
     chunked(encoder, 2).apply(params, state, x, train=True)
 
 

@@ -233,7 +233,9 @@ def test_ragged_lists_and_traced_arrays_are_refused_on_the_host():
 @pytest.mark.parametrize("name", [n for n, (_, names) in VECTORS.items() if names == SPLIT])
 def test_training_and_test_features_have_one_dimension(name):
   call, _ = VECTORS[name]
-  assert "features have 4 dimensions, but test_features have 3" in refused(lambda: call(X, X2[:, :3]))
+  assert "features have 4 dimensions, but test_features have 3" in refused(
+    lambda: call(X, X2[:, :3])
+  )
 
 
 # Labels.
@@ -346,7 +348,7 @@ def test_labels_of_training_and_test_are_of_one_kind(name):
   strings = "labels are integers, but test.labels are strings; use one type for both"
   with pytest.raises(UserError, match=strings):
     LABELS[name](Y, Y2.astype(str))
-  with pytest.raises(UserError, match="are strings and test.labels bytes"):
+  with pytest.raises(UserError, match="are strings, but test.labels are bytes"):
     LABELS[name](Y.astype(str), Y2.astype("S"))
 
 

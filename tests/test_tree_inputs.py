@@ -68,7 +68,7 @@ def test_chunks_of_a_tree_are_the_whole():
 @pytest.mark.parametrize(
   ("inputs", "message"),
   [
-    ({**X, "more": {"vector": X["more"]["vector"][:5]}}, r"arrays of one length, not \[5, 20\]"),
+    ({**X, "more": {"vector": X["more"]["vector"][:5]}}, r"arrays of equal length, not \[5, 20\]"),
     ({**X, "image": X["image"].astype(np.int32)}, "inputs 'image' must be uint8"),
     ({}, "arrays of one length"),
   ],

@@ -20,10 +20,11 @@ class balanced(Order):
   """Draws batches with exactly K examples of each of exactly P classes.
 
   The batch size is P · K, and the K examples of a class are adjacent in the batch. Classes are
-  visited equally often. Their order consists of random permutations of all classes, which are divided
-  into batches. If a batch spans two permutations, the second one is arranged so that no class occurs
-  twice in the batch. Within a class the examples are also visited in random permutations, K at a
-  time. The fewer than K examples that remain at the end of a permutation are left out of it.
+  visited equally often. Their order consists of random permutations of all classes, which are
+  divided into batches. If a batch spans two permutations, the second one is arranged so that no
+  class occurs twice in the batch. Within a class the examples are also visited in random
+  permutations, K at a time. Fewer than K examples can remain at the end of a permutation; they
+  are left out of it.
 
   Args:
     by: integers [size], the class of each example. Examples with −1 are left out.
@@ -123,9 +124,9 @@ class grouped(Epochs):
   """Draws each batch from one group, such as a cluster, a task or a domain.
 
   In each epoch the examples of a group are shuffled and divided into batches, and the batches of
-  all groups are shuffled. So the number of batches of a group is proportional to its size. Examples that do not
-  fill a batch of their group are left out of that epoch. Groups with fewer than `batch_size`
-  examples are always left out.
+  all groups are shuffled. So the number of batches of a group is proportional to its size. Examples
+  that do not fill a batch of their group are left out of that epoch. Groups with fewer than
+  `batch_size` examples are always left out.
 
   Args:
     by: integers [size], the group of each example. Examples with −1 are left out.

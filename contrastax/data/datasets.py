@@ -90,7 +90,7 @@ def load(name: str) -> Dataset:
 
 
 def hold_out(dataset: Dataset, count: int) -> Dataset:
-  """Holds out training examples as test examples, so that the original ones remain unseen.
+  """Holds out training examples as test examples, so that the original test set remains unseen.
 
   Args:
     dataset: the data set, whose test examples are dropped.

@@ -46,7 +46,7 @@ class Order:
       int32 [b], or [b, T] if each row is a window of T successive examples.
 
     Raises:
-      UserError: `step` is neither.
+      UserError: `step` is not such an integer.
     """
     try:
       number = operator.index(step)
@@ -147,8 +147,8 @@ class in_order(Order):
 
   Args:
     size: number of examples in the data set.
-    batch_size: 1 to `size`. None means `size`: each batch has all examples, such as the nodes of one
-      graph.
+    batch_size: 1 to `size`. None means `size`: each batch has all examples, such as the nodes of
+      one graph.
 
   Raises:
     UserError: an argument is out of range.
@@ -178,13 +178,13 @@ class in_order(Order):
 class windows(Epochs):
   """Visits windows of successive examples that lie within one episode.
 
-  A window begins at each example that is followed by T − 1 more examples of its episode. In each epoch all
-  windows are shuffled. Windows that do not fill a batch are left out of that epoch. A batch has
-  indices [b, T].
+  A window begins at each example that is followed by T − 1 more examples of its episode. In each
+  epoch all windows are shuffled. Windows that do not fill a batch are left out of that epoch. A
+  batch has indices [b, T].
 
   Args:
-    episode: integers [size]. Successive examples with equal values form one episode. An example with
-      −1 is in no window.
+    episode: integers [size]. Successive examples with equal values form one episode. An example
+      with −1 is in no window.
     length: T, 1 or more.
     batch_size: 1 to the number of windows.
     seed: 0 to 2³² − 1.

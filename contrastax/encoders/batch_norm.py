@@ -30,7 +30,8 @@ class BatchNorm(nnx.Module):
     rngs: the random streams of the module.
     groups: the number of groups of consecutive examples that are normalized by their own statistics.
       The running averages follow the mean of the groups. See `in_groups`.
-    dtype: the type of y. The default is the promoted type of x and the parameters, at least float32.
+    dtype: the type of y. The default is the promoted type of x and the parameters, at least
+      float32.
     affine: whether there are a scale and a bias.
     scale_init: the initializer of the scale.
 
@@ -74,8 +75,8 @@ class BatchNorm(nnx.Module):
 def in_groups(encoder: Encoder, groups: int) -> Encoder:
   """Applies an encoder to the batch in random order, so that the groups of BatchNorm are random.
 
-  The embeddings are returned in the order of x. The random order depends on the random key of the call.
-  In evaluation there are no groups.
+  The embeddings are returned in the order of x. The random order depends on the random key of the
+  call. In evaluation there are no groups.
 
   Args:
     encoder: an encoder whose BatchNorms have `groups` groups.

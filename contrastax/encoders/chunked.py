@@ -18,13 +18,14 @@ def chunked(encoder: Encoder, n: int, *, batch_norm: Literal["per chunk"] | None
 
   Use it for batches that do not fit into memory. Only the embeddings of the chunks are stored, and
   f(x_i) is computed again for the gradient. So memory holds the activations of only one chunk at a
-  time, at the cost of one more forward pass. The loss reads the whole batch with all its negatives, so its
-  gradient is exact. This includes the gradient of a learned temperature. One training step is one step of the
-  optimizer. With gradient accumulation (`optax.MultiSteps`) each micro-batch has only its own negatives.
+  time, at the cost of one more forward pass. The loss reads the whole batch with all its negatives,
+  so its gradient is exact. This includes the gradient of a learned temperature. One training step
+  is one step of the optimizer. With gradient accumulation (`optax.MultiSteps`) each micro-batch has
+  only its own negatives.
 
-  Chunk i uses the random key fold_in(key, i) in both forward passes, so dropout is exact too. For n = 1 only this
-  random key differs from f. On a mesh no input moves between devices if their number divides the size
-  of a chunk. With `train=False` the batch is not divided and may have any size.
+  Chunk i uses the random key fold_in(key, i) in both forward passes, so dropout is exact too.
+  With one chunk, only this random key differs from f. On a mesh no input moves between devices if
+  their number divides the size of a chunk. With `train=False` the batch is not divided and may have any size.
 
   Args:
     encoder: f; x and f(x) are arrays [b, …] or trees of such arrays.

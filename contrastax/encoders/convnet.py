@@ -51,8 +51,8 @@ def convolution(
   """Convolves images [n, h, w, c]. On a CPU it computes one matrix product of all patches.
 
   The product computes the same sums in another order. On a CPU it is faster than XLA's convolution,
-  in particular for gradients and many channels; see benchmarks/throughput.py. It supports neither dilation
-  nor groups. The arguments are those of `jax.lax.conv_general_dilated`.
+  in particular for gradients and many channels; see benchmarks/throughput.py. It supports neither
+  dilation nor groups. The arguments are those of `jax.lax.conv_general_dilated`.
   """
   conv = functools.partial(
     lax.conv_general_dilated, window_strides=strides, padding=padding, **others

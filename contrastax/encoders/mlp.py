@@ -87,8 +87,8 @@ def projection(
   It is trained with the encoder and not used after training.
 
   Args:
-    widths: the widths of the hidden layers. Each is a linear map without bias, BatchNorm and ReLU. An
-      empty tuple gives a linear projection.
+    widths: the widths of the hidden layers. Each is a linear map without bias, BatchNorm and ReLU.
+      An empty tuple gives a linear projection.
     out: the number of outputs.
     norm_out: whether BatchNorm without scale and bias follows the last layer, as in the projection of
       SimSiam and in the projection and predictor of MoCo v3.

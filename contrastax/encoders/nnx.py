@@ -18,15 +18,17 @@ from contrastax.nouns import nearest
 def from_nnx(build: Callable[..., nnx.Module], *, together: bool = True) -> Encoder:
   """Converts a Flax NNX module to an encoder.
 
-  The parameters are the `nnx.Param`s of the module. The state consists of all other `nnx.Variable`s,
-  such as the statistics of BatchNorm. Both are nested dicts. Dropout and other random layers use the
-  `key` of `apply`. Without it `apply` raises ValueError in training. `train=False` means `module.eval()`.
+  The parameters are the `nnx.Param`s of the module. The state consists of all other
+  `nnx.Variable`s, such as the statistics of BatchNorm. Both are nested dicts. Dropout and other
+  random layers use the `key` of `apply`. Without it `apply` raises ValueError in training.
+  `train=False` means `module.eval()`.
 
   Args:
-    build: `build(x, rngs) -> nnx.Module`. x is a `jax.ShapeDtypeStruct` with the shape and type of one
-      input, without the batch axis, or a tree of these if inputs are trees. The module is called with a
-      batch. It returns the embedding [n, d], or a mapping with `embedding` and other outputs. Its
-      arrays must be `nnx.Variable`s; any other array as an attribute raises ValueError.
+    build: `build(x, rngs) -> nnx.Module`. x is a `jax.ShapeDtypeStruct` with the shape and type of
+      one input, without the batch axis, or a tree of these if inputs are trees. The module is
+      called with a batch. It returns the embedding [n, d], or a mapping with `embedding` and other
+      outputs. Its arrays must be `nnx.Variable`s; any other array as an attribute raises
+      ValueError.
     together: see `core.Encoder`.
 
   Returns:

@@ -36,13 +36,13 @@ TORCHVISION = (
 def pretrained(encoder: Encoder, path: str | os.PathLike) -> Encoder:
   """Returns `resnet(…)` or `vit(…)` with weights from a safetensors file.
 
-  The file has the names and layouts of torchvision or timm. Nothing is downloaded, the classifier is
-  ignored, and the running statistics of BatchNorm are included. Normalize the images as in the
+  The file has the names and layouts of torchvision or timm. Nothing is downloaded, the classifier
+  is ignored, and the running statistics of BatchNorm are included. Normalize the images as in the
   training of the weights, for example by (x − mean) / deviation per channel.
 
   Some wrong arguments of the encoder cannot be detected from shapes. For example, the ViT-S of timm
-  needs heads=6. All files of Vision Transformers need positions="learned"; the file of MoCo v3 contains
-  its fixed positions as weights.
+  needs heads=6. All files of Vision Transformers need positions="learned"; the file of MoCo v3
+  contains its fixed positions as weights.
 
   In a jitted `init` the weights are constants of the program.
 
@@ -73,9 +73,9 @@ def pretrained(encoder: Encoder, path: str | os.PathLike) -> Encoder:
 def to_torch(params: Params, state: State) -> dict[str, np.ndarray]:
   """Returns the weights of `resnet` or `vit` under timm's names, in PyTorch's layout.
 
-  The kernel of a convolution [h, w, in, out] becomes [out, in, h, w]. The kernel of a linear map [in,
-  out] becomes [out, in]. `safetensors.numpy.save_file(to_torch(params, state), path)` writes a file that
-  `pretrained` reads.
+  The kernel of a convolution [h, w, in, out] becomes [out, in, h, w]. The kernel of a linear map
+  [in, out] becomes [out, in]. `safetensors.numpy.save_file(to_torch(params, state), path)` writes a
+  file that `pretrained` reads.
 
   Args:
     params: the parameters.

@@ -173,20 +173,21 @@ def resnet(
   1502.01852); the scales of BatchNorm are 1 and the biases 0. Unlike in torchvision the last scale of
   every block is 0, so that each block starts as the identity (arXiv 1706.02677, §5.1).
 
-  BatchNorm has momentum 0.9 and ε = 1e-5. Its statistics are those of all images of a call, on all devices.
-  They include both views if a method encodes both at once.
+  BatchNorm has momentum 0.9 and ε = 1e-5. Its statistics are those of all images of a call, on all
+  devices. They include both views if a method encodes both at once.
 
   Args:
-    depth: 18, 34, 50 or 8. Depth 8 has three stages of one basic block (the network for CIFAR of §4.2
-      with n = 1), for few CPU cores. `resnet(8, stem="cifar", width=16)` has 77,392 parameters; on two
-      busy CPU cores, 256 images of 32×32 took 1.3 s with the gradient and 0.2 s without it.
+    depth: 18, 34, 50 or 8. Depth 8 has three stages of one basic block (the network for CIFAR of
+      §4.2 with n = 1), for few CPU cores. `resnet(8, stem="cifar", width=16)` has 77,392
+      parameters; on two busy CPU cores, 256 images of 32×32 took 1.3 s with the gradient and 0.2 s
+      without it.
     stem: "imagenet": a 7×7 convolution of stride 2 and a 3×3 max-pool of stride 2. "cifar": a 3×3
       convolution of stride 1 and no pooling (SimCLR, arXiv 2002.05709, §B.9).
     width: the channels of the first stage; 128 gives the ResNet (2×) of SimCLR.
     bn_groups: the number of random groups of the batch over which BatchNorm computes its statistics; 8
       is ShuffleBN of MoCo on 8 GPUs. See `in_groups` in `contrastax.encoders.batch_norm`.
-    dtype: the type of the computation, such as "bfloat16". None means the type of the parameters. Parameters,
-      BatchNorm, the mean over positions and the result are float32.
+    dtype: the type of the computation, such as "bfloat16". None means the type of the parameters.
+      Parameters, BatchNorm, the mean over positions and the result are float32.
     remat: whether the activations of each block are recomputed for the gradient instead of stored.
     hidden: names of hidden layers, `stem`, `stage1`, … The output is then a mapping of these layers
       [n, h', w', c'] and `embedding`.

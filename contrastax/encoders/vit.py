@@ -60,9 +60,9 @@ class Patches(nnx.Module):
 class QKV(nnx.Module):
   """Queries, keys and values of tokens.
 
-  A bias of the keys adds the same number to all logits of a query. So its gradient consists of rounding
-  errors only, which Adam would scale up to full steps. The bias exists for pretrained weights, but it is
-  not trained.
+  A bias of the keys adds the same number to all logits of a query. So its gradient consists of
+  rounding errors only, which Adam would scale up to full steps. The bias exists for pretrained
+  weights, but it is not trained.
 
   Args:
     width: the width of a token.
@@ -211,10 +211,10 @@ def _run(block: Block, x: Array) -> Array:
 
 
 def sincos(rows: int, columns: int, width: int) -> np.ndarray:
-  """Returns the fixed position embeddings: 0 for the class token, sines and cosines for the patches.
+  """Returns the fixed position embeddings, which are 0 for the class token.
 
-  The embedding of the patch at (r, c) is the concatenation of sin r·ω, cos r·ω, sin c·ω and cos c·ω, where
-  ω_i = 10000^(−i/(width/4)), i = 0, …, width/4 − 1.
+  The embedding of the patch at (r, c) is the concatenation of sin r·ω, cos r·ω, sin c·ω and cos
+  c·ω, where ω_i = 10000^(−i/(width/4)), i = 0, …, width/4 − 1.
 
   Args:
     rows: the number of rows of patches.
@@ -242,9 +242,9 @@ def vit(
   The embedding [n, width] of images [n, h, w, c] is the class token after the last LayerNorm. The network
   has pre-norm blocks, LayerNorm with ε = 1e-6, exact GELU, an MLP of 4 · `width` units and no dropout.
 
-  As in MoCo v3, ViT-S has 12 heads, positions are fixed, the random projection of patches is not trained,
-  weights are Xavier uniform (for queries, keys and values separately), biases are 0, and the class token
-  has standard deviation 1e-6. The bias of the keys is not trained.
+  As in MoCo v3, ViT-S has 12 heads, positions are fixed, the random projection of patches is not
+  trained, weights are Xavier uniform (for queries, keys and values separately), biases are 0, and
+  the class token has standard deviation 1e-6. The bias of the keys is not trained.
 
   If a linear layer and BatchNorm follow, the bias of the last LayerNorm has no effect, and its gradient
   consists of rounding errors.
@@ -258,11 +258,12 @@ def vit(
       `apply` may then have another size than those of `init`. "learned" positions are parameters,
       initialized with standard deviation 0.02.
     freeze_patches: whether the random projection of patches is state, which is not trained.
-    dtype: the type of the computation, such as "bfloat16". None means the type of the parameters. Parameters,
-      LayerNorm, the softmax and the result are float32.
+    dtype: the type of the computation, such as "bfloat16". None means the type of the parameters.
+      Parameters, LayerNorm, the softmax and the result are float32.
     remat: whether the activations of each block are recomputed for the gradient instead of stored.
-    hidden: names of hidden layers, `patches`, `block1`, … The output is then a mapping of `embedding` and
-      these layers, which are tokens [n, 1 + patches, width] with the class token first.
+    hidden: names of hidden layers, `patches`, `block1`, … The output is then a mapping of
+      `embedding` and these layers, which are tokens [n, 1 + patches, width] with the class token
+      first.
 
   Returns:
     The encoder.

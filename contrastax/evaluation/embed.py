@@ -61,7 +61,7 @@ def embed(
     raise UserError(f"embed: batch_size must be an integer, 1 or more, not {batch_size!r}")
 
   def embed_batch(batch: Any) -> np.ndarray:
-    # Scaling is a separate program, so that uint8 and float images use the same program of the encoder.
+    # Scaling is a separate program, so that uint8 and float images share the encoder's program.
     batch = jax.tree.map(lambda x: _as_input(x) if x.dtype == np.uint8 else x, batch)
     return np.asarray(_apply(encoder, params, state, batch), np.float32)
 
@@ -78,7 +78,8 @@ def in_batches(function: Callable[[Any], Any], inputs: Any, batch_size: int = 51
   Args:
     function: maps a batch to an array or a tree of arrays, with one row per example.
     inputs: an array or a tree of arrays with one example per row.
-    batch_size: number of examples in a batch. The last batch is filled up with copies of its last example.
+    batch_size: number of examples in a batch. The last batch is filled up with copies of its last
+      example.
 
   Returns:
     NumPy arrays with one row per example, in the structure of the function's result.

@@ -57,10 +57,11 @@ def fine_tune(
     params: its parameters after training. With untrained parameters the result is the supervised
       baseline.
     state: its state after training.
-    train: `image` and `label`. The images are [n, h, w, c], uint8 or float in [0, 1], or inputs with
-      fewer axes, which are not changed. The labels [n] are names of classes: any integers, bools or
-      strings.
-    test: the same fields of the test examples. Examples of a class that `train` does not have count as errors.
+    train: `image` and `label`. The images are [n, h, w, c], uint8 or float in [0, 1], or inputs
+      with fewer axes, which are not changed. The labels [n] are names of classes: any integers,
+      bools or strings.
+    test: the same fields of the test examples. Examples of a class that `train` does not have count
+      as errors.
     fraction: share of the labels of each class that is used; see `labeled`. The choice does not
       depend on the encoder.
     steps: number of steps.
@@ -90,8 +91,8 @@ def fine_tune(
 
   References:
     Chen et al., SimCLR, 2020, arXiv 2002.05709, appendix B.5. The paper uses 1 % and 10 % of the
-    labels of ImageNet, a learning rate of 0.05 per 256 images, and 60 and 30 epochs. It does not use the
-    cosine.
+    labels of ImageNet, a learning rate of 0.05 per 256 images, and 60 and 30 epochs. It does not
+    use the cosine.
   """
   steps, batch_size = check_integer("steps", steps, 1), check_integer("batch_size", batch_size, 1)
   check_positive_number("learning_rate", learning_rate)

@@ -2,8 +2,8 @@
 
 All but `effective_rank` and `lidar` normalize the vectors. Vectors are anything that converts to an
 array; integers, bools and half precision become float32. All measures may be used inside `jax.jit`.
-There the result is NaN if a vector is not finite. Outside `jax.jit` such vectors raise UserError, as
-does a wrong number of axes.
+There the result is NaN if a vector is not finite. Outside `jax.jit` such vectors raise UserError,
+as does a wrong number of axes.
 """
 
 from __future__ import annotations
@@ -140,12 +140,12 @@ def effective_rank(x: ArrayLike) -> Array:
     Roy and Vetterli, 2007. Garrido et al., RankMe, 2023, arXiv 2210.02885, equation 1.
 
   In other libraries:
-    Public implementations differ in the small constant and in whether p is divided by its sum again.
+    Public implementations differ in the small constant and in whether p is divided by its sum
+    again.
   """
   x = vectors(x)
-  largest = jnp.abs(
-    x
-  ).max()  # Without a division by it, the sum of the singular values could overflow.
+  # Without the division by the largest entry, the sum of the singular values could overflow.
+  largest = jnp.abs(x).max()
   values = jnp.linalg.svd(x / jnp.where(largest > 0, largest, 1), compute_uv=False)
   return _finite(_number_of(values), x)
 
@@ -156,9 +156,9 @@ def lidar(x: ArrayLike, *, delta: float = 1e-4) -> Array:
       Σ_b = Σ_i (μ_i − μ)(μ_i − μ)ᵀ / (n − 1)
       Σ_w = Σ_iv (x_iv − μ_i)(x_iv − μ_i)ᵀ / (n (q − 1)) + δ I
 
-  The result is the effective rank of Σ_w^(−1/2) Σ_b Σ_w^(−1/2), computed from its eigenvalues. It is
-  the rank in a linear discriminant analysis in which every image is a class. For
-  n ≤ d it is at most n − 1.
+  The result is the effective rank of Σ_w^(−1/2) Σ_b Σ_w^(−1/2), computed from its eigenvalues. It
+  is the rank in a linear discriminant analysis in which every image is a class. For n ≤ d it is at
+  most n − 1.
 
   Args:
     x: [n, q, d], the embeddings of q random views of each of n images. μ_i is the mean of an

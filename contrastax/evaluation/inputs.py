@@ -154,7 +154,7 @@ def label_values(labels: ArrayLike, count: int, name: str = "labels") -> np.ndar
 
 
 def check_positive_number(name: str, value: Any) -> None:
-  """Raises UserError unless an option is a finite number above 0. Traced options are not checked."""
+  """Raises UserError unless an option is a finite number above 0, or traced."""
   if isinstance(value, Tracer):
     return
   try:

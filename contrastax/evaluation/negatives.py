@@ -74,14 +74,14 @@ def ranked_negatives(
 ) -> RankedNegatives:
   """Ranks the negatives of each anchor by similarity.
 
-  A positive is a candidate with a positive weight above 0. A negative is a candidate with a negative
-  weight above 0 that is not a positive. So in i-Mix neither of the two examples of an anchor is a
-  negative. If two negatives are equally similar, the earlier one ranks first. All pairs are in memory
-  at the same time.
+  A positive is a candidate with a positive weight above 0. A negative is a candidate with a
+  negative weight above 0 that is not a positive. So in i-Mix neither of the two examples of an
+  anchor is a negative. If two negatives are equally similar, the earlier one ranks first. All pairs
+  are in memory at the same time.
 
   Args:
-    anchors: the anchors, with the sides `index`, `as_positive` and `as_negative`. A `label` of −1, or
-      NaN for floats, means no label, as in training.
+    anchors: the anchors, with the sides `index`, `as_positive` and `as_negative`. A `label` of −1,
+      or NaN for floats, means no label, as in training.
     groups: the groups of candidates, as a criterion takes them, with the same sides.
     relation: the relation; see `contrastax.criteria`.
     score: the score.
@@ -91,8 +91,8 @@ def ranked_negatives(
     The ranked negatives.
 
   Raises:
-    UserError: the sides or shapes of the groups do not fit together, vectors are not finite, or labels
-      are not numbers.
+    UserError: the sides or shapes of the groups do not fit together, vectors are not finite, or
+      labels are not numbers.
 
   Example:
     >>> import numpy as np

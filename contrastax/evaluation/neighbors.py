@@ -28,8 +28,8 @@ def knn(
   """Returns the accuracy of a weighted nearest-neighbor classifier.
 
   Each of the k nearest neighbors, by cosine similarity s, votes for its class with weight exp(s/τ).
-  The search is exact. If two neighbors are equally similar, the one with the lower position counts as
-  nearer. If two classes have equal votes, the one with the nearest neighbor is predicted.
+  The search is exact. If two neighbors are equally similar, the one with the lower position counts
+  as nearer. If two classes have equal votes, the one with the nearest neighbor is predicted.
 
   Args:
     features: [n, d], training features.
@@ -37,7 +37,8 @@ def knn(
     test_features: [m, d].
     test_labels: [m]. Examples of a class that `labels` does not have count as errors.
     k: number of neighbors, 1 or more. If it exceeds n, all n vote.
-    temperature: τ > 0. Votes are relative to that of the nearest neighbor, so a low τ does not overflow.
+    temperature: τ > 0. Votes are relative to that of the nearest neighbor, so a low τ does not
+      overflow.
 
   Returns:
     The share of the test examples whose class is predicted.

@@ -38,9 +38,9 @@ class online_probe:
   Features are standardized within their batch, because their scale changes while the encoder is
   trained. So the same learning rate can be used for features of any scale.
 
-  Labels are class numbers 0 … classes − 1, integers or bools, and −1 means no label, as everywhere in
-  training. Any other number raises UserError. If labels are traced, as in a compiled train step, such
-  a number makes the accuracy and the parameters NaN, which stops the run.
+  Labels are class numbers 0 … classes − 1, integers or bools, and −1 means no label, as everywhere
+  in training. Any other number raises UserError. If labels are traced, as in a compiled train step,
+  such a number makes the accuracy and the parameters NaN, which stops the run.
 
   Args:
     classes: number of classes.
@@ -169,11 +169,11 @@ class online_probe:
 
 @dataclasses.dataclass(frozen=True)
 class with_online_probe:
-  """A method with an online probe of its encoder. The probe does not change the training of the method.
+  """A method with an online probe of its encoder. It is trained exactly as without the probe.
 
-  The features are embeddings of the inputs without views, in evaluation mode, as in an evaluation of
-  the run. They cost one more forward pass of the batch. The parameters are those of the method. The
-  state has the additional entry `online_probe`, and the metrics have `online_accuracy`.
+  The features are embeddings of the inputs without views, in evaluation mode, as in an evaluation
+  of the run. They cost one more forward pass of the batch. The parameters are those of the method.
+  The state has the additional entry `online_probe`, and the metrics have `online_accuracy`.
 
   Args:
     method: a method that has `evaluated` and `network`, such as a `methods.BaseMethod`.

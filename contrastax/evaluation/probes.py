@@ -42,8 +42,8 @@ def few_label(
 
   Returns:
     The accuracies [20], all NaN if a class has fewer than `per_class` examples. `mean_and_interval`
-    summarizes them. `draws` makes the same draws for all features of a data set, so two features can
-    be compared draw by draw.
+    summarizes them. `draws` makes the same draws for all features of a data set, so two features
+    can be compared draw by draw.
 
   Raises:
     UserError: features or labels are invalid, or there is only one class.
@@ -99,8 +99,8 @@ def mean_and_interval(values: ArrayLike, *, confidence: float = 0.95) -> tuple[f
 
   Here s is the standard deviation with the divisor n − 1, and t is the quantile of Student's
   distribution with n − 1 degrees of freedom. The interval covers the variation between the values
-  (draws or seeds), not the variation between test examples, which all values share. To compare two features, pass the differences of
-  their values.
+  (draws or seeds), not the variation between test examples, which all values share. To compare two
+  features, pass the differences of their values.
 
   Args:
     values: [n], n ≥ 1. A NaN makes both results NaN.

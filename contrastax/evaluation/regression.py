@@ -27,8 +27,8 @@ def linear(
       min over W, b of  mean_i CE(W h_i + b, y_i) + ½ λ‖W‖²
 
   Each dimension is standardized with the mean and standard deviation of `features`. A dimension is
-  dropped if its deviation is below 1e-6 of the largest one. λ is chosen from `L2` on a held-out fifth
-  of the training examples. The final fit uses all training examples.
+  dropped if its deviation is below 1e-6 of the largest one. λ is chosen from `L2` on a held-out
+  fifth of the training examples. The final fit uses all training examples.
 
   Args:
     features: [n, d], n ≥ 2, training features.
@@ -102,8 +102,8 @@ def _predicted(features: np.ndarray, number: np.ndarray, test_features: np.ndarr
 def chosen_l2(features: np.ndarray, target: np.ndarray) -> tuple[float, Array]:
   """Chooses λ by the cross-entropy on a held-out fifth of the examples.
 
-  The cross-entropy depends less on the choice of the fifth than the accuracy does. The fit of each λ
-  starts at the result of the previous fit, which does not change the optimum.
+  The cross-entropy depends less on the choice of the fifth than the accuracy does. The fit of each
+  λ starts at the result of the previous fit, which does not change the optimum.
 
   Args:
     features: [n, d], standardized.
@@ -160,8 +160,8 @@ def softmax_regression(
 
       min over W, b of  Σ_i w_i CE(W h_i + b, y_i) / Σ_i w_i + ½ λ‖W‖²
 
-  L-BFGS has a memory of 10 and a zoom line search. A fit that stops after `steps` steps is
-  used as it is.
+  L-BFGS has a memory of 10 and a zoom line search. A fit that stops after `steps` steps is used as
+  it is.
 
   Args:
     features: [n, d].

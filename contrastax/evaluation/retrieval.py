@@ -23,11 +23,11 @@ def retrieval(
 
       recall@k     the share of queries that have an example of their class among the k nearest
       R-precision  r / R, where R others have the query's class, r of them among the R nearest
-      mAP@R        (1/R) Σ_{i ≤ R} P(i), where P(i) is the precision of the i nearest if the i-th has
-                   the query's class, else 0
+      mAP@R        (1/R) Σ_{i ≤ R} P(i), where P(i) is the precision of the i nearest if the
+                   i-th has the query's class, else 0
 
-  The search is exact. If two neighbors are equally similar, the one with the lower position counts as
-  nearer.
+  The search is exact. If two neighbors are equally similar, the one with the lower position counts
+  as nearer.
 
   Args:
     features: [n, d].
@@ -68,9 +68,8 @@ def retrieval(
   parts = []
   for start in range(0, len(queries), group):
     rows = queries[start : start + group]
-    filled = np.resize(
-      rows, group
-    )  # All groups have the same size, so one compiled program is enough.
+    # All groups have the same size, so one compiled program is enough.
+    filled = np.resize(rows, group)
     _, nearest = top_k(corpus[filled], corpus, depth, score=cosine(), exclude=filled)
     hit = number[np.asarray(nearest)[: len(rows)]] == number[rows, None]
     parts.append(judged(hit, others[rows], ks))

@@ -16,8 +16,8 @@ def cka(x: ArrayLike, y: ArrayLike, *, unbiased: bool = False) -> float:
 
       CKA = HSIC(K, L) / √(HSIC(K, K) HSIC(L, L)),   K = X Xᵀ, L = Y Yᵀ
 
-  HSIC is the inner product of the centered kernels, ‖X̄ᵀȲ‖²_F. Even for unrelated features,
-  this estimate grows with d/n. The unbiased estimate omits the diagonals of the kernels, and its mean
+  HSIC is the inner product of the centered kernels, ‖X̄ᵀȲ‖²_F. Even for unrelated features, this
+  estimate grows with d/n. The unbiased estimate omits the diagonals of the kernels, and its mean
   for unrelated features is 0:
 
       n(n−3) HSIC₁(K, L) = ‖X̄ᵀȲ‖²_F − n/(n−2) Σ_i a_i b_i + Σ_i a_i Σ_i b_i / ((n−1)(n−2)),
@@ -32,8 +32,8 @@ def cka(x: ArrayLike, y: ArrayLike, *, unbiased: bool = False) -> float:
 
   Returns:
     A number in [0, 1], which is 1 if the representations differ only by a rotation, a shift and a
-    scale. The unbiased estimate may be negative. The result is NaN if all vectors of a representation
-    are equal.
+    scale. The unbiased estimate may be negative. The result is NaN if all vectors of a
+    representation are equal.
 
   Raises:
     UserError: the vectors are invalid, their numbers differ, or there are fewer than 2 examples (4

@@ -62,8 +62,8 @@ def fitted(
 ) -> Array | np.ndarray:
   """Converts images to the input shape of an encoder.
 
-  Images of this shape are returned unchanged. Other images are resized bilinearly, with antialiasing.
-  One channel is repeated three times. Three channels are converted to their luma.
+  Images of this shape are returned unchanged. Other images are resized bilinearly, with
+  antialiasing. One channel is repeated three times. Three channels are converted to their luma.
 
   Args:
     images: [n, h, w, c], uint8 or float in [0, 1].

@@ -73,7 +73,7 @@ class BaseMethod(Owner):
     >>> method = Negativeless(encoder=encoders.mlp((64,)), views=views.unchanged())
   """
 
-  # `views` is declared here because `evaluated` reads it. A subclass with views makes it an argument.
+  # It is declared here because `evaluated` reads it. A subclass with views makes it an argument.
   views: Recipe | tuple[Recipe, ...] = dataclasses.field(init=False, repr=False, compare=False)
   input: str | tuple[str, ...] = "image"
   terms: tuple[Term, ...] = ()
@@ -200,7 +200,8 @@ class ContrastiveMethod(BaseMethod):
       `fixed(x)`.
     loss: one of `contrastax.criteria`.
     negatives: the further candidates, one of `contrastax.negatives`, combined by `+`.
-    relation: the function that selects positives and negatives, one of `contrastax.relations`, combined by `&`.
+    relation: the function that selects positives and negatives, one of `contrastax.relations`,
+      combined by `&`.
     score: the similarity, one of `contrastax.pairwise`.
     plan: how all pairs are evaluated; `Plan(mesh=mesh)` on several devices.
 

@@ -22,8 +22,9 @@ class BYOL(BaseMethod):
       L = mean over examples of ‖p̄₁ − z̄₂‖² + ‖p̄₂ − z̄₁‖²,   v̄ = v/‖v‖
       θ' ← m θ' + (1 − m) θ
 
-  The paper increases m from 0.996 to 1 with `schedules.cosine`. g and q have one hidden layer of 4,096
-  units and 256 outputs. The paper uses LARS with a learning rate of 0.2 per 256 images and batches of 4,096.
+  The paper increases m from 0.996 to 1 with `schedules.cosine`. g and q have one hidden layer of
+  4,096 units and 256 outputs. The paper uses LARS with a learning rate of 0.2 per 256 images and
+  batches of 4,096.
 
   Args:
     encoder: f. It is kept after training.

@@ -25,10 +25,10 @@ class IMix(ContrastiveMethod):
       x̂_i = λ_i t(x_i) + (1 − λ_i) t(x_p(i));   a = g(f(x̂)),  k = g(f(t'(x)))
       L = mean over i of λ_i CE_i(i) + (1 − λ_i) CE_i(p(i)),   CE_i(j) = −log softmax_j(a_i·k/τ)
 
-  Only the anchors are mixed. Both a and k have a gradient. The paper draws λ from Beta(1, 1) and uses
-  a permutation p of the batch and τ = 0.2 for images. For domains without augmentations, mixing is its
-  only augmentation. The code of the paper replaces λ by the larger of λ and 1 − λ, so that the first
-  example dominates, and its p may have fixed points.
+  Only the anchors are mixed. Both a and k have a gradient. The paper draws λ from Beta(1, 1) and
+  uses a permutation p of the batch and τ = 0.2 for images. For domains without augmentations,
+  mixing is its only augmentation. The code of the paper replaces λ by the larger of λ and 1 − λ, so
+  that the first example dominates, and its p may have fixed points.
 
   Args:
     encoder: f. It is kept after training.

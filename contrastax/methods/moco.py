@@ -29,8 +29,8 @@ class MoCo(ContrastiveMethod):
   ShuffleBN.
 
   With `negatives=in_batch() + queue(n)` the other keys of the batch are negatives too. With the
-  relation `same_example`, older keys of the anchor's own example are not negatives. In MoCo's code they
-  are negatives, which matters if the queue is not small compared to the data set.
+  relation `same_example`, older keys of the anchor's own example are not negatives. In MoCo's code
+  they are negatives, which matters if the queue is not small compared to the data set.
 
   Args:
     encoder: f. It is kept after training.

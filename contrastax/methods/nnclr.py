@@ -28,12 +28,12 @@ class NNCLR(ContrastiveMethod):
       n_i = the vector of the support set with the highest cosine with z_i, without gradient
       L = ½ InfoNCE(n₁ → q₂) + ½ InfoNCE(n₂ → q₁)
 
-  The negatives are the q of the same view of the other examples. The support set is a queue of z₁ of
-  earlier steps. While it contains no other example, z_i is used instead of n_i.
+  The negatives are the q of the same view of the other examples. The support set is a queue of z₁
+  of earlier steps. While it contains no other example, z_i is used instead of n_i.
 
-  The paper uses a support set of 98,304, τ = 0.1, batches of 4,096, and BatchNorm on the output of g. In
-  the paper the neighbor may be the same example in the previous epoch. Here it is always another
-  example, which matters if the support set is not small compared to the data set.
+  The paper uses a support set of 98,304, τ = 0.1, batches of 4,096, and BatchNorm on the output of
+  g. In the paper the neighbor may be the same example in the previous epoch. Here it is always
+  another example, which matters if the support set is not small compared to the data set.
 
   Args:
     encoder: f. It is kept after training.

@@ -20,9 +20,9 @@ class SimSiam(BaseMethod):
       z₁, z₂ = g(f(x₁)), g(f(x₂));   p₁, p₂ = h(z₁), h(z₂)
       L = mean over examples of −½ cos(p₁, stop z₂) − ½ cos(p₂, stop z₁)
 
-  In the paper g has three layers of 2,048 units, also with BatchNorm on its output (`norm_out`), and h
-  has a bottleneck of 512 units. The paper uses SGD with a learning rate of 0.05 per 256 images, which is
-  constant for h (`optimizers.sgd(constant="^predictor/")`).
+  In the paper g has three layers of 2,048 units, also with BatchNorm on its output (`norm_out`),
+  and h has a bottleneck of 512 units. The paper uses SGD with a learning rate of 0.05 per 256
+  images, which is constant for h (`optimizers.sgd(constant="^predictor/")`).
 
   Args:
     encoder: f. It is kept after training.

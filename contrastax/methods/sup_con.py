@@ -14,10 +14,10 @@ from contrastax.temperatures import fixed
 class SupCon(SimCLR):
   """SupCon: all vectors of the anchor's label are positives.
 
-      L_i = mean over the p ≠ i with the label of i of −log( e^{z_i·z_p/τ} / Σ_{j ≠ i} e^{z_i·z_j/τ} )
+      L_i = mean over p ≠ i with the label of i: −log( e^{z_i·z_p/τ} / Σ_{j ≠ i} e^{z_i·z_j/τ} )
 
-  The batch needs a field `label`. `loss=criteria.sup_con_in()` gives eq. 3 of the paper. The paper uses
-  τ = 0.1 and batches of 6,144. After that it trains a linear classifier on the frozen encoder
+  The batch needs a field `label`. `loss=criteria.sup_con_in()` gives eq. 3 of the paper. The paper
+  uses τ = 0.1 and batches of 6,144. After that it trains a linear classifier on the frozen encoder
   (`evaluation.linear`).
 
   The arguments are those of `SimCLR`.

@@ -47,7 +47,7 @@ RESERVED = ("batch", "examples", "side", "step", "target", "terms", "view", "z")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Towers(BaseMethod):
-  """Encodes several inputs of each example, each with its own networks; its terms are the objective.
+  """Encodes each of several inputs with its own networks; the terms are the objective.
 
       z_t = g_t(f_t(x_t))
       objective = Σ over terms of weight · term

@@ -60,8 +60,8 @@ def space_map(
   """Draws two-dimensional maps of several spaces of the same examples, colored by class.
 
   A map is t-SNE of the unit vectors, with a fixed seed. It shows which examples are neighbors. The
-  distances between separate groups have no meaning. With fewer than four examples, the
-  map consists of their principal components.
+  distances between separate groups have no meaning. With fewer than four examples, the map consists
+  of their principal components.
 
   Args:
     spaces: features [n, d] by title. If all unit vectors of a space are equal up to rounding, it is
@@ -88,7 +88,7 @@ def space_map(
         f"space_map: features must be [n, d] and labels [n], not {list(features.shape)} and "
         f"{list(labels.shape)}"
       )
-  # Each map uses one thread, because idle threads of a map would spin when other maps use the cores.
+  # Each map uses one thread, because its idle threads would spin when other maps use the cores.
   with threadpool_limits(1), ThreadPoolExecutor() as threads:
     maps = list(threads.map(_map, arrays.values()))
   for place, (title, (points, state)) in enumerate(zip(arrays, maps, strict=True)):
@@ -115,9 +115,8 @@ def _map(features: np.ndarray) -> tuple[np.ndarray, str]:
   n, d = features.shape
   if not np.isfinite(features).all():
     return np.full((n, 2), np.nan), "not finite"
-  largest = np.abs(features).max(
-    1, keepdims=True, initial=0
-  )  # Without a division by it, squares could overflow.
+  # Without the division by the largest entry, squares could overflow.
+  largest = np.abs(features).max(1, keepdims=True, initial=0)
   unit = features / np.where(largest > 0, largest, 1)
   unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-12)
   # t-SNE starts at the principal components, and divides by the deviation of the first one.

@@ -10,8 +10,8 @@ def text(table: Mapping[str, Mapping[str, Any]]) -> str:
   """Formats a table as aligned text, with three decimals.
 
   Args:
-    table: {row: {column: value}}. A value is a number, or a mapping with `mean` and `half_interval`,
-      which becomes `0.812 ± 0.012`. A row may lack columns.
+    table: {row: {column: value}}. A value is a number, or a mapping with `mean` and
+      `half_interval`, which becomes `0.812 ± 0.012`. A row may lack columns.
 
   Returns:
     The lines of the table, with a header.

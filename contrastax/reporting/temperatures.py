@@ -27,8 +27,8 @@ def temperatures(
   Args:
     metrics: path of a metrics.jsonl with `temperature` and `effective_negatives`, and for individual
       temperatures `eval/temperature_q05` … `eval/temperature_q95`.
-    each: the temperatures of all examples [n] by name, such as one per modality. If the
-      run has one temperature, it is empty, and the histogram is left out.
+    each: the temperatures of all examples [n] by name, such as one per modality. If the run has one
+      temperature, it is empty, and the histogram is left out.
     bounds: the smallest and the largest temperature, or None.
     path: path of the PNG file.
   """
@@ -76,8 +76,7 @@ def extreme_temperatures(
     images: [n, h, w, c], uint8 or float in [0, 1].
     each: [n], the temperatures.
     path: path of the PNG file.
-    names: [n], the text below each example, such as its class. None writes no
-      names.
+    names: [n], the text below each example, such as its class. None writes no names.
   """
   from matplotlib.figure import Figure  # It is slow to import.
 

@@ -216,7 +216,7 @@ class Contrast(Term):
     return join(*groups)
 
   def _mask(self, masks: Mapping[int | None, Array], view: int | None) -> Array | None:
-    """Returns the mask of a view. A mask without a view, such as a field of the batch, applies to all."""
+    """Returns the mask of a view. A mask without a view, such as a field of the batch, is shared."""
     if masks and view not in masks and None not in masks:
       raise UserError(f"mask: the path {self.mask!r} has no mask of view {view}")
     return masks.get(view, masks.get(None))

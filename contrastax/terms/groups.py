@@ -23,7 +23,7 @@ class Given:
     vectors: the path of the vectors [n, k, d], or [n, d] for one per example.
     index: the path of their example numbers [n, k], by which the relation excludes the anchor's own
       positive. None: the negatives are not examples of the data set.
-    per_anchor: True: each anchor is compared with its own k negatives. False: with all n·k.
+    per_anchor: whether an anchor is compared with its own k negatives only, and not with all n·k.
 
   Example:
     >>> from contrastax.terms import Contrast, Given

@@ -96,7 +96,7 @@ class Checkpoints:
       self._orbax.save(path, args=ocp.args.PyTreeSave(tree))
 
   def _check_free_space(self, tree: Any) -> None:
-    """Raises OSError if the disk is too full; the save of Orbax would print tracebacks."""
+    """Raises OSError if the disk is too full. Orbax would print tracebacks instead."""
     self._directory.mkdir(parents=True, exist_ok=True)
     need = sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
     free = shutil.disk_usage(self._directory).free
@@ -170,7 +170,7 @@ class Checkpoints:
     import orbax.checkpoint as ocp
 
     like = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-    # Shapes are checked before reading, because a failure in Orbax prints tracebacks of its threads.
+    # Shapes are checked first, because a failure in Orbax prints tracebacks of its threads.
     metadata: Any = self._orbax.metadata(self._directory / str(step))
     saved = _shapes(metadata.item_metadata.tree)
     expected = _shapes(like)

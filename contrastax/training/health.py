@@ -1,7 +1,8 @@
 """Checks of a run's metrics: warnings, and errors that stop the run.
 
-A warning contains the measured value, its meaning and a suggested change. Each warning is given once.
-A check is skipped if the method does not have its metric. `contrastax.terms.Contrast` documents the metrics.
+A warning contains the measured value, its meaning and a suggested change. Each warning is given
+once. A check is skipped if the method does not have its metric. `contrastax.terms.Contrast`
+documents the metrics.
 """
 
 from __future__ import annotations
@@ -69,10 +70,10 @@ class Health:
 def check_collapse(step: int, steps: int, metrics: Mapping[str, float]) -> None:
   """Stops a run whose embeddings have collapsed. Configs enable it with `stop_on_collapse`.
 
-  Embeddings have collapsed to a point if `embedding_std` is below 0.01; it is 1 for vectors that are
-  uniform on the sphere. They have collapsed to a line if `effective_rank` is below
-  1.5. The rank is uncentered, so a point has rank 1 as well. An untrained convolutional encoder of
-  128 dimensions has a rank of about 45.
+  Embeddings have collapsed to a point if `embedding_std` is below 0.01; it is 1 for vectors that
+  are uniform on the sphere. They have collapsed to a line if `effective_rank` is below 1.5. The
+  rank is uncentered, so a point has rank 1 as well. An untrained convolutional encoder of 128
+  dimensions has a rank of about 45.
 
   Args:
     step: the number of the step. The first fifth of the run is not checked.

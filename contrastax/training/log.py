@@ -1,7 +1,7 @@
 """The log of a run: metrics.jsonl, TensorBoard, and lines on the terminal.
 
-The metrics of a step stay on the device until a later step has started, so that no step waits for the
-host.
+The metrics of a step stay on the device until a later step has started, so that no step waits for
+the host.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class Log:
       self._board.add_scalar(name, value, step)
 
   def flush(self) -> None:
-    """Writes metrics.jsonl to disk. Call it before a checkpoint, so that no earlier record is lost."""
+    """Writes metrics.jsonl to disk. It is called before a checkpoint is saved."""
     self._file.flush()
     os.fsync(self._file.fileno())
 

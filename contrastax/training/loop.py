@@ -56,8 +56,9 @@ def train(
 ) -> TrainState:
   """Trains a method, starting from the newest intact checkpoint of `workdir` if there is one.
 
-  A checkpoint is saved every `checkpoint_every` steps and at the end. After SIGINT (Ctrl-C), SIGTERM
-  or SIGHUP, a checkpoint is saved and `training.Interrupted` is raised. The same call resumes the run.
+  A checkpoint is saved every `checkpoint_every` steps and at the end. After SIGINT (Ctrl-C),
+  SIGTERM or SIGHUP, a checkpoint is saved and `training.Interrupted` is raised. The same call
+  resumes the run.
 
   Args:
     method: the method.

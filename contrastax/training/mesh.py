@@ -101,8 +101,8 @@ def block_on_virtual_devices(tree: Any, mesh: Mesh) -> Any:
 
   Virtual CPU devices (`--xla_force_host_platform_device_count`) share a pool of threads. If two
   programs with collectives run at the same time, each can hold threads that the other one needs,
-  which is a deadlock. So on such devices a program must end before the next one starts. A training loop of
-  your own should apply this function to each batch and to the result of each step.
+  which is a deadlock. So on such devices a program must end before the next one starts. A training
+  loop of your own should apply this function to each batch and to the result of each step.
 
   Args:
     tree: any tree of arrays.

@@ -39,8 +39,8 @@ class mined(Refresh):
     k: number of negatives per example.
     skip: number of the hardest negatives that are left out, because they may be false negatives.
     at_most: largest similarity of a negative. None means no limit.
-    corpus: (network, field) of the candidates. None means the evaluated network and its input, so the
-      hardest negative is the most similar other query. For questions and passages, use
+    corpus: (network, field) of the candidates. None means the evaluated network and its input, so
+      the hardest negative is the most similar other query. For questions and passages, use
       ("encoder", "passage"), or ("other_encoder", "passage") with two encoders.
     prefix: prefix of the related fields: "hard" gives `hard_image` and `hard_index`.
     seed: 0 to 2³² − 1, for the negatives of the first segment.

@@ -43,8 +43,8 @@ def sgd(
     momentum: factor of the momentum.
     weight_decay: factor of the weights that is added to the gradient, as in PyTorch's SGD.
     rules: which parameters have weight decay.
-    constant: regular expression, such as `^predictor/` in SimSiam. Parameters whose paths match keep
-      `learning_rate` in all steps. "" matches none.
+    constant: regular expression, such as `^predictor/` in SimSiam. Parameters whose paths match
+      keep `learning_rate` in all steps. "" matches none.
 
   Returns:
     An optax optimizer.
@@ -121,9 +121,9 @@ def lars(
       g ← g + weight_decay w;   g ← g · trust_coefficient ‖w‖ / ‖g‖
       v ← momentum v + rate g;   w ← w − v
 
-  If ‖w‖ or ‖g‖ is 0, the factor trust_coefficient ‖w‖ / ‖g‖ is replaced by 1. As in SimCLR, it is also
-  1 for parameters without weight decay (biases and the scales of BatchNorm), so their step is that of
-  SGD.
+  If ‖w‖ or ‖g‖ is 0, the factor trust_coefficient ‖w‖ / ‖g‖ is replaced by 1. As in SimCLR, it is
+  also 1 for parameters without weight decay (biases and the scales of BatchNorm), so their step is
+  that of SGD.
 
   Args:
     steps: number of steps of the run, over which the learning rate falls to 0.
@@ -132,7 +132,7 @@ def lars(
     momentum: factor of the momentum.
     weight_decay: factor of the weights that is added to the gradient.
     trust_coefficient: factor of the ratio of the norms.
-    rules: which parameters have weight decay and the factor.
+    rules: which parameters have weight decay and the factor of the norms.
 
   Returns:
     An optax optimizer.
@@ -144,8 +144,8 @@ def lars(
     You et al., LARS, 2017, arXiv 1708.03888.
 
   In other libraries:
-    The learning rate is part of the momentum, as in the paper and in the code of SimCLR. The code of
-    MoCo v3 and Barlow Twins multiplies the momentum by it, which differs if the rate changes.
+    The learning rate is part of the momentum, as in the paper and in the code of SimCLR. The code
+    of MoCo v3 and Barlow Twins multiplies the momentum by it, which differs if the rate changes.
   """
   decays = _decays(rules)
   return optax.lars(
@@ -189,7 +189,7 @@ def _decays(rules: Rules) -> Callable[[Any], Any]:
 
 
 def _matches(pattern: str) -> Callable[[Any], Any]:
-  """Returns a function from parameters to a tree of booleans, true if the pattern matches the path."""
+  """Returns a function from parameters to a tree of booleans, true if the pattern matches."""
 
   def labels(params: Any) -> Any:
     matches = jax.tree_util.tree_map_with_path(

@@ -1,7 +1,7 @@
 """Refreshes: arrays that are computed from all training examples between segments of a run.
 
-A run is divided into segments of `every` steps. The first segment uses `begun(source)`. At the start
-of each later segment `arrays` computes new arrays from the current state. They are written to
+A run is divided into segments of `every` steps. The first segment uses `begun(source)`. At the
+start of each later segment `arrays` computes new arrays from the current state. They are written to
 `refresh/STEP.npz` in the run's folder, so that a run that is interrupted within a segment resumes
 with the same arrays. A run resumes only with the same refresh.
 """
@@ -122,7 +122,7 @@ class Segments:
   def _arrays(self, start: int, step: int, state: TrainState) -> Arrays:
     if start == 0:
       return self._refresh.begun(self._source)
-    # At the start of a segment, an existing file is from an earlier run, so it is not read.
+    # At the start of a segment, an existing file may be from an earlier run, so it is not read.
     if start != step:
       arrays = self._read(start)
       if arrays is not None:

@@ -30,9 +30,9 @@ class Stop:
 
   Within `deferred()` a signal only makes `bool(stop)` true, and `Interrupted` is raised at the end.
 
-  After the first signal the previous handlers of SIGTERM and SIGINT are restored, so a second signal
-  ends the process immediately. A second SIGHUP is ignored, because closing a terminal sends several of them. If
-  SIGHUP was ignored before (`nohup`), it stays ignored.
+  After the first signal the previous handlers of SIGTERM and SIGINT are restored, so a second
+  signal ends the process immediately. A second SIGHUP is ignored, because closing a terminal sends
+  several of them. If SIGHUP was ignored before (`nohup`), it stays ignored.
 
   Example:
     >>> from contrastax import training

@@ -110,8 +110,8 @@ def make_train_step(
   """Returns the compiled train step of a method.
 
   Args:
-    method: the method that was passed to `init`. If it has `step(optimizer, plain)`, the result of that
-      function replaces the ordinary step, `plain`, and is compiled in the same way.
+    method: the method that was passed to `init`. If it has `step(optimizer, plain)`, the result of
+      that function replaces the ordinary step, `plain`, and is compiled in the same way.
     optimizer: the optimizer that was passed to `init`.
     mesh: a mesh with an axis `data`, whose length divides the batch size. The default is all devices.
 

@@ -49,11 +49,11 @@ class augment:
     gray: probability of a conversion to gray.
     blur: probability of a Gaussian blur.
     sigma: range of the blur's standard deviation, in pixels of the view.
-    kernel: width of the blur's kernel, an odd number of pixels. None means the kernel of SimCLR, about
-      a tenth of the view's side: 2 ⌊size / 20⌋ + 1, which is 23 at 224 pixels and 3 at 32.
+    kernel: width of the blur's kernel, an odd number of pixels. None means the kernel of SimCLR,
+      about a tenth of the view's side: 2 ⌊size / 20⌋ + 1, which is 23 at 224 pixels and 3 at 32.
     solarize: probability that values of 0.5 or more are inverted.
-    mean: one number per channel, which is subtracted; () for no normalization. With a mean, normalize
-      the inputs in the same way before evaluation; `evaluation.embed` does not normalize.
+    mean: one number per channel, which is subtracted; () for no normalization. With a mean,
+      normalize the inputs in the same way before evaluation; `evaluation.embed` does not normalize.
     std: one number per channel, by which the difference is divided; () if `mean` is ().
     channels: the number of channels of the images. Saturation, hue and gray need 3.
     left_out: operations of a paper that the recipe omits because the images do not have three

@@ -13,8 +13,8 @@ def gaussian_blur(images: Array, sigma: Array, *, kernel: int) -> Array:
   """Blurs each image with a Gaussian kernel.
 
   The weight of a pixel at distance j is exp(−j² / 2σ²), for j = −r … r and r = (kernel − 1) / 2,
-  divided by the sum of the weights. The kernel is applied along rows and along columns.
-  Images are reflected at their borders, without repeating the outermost pixel. σ = 0 returns the image.
+  divided by the sum of the weights. The kernel is applied along rows and along columns. Images are
+  reflected at their borders, without repeating the outermost pixel. σ = 0 returns the image.
 
   Args:
     images: [n, h, w, c], float; h and w exceed r.
@@ -46,8 +46,8 @@ def gaussian_blur(images: Array, sigma: Array, *, kernel: int) -> Array:
   dtype = jnp.promote_types(images.dtype, jnp.float32)
   # Below a hundredth of a pixel the weights of all neighbors are 0 in any precision.
   sigma = jnp.maximum(sigma, 0.01).astype(dtype)[:, None, None]
-  # On a CPU, matrix products are faster than sums of shifted images from kernel 5 on. For 512 images
-  # of 32×32, they take 5 ms; the sums take 3, 12 and 46 ms for kernels of 3, 9 and 23.
+  # On a CPU, matrix products are faster than sums of shifted images from kernel 5 on. For 512
+  # images of 32×32, they take 5 ms; the sums take 3, 12 and 46 ms for kernels of 3, 9 and 23.
   down, across = (_matrices(sigma, kernel // 2, side) for side in (height, width))
   return separable(images, down, across)
 

@@ -245,11 +245,12 @@ def jitter(
   Args:
     images: [n, h, w, c], float in [0, 1].
     order: [n, 4], integers: the operations in the order of their application, where 0 is
-      brightness, 1 contrast, 2 saturation and 3 hue. The shape is [n, 2] without saturation and hue.
+      brightness, 1 contrast, 2 saturation and 3 hue. The shape is [n, 2] without saturation and
+      hue.
     brightness: [n], factors ≥ 0; 1 changes nothing.
     contrast: [n], factors ≥ 0; 1 changes nothing.
-    saturation: [n], factors ≥ 0; 1 changes nothing. Saturation and hue are both None for images that
-      do not have 3 channels.
+    saturation: [n], factors ≥ 0; 1 changes nothing. Saturation and hue are both None for images
+      that do not have 3 channels.
     hue: [n], shifts in [−0.5, 0.5] of the color circle; 0 changes nothing except by rounding.
 
   Returns:

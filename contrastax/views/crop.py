@@ -11,9 +11,8 @@ from contrastax.views.images import check_operation
 from contrastax.views.separable import separable
 
 TRIES = 10
-BOX_NUMBERS = (
-  2 * TRIES + 2
-)  # Random numbers per box: the areas, the aspect ratios, the row and the column.
+# Random numbers per box: the areas, the aspect ratios, the row and the column.
+BOX_NUMBERS = 2 * TRIES + 2
 
 
 def resized_crop(
@@ -94,10 +93,10 @@ def sample_box(
 ) -> dict[str, Array]:
   """Turns uniform random numbers into random boxes, with the distribution of torchvision.
 
-  A draw consists of a share of the image's area, uniform in `area`, and an aspect ratio, log-uniform
-  in `ratio`. They determine a width and a height, which are rounded. The box is the first of ten
-  draws that fits into the image, at a uniform position. If none fits, the box is the largest central
-  one whose aspect ratio lies in `ratio`.
+  A draw consists of a share of the image's area, uniform in `area`, and an aspect ratio,
+  log-uniform in `ratio`. They determine a width and a height, which are rounded. The box is the
+  first of ten draws that fits into the image, at a uniform position. If none fits, the box is the
+  largest central one whose aspect ratio lies in `ratio`.
 
   Args:
     u: [n, 22], uniform in [0, 1).

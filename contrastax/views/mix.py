@@ -167,9 +167,10 @@ class mixup:
 class cutmix:
   """Replaces a random box of each image by the same box of a partner.
 
-  With λ ~ Beta(α, α), the box has ⌊√(1 − λ) L⌋ pixels along an image side of L pixels. Its center is
-  uniform over the pixels. The box extends by half of its side, rounded down, in each direction, and is
-  clipped to the image. The weight is the share of pixels that are not replaced, which can exceed λ.
+  With λ ~ Beta(α, α), the box has ⌊√(1 − λ) L⌋ pixels along an image side of L pixels. Its center
+  is uniform over the pixels. The box extends by half of its side, rounded down, in each direction,
+  and is clipped to the image. The weight is the share of pixels that are not replaced, which can
+  exceed λ.
 
   Args:
     alpha: α > 0.

@@ -1,12 +1,12 @@
 """The recipes of papers: `augment` with their settings.
 
-For a paper whose views differ, such as BYOL or SwAV, the function returns a tuple of recipes, one per
-view, which `draw_views` and the methods take. No recipe normalizes, so an encoder takes values in [0, 1] in
-training and in evaluation. `dataclasses.replace(recipe, mean=IMAGENET_MEAN, std=IMAGENET_STD)` adds
-a normalization.
+For a paper whose views differ, such as BYOL or SwAV, the function returns a tuple of recipes, one
+per view, which `draw_views` and the methods take. No recipe normalizes, so an encoder takes values
+in [0, 1] in training and in evaluation. `dataclasses.replace(recipe, mean=IMAGENET_MEAN,
+std=IMAGENET_STD)` adds a normalization.
 
-For images that do not have three channels, a recipe omits the operations that need red, green and blue
-(saturation, hue and gray), and lists them in `left_out`.
+For images that do not have three channels, a recipe omits the operations that need red, green and
+blue (saturation, hue and gray), and lists them in `left_out`.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def simclr(
     Chen et al., SimCLR, 2020, arXiv 2002.05709, appendix A.
 
   In other libraries:
-    The first version of the paper's code adds a number to the brightness. torchvision and this recipe
-    scale the brightness.
+    The first version of the paper's code adds a number to the brightness. torchvision and this
+    recipe scale the brightness.
   """
   return _for_channels(
     channels,
@@ -247,5 +247,5 @@ def _for_channels(channels: int, **settings: Any) -> augment:
 
 
 def _wide_kernel(size: int) -> int:
-  """Returns a kernel with a radius of 8 pixels (4 σ of the widest blur), or less for a small view."""
+  """Returns the width of a kernel of radius 8 (4 σ of the widest blur), or less in a small view."""
   return 2 * min(8, size - 1) + 1
