@@ -1,4 +1,4 @@
-"""SimCLR on CIFAR-100 with ResNet-18: 200 epochs. Not run here.
+"""SimCLR on CIFAR-100 with ResNet-18: 200 epochs. It was not run for this release.
 
   contrastax run cifar100_simclr            # the whole run
   contrastax run cifar100_simclr:runlocal   # a run of seconds

@@ -1,4 +1,4 @@
-"""CLIP on CIFAR-10 and the names of its classes as text. Not run here in full.
+"""CLIP on CIFAR-10 and the names of its classes as text. It was not run in full for this release.
 
   contrastax run cifar10_clip            # the whole run
   contrastax run cifar10_clip:runlocal   # a run of seconds

@@ -1,4 +1,4 @@
-"""SimCLR on CIFAR-10 with ResNet-18: 100 epochs. Not run here.
+"""SimCLR on CIFAR-10 with ResNet-18: 100 epochs. It was not run for this release.
 
   contrastax run cifar10_simclr            # the whole run
   contrastax run cifar10_simclr:runlocal   # a run of seconds

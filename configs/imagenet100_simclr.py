@@ -1,4 +1,4 @@
-"""SimCLR on ImageNet-100 with ResNet-50: 200 epochs. Not run here.
+"""SimCLR on ImageNet-100 with ResNet-50: 200 epochs. It was not run for this release.
 
   contrastax run imagenet100_simclr:runlocal   # a run of seconds
 

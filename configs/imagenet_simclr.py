@@ -1,4 +1,4 @@
-"""SimCLR on ImageNet-1k with ResNet-50: 100 epochs. Not run here.
+"""SimCLR on ImageNet-1k with ResNet-50: 100 epochs. It was not run for this release.
 
   contrastax run imagenet_simclr:runlocal   # a run of seconds
 

@@ -1,4 +1,4 @@
-"""SimCLR on STL-10, images of 96×96, with ResNet-18. Not run here.
+"""SimCLR on STL-10, images of 96×96, with ResNet-18. It was not run for this release.
 
   contrastax run stl10_simclr            # the whole run
   contrastax run stl10_simclr:runlocal   # a run of seconds

@@ -1,7 +1,7 @@
 """The vocabulary of contrastax: its base classes, protocols, type aliases and errors.
 
-Every other module is written in these terms. This module imports no other module of contrastax.
-Symbols: n anchors, m candidates, k candidates per anchor, d dimensions.
+All other modules use these definitions. This module imports no other module of contrastax. Symbols:
+n anchors, m candidates, k candidates per anchor, d dimensions.
 """
 
 from __future__ import annotations
@@ -200,7 +200,7 @@ class Group:
       as_negative  the weight of the candidate as a negative
       weight       the weight of the vector; it multiplies both weights above
       guide        the vector of another model for the same example
-      place        the number of the vector among those of its example, as for tokens
+      place        the number of the vector within its example, such as the number of a token
 
   All groups of one call have the same names.
 
@@ -214,7 +214,7 @@ class Group:
 
   @property
   def per_anchor(self) -> bool:
-    """Whether each anchor has a set of its own."""
+    """Whether each anchor has its own set of vectors."""
     return self.vectors.ndim == 3
 
   def attach(self, **side: Array) -> Group:
@@ -386,7 +386,7 @@ class Temperature(abc.ABC):
   """The base of temperatures, which are frozen dataclasses.
 
   Attributes:
-    per_anchor: whether each anchor has a temperature of its own that `advance` changes.
+    per_anchor: whether each anchor has its own temperature, which `advance` changes.
   """
 
   per_anchor: ClassVar[bool] = False
@@ -405,7 +405,7 @@ class Temperature(abc.ABC):
     """Returns (parameters, state) before the first step.
 
     Args:
-      size: the number of anchors that may have a temperature of their own; 0 if it is unknown.
+      size: the number of anchors that may have their own temperature; 0 if it is unknown.
     """
     return (), ()
 
@@ -517,7 +517,7 @@ class Term(abc.ABC):
     """Returns (value, state, metrics). The value is a scalar; the metrics are averaged."""
 
   def advance(self, params: Params, state: State, step: Array) -> State:
-    """Returns the state after the optimizer's step; moving averages follow the parameters here."""
+    """Returns the state after the optimizer's step. Moving averages are updated here."""
     return state
 
 
@@ -587,7 +587,7 @@ TrainStep = Callable[["TrainState", Batch], tuple["TrainState", Metrics]]
 
 @runtime_checkable
 class HasStep(Method, Protocol):
-  """A method with a training step of its own, such as sharpness-aware minimization."""
+  """A method with its own training step, such as sharpness-aware minimization."""
 
   @property
   def step(self) -> Callable[[optax.GradientTransformation, TrainStep], TrainStep] | None:
@@ -635,7 +635,7 @@ def named(key: Array, name: str) -> Array:
 
 
 def per_example(key: Array, index: Array) -> Array:
-  """Returns a random key for each example, folded from its `index` [n].
+  """Returns a random key for each example, derived from its `index` [n].
 
   The keys do not depend on the position in the batch or on the device.
   """

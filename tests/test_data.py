@@ -366,10 +366,16 @@ WRONG_ARRAYS = {
   "own index": ({"image": ROWS, "index": ROWS}, "rename the array 'index'"),
   "beyond int32": (
     {"label": ROWS + 10**12},
-    "'label' holds 1000000000000, .* not fit int32; number",
+    "'label' contains 1000000000000, .* not fit into JAX's int32; renumber",
   ),
-  "below int32": ({"label": ROWS - 2**31 - 1}, "'label' holds -2147483649, .* not fit int32"),
-  "beyond uint32": ({"label": (ROWS + 2**40).astype(np.uint64)}, "'label' holds .* not fit uint32"),
+  "below int32": (
+    {"label": ROWS - 2**31 - 1},
+    "'label' contains -2147483649, .* not fit into JAX's int32",
+  ),
+  "beyond uint32": (
+    {"label": (ROWS + 2**40).astype(np.uint64)},
+    "'label' contains .* not fit into JAX's uint32",
+  ),
 }
 
 

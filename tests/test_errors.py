@@ -138,7 +138,7 @@ MINE = {"data": "npz:mine.npz", "batch_size": 64}
 MIXES = {"name": "mochi", "hard": 1024, "mixed": 8, "with_anchor": 8}
 WRONG_PARTS = {
   "SupCon without labels": (
-    "digits_sup_con", MINE, "same_label needs labels, and the data have none",
+    "digits_sup_con", MINE, "same_label needs labels, but the data have none",
   ),
   "two views and more": (
     "digits_moco",
@@ -161,7 +161,7 @@ WRONG_PARTS = {
   ),
   "a hard set longer than the queue": (
     "digits_moco", {"method.negatives": ({"name": "queue", "size": 512}, MIXES)},
-    "mochi takes the 1,024 hardest of 512 candidates; use a longer queue, or a smaller hard set",
+    "mochi cannot take the 1,024 hardest of 512 candidates; use a longer queue, or a smaller hard set",
   ),
   "a filter that leaves nothing": (
     "digits_simclr",
@@ -171,7 +171,7 @@ WRONG_PARTS = {
   "a filter by what the data have not": (
     "digits_simclr",
     {"method.relation": ({"name": "same_example"}, {"name": "negatives_differ", "by": "cluster"})},
-    "negatives_differ needs the side 'cluster', and the anchors have as_negative, as_positive, index, label",
+    "negatives_differ needs the side 'cluster', but the anchors have as_negative, as_positive, index, label",
   ),
 }  # fmt: skip
 

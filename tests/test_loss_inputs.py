@@ -562,7 +562,7 @@ def test_integers_that_jax_would_cut_are_refused_in_a_side_and_a_search():
   refused(
     lambda: reduce(_Each(), far, (far,), score=dot(), reductions={"sum": sum_}),
     "'index'",
-    "32 bits",
+    "JAX's int32",
   )
   refused(lambda: top_k(Z, Z, 2, exclude=np.arange(8) + 2**40), "exclude")
 

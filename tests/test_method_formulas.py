@@ -123,7 +123,7 @@ def test_an_example_without_a_label_is_a_negative_of_all_others_but_not_of_itsel
 
 
 def test_sup_con_without_labels_is_refused():
-  with pytest.raises(UserError, match="same_label needs labels, and the data have none"):
+  with pytest.raises(UserError, match="same_label needs labels, but the data have none"):
     objective(methods.SupCon(**TEMPERED), batch_of())
 
 

@@ -83,7 +83,7 @@ def test_a_set_per_anchor_is_refused():
   anchors = group(4)
   own = Group(np.ones((4, 2, 5)), {name: np.ones((4, 2)) for name in anchors.side})
   with pytest.raises(
-    ValueError, match=r"shared candidates \[m, d\], and group 0 is a set per anchor"
+    ValueError, match=r"shared candidates \[m, d\], but group 0 is a set per anchor"
   ):
     hardest(anchors, (own,), 1, relation=same_example())
 
@@ -293,7 +293,7 @@ def test_mixes_have_no_gradient(float64):
     (mochi(hard=5, mixed=2, with_anchor=0), "mixes the keys in a queue"),
     (in_batch() + mochi(hard=5, mixed=2, with_anchor=0), "write queue(…) before it"),
     (queue(4) + mochi(hard=5, mixed=2, with_anchor=0), "5 hardest of 4 candidates"),
-    (queue(4) + hardest_only(9), "keeps 9 of 8 candidates"),
+    (queue(4) + hardest_only(9), "cannot keep 9 of 8 candidates"),
     (
       queue(8) + mochi(hard=5, mixed=2, with_anchor=0) + hardest_only(2),
       "to the right of the selection",
@@ -383,7 +383,7 @@ def test_on_plain_arrays_a_source_serves_without_a_method(float64):
 @pytest.mark.parametrize(
   ("shapes", "message"),
   [
-    (((4, 5), (3, 5)), r"must have one shape [n, d], not (4, 5) and (3, 5)"),
+    (((4, 5), (3, 5)), r"must have the same shape [n, d], not (4, 5) and (3, 5)"),
     (((4, 5), (4, 5), (9, 6)), r"negatives must be [m, 5], not (9, 6)"),
   ],
 )

@@ -132,7 +132,7 @@ WRONG = {
   ),
   "large numbers in a tree": (
     {"arrays": {"t": {"a": ROW + 10**12}}},
-    "'t/a' holds 1000000000000, .* not fit int32",
+    "'t/a' contains 1000000000000, .* not fit into JAX's int32",
   ),
   "an order of other data": (
     {"batch_size": None, "order": data.in_order(7)},
@@ -217,7 +217,9 @@ def test_a_run_resumes_bit_for_bit_and_not_with_another_order(tmp_path):
 
 def test_a_tree_with_what_is_no_number_is_refused_by_its_path():
   batch = {"index": np.arange(2), "tokens": {"ids": np.array(["a", "b"])}}
-  with pytest.raises(UserError, match="the batch's 'tokens/ids' must hold real numbers, not <U1"):
+  with pytest.raises(
+    UserError, match="the batch's 'tokens/ids' must contain real numbers, not <U1"
+  ):
     training.init(LINE, optax.sgd(0.1), batch)
 
 

@@ -74,7 +74,9 @@ def test_each_of_a_corpus_finds_others_but_not_itself(float64):
 
 @pytest.mark.parametrize("k", [0, 24])
 def test_too_many_or_too_few_are_refused(k):
-  with pytest.raises(ValueError, match=f"at least 1 and at most the corpus' 23 vectors, not {k}"):
+  with pytest.raises(
+    ValueError, match=f"from 1 to 23, the number of vectors in the corpus, not {k}"
+  ):
     top_k(jnp.ones((2, 3)), jnp.ones((23, 3)), k)
 
 

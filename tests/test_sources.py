@@ -445,13 +445,13 @@ def wrong_at_init(source, examples=EXAMPLES, **side):
   ("wrong", "message"),
   [
     (wrong_at_init(bank(), 0), "examples is 0; give the method examples=…"),
-    (wrong_at_init(bank(sample=21)), "draws 21 of 20 examples; use a smaller sample"),
+    (wrong_at_init(bank(sample=21)), "cannot draw 21 of 20 examples; use a smaller sample"),
     (lambda: bank(sample=0), "sample must be an integer of at least 1, or None for all, not 0"),
     (lambda: bank(momentum=1), "momentum must be at least 0 and below 1, not 1"),
     (wrong_at_init(queues(4, "language", 3)), "needs the side 'language', but the keys have as_"),
     (
       wrong_at_init(queues(4, "label", 3), label=np.zeros(6)),
-      "one integer for each key, and 'label' is float32 [6]; number its values from 0",
+      "one integer for each key, but 'label' is float32 [6]; number its values from 0",
     ),
     (
       wrong_at_init(queues(4, "guide", 3), guide=np.zeros((6, 2), np.int32)),
@@ -461,7 +461,7 @@ def wrong_at_init(source, examples=EXAMPLES, **side):
     (lambda: queues(4, "label", 0), "count must be an integer of at least 1, not 0"),
     (
       lambda: after_one(queues(4, "label", 3), label=np.array([0, 2, -1, 3, 0, 0], np.int32)),
-      "a key's 'label' must be 0 to 2, or −1 for none, not 3; give queues as count",
+      "a key's 'label' must be 0 to 2, or −1 for none, not 3; set count to one more",
     ),
     (wrong_at_init(clusters(7)), "7 clusters need as many keys in one step, which has 6; use fewer"),
     (wrong_at_init(clusters(3), cluster=np.zeros(6)), "the data have an array 'cluster'; rename it"),

@@ -478,7 +478,7 @@ def test_mixes_are_of_keys_drawn_by_example_and_have_no_gradient(float64):
     (lambda: supremix(negatives=1, positives=0, alpha=1, beta=-2), "supremix: beta must be a number above 0, not -2"),
     (lambda: supremix(negatives=1, positives=0, alpha=1, window=0), "supremix: window must be a number above 0, not 0"),
     (lambda: mixes(two_views(labels=np.arange(N)), negatives=1), "mixes labels, but those of the data are int"),
-    (lambda: mixes(group(normal(0, N, D)), negatives=1), "and the data have none; give numbers as float32 'label'"),
+    (lambda: mixes(group(normal(0, N, D)), negatives=1), "but the data have none; give numbers as float32 'label'"),
   ],
 )  # fmt: skip
 def test_what_makes_no_sense_is_refused_in_one_line(wrong, message):

@@ -25,8 +25,8 @@ class sogclr(Criterion):
 
   The gradient of DCL is ∇g_i / g_i. Its mean over batches is the mean of a quotient and has a bias
   that depends on the batch size. u_i estimates the mean over all data at any batch size. With γ = 1
-  both losses are the same. With the temperature `individual` this is iSogCLR, whose objective is
-  Σ_i τ_i (L_i + ρ).
+  both losses have the same gradient. With the temperature `individual` this is iSogCLR, whose
+  objective is Σ_i τ_i (L_i + ρ).
 
   With `relative`, u_i averages e^{ℓ_ij − p_i}, as above. This is the objective of iSogCLR and
   FastCLIP. Without `relative`, g_i does not contain p_i, and L_i = log u_i − p_i. This is SogCLR as
@@ -72,8 +72,8 @@ class sogclr(Criterion):
 
   In other libraries:
     The losses of the papers are τ times this loss, summed over two views. The official code detects
-    the first visit for a whole batch. Some other code does not treat the first visit separately, so
-    that the weights are too large by the factor 1/γ. Some recognizes it by u = 0.
+    the first visit for a whole batch. Some code does not treat the first visit separately, so that
+    the weights are too large by the factor 1/γ. Other code recognizes the first visit by u = 0.
   """
 
   gamma: float | Schedule = 0.9
@@ -142,7 +142,7 @@ def moving_average(
   Args:
     memory: memory that `sogclr.init` or the previous call returned.
     row: row of the memory that each g belongs to, [n].
-    defined: whether g is defined, [n]. Where it is not, the row does not change.
+    defined: whether g is defined, [n]. If it is not, the row does not change.
     log_g: logarithms of the new values, [n].
     gamma: weight γ of the new value; or a schedule of the step.
 

@@ -196,7 +196,7 @@ def evaluate(
   plan: Plan = Plan(),
   **more: Any,
 ) -> Outcome:
-  """Evaluates a criterion. The fields of `core.Compare` are arguments.
+  """Evaluates a criterion. The fields of `core.Compare` are separate arguments.
 
   Args:
     criterion: criterion, such as `criteria.info_nce()`.

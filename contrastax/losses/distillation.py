@@ -40,7 +40,7 @@ def negative_cosine(predictions: ArrayLike, targets: ArrayLike) -> Array:
     Grill et al., "Bootstrap Your Own Latent", 2020, arXiv 2006.07733, eq. 2.
 
   In other libraries:
-    SimSiam averages this over both directions. BYOL sums 2 + 2 L over both directions.
+    SimSiam averages this loss over both directions. BYOL sums 2 + 2 L over both directions.
   """
   predictions, targets = check_vectors(predictions=predictions, targets=targets)
   return -(unit(predictions) * unit(jax.lax.stop_gradient(targets))).sum(1)

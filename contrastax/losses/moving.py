@@ -45,7 +45,7 @@ def sogclr(
     temperature: temperature τ > 0, scalar or [2n].
     gamma: weight γ of the new value in the average, in (0, 1]; or a schedule of the step.
     relative: whether the average is relative to the positive; see `criteria.sogclr`.
-    bimodal: whether z1 and z2 are two modalities, each with averages of its own.
+    bimodal: whether z1 and z2 are two modalities, each with its own averages.
     plan: how the pairs are evaluated. It does not change the result.
 
   Returns:

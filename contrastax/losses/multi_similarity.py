@@ -45,7 +45,7 @@ def multi_similarity(
   Returns:
     The loss of each vector, [n]. With mining, it is 0 for an anchor that has no positive or no
     negative left. Without mining, an anchor without positives keeps its second term, and an anchor
-    without negatives its first term.
+    without negatives keeps its first term.
 
   Example:
     >>> import jax

@@ -90,7 +90,7 @@ def mv_dhel(views: ArrayLike, *, temperature: ArrayLike, plan: Plan = Plan()) ->
     2507.06979.
 
   In other libraries:
-    The authors' code multiplies the sums of the views. Their product overflows in float32 at τ =
+    The authors' code multiplies the sums of the views. In float32, their product overflows at τ =
     0.02, and at larger τ with more views. This function adds logarithms.
   """
   views = check_views(views=views)
@@ -173,8 +173,8 @@ def poly_view(
     plan: how the pairs are evaluated. It does not change the result.
 
   Returns:
-    The loss of each vector, [v·n], the vectors of view 0 first. With n = 1 there are no negatives
-    and the loss is 0.
+    The loss of each vector, [v·n], with the vectors of view 0 first. With n = 1 there are no
+    negatives and the loss is 0.
 
   Example:
     >>> import jax
@@ -260,8 +260,8 @@ def cacr(
     2023, arXiv 2105.03746, eqs. 4 to 6.
 
   In other libraries:
-    As in the authors' code, the earlier of two views is the query of the repulsion. Their ImageNet
-    code stops the gradient through the weights, and their other code does not.
+    As in the authors' code, the earlier of two views contains the anchors of the repulsion. Their
+    ImageNet code stops the gradient through the weights, and their other code does not.
   """
   views = check_views(views=views)
   v, n, _ = views.shape

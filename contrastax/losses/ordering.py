@@ -45,7 +45,7 @@ def group_ordering(
   Returns:
     The loss of each vector, [2n], with the vectors of z1 first. With n = 1 there are no negatives
     and the loss is 0. The hardest negatives [n, k, d] and the permutations [n, k + 1, k + 1] are
-    held in memory, which is thus linear in n but not in k.
+    stored, so memory is linear in n but not in k.
 
   Example:
     >>> import jax

@@ -1,9 +1,10 @@
 """Losses that compare vectors with class proxies, one learned vector per class.
 
 `proxies` [c, d] are parameters that are trained together with the encoder. They are the weights of
-a classifier. `labels` [n] are rows of the proxies. The losses normalize vectors and proxies. A
-vector with the label −1 has no label, and its loss is 0. Any other label without a proxy raises an
-error. In traced code, where labels are not known, the loss of such a vector is NaN.
+a classifier. `labels` [n] are row numbers of the proxies. The losses normalize vectors and proxies.
+A vector with the label −1 has no label, and its loss is 0. Any other label without a proxy raises
+an error. In traced code, where the values of labels are not known, the loss of such a vector is
+NaN.
 """
 
 from __future__ import annotations

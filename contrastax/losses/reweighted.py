@@ -1,4 +1,4 @@
-"""Variants of InfoNCE with other weights of anchors, negatives or positives.
+"""Variants of InfoNCE that weight anchors, negatives or positives differently.
 
 The losses normalize the vectors, and s is the cosine similarity.
 """

@@ -130,7 +130,7 @@ def binary_nce(
 
 
 def _check_scores(**scores: ArrayLike) -> list[Array]:
-  """Returns the scores [n] and [m] in one type, float32 at least."""
+  """Returns the scores [n] and [m] in one type, at least float32."""
   data, noise, log_noise, *others = to_common_dtype(**scores)
   if not (jnp.ndim(data) == jnp.ndim(noise) == 1 and len(data) and len(noise)):
     raise UserError(

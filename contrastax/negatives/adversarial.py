@@ -85,9 +85,9 @@ class adversarial_positives(NegativeSource):
       k'_i ← k'_i − size ‖k_i‖ f/‖f‖,   f = ∇_{k'} KL( p(· | k_i) ‖ p(· | k'_i) )
 
   p and k_i are defined as in `adversarial_negatives`. The positives are a group [n, 1, d] without a
-  gradient. They have the sides of their keys, except for the anchor's index and the view −1, so
-  that they are positives under `same_example` and `same_label`. An anchor without a key gets a
-  positive with the weight 0.
+  gradient. They have the sides of their keys, except that the index is that of the anchor and the
+  view is −1. So they are positives under `same_example` and `same_label`. An anchor without a key
+  gets a positive with the weight 0.
 
   Args:
     radius: the length of the step away, above 0, relative to the length of the key.

@@ -72,7 +72,7 @@ def on_arrays(
     anchors, positives, negatives = promoted(anchors, positives, numbers("negatives", negatives))
   if len(shape) != 2 or shape != positives.shape:
     raise UserError(
-      f"anchors and positives must have one shape [n, d], not {shape} and {positives.shape}"
+      f"anchors and positives must have the same shape [n, d], not {shape} and {positives.shape}"
     )
   if negatives is not None and (jnp.ndim(negatives) != 2 or negatives.shape[1] != shape[1]):
     raise UserError(f"negatives must be [m, {shape[1]}], not {jnp.shape(negatives)}")

@@ -82,7 +82,7 @@ class bank(NegativeSource):
       )
     if self.sample is not None and self.sample > examples:
       raise UserError(
-        f"bank draws {self.sample:,} of {examples:,} examples; use a smaller sample, or None for "
+        f"bank cannot draw {self.sample:,} of {examples:,} examples; use a smaller sample, or None for "
         "all"
       )
     return {"keys": unfilled(keys, examples)}

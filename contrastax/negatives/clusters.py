@@ -57,7 +57,7 @@ class clusters(NegativeSource):
     (4,)
 
   References:
-    Deng et al. (ClusterNS), 2023, arXiv 2305.09892: 128 clusters.
+    Deng et al. (ClusterNS), 2023, arXiv 2305.09892, with 128 clusters.
 
   In other libraries:
     In the paper, false negatives remain in the denominator, and another loss with two margins keeps

@@ -40,9 +40,9 @@ def mine(
 
       s ≤ min(s⁺ − margin,  s⁺ − (1 − share)·|s⁺|,  at_most)
 
-  Of these candidates, sorted by descending score, it leaves out the first `skip` and returns the
-  next k. The search is exact. A bound that is None does not apply. For s⁺ > 0 the second bound is
-  share·s⁺. For s⁺ < 0 that product would be above s⁺.
+  It sorts these candidates by descending score, leaves out the first `skip` and returns the next k.
+  The search is exact. A bound that is None does not apply. For s⁺ > 0 the second bound is share·s⁺.
+  For s⁺ < 0 that product would be above s⁺.
 
   The device stores the queries, one positive of each query at a time, the results, at most
   4·block·d numbers (two blocks, and the prepared vectors of one), and about 20 MB. It never stores
@@ -162,7 +162,7 @@ def _checked_positives(queries: Any, corpus: Any, positives: Any) -> np.ndarray:
   matrices = len(queries_shape) == len(corpus_shape) == 2
   if not (matrices and queries_shape[1] == corpus_shape[1]) or 0 in queries_shape:
     raise UserError(
-      f"queries must be [n, d], n > 0, and the corpus [m, d] of the same d, not {queries_shape} "
+      f"queries must be [n, d] with n > 0, and the corpus [m, d] with the same d, not {queries_shape} "
       f"and {corpus_shape}"
     )
   n, m = queries_shape[0], corpus_shape[0]
@@ -190,7 +190,7 @@ def _check(m, k, margin, share, at_most, skip, block):
     if not isinstance(value, Integral) or int(value) < least:
       raise UserError(f"{name} must be an integer of at least {least}, not {value!r}")
   if k + skip > m:
-    raise UserError(f"k + skip must be at most the corpus' {m} vectors, not {k} + {skip}")
+    raise UserError(f"k + skip must be at most {m}, the size of the corpus, not {k} + {skip}")
   if margin is not None and not (isinstance(margin, Real) and 0 <= float(margin) < math.inf):
     raise UserError(f"margin must be a number of at least 0, not {margin!r}")
   if share is not None and not (isinstance(share, Real) and 0 < float(share) <= 1):

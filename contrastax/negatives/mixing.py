@@ -91,7 +91,7 @@ class mochi(NegativeSource):
     number = sum(group.vectors.shape[0] for group in stored)
     if number < self.hard:
       raise UserError(
-        f"mochi takes the {self.hard:,} hardest of {number:,} candidates; use a longer queue, "
+        f"mochi cannot take the {self.hard:,} hardest of {number:,} candidates; use a longer queue, "
         "or a smaller hard set"
       )
     settings = compare._replace(same_set=False)._asdict()

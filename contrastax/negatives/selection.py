@@ -133,7 +133,7 @@ class hardest_only(NegativeSource):
     k: the number of negatives per anchor, at least 1.
 
   Raises:
-    UserError: k is not an integer of at least 1, or there are fewer candidates.
+    UserError: k is not an integer of at least 1, or there are fewer than k candidates.
 
   Example:
     >>> import jax
@@ -162,7 +162,9 @@ class hardest_only(NegativeSource):
   ) -> tuple[Group, tuple[Group, ...]]:
     number = _number(groups)
     if number < self.k:
-      raise UserError(f"hardest_only keeps {self.k:,} of {number:,} candidates; use a smaller k")
+      raise UserError(
+        f"hardest_only cannot keep {self.k:,} of {number:,} candidates; use a smaller k"
+      )
     return anchors, _replace_negatives(
       groups, hardest(anchors, groups, self.k, **compare._asdict())
     )

@@ -143,7 +143,7 @@ def synthetic_candidates(vectors: Array, like: Group) -> Group:
 
   Args:
     vectors: [m, d] or [n, k, d].
-    like: a group with the sides that the result gets.
+    like: a group that has the same sides as the result.
 
   Returns:
     The group.

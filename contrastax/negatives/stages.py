@@ -69,7 +69,7 @@ def stages(
       f"{list(labels.shape)}"
     )
   if not isinstance(clusters, Integral) or not 2 <= clusters <= n:
-    raise UserError(f"clusters must be from 2 to the {n} examples, not {clusters!r}")
+    raise UserError(f"clusters must be from 2 to {n}, the number of examples, not {clusters!r}")
   if not np.isfinite(features).all():
     i = np.isfinite(features).all(1).argmin()
     raise UserError(f"the features of example {i} are not finite; leave such examples out")

@@ -48,7 +48,9 @@ def check(
         f"and the shape of the anchors is {shape}"
       )
     if 0 in group_shape:
-      raise UserError(f"group {i} is empty: candidates {group_shape}, anchors {shape}")
+      raise UserError(
+        f"group {i} is empty; its shape is {group_shape}, and the anchors are {shape}"
+      )
     if group.side.keys() != groups[0].side.keys():
       different = ", ".join(map(repr, sorted(group.side.keys() ^ groups[0].side.keys())))
       raise UserError(

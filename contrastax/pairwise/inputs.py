@@ -33,7 +33,7 @@ def numbers(name: str, values: Any) -> Array:
   dtype = values.dtype
   real = (jnp.bool_, jnp.integer, jnp.floating)
   if not any(jnp.issubdtype(dtype, kind) for kind in real):
-    raise UserError(f"{name} must hold real numbers, not {dtype}")
+    raise UserError(f"{name} must contain real numbers, not {dtype}")
   if isinstance(values, np.ndarray | np.generic):
     check_kept(name, np.asarray(values))
   check_mesh(name, jax.typeof(values).sharding.mesh)
@@ -59,7 +59,7 @@ def check_kept(name: str, values: np.ndarray) -> None:
   for value in (values.min(), values.max()):
     if not range_.min <= value <= range_.max:
       raise UserError(
-        f"{name} holds {value}, which does not fit {jax_dtype}, the 32 bits of JAX; renumber the "
+        f"{name} contains {value}, which does not fit into JAX's {jax_dtype}; renumber the "
         "values with np.unique(…, return_inverse=True)[1], or set jax_enable_x64"
       )
 

@@ -18,7 +18,7 @@ _DENSE_PAIRS = 2**21
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-  """How a reduction over all pairs is computed. Results differ by rounding only.
+  """How a reduction over all pairs is computed. Results differ by rounding errors only.
 
   Args:
     block: "dense" computes the whole [n, m] matrix at once. A size b, or sizes (rows, columns),

@@ -200,7 +200,7 @@ def _evaluate_pairs(
     if both and not (divided or group.per_anchor):
       raise UserError(
         f"{group.vectors.shape[0]} candidates, of shape {group.vectors.shape}, cannot be divided "
-        f"over the {devices} devices of axis {axis!r}, as both directions need; use a multiple of "
+        f"over the {devices} devices of axis {axis!r}, which both directions need; use a multiple of "
         f"{devices}"
       )
   whole, divided = PartitionSpec(), PartitionSpec(axis)

@@ -34,7 +34,7 @@ class Reduction:
     """Returns the state of rows without pairs.
 
     Args:
-      like: an array with one entry per row, whose shape and type the state gets.
+      like: an array with one entry per row. The state has its shape and type.
     """
     raise NotImplementedError
 

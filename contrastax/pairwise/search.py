@@ -68,7 +68,7 @@ def top_k(
   n, m = len(queries), len(corpus)
   check_integer("k", k)
   if not 1 <= k <= m:
-    raise UserError(f"k must be at least 1 and at most the corpus' {m} vectors, not {k}")
+    raise UserError(f"k must be from 1 to {m}, the number of vectors in the corpus, not {k}")
   excluded = jnp.full(n, -1) if exclude is None else numbers("exclude", exclude)
   if excluded.shape != (n,) or not jnp.issubdtype(excluded.dtype, jnp.integer):
     raise UserError(

@@ -111,7 +111,7 @@ def _visit(
 ) -> tuple[Any, Any, Any]:
   """Applies `process_tile` to all tiles of a phase, row by row.
 
-  Block i of the anchors' part is a loop variable of its own while its row is processed. If the loop
+  Block i of the anchors' part is a separate loop variable while its row is processed. If the loop
   over the tiles read and wrote two blocks of one buffer, XLA would copy the whole buffer at every
   tile.
   """

@@ -159,7 +159,7 @@ def evaluate_tile(
 
 
 def is_exchanged(spec: EvalSpec, group_spec: GroupSpec) -> bool:
-  """Whether the group has results of its own, with the candidates as anchors."""
+  """Whether the scores of a group are also reduced with the candidates as anchors."""
   return spec.both and not group_spec.per_anchor
 
 

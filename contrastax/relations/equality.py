@@ -59,7 +59,7 @@ class same_label(Relation):
   @override
   def __call__(self, a: Side, c: Side, similarity: Array) -> Pairs:
     if "label" not in a:
-      raise UserError("same_label needs labels, and the data have none; use same_example")
+      raise UserError("same_label needs labels, but the data have none; use same_example")
     example = a["index"] == c["index"]
     itself = example & (a["view"] == c["view"])
     same = share_label(a["label"], c["label"])

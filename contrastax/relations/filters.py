@@ -212,12 +212,15 @@ class label_distance(Relation):
 def _side(relation: Relation, a: Side, name: str) -> Array:
   if name not in a:
     raise UserError(
-      f"{type(relation).__name__} needs the side {name!r}, and the anchors have "
+      f"{type(relation).__name__} needs the side {name!r}, but the anchors have "
       f"{', '.join(sorted(a))}; an array {name!r} in the data becomes a side"
     )
   return a[name]
 
 
 def _weights(mask: Array, otherwise: float) -> Pairs:
-  """Gives negatives the weight 1 if the mask is true, else `otherwise`. A mask alone is faster."""
+  """Gives negatives the weight 1 if the mask is true, else `otherwise`.
+
+  If `otherwise` is 0, the weights are the mask itself, which is faster.
+  """
   return Pairs(True, mask if otherwise == 0 else jnp.where(mask, 1, otherwise))

@@ -4,8 +4,8 @@ Scores are the only place where vectors are compared. The result is [n, m], or [
 anchor. It may also be a tuple of such arrays, which is then passed to the channels; see
 `side_by_side`.
 
-A score of your own is a frozen dataclass derived from `core.Score`, with `__call__`, or derived
-from `TwoPartScore`, with `prepare` and `combine`.
+To write a new score, define a frozen dataclass derived from `core.Score`, with `__call__`, or
+derived from `TwoPartScore`, with `prepare` and `combine`.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class negative_squared_distance(TwoPartScore):
 class bilinear(TwoPartScore):
   """The bilinear form a·(W c), with a learned matrix W [d, d].
 
-  W is initialized to the identity, so the score begins as the dot product.
+  W is initialized to the identity, so the score is initially the dot product.
 
   Example:
     >>> import jax
