@@ -105,7 +105,10 @@ def test_a_method_without_these_metrics_is_not_judged():
   [
     ({"embedding_std": 0.0021}, ["their spread is 0.0021 of a uniform sphere's, below 0.01"]),
     ({"effective_rank": 1.04}, ["their effective rank is 1.04, below 1.5"]),
-    ({"embedding_std": 1e-9, "effective_rank": 1.0}, ["1e-09 of a uniform sphere", " and their eff"]),
+    (
+      {"embedding_std": 1e-9, "effective_rank": 1.0},
+      ["1e-09 of a uniform sphere", " and their eff"],
+    ),
   ],
 )
 def test_a_collapse_stops_the_run_in_one_line_that_says_what_was_seen(prefix, collapsed, words):
