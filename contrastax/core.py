@@ -49,6 +49,7 @@ ArrayLoss = Callable[..., Array]
 """A loss on arrays, such as `losses.barlow_twins`."""
 
 T = TypeVar("T")
+MOST_SHOWN = 100  # Messages replace a longer repr, such as that of a network, by its type.
 
 
 class View(NamedTuple):
@@ -119,10 +120,14 @@ def check_kind(name: str, value: Any, kind: type[T], example: str) -> T:
   Raises:
     UserError: the value is a class, or is not an instance of `kind`.
   """
-  if isinstance(value, type):
+  if isinstance(value, type) and issubclass(value, kind):
     raise UserError(f"{value.__name__} is a class; give an instance, {value.__name__}()")
   if not isinstance(value, kind):
     shown = " ".join(repr(value).split())
+    if isinstance(value, type):
+      shown = f"the class {value.__name__}"
+    elif len(shown) > MOST_SHOWN:
+      shown = f"an object of type {type(value).__name__}"
     raise UserError(
       f"{name} must be a {kind.__module__.removeprefix('contrastax.')}.{kind.__name__}, such as "
       f"{example}, not {shown}"

@@ -38,10 +38,14 @@ from contrastax.core import (
   State,
   UserError,
   View,
+  check_kind,
   named,
 )  # fmt: skip
 from contrastax.paths import by_view, fields, read_only
 from contrastax.views import draw_views
+
+# Examples for messages.
+ENCODERS = "encoders.mlp((64,)), or encoders.from_nnx(lambda x, rngs: …) for a Flax NNX module"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -228,12 +232,7 @@ class Net:
 
   def _network(self, name: str) -> Encoder:
     network = self.owner.network(name)
-    if not isinstance(network, Encoder):
-      raise UserError(
-        f"{type(self.owner).__name__}: {name} must be an Encoder, such as encoders.mlp((64,)), not "
-        f"{network!r}"
-      )
-    return network
+    return check_kind(f"{type(self.owner).__name__}: {name}", network, Encoder, ENCODERS)
 
   def _begin_target(self, name: str) -> None:
     if self.owner.momentum is None:

@@ -175,6 +175,24 @@ def hints_of(make: Callable) -> dict[str, Any]:
     ) from None
 
 
+def accepts(function: Callable, *args: Any) -> bool:
+  """Returns whether a function, or the constructor of a class, can be called with the arguments.
+
+  It explains a TypeError: a call with wrong arguments is distinguished from an error within the
+  function. The result is True for a function without a readable signature.
+  """
+  try:
+    if isinstance(function, type):  # A metaclass, such as that of nnx.Module, accepts everything.
+      inspect.signature(function.__init__).bind(None, *args)
+    else:
+      inspect.signature(function).bind(*args)
+  except TypeError:
+    return False
+  except ValueError:
+    return True
+  return True
+
+
 def nearest(name: str, known: Collection[str]) -> str:
   """Returns the end of a message: `; did you mean 'x'?`, or the list of known names."""
   lower = {each.lower(): each for each in known}

@@ -64,25 +64,47 @@ def test_a_healthy_run_has_no_warnings():
 @pytest.mark.parametrize("illness", ILLNESSES)
 def test_a_warning_is_given_once(illness):
   sick = {**HEALTHY, **ILLNESSES[illness][0]}
-  health = Health(100)
-  assert len(health.warnings(50, sick)) == 1
-  assert health.warnings(60, HEALTHY) == []
-  assert [health.warnings(step, sick) for step in (70, 80, 100)] == [[], [], []]
+  health = Health(1000)
+  assert len(health.warnings(500, sick)) == 1
+  assert health.warnings(600, HEALTHY) == []
+  assert [health.warnings(step, sick) for step in (700, 800, 1000)] == [[], [], []]
 
 
 @pytest.mark.parametrize("illness", ILLNESSES)
 def test_the_first_fifth_of_a_run_is_not_judged(illness):
   sick = {**HEALTHY, **ILLNESSES[illness][0]}
-  health = Health(100)
-  assert [health.warnings(step, sick) for step in (1, 10, 19)] == [[], [], []]
-  assert len(health.warnings(21, sick)) == 1  # and what was seen early is not lost
+  health = Health(1000)
+  assert [health.warnings(step, sick) for step in (1, 10, 199)] == [[], [], []]
+  assert len(health.warnings(201, sick)) == 1  # and what was seen early is not lost
+
+
+def test_the_margin_is_not_checked_before_step_200():
+  """An untrained encoder scores all pairs alike."""
+  untrained = {**HEALTHY, "margin": 0.0}
+  short = Health(150)
+  assert [short.warnings(step, untrained) for step in range(1, 151)] == [[]] * 150
+  health = Health(300)
+  assert [health.warnings(step, untrained) for step in (100, 199)] == [[], []]
+  assert len(health.warnings(200, untrained)) == 1
+
+
+@pytest.mark.parametrize(
+  "margin, words", [(-0.5, "no better"), (0.0, "no better"), (0.068, "hardly")]
+)
+def test_a_positive_margin_is_not_called_no_better(margin, words):
+  (warning,) = Health(1000).warnings(500, {**HEALTHY, "margin": margin})
+  assert f"positives score {words}" in warning
+
+
+def test_a_margin_of_a_tenth_or_more_is_no_warning():
+  assert Health(1000).warnings(500, {**HEALTHY, "margin": 0.1}) == []
 
 
 def test_each_illness_has_its_own_warning():
   sick = {**HEALTHY, "margin": 0.0, "embedding_std": 0.0, "effective_negatives": 1.0}
-  health = Health(100)
-  assert len(health.warnings(50, {**HEALTHY, "margin": 0.0})) == 1
-  later = health.warnings(60, sick)
+  health = Health(1000)
+  assert len(health.warnings(500, {**HEALTHY, "margin": 0.0})) == 1
+  later = health.warnings(600, sick)
   assert len(later) == 2
   assert not any("margin" in text for text in later)
 

@@ -86,7 +86,15 @@ def load(name: str) -> Dataset:
     return _with_words(load(place))
   if kind in ("npz", "tfds", "made") and place:
     return {"npz": _npz, "tfds": _tfds, "made": _made}[kind](place)
-  raise UserError(f"no data set {name!r}; there are: digits, npz:PATH, tfds:NAME, made:HxWxC")
+  fix = ""
+  if name.endswith(".npz"):
+    fix = f"; did you mean {f'npz:{name}'!r}?"
+  elif kind and os.path.isdir(name):
+    fix = (
+      "; this is a folder: read its images into arrays and save them by np.savez(path, image=…, "
+      "label=…) for npz:PATH"
+    )
+  raise UserError(f"no data set {name!r}; there are: digits, npz:PATH, tfds:NAME, made:HxWxC{fix}")
 
 
 def hold_out(dataset: Dataset, count: int) -> Dataset:
@@ -217,7 +225,10 @@ def _read_npz(path: str) -> dict[str, np.ndarray]:
     fault = " ".join(str(error).split()) or type(error).__name__
     raise UserError(f"{path} cannot be read: {fault}; write it again with np.savez") from None
   if "image" not in arrays:
-    raise UserError(f"{path} has no array 'image'; it has: {', '.join(sorted(arrays)) or 'none'}")
+    names = ", ".join(sorted(arrays)) or "none"
+    raise UserError(
+      f"{path} has no array 'image'; it has: {names}; rename the array of the images to 'image'"
+    )
   if "test_label" in arrays and "test_image" not in arrays:
     raise UserError(f"{path} has 'test_label' but no 'test_image'; give both or neither")
   if "test_image" in arrays and ("label" in arrays) != ("test_label" in arrays):

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from contrastax.core import Array, UserError, named_leaves
+from contrastax.data.datasets import Dataset
 from contrastax.labels import NONE
 from contrastax.pairwise.inputs import check_kept
 from contrastax.views.images import check_range, check_type
@@ -55,8 +56,9 @@ def check_fields(arrays: Any) -> int:
   """
   if not (isinstance(arrays, Mapping) and arrays):
     kind = "none" if isinstance(arrays, Mapping) else type(arrays).__name__
+    fix = ": pass its train or test" if isinstance(arrays, Dataset) else ""
     raise UserError(
-      f"the data must be a dict of arrays by name, such as {{'image': images}}; found {kind}"
+      f"the data must be a dict of arrays by name, such as {{'image': images}}; found {kind}{fix}"
     )
   if "index" in arrays:
     raise UserError("the source adds a field 'index'; rename the array 'index'")
@@ -117,8 +119,11 @@ def _check_values(name: str, values: Any) -> None:
   dtype = values.dtype
   real = jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.floating)
   if not (real or dtype == jnp.bool_):
-    number = "; number its values by np.unique(…, return_inverse=True)[1]"
-    fix = number if dtype.kind in "OSTU" else ""
+    encode = (
+      "; number its values by np.unique(…, return_inverse=True)[1] if they are labels, or encode "
+      "texts as bytes [n, length], uint8, as in the how-to page on pairs of images and texts"
+    )
+    fix = encode if dtype.kind in "OSTU" else ""
     raise UserError(f"array {name!r} must be real numbers or booleans; found {dtype}{fix}")
   if not values.ndim:
     raise UserError(f"array {name!r} must have an axis of examples; found shape []")

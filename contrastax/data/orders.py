@@ -264,6 +264,19 @@ def check_batch_size(value: Any, most: int, what: str) -> int:
   return int(value)
 
 
+def check_divisible(batch_size: int, devices: int) -> None:
+  """Checks that a batch can be divided among devices.
+
+  Raises:
+    UserError: the number of devices does not divide the batch size.
+  """
+  if batch_size % devices:
+    raise UserError(
+      f"batch_size {batch_size} is not divisible by the {devices} devices; "
+      f"{batch_size - batch_size % devices or devices} is"
+    )
+
+
 def integers(name: str, values: Any) -> np.ndarray:
   """Returns a read-only int64 copy of integers [size].
 

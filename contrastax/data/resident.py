@@ -17,7 +17,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from contrastax.core import Array, Batch, UserError
 from contrastax.data.fields import Related, check_fields, check_related, leaves
-from contrastax.data.orders import Order, check_batch_size, checksum, shuffled
+from contrastax.data.orders import Order, check_batch_size, check_divisible, checksum, shuffled
 
 
 class Resident:
@@ -81,12 +81,7 @@ class Resident:
     if sharding is not None:
       mesh = _with_automatic_axes(sharding)
       sharding = NamedSharding(mesh, sharding.spec)
-      parts = _count_parts(sharding)
-      if self.batch_size % parts:
-        raise UserError(
-          f"batch_size {self.batch_size} is not divisible by the {parts} devices; "
-          f"{self.batch_size - self.batch_size % parts or parts} is"
-        )
+      check_divisible(self.batch_size, _count_parts(sharding))
       replicated = NamedSharding(mesh, PartitionSpec())
       # The caller may have set another mesh by jax.set_mesh, whose axes may be explicit.
       self._mesh_context = functools.partial(jax.set_mesh, mesh)

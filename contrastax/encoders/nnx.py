@@ -12,7 +12,7 @@ from flax import nnx
 from jax.core import Tracer
 
 from contrastax.core import Array, Encoder, UserError
-from contrastax.nouns import nearest
+from contrastax.nouns import accepts, nearest
 
 
 def from_nnx(build: Callable[..., nnx.Module], *, together: bool = True) -> Encoder:
@@ -34,6 +34,10 @@ def from_nnx(build: Callable[..., nnx.Module], *, together: bool = True) -> Enco
   Returns:
     The encoder.
 
+  Raises:
+    UserError: `build` is a module instead of a function that returns one. `init` raises it if
+      `build` cannot be called with x and rngs.
+
   Example:
     >>> import jax, jax.numpy as jnp
     >>> from flax import nnx
@@ -45,6 +49,12 @@ def from_nnx(build: Callable[..., nnx.Module], *, together: bool = True) -> Enco
     (4, 64)
   """
 
+  if isinstance(build, nnx.Module):
+    raise UserError(
+      "from_nnx takes a function of x and rngs that returns a module, such as "
+      f"lambda x, rngs: {type(build).__name__}(…), not a module"
+    )
+
   def abstract(x, train):
     leaves, tree = jax.tree.flatten(x)
     return of_shapes(tuple((leaf.shape[1:], leaf.dtype) for leaf in leaves), tree, train)
@@ -55,7 +65,7 @@ def from_nnx(build: Callable[..., nnx.Module], *, together: bool = True) -> Enco
 
     # The graph definition is static, so `eval_shape` finds it without computing any array.
     def traced():
-      module = build(one, nnx.Rngs(0))
+      module = _call_build(build, one, nnx.Rngs(0))
       for path, node in nnx.iter_graph(module):
         if isinstance(node, Tracer):
           where = ".".join(map(str, path))
@@ -70,7 +80,7 @@ def from_nnx(build: Callable[..., nnx.Module], *, together: bool = True) -> Enco
   def init(key, x):
     abstract(x, True)  # raises if the module has arrays that are not variables
     one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), x)
-    module = build(one, nnx.Rngs(key))
+    module = _call_build(build, one, nnx.Rngs(key))
     _, params, _, state = nnx.split(module, nnx.Param, nnx.RngState, ...)
     return _plain(params), _plain(state)
 
@@ -88,6 +98,21 @@ def from_nnx(build: Callable[..., nnx.Module], *, together: bool = True) -> Enco
     return y, _plain(state)
 
   return Encoder(init, apply, together)
+
+
+def _call_build(build: Callable[..., nnx.Module], x: Any, rngs: nnx.Rngs) -> nnx.Module:
+  try:
+    return build(x, rngs)
+  except TypeError as error:
+    if accepts(build, x, rngs):
+      raise
+    name = getattr(build, "__name__", type(build).__name__)
+    call = f"{name}(…, rngs=rngs)" if isinstance(build, type) else "Net(…, rngs=rngs)"
+    fault = " ".join(str(error).split())
+    raise UserError(
+      f"from_nnx calls {name} with x and rngs, which it does not accept ({fault}); give a function of "
+      f"these two, such as from_nnx(lambda x, rngs: {call})"
+    ) from None
 
 
 def _plain(state: nnx.State) -> dict[str, Any]:

@@ -109,6 +109,11 @@ def config_of(workdir: pathlib.Path) -> ConfigDict:
   try:
     return ConfigDict(_config_json(workdir))
   except (FileNotFoundError, NotADirectoryError):
+    if (workdir / "encoder.json").exists():
+      raise UserError(
+        f"{workdir} is a run that was started from code: it has no config.json, which this command "
+        "needs; use contrastax.load(workdir, encoder=…) and contrastax.evaluation.probes"
+      ) from None
     raise UserError(f"{workdir} holds no run: it has no config.json") from None
   except UserError:
     raise

@@ -32,7 +32,7 @@ from contrastax.core import (
 from contrastax.criteria import info_nce
 from contrastax.evaluation import embedding_std
 from contrastax.negatives import in_batch
-from contrastax.networks import Net, Owner, shape_of
+from contrastax.networks import ENCODERS, Net, Owner, shape_of
 from contrastax.pairwise import Plan, cosine, unit
 from contrastax.relations import Relation, same_example
 from contrastax.temperatures import fixed
@@ -85,7 +85,7 @@ class BaseMethod(Owner):
     networks = [field.name for field in dataclasses.fields(self) if field.type in NETWORKS]
     for name in networks:
       if getattr(self, name) is not None:
-        check_kind(name, getattr(self, name), Encoder, "encoders.mlp((64,))")
+        check_kind(name, getattr(self, name), Encoder, ENCODERS)
     all_terms(self)
 
   @property

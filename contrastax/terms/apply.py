@@ -22,6 +22,7 @@ from contrastax.core import (
   Term,
   UserError,
 )
+from contrastax.nouns import accepts
 from contrastax.paths import pick
 
 
@@ -44,6 +45,9 @@ class Apply(Term):
       "joined" it is repeated for each view.
     weight: the weight of the term, a number or a schedule.
     tag: the name of the term in metrics.
+
+  Raises:
+    UserError: an argument is invalid. Calls raise it if `loss` does not take the number of arrays.
 
   Example:
     >>> from contrastax import losses
@@ -86,19 +90,29 @@ class Apply(Term):
     arrays = [x for path in paths for x in pick(seen, path).values()]
     more = list(pick(seen, self.labels).values()) if self.labels else []
     if self.how == "each":
-      values = [jnp.mean(self.loss(x, *more)) for x in arrays]
+      values = [self._mean(x, *more) for x in arrays]
       return functools.reduce(operator.add, values) / len(values), state, {}
     if self.how == "stacked":
       arrays = [jnp.stack(arrays)]
     if self.how == "joined":
       more = [jnp.concatenate([x] * len(arrays)) for x in more]
       arrays = [jnp.concatenate(arrays)]
+    return self._mean(*arrays, *more), state, {}
+
+  def _mean(self, *arrays: Array) -> Array:
     try:
-      return jnp.mean(self.loss(*arrays, *more)), state, {}
+      return jnp.mean(self.loss(*arrays))
     except TypeError as error:
-      count = len(arrays) + len(more)
-      error.add_note(
-        f"Apply {self.tag!r} calls its loss with {count} arrays (how={self.how!r}); "
+      if accepts(self.loss, *arrays):
+        raise
+      count = f"{len(arrays)} array{'s' * (len(arrays) > 1)}"
+      fault = " ".join(str(error).split())
+      fix = (
         "how='each' calls it once for each array"
+        if self.how == "together"
+        else "how='together' calls it with all arrays, such as the two views"
       )
-      raise
+      raise UserError(
+        f"Apply {self.tag!r} calls its loss with {count} (how={self.how!r}), which it does not accept "
+        f"({fault}); {fix}"
+      ) from None

@@ -243,8 +243,11 @@ def check_parts(contrast: Contrast) -> None:
   temperature = as_temperature(contrast.temperature)
   if isinstance(loss, FunctionType | type):
     name = loss.__name__
-    fix = f"criteria.{name}(…)" if name in vars(criteria) else "criteria.info_nce()"
-    raise UserError(f"loss must be a criterion, such as {fix}, not the {_form(loss)} {name}")
+    known = name in vars(criteria)
+    fix = f"criteria.{name}(…)" if known else "criteria.info_nce()"
+    term = f'; Apply(loss={name}, of=("projection",)) in terms=(…,) adds a loss on arrays'
+    own = "" if known or isinstance(loss, type) else term
+    raise UserError(f"loss must be a criterion, such as {fix}, not the {_form(loss)} {name}{own}")
   check_kind("loss", loss, Criterion, "criteria.info_nce()")
   check_kind("score", score, Score, "pairwise.cosine()")
   check_kind("negatives", contrast.negatives, Negatives, "negatives.in_batch()")

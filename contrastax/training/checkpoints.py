@@ -158,7 +158,7 @@ class Checkpoints:
       step: the number of the step.
       like: tree of arrays or `jax.ShapeDtypeStruct`, with the shapes, types and shardings of the
         result.
-      partial: whether `like` may be a part of the saved tree.
+      partial: whether `like` may be a part of the saved tree, such as one encoder.
 
     Returns:
       The saved tree.
@@ -178,9 +178,11 @@ class Checkpoints:
       expected = {name: shape for name, shape in expected.items() if shape != EMPTY}
       saved = {name: saved[name] for name in expected if name in saved}
     where = f"checkpoint {step} in {self._directory}"
+    fix = "start the run again in another workdir"
+    if partial:
+      fix = f"give the encoder that the run had, or {fix}"
     foreign = (
-      f"{where} was written by another version of contrastax or for another method: {{}}; start the "
-      "run again in another workdir"
+      f"{where} was written by another version of contrastax or for another method: {{}}; {fix}"
     )
     for name in {**saved, **expected}:
       old, new = saved.get(name, "nothing"), expected.get(name, "nothing")
@@ -189,7 +191,8 @@ class Checkpoints:
       fault = f"{name} is {old} in the checkpoint, but {new} in this run"
       if isinstance(old, str) or isinstance(new, str):
         raise UserError(foreign.format(fault))
-      raise UserError(f"{where} has another method or other settings: {fault}; use another workdir")
+      settings = "give the encoder that the run had" if partial else "use another workdir"
+      raise UserError(f"{where} has another method or other settings: {fault}; {settings}")
     restore_args = ocp.checkpoint_utils.construct_restore_args(like)
     args = ocp.args.PyTreeRestore(item=like, restore_args=restore_args, partial_restore=partial)
     try:

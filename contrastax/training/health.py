@@ -12,6 +12,11 @@ from collections.abc import Mapping
 from contrastax.core import TrainingDiverged, UserError
 
 GRACE = 0.2  # The first part of a run, as a share of its steps, in which nothing is checked.
+# The margin is not checked before this step, however short the run is. An untrained encoder has a
+# margin of nearly 0, because it scores all pairs alike. Warmup and the first updates come before the
+# positives separate, so a small margin is no evidence within the first few hundred steps.
+FIRST_MARGIN_STEP = 200
+LEAST_MARGIN = 0.1
 LEAST_STD, LEAST_RANK = 0.01, 1.5
 # A step without negatives is not an error: a queue may be empty, or a batch may have one label.
 STEPS_WITHOUT_NEGATIVES = 10
@@ -21,7 +26,8 @@ class Health:
   """Checks the metrics of a run.
 
   Args:
-    steps: the total number of steps. There are no warnings in the first fifth of them.
+    steps: the total number of steps. There are no warnings in the first fifth of them, and none
+      about the margin before step 200.
   """
 
   def __init__(self, steps: int):
@@ -61,7 +67,8 @@ class Health:
     """
     if step < self._first_step:
       return []
-    texts = {check.__name__: check(metrics) for check in CHECKS}
+    checks = [c for c in CHECKS if c is not _check_margin or step >= FIRST_MARGIN_STEP]
+    texts = {check.__name__: check(metrics) for check in checks}
     new = {name: text for name, text in texts.items() if text and name not in self._given}
     self._given.update(new)
     return [f"step {step}: {text}" for text in new.values()]
@@ -103,10 +110,11 @@ def check_collapse(step: int, steps: int, metrics: Mapping[str, float]) -> None:
 
 def _check_margin(metrics: Mapping[str, float]) -> str | None:
   margin = metrics.get("margin")
-  if margin is not None and margin < 0.1:
+  if margin is not None and margin < LEAST_MARGIN:
+    better = "no better" if margin <= 0 else "hardly better"
     return (
-      f"positives score no better than negatives (margin {margin:.3f}), so the loss is near "
-      "log(1 + negatives) and nothing is learned; try a higher learning rate or weaker views"
+      f"positives score {better} than negatives (margin {margin:.3f}, below {LEAST_MARGIN}), so the "
+      "run has learned little so far; try a higher learning rate or weaker views"
     )
   return None
 

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from contrastax.annotations import NotAllowed
-from contrastax.core import Encoder, Params, State, UserError
+from contrastax.core import Encoder, Params, State, UserError, check_kind
 from contrastax.evaluation import embed
 from contrastax.files import read_json, write_json
 from contrastax.parts import assemble
@@ -91,8 +91,8 @@ def load(
     The encoder, a function from inputs to embeddings.
 
   Raises:
-    UserError: `workdir` has no run or no checkpoint, its files are damaged, or its encoder is in a
-      module that `allow` does not list.
+    UserError: `workdir` has no run or no checkpoint, its files are damaged, its encoder is in a
+      module that `allow` does not list, or `encoder` is not the encoder of the run.
 
   Example:
     >>> import contrastax
@@ -146,10 +146,11 @@ def _read_spec(
     network = content.get("network")
     if not isinstance(network, str):
       raise UserError(f"network must be a name, not {network!r}")
-    if encoder is None:
-      encoder = _assemble(content.get("encoder"), allow)
     batch = jax.tree.map(_one_example, inputs)
-    params, state = jax.eval_shape(encoder.init, jax.random.key(0), batch)
+    if encoder is None:
+      described = _assemble(content.get("encoder"), allow)
+      params, state = jax.eval_shape(described.init, jax.random.key(0), batch)
+      return described, network, inputs, params, state
   except NotAllowed as error:
     raise UserError(f"{path}: {error}") from None
   except Exception as error:  # A damaged file may specify any arguments of any encoder.
@@ -157,7 +158,22 @@ def _read_spec(
     raise UserError(
       f"{path} does not describe an encoder of this library: {fault}; {REWRITTEN}"
     ) from error
-  return encoder, network, inputs, params, state
+  return encoder, network, inputs, *_passed_shapes(encoder, batch, path.parent, network)
+
+
+def _passed_shapes(
+  encoder: Encoder, batch: Any, workdir: pathlib.Path, network: str
+) -> tuple[Params, State]:
+  """Returns the shapes of the parameters and the state of the encoder that was passed to `load`."""
+  check_kind("encoder", encoder, Encoder, "encoders.mlp((64,))")
+  try:
+    return jax.eval_shape(encoder.init, jax.random.key(0), batch)
+  except Exception as error:  # An encoder may raise any error for inputs of another kind.
+    fault = " ".join(str(error).split()) or type(error).__name__
+    raise UserError(
+      f"the encoder does not accept the inputs of the run in {workdir}: {fault}; pass the encoder that "
+      f"the run had as {network!r}"
+    ) from error
 
 
 def _assemble(spec: Any, allow: Collection[str]) -> Encoder:

@@ -23,7 +23,7 @@ from contrastax.core import (
   check_integer,
   check_seed,
 )
-from contrastax.data import Resident
+from contrastax.data import Dataset, Resident
 from contrastax.paths import select
 from contrastax.training.checkpoints import Checkpoints
 from contrastax.training.load import save_encoder_spec
@@ -113,6 +113,7 @@ def train(
   check_integer("log_every", log_every, 1)
   check_integer("eval_every", eval_every, 1)
   check_integer("checkpoint_every", checkpoint_every, 1)
+  _check_source(source)
   examples = getattr(method, "examples", 0)  # Methods without tables do not need it.
   if 0 < examples < source.size:
     raise UserError(
@@ -190,6 +191,15 @@ def train(
         log.add(step, metrics)
       checkpoints.wait()
   return state
+
+
+def _check_source(source: Any) -> None:
+  if isinstance(source, Mapping | Dataset):
+    arrays = "dataset.train" if isinstance(source, Dataset) else "arrays"
+    raise UserError(
+      f"source must be a source of batches, such as data.Resident({arrays}, batch_size=…), not "
+      f"{type(source).__name__}"
+    )
 
 
 def _save_spec(workdir: pathlib.Path, method: Method, source: Source, encoder: Any) -> None:

@@ -27,6 +27,7 @@ from contrastax.core import (
   key_for,
   named_leaves,
 )
+from contrastax.data.orders import check_divisible
 from contrastax.pairwise.inputs import check_mesh, numbers
 from contrastax.training.mesh import automatic, make_mesh, replicated, sharded, state_sharding
 
@@ -63,7 +64,8 @@ def init(
 
   Raises:
     UserError: an argument is invalid, the optimizer accumulates gradients over several steps
-      (`optax.MultiSteps`), or the batch has an example beyond the method's `examples`.
+      (`optax.MultiSteps`), the batch has an example beyond the method's `examples`, or the devices
+      do not divide the batch size.
 
   Example:
     >>> import jax
@@ -85,6 +87,8 @@ def init(
   _check_parts(method, optimizer)
   seed, mesh = check_seed(seed), automatic(make_mesh() if mesh is None else mesh)
   _check_index(method, batch)
+  # The compiled step cannot raise this: JAX checks the layout of its arguments before it.
+  check_divisible(len(batch["index"]), mesh.shape["data"])
   for path, values in named_leaves(dict(batch)):
     if jnp.ndim(values) < 4:  # Views check images.
       numbers(f"the batch's {path!r}", values)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from contrastax.core import Array, Recipe, UserError, named
+from contrastax.nouns import accepts
 
 
 def draw_views(
@@ -29,7 +30,8 @@ def draw_views(
     A list of views, one per recipe.
 
   Raises:
-    UserError: `recipes` is neither a recipe nor a sequence of recipes.
+    UserError: `recipes` is neither a recipe nor a sequence of recipes, or a recipe does not take
+      (key, x, index).
 
   Example:
     >>> import jax
@@ -44,4 +46,19 @@ def draw_views(
     raise UserError(
       f"draw_views: recipes must be a recipe or a tuple of one per view, not {recipes!r}"
     )
-  return [recipe(named(key, f"view {v}"), images, index) for v, recipe in enumerate(recipes, first)]
+  return [
+    _draw(recipe, named(key, f"view {v}"), images, index) for v, recipe in enumerate(recipes, first)
+  ]
+
+
+def _draw(recipe: Recipe, key: Array, x: Any, index: Array) -> Any:
+  try:
+    return recipe(key, x, index)
+  except TypeError as error:
+    if accepts(recipe, key, x, index):
+      raise
+    fault = " ".join(str(error).split())
+    raise UserError(
+      f"a recipe takes (key, x, index), which this one does not accept ({fault}); write a function "
+      "of these three, such as lambda key, x, index: operation(x, …)"
+    ) from None
