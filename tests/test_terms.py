@@ -223,9 +223,10 @@ def dense(**how):
 def test_a_call_that_does_not_fit_the_loss_names_how():
   term = Apply(loss=losses.uniformity, of=("z",), tag="spread")
   z = jnp.eye(4)
-  with pytest.raises(TypeError) as error:
+  with pytest.raises(UserError) as error:
     term((), (), {"z": {0: z, 1: z}}, jax.random.key(0))
-  assert "'spread' calls its loss with 2 arrays (how='together')" in error.value.__notes__[0]
+  assert "'spread' calls its loss with 2 arrays (how='together')" in str(error.value)
+  assert "how='each'" in str(error.value)
 
 
 def test_each_of_several_vectors_is_an_anchor():

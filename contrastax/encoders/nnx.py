@@ -48,7 +48,6 @@ def from_nnx(build: Callable[..., nnx.Module], *, together: bool = True) -> Enco
     >>> encoder.apply(params, state, x, key=None, train=False)[0].shape
     (4, 64)
   """
-
   if isinstance(build, nnx.Module):
     raise UserError(
       "from_nnx takes a function of x and rngs that returns a module, such as "
