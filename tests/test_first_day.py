@@ -166,11 +166,15 @@ def test_strings_are_labels_or_texts():
   assert "np.unique" in text and "texts as bytes [n, length], uint8" in text
 
 
-def test_devices_that_do_not_divide_the_batch():
-  # A mesh of one device twice as long: only its shape is read before the error.
-  text = message(data.orders.check_divisible, 15, 2)
-  assert text == "batch_size 15 is not divisible by the 2 devices; 14 is"
-  data.orders.check_divisible(14, 2)
+def test_devices_that_do_not_divide_the_batch(tmp_path):
+  # The same device twice: the error is raised before anything is placed on the mesh.
+  mesh = jax.sharding.Mesh(np.array(jax.devices()[:1] * 2), ("data",))
+  method, optimizer = sim_clr(), optax.sgd(0.1)
+  expected = "batch_size 5 is not divisible by the 2 devices; 4 is"
+  source = data.Resident({"image": IMAGES}, batch_size=5)
+  assert message(training.init, method, optimizer, source.batch(0), mesh=mesh) == expected
+  arguments = {"steps": 1, "workdir": tmp_path, "mesh": mesh}
+  assert message(training.train, method, optimizer, source, **arguments) == expected
 
 
 # Runs.

@@ -67,7 +67,7 @@ class Health:
     """
     if step < self._first_step:
       return []
-    checks = [c for c in CHECKS if c is not _check_margin or step >= FIRST_MARGIN_STEP]
+    checks = CHECKS if step < FIRST_MARGIN_STEP else (_check_margin, *CHECKS)
     texts = {check.__name__: check(metrics) for check in checks}
     new = {name: text for name, text in texts.items() if text and name not in self._given}
     self._given.update(new)
@@ -152,4 +152,4 @@ def _check_bounds(metrics: Mapping[str, float]) -> str | None:
   return None
 
 
-CHECKS = (_check_margin, _check_spread, _check_temperature, _check_bounds)
+CHECKS = (_check_spread, _check_temperature, _check_bounds)
