@@ -265,7 +265,7 @@ def test_a_dict_in_place_of_a_tuple_is_another_structure(tmp_path):
   checkpoints.save(1, {"layers": (jnp.zeros(2), jnp.zeros(2))})
   checkpoints.wait()
   for partial in (False, True):
-    with pytest.raises(UserError, match="another version of contrastax .*; start the run again"):
+    with pytest.raises(UserError, match="another version of contrastax .* start the run again"):
       checkpoints.restore(1, {"layers": {"0": jnp.zeros(2), "1": jnp.zeros(2)}}, partial=partial)
   checkpoints.close()
 
@@ -289,7 +289,7 @@ def test_a_run_and_load_refuse_a_checkpoint_of_another_version(tmp_path):
   spec = {"name": "mlp", "widths": [8]}
   save_encoder_spec(tmp_path, spec, "encoder", images)
   words = (
-    r"checkpoint 2 in .* was written by another version of contrastax .*; start the run again in"
+    r"checkpoint 2 in .* was written by another version of contrastax .* start the run again in"
   )
   with pytest.raises(UserError, match=words):
     training.train(method, optax.sgd(0.1), source, steps=4, workdir=tmp_path)

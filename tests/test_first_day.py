@@ -201,8 +201,31 @@ def test_an_encoder_of_another_width(tmp_path):
   checkpoints.close()
   for encoder in (encoders.mlp((5,)), encoders.mlp((4, 4))):
     text = message(contrastax.load, workdir, encoder=encoder)
-    assert "give the encoder that the run had" in text and "use another workdir" not in text
+    assert "that the run had" in text and "use another workdir" not in text
   assert contrastax.load(workdir, encoder=encoders.mlp((4,)))(IMAGES).shape == (6, 4)
+
+
+def test_every_network_of_a_run_can_be_loaded(tmp_path):
+  text, projection = encoders.text(8, depth=1, heads=1), encoders.projection((), out=3)
+  captions = np.arange(12, dtype=np.uint8).reshape(2, 6)
+  vectors = np.ones((2, 8), np.float32)
+  networks = {"other_encoder": (text, captions), "other_projection": (projection, vectors)}
+  parts = {name: network.init(KEY, x) for name, (network, x) in networks.items()}
+  workdir = code_run(tmp_path)
+  checkpoints = training.Checkpoints(workdir / "checkpoints")
+  params = {name: params for name, (params, _) in parts.items()}
+  checkpoints.save(1, {"params": params, "state": {name: s for name, (_, s) in parts.items()}})
+  checkpoints.wait()
+  checkpoints.close()
+  for name, (network, x) in networks.items():
+    loaded = contrastax.load(workdir, network=name, encoder=network, inputs=x[:1])
+    expected, _ = network.apply(*parts[name], x, key=None, train=False)
+    np.testing.assert_allclose(loaded(x), expected, rtol=1e-5, atol=1e-6)
+    for missing in ({"encoder": network}, {"inputs": x}, {}):
+      found = message(contrastax.load, workdir, network=name, **missing)
+      assert f"load(workdir, network={name!r}, encoder=…, inputs=…)" in found
+  found = message(contrastax.load, workdir, network="txt", encoder=text, inputs=captions)
+  assert "pass the encoder and the network that the run had" in found
 
 
 def test_evaluate_needs_a_run_from_a_config(tmp_path, capsys):

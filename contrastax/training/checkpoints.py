@@ -180,7 +180,7 @@ class Checkpoints:
     where = f"checkpoint {step} in {self._directory}"
     fix = "start the run again in another workdir"
     if partial:
-      fix = f"give the encoder that the run had, or {fix}"
+      fix = f"pass the encoder and the network that the run had, or {fix}"
     foreign = (
       f"{where} was written by another version of contrastax or for another method: {{}}; {fix}"
     )
@@ -191,7 +191,7 @@ class Checkpoints:
       fault = f"{name} is {old} in the checkpoint, but {new} in this run"
       if isinstance(old, str) or isinstance(new, str):
         raise UserError(foreign.format(fault))
-      settings = "give the encoder that the run had" if partial else "use another workdir"
+      settings = "pass the encoder that the run had" if partial else "use another workdir"
       raise UserError(f"{where} has another method or other settings: {fault}; {settings}")
     restore_args = ocp.checkpoint_utils.construct_restore_args(like)
     args = ocp.args.PyTreeRestore(item=like, restore_args=restore_args, partial_restore=partial)

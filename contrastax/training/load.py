@@ -76,14 +76,25 @@ def save_encoder_spec(workdir: str | os.PathLike, spec: Any, network: str, input
 
 
 def load(
-  workdir: str | os.PathLike, *, encoder: Encoder | None = None, allow: Collection[str] = ()
+  workdir: str | os.PathLike,
+  *,
+  encoder: Encoder | None = None,
+  network: str | None = None,
+  inputs: Any = None,
+  allow: Collection[str] = (),
 ) -> FrozenEncoder:
-  """Loads the encoder of a run from its newest intact checkpoint.
+  """Loads the encoder of a run, or another of its networks, from its newest intact checkpoint.
 
   Args:
     workdir: folder of the run, such as `runs/digits_simclr`.
     encoder: the encoder of the method, for a run that was started from code. None reads it from the
       run's config.
+    network: the name of a network of the method, such as "other_encoder" of CLIP. `encoder`
+      is then this network. None means the encoder that is evaluated. The input of a projection is an
+      embedding.
+    inputs: example inputs of the network, an array [n, …] or a tree of arrays, of which only the
+      shapes and types are read. None reads these from the run, which has them for the encoder that
+      is evaluated.
     allow: your own modules that the spec of the encoder may use, as `"package.module:function"`. No
       other module is imported.
 
@@ -92,7 +103,8 @@ def load(
 
   Raises:
     UserError: `workdir` has no run or no checkpoint, its files are damaged, its encoder is in a
-      module that `allow` does not list, or `encoder` is not the encoder of the run.
+      module that `allow` does not list, `encoder` is not the encoder of the run, or `network` needs
+      `encoder` and `inputs`.
 
   Example:
     >>> import contrastax
@@ -102,7 +114,9 @@ def load(
     contrastax.core.UserError: nowhere holds no run: it has no encoder.json
   """
   workdir = pathlib.Path(workdir)
-  encoder, network, inputs, params, state = _read_spec(workdir / "encoder.json", encoder, allow)
+  encoder, network, inputs, params, state = _read_spec(
+    workdir / "encoder.json", encoder, network, inputs, allow
+  )
   with contextlib.closing(Checkpoints(workdir / "checkpoints")) as checkpoints:
     step = checkpoints.newest_intact()
     if step is None:
@@ -117,12 +131,16 @@ def load(
 
 
 def _read_spec(
-  path: pathlib.Path, encoder: Encoder | None, allow: Collection[str]
+  path: pathlib.Path,
+  encoder: Encoder | None,
+  network: str | None,
+  examples: Any,
+  allow: Collection[str],
 ) -> tuple[Encoder, str, Any, Params, State]:
-  """Reads an encoder.json.
+  """Reads an encoder.json. The arguments of `load` that are not None replace its content.
 
   Returns:
-    The encoder, its name among the run's parameters, and the shapes of its inputs, parameters and
+    The network, its name among the run's parameters, and the shapes of its inputs, parameters and
     state.
   """
   try:
@@ -136,14 +154,20 @@ def _read_spec(
       f"{path.parent} is a run of contrastax before version 0.2, which this version cannot read; "
       "train it again in another folder"
     )
+  evaluated = content.get("network")
+  if network not in (None, evaluated) and (encoder is None or examples is None):
+    raise UserError(
+      f"{path} describes the network {evaluated!r} only; pass another one together with an example of "
+      f"its inputs: load(workdir, network={network!r}, encoder=…, inputs=…)"
+    )
   if encoder is None and "encoder" in content and content["encoder"] is None:
     raise UserError(
       f"{path.parent} was trained from code; pass the encoder of its method to load: "
       "load(workdir, encoder=…)"
     )
   try:
-    inputs = _read_inputs(content.get("inputs"))
-    network = content.get("network")
+    spec = content.get("inputs") if examples is None else _spec_of(examples)
+    inputs, network = _read_inputs(spec), evaluated if network is None else network
     if not isinstance(network, str):
       raise UserError(f"network must be a name, not {network!r}")
     batch = jax.tree.map(_one_example, inputs)
