@@ -223,7 +223,10 @@ def test_the_embedding_of_an_encoder_with_several_outputs():
 @pytest.mark.parametrize(
   ("changed", "message"),
   [
-    ({"encoder": 3}, r"encoder must be a core.Encoder, such as encoders.mlp\(\(64,\)\), not 3"),
+    (
+      {"encoder": 3},
+      r"encoder must be a core.Encoder, such as encoders.mlp\(\(64,\)\), .*from_nnx.*, not 3",
+    ),
     ({"input": "imag"}, "SimCLR: there is no field 'imag'; did you mean 'image'?"),
     (
       {"views": "flip"},

@@ -70,7 +70,8 @@ def text(width: int = 128, depth: int = 2, heads: int = 4) -> Encoder:
 
   def build(x, rngs):
     if len(x.shape) != 1 or not jnp.issubdtype(x.dtype, jnp.integer):
-      raise UserError(f"text takes bytes [n, length], not {x.dtype} of shape [n, *{x.shape}]")
+      shape = ", ".join(map(str, ("n", *x.shape)))
+      raise UserError(f"text takes bytes [n, length], not {x.dtype} of shape [{shape}]")
     return ByteTransformer(x.shape[0], width=width, depth=depth, heads=heads, rngs=rngs)
 
   return from_nnx(build)
