@@ -142,7 +142,7 @@ def test_the_page_of_own_parts_runs(tmp_path, monkeypatch):
     file = re.match(r"# (\w+\.py)\n", block)
     if language == "bash":
       for command in block.splitlines():
-        command = [sys.executable, *command.split()[1:]]
+        command = [sys.executable, "-m", *command.split()]  # `contrastax run …`
         subprocess.run(command, cwd=tmp_path, env=environment, check=True)
         commands += 1
     elif file:
