@@ -22,7 +22,7 @@ import tempfile
 import time
 
 from contrastax.files import write_json
-from studies.common.records import Records
+from studies.common.records import Records, read
 from studies.common.report import Verdict, table
 from studies.common.study import Study, grid
 
@@ -59,7 +59,7 @@ def report(records):
 
 def results(records: Records) -> dict:
   """The entries of configs/results.json."""
-  found = {"machine": records.starts[0]["machine"]}
+  found: dict = {"machine": records.starts[0]["machine"]}
   for record in records.where(data="digits"):
     trained = record["table"]["trained"]
     accuracy = {name: round(trained[column], 3) for column, name in COLUMNS.items()}
@@ -73,4 +73,4 @@ STUDY = Study(
 )  # fmt: skip
 
 if __name__ == "__main__":
-  write_json(CONFIGS / "results.json", results(STUDY.records()))
+  write_json(CONFIGS / "results.json", results(read(STUDY.path)))

@@ -209,21 +209,30 @@ def moved(path):
   return f"{kind}/terms/contrast/{rest}"
 
 
+def recorded_name(name):
+  """The name of a case in the record, which was written when `CLIP` had the name `Clip`."""
+  return name.replace("CLIP", "Clip")
+
+
 def compare(part, of):
   recorded = np.load(RECORD)
   found = {}
   for name in list(cases())[part::of]:
-    now = run(name)
-    before = [path.partition("|")[2] for path in recorded.files if path.startswith(f"{name}|")]
+    now, old = run(name), recorded_name(name)
+    before = [path.partition("|")[2] for path in recorded.files if path.startswith(f"{old}|")]
     found[name] = {
-      path: apart(recorded[f"{name}|{path}"], now.get(path, now.get(moved(path), MISSING)))
+      path: apart(recorded[f"{old}|{path}"], now.get(path, now.get(moved(path), MISSING)))
       for path in before
     }
   print(json.dumps(found))
 
 
 def record():
-  arrays = {f"{name}|{path}": values for name in cases() for path, values in run(name).items()}
+  arrays = {
+    f"{recorded_name(name)}|{path}": values
+    for name in cases()
+    for path, values in run(name).items()
+  }
   np.savez_compressed(RECORD, **arrays)
 
 

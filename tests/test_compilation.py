@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from contrastax.compilation import LEVEL, quick_jit
+from contrastax.compilation import OPTION, quick_jit
 
 
-@pytest.mark.parametrize("flags", ["", f"--{LEVEL}=0"], ids=["quick", "the user's level"])
+@pytest.mark.parametrize("flags", ["", f"--{OPTION}=0"], ids=["quick", "the user's level"])
 def test_the_values_are_those_of_jit(monkeypatch, flags):
   monkeypatch.setenv("XLA_FLAGS", flags)
 

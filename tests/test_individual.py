@@ -399,7 +399,7 @@ def test_heads_that_do_not_fit_are_refused():
     (lambda: multi_head(0), "heads must be an integer"),
     (lambda: adaptive_heads(min_temperature=2.0), "0 < min_temperature < max_temperature"),
     (lambda: adaptive_heads(hidden=0), "hidden must be an integer"),
-    (lambda: adaptive_heads(heads=3).init(jax.random.key(0), 8), "8 dimensions are not divisible"),
+    (lambda: adaptive_heads(heads=3).init(jax.random.key(0), 8), "8 dimensions cannot be divided"),
   ):
     with pytest.raises(UserError, match=said):
       score()

@@ -80,8 +80,8 @@ def mapping():
   [
     ("unlabeled", None),
     ("labeled", None),
-    ("nameless", "has labels, but no names of them; give classes=('a', 'b', …)"),
-    ("mapping", "own_data:mapping gives dict, not a data.Dataset"),
+    ("nameless", "has labels but no class names; give classes=('a', 'b', …)"),
+    ("mapping", "own_data:mapping must return a data.Dataset, not dict"),
   ],
 )
 def test_data_of_ones_own(made, message, tmp_path, monkeypatch, capsys):

@@ -217,7 +217,11 @@ def test_a_refresh_that_does_not_fit_is_one_line(refresh, message, tmp_path):
 
 
 @pytest.mark.parametrize(
-  ("made", "message"), [([1], "arrays by name, not list"), ({"x": np.array([None])}, "of objects")]
+  ("made", "message"),
+  [
+    ([1], "arrays by name, not list"),
+    ({"x": np.array([None])}, "must contain numbers, not objects"),
+  ],
 )
 def test_wrong_arrays_of_a_refresh_of_ones_own_are_one_line(made, message, tmp_path):
   @dataclasses.dataclass(frozen=True)

@@ -154,10 +154,10 @@ def test_an_integer_is_a_number_and_a_truth_value_is_none():
 
 def test_a_part_is_expected_in_words():
   config = whole("digits_simclr")
-  config["method"]["temperature"] = 0.1
+  config["method"]["encoder"] = 0.1
   assert refused(config) == (
-    "config.method.temperature must be a part, {'name': …}, such as "
-    "{'name': 'fixed', 'temperature': 0.1}, not 0.1"
+    "config.method.encoder must be a part, {'name': …}, such as "
+    "{'name': 'mlp', 'widths': (64,)}, not 0.1"
   )
 
 

@@ -2,11 +2,13 @@
 
 import importlib
 import json
+import pathlib
 
 import numpy as np
 import pytest
 
 from contrastax.core import UserError
+from studies import example_configs
 from studies.__main__ import NAMES, main
 from studies.common.records import Records, append, read
 from studies.common.report import Verdict, estimate, extremes, left_out, paired, table, unpaired
@@ -216,6 +218,12 @@ def test_every_study_has_a_line_in_the_list():
   text = (RESULTS.parent / "README.md").read_text(encoding="utf-8")
   for name in NAMES:
     assert f"`{name}`" in text and f"results/{name}.md" in text
+
+
+def test_the_list_of_configs_has_the_recorded_results():
+  path = pathlib.Path(example_configs.CONFIGS, "results.json")
+  assert json.loads(path.read_text()) == example_configs.results(read(example_configs.STUDY.path))
+  assert set(example_configs.NAMES) < set(json.loads(path.read_text()))
 
 
 @pytest.mark.parametrize("argv", [[], ["mochi"], ["mochi", "draws"], ["no_such", "run"]])
