@@ -12,16 +12,13 @@ import functools
 import operator
 import zlib
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 from typing_extensions import override
-
-if TYPE_CHECKING:
-  import optax  # imported for annotations only, because the import is slow
 
 Array = jax.Array
 Params = Any
@@ -573,33 +570,6 @@ class HasEvaluated(Method, Protocol):
 
   def network(self, name: str) -> Encoder:
     """Returns the network of a name."""
-    ...
-
-
-@runtime_checkable
-class HasExamples(Method, Protocol):
-  """A method that depends on the size of the data set."""
-
-  @property
-  def examples(self) -> int:
-    """The size of the data set; 0 if no part needs it."""
-    ...
-
-
-TrainStep = Callable[["TrainState", Batch], tuple["TrainState", Metrics]]
-"""One training step: `(train state, batch) -> (train state, metrics)`."""
-
-
-@runtime_checkable
-class HasStep(Method, Protocol):
-  """A method with its own training step, such as sharpness-aware minimization."""
-
-  @property
-  def step(self) -> Callable[[optax.GradientTransformation, TrainStep], TrainStep] | None:
-    """A function `(optimizer, plain) -> step`, or None for the ordinary step.
-
-    `plain` is the ordinary step, which the new one may call.
-    """
     ...
 
 

@@ -7,12 +7,13 @@ the same result.
 
 from __future__ import annotations
 
+import abc
 from typing import Any
 
 from contrastax.core import Array
 
 
-class Reduction:
+class Reduction(abc.ABC):
   """The base of reductions, which are frozen dataclasses.
 
   A state is an array or a tuple of arrays, with one entry per row. A row is an anchor, or a
@@ -30,14 +31,15 @@ class Reduction:
   identity: Any
   differentiable: bool = True
 
+  @abc.abstractmethod
   def empty(self, like: Array) -> Any:
     """Returns the state of rows without pairs.
 
     Args:
       like: an array with one entry per row. The state has its shape and type.
     """
-    raise NotImplementedError
 
+  @abc.abstractmethod
   def from_tile(self, x: Any, positions: Array, axis: int) -> Any:
     """Reduces one tile to a state.
 
@@ -46,15 +48,14 @@ class Reduction:
       positions: the numbers of the tile's candidates, int32, which broadcast against x.
       axis: the axis of x along which the candidates vary.
     """
-    raise NotImplementedError
 
+  @abc.abstractmethod
   def merge(self, a: Any, b: Any) -> Any:
     """Combines the states of two disjoint sets of candidates."""
-    raise NotImplementedError
 
+  @abc.abstractmethod
   def finish(self, state: Any) -> Any:
     """Returns the result of a state."""
-    raise NotImplementedError
 
   def vjp(self, x: Any, positions: Array, state: Any, g: Any, axis: int) -> Any:
     """Returns the cotangent of one tile's quantities.
