@@ -15,6 +15,8 @@ from typing import Any
 
 import jax
 
+from contrastax.experiments.processor import processor_fields
+
 MAX_BYTES = 2**29
 """The largest size of all programs together. Beyond it the least recently used ones are removed."""
 
@@ -73,12 +75,10 @@ def folder_name() -> str:
 def processor() -> str:
   """Returns the model of the processor and its instruction sets."""
   keys = ("model name", "flags", "CPU implementer", "CPU part", "CPU variant", "Features")
-  try:
-    first = pathlib.Path("/proc/cpuinfo").read_text().partition("\n\n")[0]
-  except OSError:
+  fields = processor_fields()
+  if not fields:
     return f"{platform.machine()} {platform.processor()}"
-  lines = [line for line in first.splitlines() if line.partition(":")[0].strip() in keys]
-  return "\n".join([platform.machine(), *lines])
+  return "\n".join([platform.machine(), *(f"{k}: {fields[k]}" for k in keys if k in fields)])
 
 
 def prune(root: pathlib.Path, max_bytes: int) -> None:

@@ -23,6 +23,11 @@ MEASURED = 2000
 """The largest number of examples whose geometry is measured."""
 
 
+def first_rows(inputs: Any, count: int) -> Any:
+  """Returns the first `count` examples of a tree of arrays."""
+  return jax.tree.map(lambda rows: rows[:count], inputs)
+
+
 def spaces(
   encoders: Mapping[str, Encode], train: Any, test: Any
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-import jax
 import numpy as np
 
 from contrastax import data, evaluation
@@ -68,8 +67,8 @@ def geometry(
     inputs: n inputs, of which the first `measures.MEASURED` are used.
     label: [n], or None.
   """
-  lidar_inputs = first_rows(inputs, LIDAR_INPUTS)
-  inputs = first_rows(inputs, measures.MEASURED)
+  lidar_inputs = measures.first_rows(inputs, LIDAR_INPUTS)
+  inputs = measures.first_rows(inputs, measures.MEASURED)
   label = None if label is None else label[: measures.MEASURED]
   rows = {}
   for row, encode in encoders.items():
@@ -79,11 +78,6 @@ def geometry(
     if of_views:
       rows[row]["lidar"] = float(evaluation.lidar(np.stack(of_views, 1)))
   return rows
-
-
-def first_rows(inputs: Any, count: int) -> Any:
-  """Returns the first `count` examples of a tree of arrays."""
-  return jax.tree.map(lambda rows: rows[:count], inputs)
 
 
 def fine_tuned(

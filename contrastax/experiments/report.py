@@ -19,7 +19,14 @@ from contrastax.evaluation.embed import count_rows
 from contrastax.experiments import negatives, temperatures
 from contrastax.experiments.build import Parts, inputs_of
 from contrastax.experiments.figures import figure
-from contrastax.experiments.measures import MEASURED, Encode, few_labels, geometry, spaces
+from contrastax.experiments.measures import (
+  MEASURED,
+  Encode,
+  few_labels,
+  first_rows,
+  geometry,
+  spaces,
+)
 from contrastax.files import make_folder, read_json, replace_damaged, write_json
 from contrastax.training.health import check_collapse
 
@@ -205,7 +212,7 @@ def _first(
   method: HasEvaluated, arrays: Mapping[str, Any], count: int
 ) -> tuple[Any, np.ndarray | None]:
   """Returns the inputs and the labels of the first examples of a split."""
-  inputs = jax.tree.map(lambda rows: rows[:count], inputs_of(method, arrays))
+  inputs = first_rows(inputs_of(method, arrays), count)
   return inputs, arrays["label"][:count] if "label" in arrays else None
 
 

@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 import contrastax
 from contrastax.core import UserError
 from contrastax.experiments.commandline import format_command
+from contrastax.experiments.processor import processor_fields
 from contrastax.experiments.schema import flat, is_former
 from contrastax.files import read_json, replace_damaged, unfinished_of, write_json
 
@@ -104,7 +105,7 @@ def config_of(workdir: pathlib.Path) -> ConfigDict:
   """Returns the config of the run in a folder.
 
   Raises:
-    UserError: there is no run, or its config.json is damaged.
+    UserError: the folder does not contain a run, or its config.json is damaged.
   """
   try:
     return ConfigDict(_config_json(workdir))
@@ -170,6 +171,7 @@ def circumstances(command: str) -> dict[str, Any]:
   Args:
     command: the command line.
   """
+  model = processor_fields().get("model name") or platform.processor()
   return {
     "command": command,
     "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -178,7 +180,7 @@ def circumstances(command: str) -> dict[str, Any]:
     "python": platform.python_version(),
     "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
     "devices": [str(device) for device in jax.devices()],
-    "machine": f"{platform.platform()}, {os.cpu_count()} cores, {_processor()}",
+    "machine": f"{platform.platform()}, {os.cpu_count()} cores, {model}",
   }
 
 
@@ -198,12 +200,3 @@ def _commit() -> str | None:
   # An installed package can lie inside another repository, which does not track its files.
   tracked = git("ls-files", "--error-unmatch", source.name)
   return git("describe", "--always", "--dirty", "--abbrev=40") if tracked else None
-
-
-def _processor() -> str:
-  try:
-    lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-  except OSError:
-    return platform.processor()
-  names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-  return next(names, platform.processor())
