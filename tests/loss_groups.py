@@ -131,7 +131,7 @@ GROUPS = {
 }  # fmt: skip
 each_group_loss = pytest.mark.parametrize("name", GROUPS)
 each_that_compares = pytest.mark.parametrize("name", [name for name in GROUPS if name != "siglip"])
-"""The sigmoid loss says something of a positive alone, and of a negative alone."""
+"""The sigmoid loss is defined for anchors with only positives and for anchors with only negatives."""
 
 
 def von_mises_fisher_weights(rows, sigma=0.4):

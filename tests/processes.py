@@ -1,4 +1,6 @@
-"""Programs on several devices: their number is fixed where a process begins, so each is one's own.
+"""Starts programs on several devices, each in its own process.
+
+JAX fixes the number of devices when a process starts.
 
 Run as a script, this file runs another: `python processes.py SCRIPT ARGUMENTS…`.
 """

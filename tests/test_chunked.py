@@ -226,11 +226,11 @@ def test_an_encoder_with_state_is_refused():
   )
 
 
-@pytest.mark.parametrize("b, n, mend", [(30, 4, "n=3 or n=5"), (7, 4, "n=1 or n=7"), (2, 4, "n=2")])
-def test_a_batch_that_cannot_be_divided_is_refused(b, n, mend):
+@pytest.mark.parametrize("b, n, fix", [(30, 4, "n=3 or n=5"), (7, 4, "n=1 or n=7"), (2, 4, "n=2")])
+def test_a_batch_that_cannot_be_divided_is_refused(b, n, fix):
   encoder, x = chunked(network(), n), normal(b, 5)
   params, state = encoder.init(KEY, x)
-  expected = f"chunked: a batch of {b} cannot be divided into n={n} chunks; use {mend}"
+  expected = f"chunked: a batch of {b} cannot be divided into n={n} chunks; use {fix}"
   assert refused(encoder.apply, params, state, x, train=True) == expected
 
 

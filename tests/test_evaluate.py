@@ -196,7 +196,7 @@ def test_an_unlabeled_run_is_judged_by_its_geometry(runs, capsys, monkeypatch):
 
 
 WRONG = {
-  "no flag": ([], "there is no run; give one: --workdir=runs/digits_simclr"),
+  "no flag": ([], "a run is required; give its folder: --workdir=runs/digits_simclr"),
   "no run": (["--workdir={here}"], "holds no run: it has no config.json"),
   "file": (["--workdir={config}"], "holds no run: it has no config.json"),
   "unknown flag": (["--workdir={a}", "--fine_tune"], "Unknown command line flag 'fine_tune'"),

@@ -96,7 +96,7 @@ def parse(argv: list[str]) -> flags.FlagValues | None:
   if rest:
     raise UserError(f"unexpected argument {rest[0]!r}; --help lists the flags")
   if values.workdir is None:
-    raise UserError("there is no run; give one: --workdir=runs/digits_simclr")
+    raise UserError("a run is required; give its folder: --workdir=runs/digits_simclr")
   return values
 
 
