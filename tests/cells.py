@@ -89,7 +89,7 @@ def method_of(cell, mesh, wide=lambda encoder: encoder):
     networks["predictor"] = wide(encoders.projection((32,), 32))
   return METHODS[kind](
     **networks,
-    views=all_methods.PLAIN,
+    views=all_methods.noise,
     negatives=NEGATIVES[negatives],
     relation=relation & similarity_within(most=0.9) if negatives == "masks" else relation,
     temperature=TEMPERATURES[temperature],

@@ -3,6 +3,7 @@
 import gc
 import os
 import pathlib
+import tempfile
 
 import jax
 import processes
@@ -21,10 +22,24 @@ def pytest_configure(config):
     # Nothing here reads the source lines in a compiled program; they take time in each lowering.
     os.environ["JAX_TRACEBACK_IN_LOCATIONS_LIMIT"] = "0"
     jax.config.update("jax_traceback_in_locations_limit", 0)
-  # No test depends on programs that an earlier command has kept in the user's folder.
-  if os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "false") == "false":
+    keep_programs(config)
+  else:
     jax.config.update("jax_enable_compilation_cache", False)
+  # No test depends on programs that an earlier command has kept in the user's folder.
+  os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "false")
   processes.collect_garbage_rarely()
+
+
+def keep_programs(config):
+  """Keeps the programs of this process until it ends: many tests compile what others compiled too.
+
+  The processes that the tests start do not use them: on several devices they could wait forever.
+  """
+  folder = tempfile.TemporaryDirectory(prefix="contrastax_programs_")
+  config.add_cleanup(folder.cleanup)
+  jax.config.update("jax_compilation_cache_dir", folder.name)
+  # To keep a smaller program takes as long as to compile it.
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.01)
 
 
 MOST_MAPS = 30_000

@@ -42,8 +42,8 @@ def centered(mesh):
   return inner._replace(apply=apply)
 
 
-def cases(mesh):
-  """{name: (method, optimizer)}."""
+def cases(mesh, view=all_methods.noise):
+  """{name: (method, optimizer)}; `view` is that of most methods."""
   sgd = optax.sgd(0.1, 0.9)
   parts = {"projection": wide(encoders.projection((32,), 16)), "views": views.affine_jitter()}
   parts["temperature"] = temperatures.fixed(0.2)
@@ -56,7 +56,7 @@ def cases(mesh):
     "convnet, DCL, AdamW": (dcl, optax.adamw(1e-3)),
     "convnet, in tiles around a ring": (ring, sgd),
   }
-  of_all = all_methods.parts(wide, Plan(mesh=mesh))
+  of_all = all_methods.parts(wide, Plan(mesh=mesh), view)
   found |= {name: (method, sgd) for name, method in of_all.items()}
   # Plain SGD of a small rate: a generator's or a decoder's gradient is large at the start.
   of_docs = {name: examples.on_mesh(examples.module(name).method, mesh) for name in examples.NAMES}
@@ -71,10 +71,10 @@ def source_of(case, mesh):
   return data.Resident(all_methods.seen_by(case, digits), batch_size=BATCH, sharding=layout)
 
 
-def run(case, devices, steps):
+def run(case, devices, steps, view):
   """(state before, state after, metrics) as NumPy, after `steps` steps over one batch of data."""
   mesh = training.make_mesh(jax.devices()[:devices])
-  method, optimizer = cases(mesh)[case]
+  method, optimizer = cases(mesh, view)[case]
   source = source_of(case, mesh)
   state = training.init(method, optimizer, source.batch(0), mesh=mesh)
   before = jax.tree.map(np.asarray, state)
@@ -124,10 +124,11 @@ def main(which, part, of, steps, *devices):
   left_out += tuple(f"example {name}" for name in examples.NAMES if name not in examples.QUICK)
   names = list(cases(training.make_mesh()))
   names = [name for name in names if which == "all" or name not in left_out]
+  view = all_methods.PLAIN if which == "all" else all_methods.noise
   found = {}
   for case in names[part::of]:
-    before, *one = run(case, devices[0], steps)
-    others = [run(case, count, steps)[1:] for count in devices[1:]]
+    before, *one = run(case, devices[0], steps, view)
+    others = [run(case, count, steps, view)[1:] for count in devices[1:]]
     found[case] = {
       "apart": max(apart(one, list(o)) for o in others),
       "moved": moved(before, one[0]),

@@ -1,7 +1,7 @@
 """Five steps of every method and of its main combinations, in float64 on fixed data.
 
   JAX_ENABLE_X64=1 python tests/five_steps.py record             writes five_steps.npz
-  JAX_ENABLE_X64=1 python tests/five_steps.py compare PART OF    prints {case: {array: difference}}
+  JAX_ENABLE_X64=1 python tests/five_steps.py compare            prints {case: {array: difference}}
 
 five_steps.npz was recorded at commit d436160, before networks and objectives became terms. Per case
 it holds the metrics of each step and all parameters and state after the last.
@@ -214,10 +214,10 @@ def recorded_name(name):
   return name.replace("CLIP", "Clip")
 
 
-def compare(part, of):
+def compare():
   recorded = np.load(RECORD)
   found = {}
-  for name in list(cases())[part::of]:
+  for name in cases():
     now, old = run(name), recorded_name(name)
     before = [path.partition("|")[2] for path in recorded.files if path.startswith(f"{old}|")]
     found[name] = {
@@ -237,4 +237,4 @@ def record():
 
 
 if __name__ == "__main__":
-  record() if sys.argv[1] == "record" else compare(*map(int, sys.argv[2:]))
+  {"record": record, "compare": compare}[sys.argv[1]]()

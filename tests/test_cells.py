@@ -22,9 +22,8 @@ def check(which, part, of):
     assert found["rank"][1] > found["rank"][0] / 2, (cell, found)
 
 
-@pytest.mark.parametrize("part", range(2))
-def test_a_cell_of_every_pair(part):
-  check("cover", part, 2)
+def test_a_cell_of_every_pair():
+  check("cover", 0, 1)
 
 
 @pytest.mark.full

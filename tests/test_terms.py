@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 
 import all_methods
 import chex
@@ -35,17 +36,28 @@ SOURCE = data.Resident(DIGITS, batch_size=32)
 PARTS = {
   "encoder": encoders.mlp((16,)),
   "projection": encoders.projection((16,), 8),
-  "views": all_methods.PLAIN,
+  "views": all_methods.noise,
 }
 KEY = jax.random.key(3)
+
+
+def dicts(tree):
+  """The same, of dicts, which a compiled function can return; those of `seen` are read-only."""
+  return {k: dicts(x) for k, x in tree.items()} if isinstance(tree, Mapping) else tree
 
 
 def ran(method, batch=None):
   """(value, metrics, what the networks returned) of the first step."""
   batch = SOURCE.batch(0) if batch is None else batch
   params, state = jax.jit(method.init)(jax.random.key(0), batch)
-  value, (_, metrics) = jax.jit(method.objective)(params, state, batch, KEY)
-  return float(value), metrics, method.seen(params, state, batch, KEY)
+
+  @jax.jit
+  def first_step(params, state, batch):
+    value, (_, metrics) = method.objective(params, state, batch, KEY)
+    return value, metrics, dicts(method.seen(params, state, batch, KEY))
+
+  value, metrics, seen = first_step(params, state, batch)
+  return float(value), metrics, seen
 
 
 @pytest.mark.parametrize("kind", [methods.SimCLR, methods.BarlowTwins])
@@ -211,7 +223,7 @@ class same_token(Relation):
 def dense(**how):
   return methods.Siamese(
     encoder=tokens_of(1.0),
-    views=all_methods.PLAIN,
+    views=all_methods.noise,
     terms=(
       Contrast(
         anchors="encoder.tokens", relation=same_token(), temperature=temperatures.fixed(0.5), **how
@@ -303,7 +315,7 @@ def test_sides_of_views_reach_the_relation():
   seen_sides = []
 
   def recipe(key, x, index):
-    return View(all_methods.PLAIN(key, x, index), {"number": index * 10})
+    return View(all_methods.noise(key, x, index), {"number": index * 10})
 
   @dataclasses.dataclass(frozen=True)
   class reads(Relation):
@@ -429,13 +441,14 @@ def test_a_moving_average_in_a_term_follows():
   method = methods.SimCLR(**PARTS, terms=(Follows(),))
   params, state = jax.jit(method.init)(jax.random.key(0), SOURCE.batch(0))
   moved = jax.tree.map(lambda p: p + 1, params)
-  after = method.advance(moved, state, jnp.int32(0))
+  after = jax.jit(method.advance)(moved, state, jnp.int32(0))
   old, new = (x["terms"]["follows"]["head"] for x in (params, moved))
   expected = jax.tree.map(lambda a, b: (a + b) / 2, old, new)
   found = after["terms"]["follows"]["target"]["params"]["head"]
   chex.assert_trees_all_close(found, expected, rtol=1e-6, atol=1e-6)
-  gradient = jax.grad(lambda p: method.objective(p, state, SOURCE.batch(0), KEY)[0])(params)
-  assert any(leaf.any() for leaf in jax.tree.leaves(gradient["terms"]["follows"]))
+  objective = jax.grad(lambda p: method.objective(p, state, SOURCE.batch(0), KEY)[0])
+  gradient = jax.jit(objective)(params)
+  assert any(np.asarray(leaf).any() for leaf in jax.tree.leaves(gradient["terms"]["follows"]))
 
 
 def test_two_contrasts_keep_negatives_of_their_own():
