@@ -36,9 +36,14 @@ def finish(*arguments, cwd=ROOT, code=0, env=None):
   return done.stdout + done.stderr
 
 
-def start(*arguments):
+def start(*arguments, env=None):
   return subprocess.Popen(
-    command(*arguments), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    command(*arguments),
+    cwd=ROOT,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.STDOUT,
+    text=True,
+    env={**os.environ, **(env or {})},
   )
 
 
@@ -118,7 +123,7 @@ def test_what_stands_at_the_end(reference):
 
 
 def test_a_run_with_kept_programs_is_the_same(reference, kept, tmp_path):
-  """The runs that other tests compare with the reference compile their programs themselves."""
+  """The reference compiled them itself."""
   before = sorted(pathlib.Path(kept["XDG_CACHE_HOME"]).rglob("*-cache"))
   assert len(before) > 10
   printed = finish(*arguments(tmp_path / "run"), env=kept)
@@ -146,16 +151,16 @@ def test_load_of_no_run(tmp_path):
     contrastax.load(tmp_path)
 
 
-def test_killed_and_stopped_runs_end_as_the_uninterrupted_one(reference, tmp_path, capsys):
+def test_killed_and_stopped_runs_end_as_the_uninterrupted_one(reference, kept, tmp_path, capsys):
   """SIGKILL within an asynchronous save, then SIGTERM at another step, then to the end."""
   workdir = tmp_path / "run"
-  process = start(*arguments(workdir))
+  process = start(*arguments(workdir), env=kept)
   wait_for(lambda: list(workdir.glob("checkpoints/8.orbax-checkpoint-tmp*")), process)
   process.kill()
   process.wait()
   assert max(steps_of(workdir), default=0) <= 8
 
-  process = start(*arguments(workdir))
+  process = start(*arguments(workdir), env=kept)
   wait_for(lambda: 12 in steps_of(workdir), process)
   process.send_signal(signal.SIGTERM)
   printed = process.communicate()[0]
@@ -163,7 +168,7 @@ def test_killed_and_stopped_runs_end_as_the_uninterrupted_one(reference, tmp_pat
   assert printed.splitlines()[-1].startswith("python -m experiments.run --config=")
   assert 12 <= steps_of(workdir)[-1] < 40
 
-  printed = finish(*arguments(workdir))
+  printed = finish(*arguments(workdir), env=kept)
   assert "resuming from checkpoint" in printed
   assert_same_run(workdir, reference)
 
