@@ -4,6 +4,8 @@ Dense they all work, in half precision too. In tiles forward mode over reverse w
 are refused in one line; `test_mesh.py` has the ring.
 """
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -31,10 +33,16 @@ WAYS = {"": lambda f: f, "in jit": jax.jit}
 @pytest.mark.parametrize("name", LOSSES)
 def test_all_second_derivatives_of_a_dense_loss_agree(name):
   f = LOSSES[name](DENSE)
-  forward = jax.jvp(jax.grad(f), (Z,), (V,))[1]
-  twice = jax.grad(lambda z: (jax.grad(f)(z) * V).sum())(Z)
+
+  @jax.jit
+  def derivatives(z):
+    forward = jax.jvp(jax.grad(f), (z,), (V,))[1]
+    twice = jax.grad(lambda z: (jax.grad(f)(z) * V).sum())(z)
+    return forward, twice, jax.jvp(f, (z,), (V,))[1], (jax.grad(f)(z) * V).sum()
+
+  forward, twice, along, projected = derivatives(Z)
   chex.assert_trees_all_close(forward, twice, rtol=1e-3, atol=1e-5)
-  chex.assert_trees_all_close(jax.jvp(f, (Z,), (V,))[1], (jax.grad(f)(Z) * V).sum(), rtol=1e-3)
+  chex.assert_trees_all_close(along, projected, rtol=1e-3)
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -69,16 +77,29 @@ def test_what_tiles_cannot_derive_is_refused_in_one_line(name, way):
 
 def test_the_gradient_in_tiles_passes_through_all_that_jax_makes_of_a_function():
   f, g = LOSSES["clip"](TILES), LOSSES["clip"](DENSE)
-  stacked = jnp.stack([Z, W, V])
-  chex.assert_trees_all_close(
-    jax.vmap(jax.grad(f))(stacked), jax.vmap(jax.grad(g))(stacked), rtol=1e-4, atol=1e-6
-  )
-  chex.assert_trees_all_close(jax.grad(jax.checkpoint(f))(Z), jax.grad(g)(Z), rtol=1e-4, atol=1e-6)
-  _, along = jax.lax.scan(lambda c, z: (c, jax.grad(f)(z)), 0, stacked)
-  chex.assert_trees_all_close(along, jax.vmap(jax.grad(g))(stacked), rtol=1e-4, atol=1e-6)
+
+  @jax.jit
+  def gradients(stacked):
+    _, scanned = jax.lax.scan(lambda c, z: (c, jax.grad(f)(z)), 0, stacked)
+    mapped, expected = (jax.vmap(jax.grad(h))(stacked) for h in (f, g))
+    return (
+      mapped,
+      scanned,
+      expected,
+      jax.grad(jax.checkpoint(f))(stacked[0]),
+      jax.grad(g)(stacked[0]),
+    )
+
+  mapped, scanned, expected, kept, expected_of_one = gradients(np.stack([Z, W, V]))
+  chex.assert_trees_all_close(mapped, expected, rtol=1e-4, atol=1e-6)
+  chex.assert_trees_all_close(kept, expected_of_one, rtol=1e-4, atol=1e-6)
+  chex.assert_trees_all_close(scanned, expected, rtol=1e-4, atol=1e-6)
 
 
 # Half precision.
+
+# As outside of `jax.jit`: every result of bfloat16 is rounded.
+ROUNDED = {"xla_allow_excess_precision": False}
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
@@ -90,18 +111,27 @@ def test_derivatives_of_half_precision_vectors_are_those_of_float32_but_for_roun
 
   f, g = of(DENSE, w), of(DENSE, w.astype(jnp.float32))
   exact = z.astype(jnp.float32), v.astype(jnp.float32)
+
+  @functools.partial(jax.jit, compiler_options=ROUNDED)
+  def derivatives(z, v):
+    first = jax.jvp(f, (z,), (v,))[1]
+    second = (
+      jax.jvp(jax.grad(f), (z,), (v,))[1],
+      jax.jvp(jax.grad(of(TILES, w)), (z,), (v,))[1],
+      jax.grad(lambda z: (jax.grad(f)(z).astype(jnp.float32) * exact[1]).sum())(z),
+    )
+    return first, second
+
+  @jax.jit
+  def exactly(z, v):
+    return jax.jvp(g, (z,), (v,))[1], jax.jvp(jax.grad(g), (z,), (v,))[1]
+
+  (first, second), (expected_first, expected) = derivatives(z, v), exactly(*exact)
   close = {"rtol": 3e-2, "atol": 3e-2}
-  chex.assert_trees_all_close(
-    jax.jvp(f, (z,), (v,))[1], jax.jvp(g, exact[:1], exact[1:])[1], **close
-  )
-  second = jax.jvp(jax.grad(g), exact[:1], exact[1:])[1]
-  for found in (
-    jax.jvp(jax.grad(f), (z,), (v,))[1],
-    jax.jvp(jax.grad(of(TILES, w)), (z,), (v,))[1],
-    jax.grad(lambda z: (jax.grad(f)(z).astype(jnp.float32) * exact[1]).sum())(z),
-  ):
+  chex.assert_trees_all_close(first, expected_first, **close)
+  for found in second:
     assert found.dtype == dtype
-    chex.assert_trees_all_close(found.astype(jnp.float32), second, **close)
+    chex.assert_trees_all_close(np.asarray(found).astype(np.float32), expected, **close)
 
 
 def test_the_product_of_half_precision_is_linear_in_every_mode():
@@ -159,7 +189,11 @@ def test_symile_with_one_modality_trained_is_the_same_in_tiles():
   def loss(plan):
     return lambda a: losses.symile(a, W, V, temperature=0.3, plan=plan).mean()
 
-  found, expected = (jax.grad(loss(plan))(Z) for plan in (Plan((5, 20)), DENSE))
+  @jax.jit
+  def gradients(z):
+    return [jax.grad(loss(plan))(z) for plan in (Plan((5, 20)), DENSE)]
+
+  found, expected = gradients(Z)
   chex.assert_trees_all_close(found, expected, rtol=1e-4, atol=1e-6)
 
 
@@ -178,10 +212,12 @@ def test_the_gradient_of_pairs_that_nearly_agree_is_that_of_float32_but_for_roun
   """It is a small difference of a pull and a push, which are to be rounded together."""
   rng = np.random.default_rng(0)
   a = rng.normal(size=(64, 32))
-  pair = [jnp.asarray(x, jnp.bfloat16) for x in (a, a + 0.3 * rng.normal(size=a.shape))]
+  pair = [x.astype(jnp.bfloat16) for x in (a, a + 0.3 * rng.normal(size=a.shape))]
 
+  @functools.partial(jax.jit, compiler_options=ROUNDED)
   def gradient(a, b):
-    return jax.grad(lambda a: PAIRED[name](a, b, temperature=0.05).mean())(a).astype(jnp.float32)
+    return jax.grad(lambda a: PAIRED[name](a, b, temperature=0.05).mean())(a)
 
-  exact = gradient(*(x.astype(jnp.float32) for x in pair))
-  assert jnp.linalg.norm(gradient(*pair) - exact) < 0.01 * jnp.linalg.norm(exact)
+  exact = np.asarray(gradient(*(x.astype(np.float32) for x in pair)))
+  found = np.asarray(gradient(*pair)).astype(np.float32)
+  assert np.linalg.norm(found - exact) < 0.01 * np.linalg.norm(exact)

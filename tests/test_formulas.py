@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,32 +21,45 @@ def test_every_public_loss_is_listed():
   assert {name.split()[0] for name in LOSSES} == set(public(losses))
 
 
-def differentiated(function, loss, x, tau):
-  """Values, and the gradients of a sum that weighs each differently, by all that have one."""
+@functools.cache
+def compared(name):
+  """A program of (arrays, τ): the values of our loss and of the formula, and the gradients of both.
 
-  def total(moved, tau, fixed):
-    values = function(moved | fixed, tau)
-    return (jnp.cos(1.0 + jnp.arange(values.size)) * values.ravel()).sum(), values
+  The gradients are of a sum that weighs each value differently, by all arrays that have one, and by τ.
+  """
+  loss = LOSSES[name]
 
-  moved = {n: array for n, array in x.items() if array.dtype.kind == "f" and n not in loss.free}
-  fixed = {n: array for n, array in x.items() if n not in moved}
-  of = jax.grad(total, (0, 1), has_aux=True) if tau is not None else jax.grad(total, has_aux=True)
-  gradients, values = jax.jit(of)(moved, tau, fixed)
-  return np.asarray(values), jax.tree.leaves(gradients)
+  def differentiated(function, x, tau):
+    def total(moved, tau):
+      values = function(x | moved, tau)
+      return (jnp.cos(1.0 + jnp.arange(values.size)) * values.ravel()).sum(), values
+
+    moved = {n: array for n, array in x.items() if array.dtype.kind == "f" and n not in loss.free}
+    by = (0, 1) if loss.tempered else 0
+    gradients, values = jax.grad(total, by, has_aux=True)(moved, tau)
+    return values, gradients
+
+  @jax.jit
+  def both(x, tau):
+    return differentiated(loss.ours, x, tau), differentiated(loss.plain, x, tau)
+
+  return both
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_values_and_gradients_are_the_formulas(float64, name):
   loss = LOSSES[name]
   for seed, tau in enumerate((0.07, 1.0) if loss.tempered else (None,)):
-    x = loss.arrays(seed)
-    found, of_found = differentiated(loss.ours, loss, x, tau)
-    expected, of_expected = differentiated(loss.plain, loss, x, tau)
+    ours, plain = jax.tree.map(np.asarray, compared(name)(loss.arrays(seed), tau))
+    (found, found_gradients), (expected, expected_gradients) = ours, plain
     assert found.dtype == np.float64 and np.isfinite(expected).all()
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
-    for mine, theirs in zip(of_found, of_expected, strict=True):
-      atol = 1e-9 * np.abs(theirs).max() + 1e-12
-      np.testing.assert_allclose(mine, theirs, rtol=0, atol=atol)
+    chex.assert_trees_all_equal_structs(found_gradients, expected_gradients)
+    for one, other in zip(
+      *map(jax.tree.leaves, (found_gradients, expected_gradients)), strict=True
+    ):
+      atol = 1e-9 * np.abs(other).max() + 1e-12
+      np.testing.assert_allclose(one, other, rtol=0, atol=atol)
 
 
 # Identities.
@@ -63,8 +77,12 @@ def unit(z):
 
 def jacobian(loss):
   """∂L_i/∂a_k of a loss of two sets, and its values."""
-  with jax.enable_x64(True):
-    return np.asarray(jax.jacobian(loss)(A)), np.asarray(loss(A))
+  return jax.tree.map(np.asarray, jax.jit(lambda a: (jax.jacobian(loss)(a), loss(a)))(A))
+
+
+def of_pair(*calls):
+  """The results of the calls on A and B, by one program."""
+  return jax.tree.map(np.asarray, jax.jit(lambda a, b: [call(a, b) for call in calls])(A, B))
 
 
 def close(found, expected, rtol=1e-9):
@@ -72,12 +90,16 @@ def close(found, expected, rtol=1e-9):
 
 
 def test_the_gradient_of_info_nce_is_that_of_dcl_times_what_the_negatives_have(float64):
-  for tau in (0.07, 0.5):
+
+  @jax.jit
+  def of_both(tau):
     info_nce, dcl = (
-      functools.partial(loss, temperature=tau) for loss in (losses.nt_xent, losses.dcl)
+      functools.partial(loss, z2=B, temperature=tau) for loss in (losses.nt_xent, losses.dcl)
     )
-    of_info_nce, values = jacobian(lambda a, loss=info_nce: loss(a, B))
-    of_dcl, _ = jacobian(lambda a, loss=dcl: loss(a, B))
+    return jax.jacobian(info_nce)(A), info_nce(A), jax.jacobian(dcl)(A)
+
+  for tau in (0.07, 0.5):
+    of_info_nce, values, of_dcl = map(np.asarray, of_both(tau))
     q = -np.expm1(-values)  # 1 − the positive's softmax mass, e^−L
     close(of_info_nce, q[:, None, None] * of_dcl)
 
@@ -96,7 +118,8 @@ def test_the_gradient_of_dual_temperature_is_that_of_dcl_times_what_negatives_ha
     return jax.scipy.special.logsumexp(others, axis=1) - jnp.diagonal(s)
 
   of_dcl, _ = jacobian(decoupled)
-  share = -np.expm1(-losses.info_nce(A, B, temperature=other))
+  (info_nce,) = of_pair(functools.partial(losses.info_nce, temperature=other))
+  share = -np.expm1(-info_nce)
   close(of_simco, share[:, None, None] * of_dcl)
 
 
@@ -109,42 +132,72 @@ def test_dual_temperature_of_equal_temperatures_is_info_nce(float64):
 
 
 def test_hard_negative_without_its_weights_is_debiased_and_without_its_correction_info_nce(float64):
-  of = functools.partial(losses.hard_negative, A, B, temperature=0.3)
-  close(of(beta=0.0, tau_plus=0.1), losses.debiased(A, B, temperature=0.3, tau_plus=0.1))
-  close(of(beta=0.0, tau_plus=0.0), losses.nt_xent(A, B, temperature=0.3))
+  unweighted, debiased, uncorrected, info_nce = of_pair(
+    functools.partial(losses.hard_negative, temperature=0.3, beta=0.0, tau_plus=0.1),
+    functools.partial(losses.debiased, temperature=0.3, tau_plus=0.1),
+    functools.partial(losses.hard_negative, temperature=0.3, beta=0.0, tau_plus=0.0),
+    functools.partial(losses.nt_xent, temperature=0.3),
+  )
+  close(unweighted, debiased)
+  close(uncorrected, info_nce)
 
 
 def test_sup_con_of_one_positive_each_is_nt_xent(float64):
-  both = np.concatenate([A, B])
-  found = losses.sup_con(both, np.tile(np.arange(N), 2), temperature=0.2)
-  close(found, losses.nt_xent(A, B, temperature=0.2))
+  labels = np.tile(np.arange(N), 2)
+  sup_con, nt_xent = of_pair(
+    lambda a, b: losses.sup_con(jnp.concatenate([a, b]), labels, temperature=0.2),
+    functools.partial(losses.nt_xent, temperature=0.2),
+  )
+  close(sup_con, nt_xent)
 
 
 def test_symile_of_two_is_clip(float64):
-  close(losses.symile(A, B, temperature=0.2), losses.clip(A, B, temperature=0.2))
+  close(
+    *of_pair(*(functools.partial(loss, temperature=0.2) for loss in (losses.symile, losses.clip)))
+  )
 
 
 def test_of_two_views_mv_dhel_is_dhel_and_poly_view_nt_xent(float64):
-  two = np.stack([A, B])
-  close(losses.mv_dhel(two, temperature=0.2), losses.dhel(A, B, temperature=0.2))
-  for aggregate in ("geometric", "arithmetic", "sufficient statistics"):
-    found = losses.poly_view(two, temperature=0.2, aggregate=aggregate)
-    close(found, losses.nt_xent(A, B, temperature=0.2))
+
+  def of_two(loss, **more):
+    return lambda a, b: loss(jnp.stack([a, b]), temperature=0.2, **more)
+
+  mv_dhel, dhel, nt_xent, *poly_views = of_pair(
+    of_two(losses.mv_dhel),
+    functools.partial(losses.dhel, temperature=0.2),
+    functools.partial(losses.nt_xent, temperature=0.2),
+    *(
+      of_two(losses.poly_view, aggregate=aggregate)
+      for aggregate in ("geometric", "arithmetic", "sufficient statistics")
+    ),
+  )
+  close(mv_dhel, dhel)
+  for found in poly_views:
+    close(found, nt_xent)
 
 
 def test_arithmetic_poly_view_is_at_most_the_geometric(float64):
   """−log of a mean beside the mean of −log."""
-  geometric, arithmetic = (
-    losses.poly_view(VIEWS, temperature=0.2, aggregate=a) for a in ("geometric", "arithmetic")
-  )
+
+  @jax.jit
+  def of_views(views):
+    return [
+      losses.poly_view(views, temperature=0.2, aggregate=a) for a in ("geometric", "arithmetic")
+    ]
+
+  geometric, arithmetic = map(np.asarray, of_views(VIEWS))
   assert (arithmetic < geometric).all()
 
 
 def test_the_hardest_of_all_are_all_and_fewer_cost_less(float64):
-  close(
-    losses.hard_quantile(A, B, temperature=0.2, alpha=1.0), losses.nt_xent(A, B, temperature=0.2)
+  nt_xent, *values = of_pair(
+    functools.partial(losses.nt_xent, temperature=0.2),
+    *(
+      functools.partial(losses.hard_quantile, temperature=0.2, alpha=alpha)
+      for alpha in (0.1, 0.3, 0.6, 1.0)
+    ),
   )
-  values = [losses.hard_quantile(A, B, temperature=0.2, alpha=a) for a in (0.1, 0.3, 0.6, 1.0)]
+  close(values[-1], nt_xent)
   for fewer, more in zip(values, values[1:], strict=False):
     assert (fewer < more).all()
 
@@ -159,7 +212,8 @@ def test_the_gradients_of_the_negatives_add_up_to_the_positives(float64):
     anchor = jnp.array([[1.0, 0.0]])
     return losses.info_nce(anchor, keys[:1], keys[1:], temperature=tau)[0]
 
-  gradient = np.asarray(jax.grad(of_similarities)(jnp.array([0.6, 0.1, -0.3, 0.5, 0.58])))
+  similarities = np.array([0.6, 0.1, -0.3, 0.5, 0.58])
+  gradient = np.asarray(jax.jit(jax.grad(of_similarities))(similarities))
   assert gradient[0] < 0 < gradient[1:].min()
   close(gradient[1:].sum(), -gradient[0])
 
@@ -203,8 +257,8 @@ def test_the_order_of_examples_does_not_matter(float64, name):
   x, tau = loss.arrays(1), 0.2 if loss.tempered else None
   n = len(x["a"])
   order = np.random.default_rng(0).permutation(n)
-  values = np.asarray(loss.ours(x, tau))
-  moved = np.asarray(loss.ours({key: array[order] for key, array in x.items()}, tau))
+  reordered = {key: array[order] for key, array in x.items()}
+  values, moved = (np.asarray(compared(name)(arrays, tau)[0][0]) for arrays in (x, reordered))
   if values.ndim:
     values = values.reshape(-1, n)[:, order].ravel()
   np.testing.assert_allclose(moved, values, rtol=1e-9, atol=1e-12)
@@ -219,8 +273,9 @@ def test_sinkhorn_uses_every_prototype_alike(float64):
 def test_whitened_views_are_white(float64):
   """Of views that agree the loss is 0, of independent ones 2 on the average of all examples."""
   x = LOSSES["w_mse"].arrays()
-  close(losses.w_mse(x["a"], x["a"]), np.zeros(24), rtol=0)
-  mixed = losses.w_mse(x["a"] @ rng.normal(size=(4, 4)), x["b"])
+  w_mse = jax.jit(losses.w_mse)
+  close(w_mse(x["a"], x["a"]), np.zeros(24), rtol=0)
+  mixed = w_mse(x["a"] @ rng.normal(size=(4, 4)), x["b"])
   assert np.isfinite(mixed).all()
 
 

@@ -114,6 +114,11 @@ def compiled(row, score, static):
   return jax.jit(jax.value_and_grad(value))
 
 
+def is_traced(name, value):
+  """Whether cases that differ in this parameter alone share one compiled program."""
+  return type(value) is float and name not in ("tau_plus", "beta", "q", "lam")
+
+
 def evaluate(row, score, inputs, names, params):
   """Our value, and its gradients by the named inputs."""
   factor = 1.0
@@ -121,7 +126,7 @@ def evaluate(row, score, inputs, names, params):
     factor = row.factor(params["temperature"]) if callable(row.factor) else row.factor
     row = row.row
   inputs = {k: v.astype(np.float64) if v.dtype.kind == "f" else v for k, v in inputs.items()}
-  numbers = {k: v for k, v in params.items() if k in ("temperature", "tau", "scale")}
+  numbers = {k: np.float64(v) for k, v in params.items() if is_traced(k, v)}
   static = json.dumps({k: v for k, v in params.items() if k not in numbers}, sort_keys=True)
   others = {k: v for k, v in inputs.items() if k not in names}
   found = compiled(row, score, static)({k: inputs[k] for k in names}, others, numbers)

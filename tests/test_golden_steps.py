@@ -165,25 +165,28 @@ def views(x1, x2, index):
   )
 
 
-def one_step(code, loss, temperature, examples, x1, x2, index, memory, state):
-  """(Σ w d, the gradient of the mean of τ L, the next memory, the next state)."""
+def one_step(code, loss, temperature, examples, tau, x1, x2, index, memory, state):
+  """(Σ w d, the gradient of the mean of τ L, the next memory, the next state).
+
+  temperature: None where τ is fixed, and then `tau`.
+  """
   relation = same_example() & other_view() if code.two else same_example()
 
   def objective(x1, x2):
     both = views(x1, x2, index)
     row = both.side["index"] + examples * both.side["view"] * code.two
     anchors = both.attach(row=row)
-    tau = temperature.value((), state, anchors.side)
+    own = tau if temperature is None else temperature.value((), state, anchors.side)
     value, _, stats, after = criteria.evaluate(
-      loss, anchors, (both,), relation=relation, temperature=tau, score=code.score, same_set=True,
+      loss, anchors, (both,), relation=relation, temperature=own, score=code.score, same_set=True,
       memory=memory, stats=("count", "divergence"),
     )  # fmt: skip
-    taus = jnp.broadcast_to(tau, value.shape)
+    taus = jnp.broadcast_to(own, value.shape)
     weighed = (taus * (value + stats["divergence"])).mean()
     return (taus * value).mean(), (
       weighed,
       after,
-      temperature.advance(state, anchors.side, taus, stats),
+      temperature.advance(state, anchors.side, taus, stats) if temperature else state,
     )
 
   (_, (weighed, *after)), gradient = jax.value_and_grad(objective, (0, 1), has_aux=True)(x1, x2)
@@ -199,22 +202,55 @@ def close(ours, theirs):
 def held(memory, visited, of):
   """The memory, with these rows as visited; those that never were with u = 0."""
   log_mean, before = memory["log_mean"], memory["visited"]
-  logs = jnp.where(before.values, log_mean.values, -jnp.inf)
-  rows = jnp.arange(len(logs))
-  values = before.values | (jnp.isin(rows, of) & visited)
+  was_visited = np.asarray(before.values)
+  logs = np.where(was_visited, log_mean.values, -np.inf)
+  values = was_visited | (np.isin(np.arange(len(logs)), of) & visited)
   return {
     **memory,
-    "log_mean": dataclasses.replace(log_mean, values=jnp.where(values, logs, 0)),
+    "log_mean": dataclasses.replace(log_mean, values=np.where(values, logs, 0)),
     "visited": dataclasses.replace(before, values=values),
   }
 
 
+def parameters(params):
+  p = types.SimpleNamespace(**params)
+  p.rho = getattr(p, "rho", getattr(p, "rho_init", None))
+  return p
+
+
+def loss_of(code, p):
+  return criteria.sogclr(functools.partial(code.gamma, p), relative=code.relative)
+
+
+@functools.cache
+def compiled(name, static):
+  """One step as a program of the numbers of a case that are not `static`, of τ, and of its arrays."""
+  code = CODES[name]
+
+  def step(numbers, tau, *arguments):
+    p = parameters(json.loads(static) | numbers)
+    temperature = None if code.clip == "fixed" else code.temperature(p)
+    return one_step(code, loss_of(code, p), temperature, p.N, tau, *arguments)
+
+  return jax.jit(step)
+
+
+def stepping(name, p):
+  """The compiled step of a case. Cases that differ in γ, or in a fixed τ, share it."""
+  params, fixed = vars(p), CODES[name].clip == "fixed"
+  numbers = {
+    k: np.float64(v) for k, v in params.items() if k == "gamma" or fixed and type(v) is float
+  }
+  static = {key: value for key, value in params.items() if key not in numbers}
+  tau = CODES[name].temperature(p).value((), (), {}) if fixed else None
+  return functools.partial(compiled(name, json.dumps(static, sort_keys=True)), numbers, tau)
+
+
 @pytest.mark.parametrize("name, code, case", list(cases()))
 def test_every_step_is_what_public_code_computes(name, code, case, float64):
-  p = types.SimpleNamespace(**case["params"])
-  p.rho = getattr(p, "rho", getattr(p, "rho_init", None))
+  p = parameters(case["params"])
   arrays = np.load(FOLDER / f"{name}.npz")
-  x1, x2, index = (jnp.asarray(arrays[case["inputs"][x]]) for x in ("x1", "x2", "index"))
+  x1, x2, index = (arrays[case["inputs"][x]] for x in ("x1", "x2", "index"))
   expected = {
     key.removeprefix(f"case{case['case']}_"): arrays[key]
     for key in arrays.files
@@ -222,23 +258,21 @@ def test_every_step_is_what_public_code_computes(name, code, case, float64):
   }
   if reason := left_out(name, p, expected):
     pytest.skip(reason)
-  temperature = code.temperature(p)
-  loss = criteria.sogclr(functools.partial(code.gamma, p), relative=code.relative)
-  memory, (_, state) = loss.init(2 * p.N), temperature.init(2 * p.N)
-  go = jax.jit(functools.partial(one_step, code, loss, temperature, p.N))
+  memory, (_, state) = loss_of(code, p).init(2 * p.N), code.temperature(p).init(2 * p.N)
+  go = stepping(name, p)
   for t in range(len(index)):
     for modality in range(1 + code.two):
       rows = index[t] + p.N * modality
-      visited = code.first(p, t, np.asarray(memory["visited"].values[rows]))
+      visited = code.first(p, t, np.asarray(memory["visited"].values)[rows])
       if not isinstance(visited, np.ndarray):
         memory = held(memory, visited, rows)
     weighed, gradients, memory, state = go(x1[t], x2[t], index[t], memory, state)
     if code.value:
       close(code.times(p) * weighed, expected["value"][t])
     for gradient, x in zip(gradients, ("x1", "x2"), strict=True):
-      close(code.times(p) * gradient, expected[f"grad_{x}"][t])
-    ours = {"u": jnp.where(memory["visited"].values, jnp.exp(memory["log_mean"].values), 0)}
-    ours |= {key: table.values for key, table in state.items()} if state else {}
+      close(code.times(p) * np.asarray(gradient), expected[f"grad_{x}"][t])
+    ours = {"u": np.where(memory["visited"].values, np.exp(memory["log_mean"].values), 0)}
+    ours |= {key: np.asarray(table.values) for key, table in state.items()} if state else {}
     for key, (which, modality) in code.tables.items():
       theirs = expected[f"state_{key}"][t]
       if f"state_b{key[-1]}" in expected and which == "u":  # relative to a running maximum

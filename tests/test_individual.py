@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from formulas import cos
+from formulas_arithmetic import cos
 
 from contrastax import criteria, data, encoders, losses, methods, tables, training
 from contrastax.core import Group, UserError

@@ -181,7 +181,8 @@ def test_at_high_temperature_all_candidates_count_the_same(float64, case):
 
 def test_with_large_beta_every_negative_is_the_hardest(float64):
   z1, z2 = CASES["nt_xent"].arrays()
-  found = losses.hard_negative(z1, z2, temperature=0.5, beta=1e6, tau_plus=0.0)
+  loss = functools.partial(losses.hard_negative, temperature=0.5, beta=1e6, tau_plus=0.0)
+  found = np.asarray(jax.jit(loss)(z1, z2))
   for i, (anchor, positive, others) in enumerate(zip(*views_and_others(z1, z2), strict=True)):
     gap = (hardest(anchor, others) - similarity(anchor, positive)) / 0.5
     np.testing.assert_allclose(found[i], np.log1p(len(others) * np.exp(gap)), rtol=1e-8)
@@ -189,8 +190,13 @@ def test_with_large_beta_every_negative_is_the_hardest(float64):
 
 def test_with_large_sigma_all_positives_weigh_the_same(float64):
   z1, z2 = CASES["nt_xent"].arrays()
-  found = losses.dclw(z1, z2, temperature=0.1, sigma=1e9)
-  np.testing.assert_allclose(found, losses.dcl(z1, z2, temperature=0.1), rtol=1e-7)
+
+  @jax.jit
+  def both(z1, z2):
+    return losses.dclw(z1, z2, temperature=0.1, sigma=1e9), losses.dcl(z1, z2, temperature=0.1)
+
+  found, expected = both(z1, z2)
+  np.testing.assert_allclose(found, expected, rtol=1e-7)
 
 
 ALONE = [n for n, c in CASES.items() if c.shapes == PAIR and not c.temperatures]
@@ -210,15 +216,18 @@ def test_a_single_example_has_no_negative_and_costs_nothing(name):
 # Identities.
 
 
-def with_gradients(loss, *arrays):
-  """The values [n] and the gradients of Σ_i i · value_i by all arrays."""
+def with_gradients(losses, *arrays):
+  """Of each loss the values [n] and the gradients of Σ_i i · value_i by all arrays."""
 
-  def total(*arrays):
-    values = loss(*arrays)
-    return (jnp.arange(1, 1 + len(values)) * values).sum(), values
+  def of_one(loss, arrays):
+    def total(*arrays):
+      values = loss(*arrays)
+      return (jnp.arange(1, 1 + len(values)) * values).sum(), values
 
-  found = jax.jit(jax.grad(total, tuple(range(len(arrays))), has_aux=True))(*arrays)
-  return found[1], *found[0]
+    gradients, values = jax.grad(total, tuple(range(len(arrays))), has_aux=True)(*arrays)
+    return values, *gradients
+
+  return jax.jit(lambda *arrays: [of_one(loss, arrays) for loss in losses])(*arrays)
 
 
 TAU = np.linspace(0.1, 1, 2 * N)
@@ -270,7 +279,7 @@ IDENTITIES = {
 def test_identities(float64, name):
   """Of values, and of gradients by vectors and temperatures."""
   arrays = *CASES["nt_xent"].arrays(), TAU
-  one, other = (with_gradients(loss, *arrays) for loss in IDENTITIES[name])
+  one, other = with_gradients(IDENTITIES[name], *arrays)
   for found, expected in zip(one, other, strict=True):
     assert np.abs(expected).max() > 1e-3
     assert_close(found, expected, 1e-10)
@@ -280,10 +289,13 @@ def test_the_mean_inside_the_logarithm_is_never_above_the_one_outside(float64):
   """Jensen; they are equal where there is one positive, or none."""
   z = np.random.default_rng(0).normal(size=(9, 4))
   label = np.array([0, 0, 0, 1, 1, 2, 0, 3, 3])
+
+  @jax.jit
+  def both(tau):
+    return [loss(z, label, temperature=tau) for loss in (losses.sup_con_in, losses.sup_con)]
+
   for tau in (0.01, 0.5, 10.0):
-    inside, outside = (
-      loss(z, label, temperature=tau) for loss in (losses.sup_con_in, losses.sup_con)
-    )
+    inside, outside = map(np.asarray, both(tau))
     several = label == 0
     assert (inside[several] < outside[several]).all()
     np.testing.assert_allclose(inside[~several], outside[~several], rtol=1e-10, atol=1e-14)
@@ -351,7 +363,7 @@ def test_negatives_per_anchor_that_are_the_same_for_all_are_shared_negatives(flo
   anchors, positives, negatives = CASES["info_nce shared"].arrays()
   shared, _ = evaluate(CASES["info_nce shared"], [anchors, positives, negatives], 0.1)
   repeated = np.broadcast_to(negatives, (N, *negatives.shape))
-  per_anchor = losses.info_nce(anchors, positives, repeated, temperature=np.full(N, 0.1))
+  per_anchor = jax.jit(losses.info_nce)(anchors, positives, repeated, temperature=np.full(N, 0.1))
   np.testing.assert_allclose(per_anchor, shared, rtol=1e-12)
 
 
@@ -443,17 +455,19 @@ def test_criteria_are_values_that_cite_their_paper_and_are_called_alike(name):
 def test_the_weight_of_an_outcome_is_0_exactly_for_anchors_without_a_positive(float64, name):
   (anchors, (keys,), tau), relation = lacking_problem(), same_example()
 
-  def found(anchors, positive):
+  @jax.jit
+  @functools.partial(jax.grad, has_aux=True)
+  def differentiated(positive, vectors):
     groups = (keys.attach(as_positive=positive),)
-    return GROUPS[name][0](anchors, groups, relation=relation, temperature=tau).weight
+    moved = Group(vectors, anchors.side)
+    weight = GROUPS[name][0](moved, groups, relation=relation, temperature=tau).weight
+    return weight.sum(), weight
 
-  np.testing.assert_array_equal(found(anchors, keys.side["as_positive"]), [0.0, 1, 0, 1])
-  small = keys.side["as_positive"] * 1e-30
-  np.testing.assert_array_equal(found(anchors, small), [0.0, 1, 0, 1])
+  one = keys.side["as_positive"]
   # An anchor whose positive is NaN has one, so that the mean shows the NaN.
-  nan = jnp.where(jnp.arange(4)[:, None] == 3, jnp.nan, anchors.vectors)
-  np.testing.assert_array_equal(
-    found(Group(nan, anchors.side), keys.side["as_positive"]), [0.0, 1, 0, 1]
-  )
-  gradient = jax.grad(lambda positive: found(anchors, positive).sum())(small)
-  np.testing.assert_array_equal(gradient, np.zeros_like(small))
+  nan = np.where(np.arange(4)[:, None] == 3, np.nan, anchors.vectors)
+  for positive, vectors in ((one, anchors.vectors), (one * 1e-30, anchors.vectors), (one, nan)):
+    _, weight = differentiated(positive, vectors)
+    np.testing.assert_array_equal(weight, [0.0, 1, 0, 1])
+  gradient, _ = differentiated(one * 1e-30, anchors.vectors)
+  np.testing.assert_array_equal(gradient, np.zeros_like(one))
