@@ -40,7 +40,7 @@ def test_values_and_gradients_are_those_of_jax():
 ENCODERS = {
   "convnet": (encoders.convnet((8, 16)), (64, 8, 8, 1)),
   "mlp": (encoders.mlp((64, 32)), (64, 64)),
-  "resnet": (encoders.resnet(18), (32, 32, 32, 3)),
+  "resnet": (encoders.resnet(18), (8, 32, 32, 3)),
 }
 
 
