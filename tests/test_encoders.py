@@ -35,6 +35,10 @@ def equal(a, b):
   jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
+def in_float64(tree):
+  return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), tree)
+
+
 def copied(tree):
   return jax.tree.map(lambda leaf: np.array(leaf, copy=True), tree)
 
@@ -82,10 +86,11 @@ def test_one_embedding_for_each_input(encoder, shape, width, train):
 
 def test_two_keys_start_from_different_parameters():
   x = normal(2, 6)
-  first, second = (mlp((5,)).init(jax.random.key(k), x)[0] for k in (0, 1))
-  kernels = [params["hidden"]["0"]["kernel"] for params in (first, second)]
+  init = jax.jit(mlp((5,)).init)
+  first, second = (init(jax.random.key(k), x)[0] for k in (0, 1))
+  kernels = [np.asarray(params["hidden"]["0"]["kernel"]) for params in (first, second)]
   assert (kernels[0] != kernels[1]).all()
-  equal(first, mlp((5,)).init(jax.random.key(0), x)[0])
+  equal(first, init(jax.random.key(0), x)[0])
 
 
 @pytest.mark.parametrize(
@@ -114,7 +119,7 @@ def test_every_parameter_has_a_gradient_beyond_rounding(encoder, shape):
     return (jnp.tanh(y) * weights[:, : y.shape[1]]).mean()
 
   with jax.enable_x64(True):
-    params, state = jax.tree.map(lambda a: a.astype(jnp.float64), encoder.init(KEY, x))
+    params, state = in_float64(jax.jit(encoder.init)(KEY, x))
     gradient = jax.jit(jax.grad(objective))(params, state, x.astype(np.float64))
   for name, leaf in zip(paths(gradient), jax.tree.leaves(gradient), strict=True):
     assert np.abs(leaf).max() > 1e-6, name
@@ -147,7 +152,7 @@ def trained():
   """A small convnet, what it started from, and what one training step made of it."""
   encoder = convnet((4, 6))
   x = normal(12, 8, 8, 2)
-  params, state = encoder.init(KEY, x)
+  params, state = jax.jit(encoder.init)(KEY, x)
   apply = jax.jit(encoder.apply, static_argnames="train")
   y, after = apply(params, state, x, train=True)
   return encoder, apply, x, params, state, y, after
@@ -182,12 +187,13 @@ def test_batch_norm_has_momentum_nine_tenths_and_epsilon_1e_5():
   rng = np.random.default_rng(1)
   norm = {"scale": rng.random(5) + 0.5, "bias": rng.random(5) - 0.5}
   with jax.enable_x64(True):
-    start = jax.tree.map(lambda a: a.astype(jnp.float64), encoder.init(KEY, x))
-    (params, state), kernel = start, np.asarray(start[0]["hidden"]["0"]["kernel"])
-    params["hidden"]["1"] = jax.tree.map(jnp.asarray, norm)
-    y, after = encoder.apply(params, state, x, train=True)
+    params, state = in_float64(jax.jit(encoder.init)(KEY, x))
+    kernel = params["hidden"]["0"]["kernel"]
+    params["hidden"]["1"] = norm
+    apply = jax.jit(encoder.apply, static_argnames="train")
+    y, after = apply(params, state, x, train=True)
     moved = jax.tree.map(np.asarray, after["hidden"]["1"])
-    evaluated, _ = encoder.apply(params, after, x, train=False)
+    evaluated, _ = apply(params, after, x, train=False)
 
   def normalized(mean, var):
     return np.maximum((hidden - mean) / np.sqrt(var + 1e-5) * norm["scale"] + norm["bias"], 0)
@@ -509,18 +515,19 @@ def test_a_linen_module_without_a_mode():
 def test_on_a_cpu_a_convolution_is_a_product_of_patches(float64, size):
   """The same values and gradients as XLA's own convolution, at even and odd sizes."""
   rng = np.random.default_rng(0)
-  x, kernel = (
-    jnp.asarray(rng.normal(size=(3, *size, 4))),
-    jnp.asarray(rng.normal(size=(3, 3, 4, 6))),
-  )
+  x, kernel = rng.normal(size=(3, *size, 4)), rng.normal(size=(3, 3, 4, 6))
 
   def value(convolve, *inputs):
     return jnp.sin(
       convolve(*inputs, (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
     ).sum()
 
-  ours, xlas = (
-    jax.value_and_grad(functools.partial(value, convolve), (0, 1))(x, kernel)
-    for convolve in (convolution, jax.lax.conv_general_dilated)
-  )
+  @jax.jit
+  def of_each(*inputs):
+    return [
+      jax.value_and_grad(functools.partial(value, convolve), (0, 1))(*inputs)
+      for convolve in (convolution, jax.lax.conv_general_dilated)
+    ]
+
+  ours, xlas = of_each(x, kernel)
   chex.assert_trees_all_close(ours, xlas, rtol=1e-12, atol=1e-12)
