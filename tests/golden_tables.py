@@ -248,8 +248,8 @@ NO_LOSS = words("""
 LEFT_OUT = {
   **dict.fromkeys(NO_SUCH_LOSS, "contrastax has no such loss yet"),
   **dict.fromkeys(NO_LOSS, "no loss, but a measure, a rule or a schedule"),
-  "clusterns": "its hard negatives are compared in test_sources.py; the margin loss is none of ours",
-  "dclr": "its noise is compared in test_syntheses.py; its loss keeps e^0 for what it drops",
+  "clusterns": "its hard negatives are compared in test_clusters.py; the margin loss is none of ours",
+  "dclr": "its noise is compared in test_adversarial.py; its loss keeps e^0 for what it drops",
   "supcon__guillaume_erhard": "adds 1e-5 to every exponential",
   "dclw__raminnakhli": "its weights carry gradient",
   "hcl__pygcl_repo": "weighs whole rows by their sums, not pairs",

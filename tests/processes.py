@@ -11,6 +11,7 @@ import os
 import runpy
 import subprocess
 import sys
+import textwrap
 
 import jaxlib
 
@@ -65,6 +66,18 @@ def measured(*arguments, devices=8):
   )
   assert done.returncode == 0, done.stderr
   return json.loads(done.stdout)
+
+
+def printed(script, *arguments, **variables):
+  """What a fresh Python prints as JSON on its last line."""
+  done = subprocess.run(
+    [sys.executable, "-c", textwrap.dedent(script), *map(str, arguments)],
+    env={**os.environ, "JAX_PLATFORMS": "cpu", **variables},
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 0, done.stderr
+  return json.loads(done.stdout.splitlines()[-1])
 
 
 if __name__ == "__main__":

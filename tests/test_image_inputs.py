@@ -4,6 +4,7 @@ A new recipe, operation or entry joins by its line in a table; a test checks tha
 """
 
 import dataclasses
+import functools
 import inspect
 
 import chex
@@ -107,13 +108,18 @@ def test_every_public_recipe_and_operation_is_listed():
 # Channels.
 
 
+@functools.cache
+def compiled(name):
+  return jax.jit(OPERATIONS[name])
+
+
 @pytest.mark.parametrize("name", OPERATIONS)
 @pytest.mark.parametrize("channels", [2, 13])
 def test_an_operation_does_to_each_channel_what_it_does_to_that_channel_alone(name, channels):
-  x = (bytes_of(channels) / 255).astype(np.float32)
-  together = OPERATIONS[name](x)
-  alone = [OPERATIONS[name](x[..., i : i + 1]) for i in range(channels)]
-  chex.assert_trees_all_close(together, jnp.concatenate(alone, -1), rtol=0, atol=1e-6)
+  x, operation = (bytes_of(channels) / 255).astype(np.float32), compiled(name)
+  together = operation(x)
+  alone = [operation(x[..., i : i + 1]) for i in range(channels)]
+  chex.assert_trees_all_close(together, np.concatenate(alone, -1), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", OF_COLORS)
@@ -152,8 +158,9 @@ def test_further_channels_change_no_draw(channels):
   """Crop, flip, blur and solarize of the first channel are the same whatever the others are."""
   x = bytes_of(16)
   settings = {"size": 7, "jitter": 0.0, "blur": 0.5, "solarize": 0.5}
-  expected = views.augment(**settings)(KEY, x[..., :3], INDEX)[..., :1]
-  found = views.augment(**settings, channels=channels)(KEY, x[..., :channels], INDEX)[..., :1]
+  expected = views.augment(**settings)(KEY, x[..., :3], INDEX)
+  found = views.augment(**settings, channels=channels)(KEY, x[..., :channels], INDEX)
+  found, expected = (np.asarray(view)[..., :1] for view in (found, expected))
   chex.assert_trees_all_close(found, expected, rtol=0, atol=1e-6)
 
 
@@ -166,12 +173,15 @@ def test_a_setting_that_needs_colors_is_refused_for_other_channels(name):
 # Entries: name -> (a function of images [n, 8, 8, 3], what it gives).
 
 ENCODER = encoders.convnet((4,))
-OWN = ENCODER.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
+OWN = jax.jit(ENCODER.init)(jax.random.key(0), np.zeros((1, 8, 8, 3), np.float32))
 METHOD = methods.SimCLR(
   encoder=encoders.convnet((4,)),
   projection=encoders.projection((4,), out=4),
   views=views.augment(size=8),
 )
+PROBED = with_online_probe(METHOD, online_probe(2))
+SGD = optax.sgd(0.1)
+AUGMENT, AFFINE_JITTER = (jax.jit(RECIPES[name](3)) for name in ("augment", "affine_jitter"))
 
 
 def batch_of(images):
@@ -204,12 +214,10 @@ ENTRIES = {
   **{f"views.{name}": lambda x, _, f=f: f(3)(KEY, x, INDEX) for name, f in RECIPES.items()},
 }
 TRACED = {  # inside a compiled step: values are not known, types and shapes are
-  "training.init": lambda x, _: training.init(METHOD, optax.sgd(0.1), batch_of(x)).params,
-  "online probe": lambda x, _: (
-    training.init(with_online_probe(METHOD, online_probe(2)), optax.sgd(0.1), batch_of(x)).params
-  ),
-  "views.augment, jitted": lambda x, _: jax.jit(RECIPES["augment"](3))(KEY, x, INDEX),
-  "views.affine_jitter, jitted": lambda x, _: jax.jit(views.affine_jitter())(KEY, x, INDEX),
+  "training.init": lambda x, _: training.init(METHOD, SGD, batch_of(x)).params,
+  "online probe": lambda x, _: training.init(PROBED, SGD, batch_of(x)).params,
+  "views.augment, jitted": lambda x, _: AUGMENT(KEY, x, INDEX),
+  "views.affine_jitter, jitted": lambda x, _: AFFINE_JITTER(KEY, x, INDEX),
 }
 UNCHECKED = ("unchanged",)  # in the step, and of any kind of input
 
@@ -245,7 +253,7 @@ def test_half_precision_is_taken(name, kind, tmp_path):
   x = jnp.asarray(bytes_of() / 255, HALF[kind])
   found = ENTRIES[name](x, tmp_path)
   expected = ENTRIES[name](x.astype(jnp.float32), tmp_path)
-  chex.assert_trees_all_close(jnp.float32(found), jnp.float32(expected), rtol=0, atol=0.05)
+  chex.assert_trees_all_close(np.float32(found), np.float32(expected), rtol=0, atol=0.05)
 
 
 OTHER_TYPES = {
@@ -369,22 +377,27 @@ def test_an_index_is_an_integer_per_image(name):
 # What is no image, and random views.
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def evaluated(encoder, params, state, x):
+  return encoder.apply(params, state, x, train=False)[0]
+
+
 def test_inputs_of_fewer_axes_reach_the_encoder_as_they_are():
   """Vectors of any range and type, bytes of texts, and sequences of vectors."""
   rng = np.random.default_rng(0)
   vectors = (100 * rng.normal(size=(N, 5))).astype(np.float32)
   network = encoders.mlp((4,))
-  own = network.init(KEY, vectors)
+  own = jax.jit(network.init)(KEY, vectors)
   for x in (vectors, vectors.astype(np.int32), vectors.astype(np.float64)):
-    expected = network.apply(*own, jnp.asarray(x), train=False)[0]
+    expected = evaluated(network, *own, jnp.asarray(x))
     chex.assert_trees_all_close(embed(network, *own, x), np.asarray(expected), rtol=1e-5, atol=1e-5)
   texts = rng.integers(1, 256, (N, 7), np.uint8)
   text = encoders.text(8, 1, 2)
-  own = text.init(KEY, texts)
-  expected = text.apply(*own, jnp.asarray(texts), train=False)[0]
+  own = jax.jit(text.init)(KEY, texts)
+  expected = evaluated(text, *own, jnp.asarray(texts))
   chex.assert_trees_all_close(embed(text, *own, texts), np.asarray(expected), rtol=1e-5, atol=1e-5)
   steps = vectors.reshape(N, 5, 1).repeat(3, 1)
-  own = network.init(KEY, steps)
+  own = jax.jit(network.init)(KEY, steps)
   assert embed(network, *own, steps).shape == (N, 4)
 
 
@@ -392,7 +405,7 @@ def test_views_are_embedded_whatever_their_range():
   view = np.asarray(views.affine_jitter(noise=1.0)(KEY, bytes_of(), INDEX))
   assert view.min() < -0.1 and view.max() > 1.1
   found = embed(ENCODER, *OWN, view, bounded=False)
-  expected = ENCODER.apply(*OWN, view, train=False)[0]
+  expected = evaluated(ENCODER, *OWN, view)
   chex.assert_trees_all_close(found, np.asarray(expected), rtol=1e-5, atol=1e-5)
   frozen = FrozenEncoder(ENCODER, *OWN, image_of(3), 0)
   chex.assert_trees_all_close(frozen(view, bounded=False), found)

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 
 import all_methods
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +19,10 @@ from contrastax.relations import same_example
 from contrastax.temperatures import fixed, individual, learned
 
 A, B = (np.random.default_rng(seed).normal(size=(12, 8)) for seed in (0, 1))
-EVERY = jnp.arange(12)
+EVERY = np.arange(12)
+
+# Each of them is one program for all tests of this file, and its values are read by NumPy.
+read = jax.jit(tables.Table.read)
 
 
 # Tables.
@@ -28,14 +32,15 @@ def test_equal_rows_are_joined_and_other_rows_are_not(float64):
   rng = np.random.default_rng(0)
   row, values = rng.integers(0, 7, 50), rng.normal(size=50)
   of_row = [values[row == r] for r in row]
-  np.testing.assert_allclose(tables.mean(row, values), [x.mean() for x in of_row], rtol=1e-12)
+  mean, log_mean_exp = jax.jit(lambda *x: (tables.mean(*x), tables.log_mean_exp(*x)))(row, values)
+  np.testing.assert_allclose(mean, [x.mean() for x in of_row], rtol=1e-12)
   expected = [np.log(np.exp(x).mean()) for x in of_row]
-  np.testing.assert_allclose(tables.log_mean_exp(row, values), expected, rtol=1e-12)
+  np.testing.assert_allclose(log_mean_exp, expected, rtol=1e-12)
 
 
 def test_a_mean_of_logarithms_does_not_overflow():
-  logs = jnp.array([1000.0, 1000.0, -1000.0])
-  np.testing.assert_allclose(tables.log_mean_exp(jnp.array([3, 3, 1]), logs), logs)
+  logs = np.float32([1000, 1000, -1000])
+  np.testing.assert_allclose(jax.jit(tables.log_mean_exp)(np.array([3, 3, 1]), logs), logs)
 
 
 def test_what_is_written_is_read_and_padding_is_not():
@@ -65,52 +70,64 @@ def begun(size, **own):
   return criteria.sogclr(**own).init(size)
 
 
-def moving(a, b, memory=None, *, index=EVERY, tau=0.3, **more):
+compiled = jax.jit(losses.sogclr, static_argnames=("gamma", "relative"))
+
+
+def moving(a, b, memory=None, *, index=EVERY, tau=0.3, loss=compiled, **more):
   memory = begun(30) if memory is None else memory
-  return losses.sogclr(a, b, index=index, memory=memory, temperature=tau, **more)
+  value, memory = loss(a, b, index=index, memory=memory, temperature=tau, **more)
+  return value, memory
 
 
 def test_with_gamma_1_the_minimized_gradient_is_tau_times_that_of_dcl(float64):
   tau, weigh = 0.3, individual(0.3).weigh
   _, visited = moving(B, A)  # γ = 1 forgets it
 
-  def ours(a, memory):
-    return weigh(moving(a, B, memory, gamma=1.0)[0], tau).mean()
+  def ours(a, b, memory):
+    value, _ = moving(a, b, memory, gamma=1.0)
+    return weigh(value, tau).mean(), value
 
+  def dcl(a, b):
+    value = losses.dcl(a, b, temperature=tau)
+    return value.mean(), value
+
+  ours, dcl = (jax.jit(jax.grad(loss, has_aux=True)) for loss in (ours, dcl))
+  gradient, plain = dcl(A, B)
   for memory in (begun(30), visited):
-    expected = jax.grad(lambda a: losses.dcl(a, B, temperature=tau).mean())(A)
-    np.testing.assert_allclose(jax.grad(ours)(A, memory), tau * expected, rtol=1e-12, atol=1e-15)
-  value, _ = moving(A, B, gamma=1.0)
-  np.testing.assert_allclose(value, losses.dcl(A, B, temperature=tau) - np.log(22), rtol=1e-12)
+    found, value = ours(A, B, memory)
+    np.testing.assert_allclose(found, tau * np.asarray(gradient), rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(value, plain - np.log(22), rtol=1e-12)
 
 
 def test_of_a_space_that_rests_the_averages_are_those_of_all_data(float64):
   """Which a batch's own average misses by far more: what the moving average is for."""
   rng = np.random.default_rng(2)
   z = rng.normal(size=(2, 40, 6))
-  _, memory = moving(*z, begun(40), index=jnp.arange(40), gamma=1.0)
-  everything = np.exp(memory["log_mean"].read(jnp.arange(40)))
+  _, memory = moving(*z, begun(40), index=np.arange(40), gamma=1.0)
+  everything = np.exp(read(memory["log_mean"], np.arange(40)))
 
   def error(gamma):
-    step, memory = jax.jit(functools.partial(moving, gamma=gamma)), begun(40)
+    memory = begun(40)
     for _ in range(1000):
       index = rng.permutation(40)[:8]
-      _, memory = step(z[0][index], z[1][index], memory, index=index)
-    return np.abs(np.exp(memory["log_mean"].read(jnp.arange(40))) / everything - 1).mean()
+      _, memory = moving(z[0][index], z[1][index], memory, index=index, gamma=gamma)
+    return np.abs(np.exp(read(memory["log_mean"], np.arange(40))) / everything - 1).mean()
 
   assert error(0.02) < error(1.0) / 4  # √(γ/(2 − γ)) = 0.1 of it, of batches drawn alike
 
 
 def test_a_first_visit_is_an_examples_own(float64):
   """In a batch of old and new examples the new begin with their own batch."""
-  _, memory = moving(B, A, index=jnp.arange(12))
-  index = jnp.concatenate([jnp.arange(6), jnp.arange(20, 26)])
+  _, memory = moving(B, A)
+  index = np.concatenate([np.arange(6), np.arange(20, 26)])
   value, after = moving(A, B, memory, index=index, gamma=0.1)
   fresh, _ = moving(A, B, gamma=1.0)
+  value, fresh = np.asarray(value), np.asarray(fresh)
   new = np.tile(np.arange(12) >= 6, 2)
   np.testing.assert_allclose(value[new], fresh[new], rtol=1e-12)
   assert (np.abs(value[~new] - fresh[~new]) > 1e-3).all()
-  assert after["visited"].read(index).all() and not after["visited"].read(jnp.array([15]))[0]
+  visited = np.asarray(read(after["visited"], np.arange(30)))
+  assert visited[index].all() and not visited[15]
   assert int(after["step"]) == 2
 
 
@@ -124,11 +141,12 @@ def test_a_state_of_zero_is_a_state(float64):
 
 
 def test_an_example_twice_in_a_batch_leaves_the_mean_of_its_averages(float64):
-  index = jnp.array([3, 3, *range(10, 20)])
+  index = np.array([3, 3, *range(10, 20)])
   value, memory = moving(A, B, index=index)
   rows = np.tile(index, 2) == 3
   expected = np.log(np.exp(np.asarray(value))[rows].mean())
-  np.testing.assert_allclose(memory["log_mean"].read(jnp.array([3]))[0], expected, rtol=1e-12)
+  found = np.asarray(read(memory["log_mean"], np.arange(30)))[3]
+  np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
 def test_without_a_negative_the_value_is_0_and_nothing_is_kept():
@@ -137,23 +155,31 @@ def test_without_a_negative_the_value_is_0_and_nothing_is_kept():
   assert not memory["visited"].values.any()
 
 
+@functools.partial(jax.jit, static_argnames="relative")
+def mean_gradient(a, b, memory, tau, relative):
+  def mean(a):
+    value, after = moving(a, b, memory, tau=tau, relative=relative)
+    return value.mean(), (value, after)
+
+  return jax.grad(mean, has_aux=True)(a)
+
+
 @pytest.mark.parametrize("tau", [1e-3, 1e-2])
 @pytest.mark.parametrize("relative", [True, False])
 def test_at_low_temperatures_all_is_finite(tau, relative):
   memory = begun(30)
   for _ in range(3):
-    value, memory = moving(A.astype(np.float32), B, memory, tau=tau, relative=relative)
-    gradient = jax.grad(lambda a, m=memory: moving(a, B, m, tau=tau, relative=relative)[0].mean())(
-      A
-    )
-    assert np.isfinite(value).all() and np.isfinite(gradient).all()
+    gradient, (value, memory) = mean_gradient(A.astype(np.float32), B, memory, tau, relative)
+    chex.assert_tree_all_finite((value, gradient))
+  gradient, _ = mean_gradient(A.astype(np.float32), B, memory, tau, relative)
+  chex.assert_tree_all_finite(gradient)
 
 
 def test_an_index_outside_the_table_gives_no_number_in_a_compiled_step():
-  index = EVERY.at[2].set(30)
+  index = np.where(EVERY == 2, 30, EVERY)
   with pytest.raises(UserError, match="an index must be the number of an example, 0 to 29"):
-    moving(A, B, index=index)
-  value, _ = jax.jit(moving)(A, B, begun(30), index=index)
+    moving(A, B, index=jnp.asarray(index), loss=losses.sogclr)
+  value, _ = moving(A, B, index=index)
   assert np.isnan(value[2]) and np.isfinite(np.delete(value, [2, 14])).all()
 
 
@@ -163,7 +189,7 @@ def test_an_index_outside_the_table_gives_no_number_in_a_compiled_step():
 def at_rest(temperature, steps=3000):
   """(τ, KL) where the temperatures of fixed anchors settle, with DCL."""
   side = {
-    "index": EVERY,
+    "index": jnp.asarray(EVERY),
     "view": jnp.zeros(12, int),
     "as_positive": jnp.ones(12),
     "as_negative": jnp.ones(12),
@@ -207,7 +233,7 @@ def test_what_is_minimized_falls_with_tau_as_its_update_says(float64):
   """G_i is the derivative of τ_i (log mean e^(s/τ) − s⁺/τ + ρ) by τ_i."""
   temperature = individual(0.3, rho=0.4)
   side = {
-    "index": EVERY,
+    "index": jnp.asarray(EVERY),
     "view": jnp.zeros(12, int),
     "as_positive": jnp.ones(12),
     "as_negative": jnp.ones(12),
@@ -233,9 +259,9 @@ def test_what_is_minimized_falls_with_tau_as_its_update_says(float64):
 def test_an_anchor_without_negatives_leaves_its_temperature():
   temperature = individual(0.3)
   _, state = temperature.init(12)
-  stats = {"count": jnp.where(EVERY == 5, 0.0, 3.0), "divergence": jnp.zeros(12)}
-  after = temperature.advance(state, {"index": EVERY}, jnp.full(12, 0.3), stats)
-  moved = after["temperature"].read(EVERY) != 0.3
+  stats = {"count": np.where(EVERY == 5, 0.0, 3.0), "divergence": np.zeros(12)}
+  after = jax.jit(temperature.advance)(state, {"index": EVERY}, np.full(12, 0.3), stats)
+  moved = np.asarray(read(after["temperature"], EVERY)) != np.float32(0.3)
   np.testing.assert_array_equal(moved, EVERY != 5)
 
 
@@ -330,23 +356,25 @@ def test_the_gradient_of_a_learned_temperature_is_a_difference_quotient(way, flo
   method = methods.SimCLR(
     encoder=encoders.chunked(encoder, 2, batch_norm="per chunk") if way == "chunked" else encoder,
     projection=wide(encoders.projection((16,), 8)),
-    views=all_methods.PLAIN,
+    views=all_methods.noise,
     temperature=learned(0.2),
     plan=Plan((5, 3)) if way == "in tiles" else Plan("dense"),
   )
-  batch = {"image": data.load("digits").train["image"][:16], "index": jnp.arange(16)}
+  batch = {"image": data.load("digits").train["image"][:16], "index": np.arange(16)}
   key = jax.random.key(0)
-  params, state = method.init(key, batch)
+  params, state = jax.jit(method.init)(key, batch)
 
   @jax.jit
+  @jax.value_and_grad
   def objective(log_scale):
     contrast = {**params["terms"]["contrast"], "temperature": {"log_scale": log_scale}}
     moved = {**params, "terms": {"contrast": contrast}}
     return method.objective(moved, state, batch, key)[0]
 
   s, h = params["terms"]["contrast"]["temperature"]["log_scale"], 1e-5
-  expected = (objective(s + h) - objective(s - h)) / (2 * h)
-  assert jax.grad(objective)(s) == pytest.approx(float(expected), rel=1e-8)
+  s = np.asarray(s)
+  above, below = (float(objective(s + step)[0]) for step in (h, -h))
+  assert float(objective(s)[1]) == pytest.approx((above - below) / (2 * h), rel=1e-8)
 
 
 # Several heads.
@@ -355,8 +383,10 @@ def test_the_gradient_of_a_learned_temperature_is_a_difference_quotient(way, flo
 def test_adaptive_heads_are_their_formula(float64):
   score = adaptive_heads(heads=2, min_temperature=0.1, max_temperature=1.5, hidden=5)
   params = score.init(jax.random.key(0), 8)
-  params["bias"] = jnp.linspace(-0.1, 0.1, 5)
+  params = jax.tree.map(np.asarray, params)
+  params["bias"] = np.linspace(-0.1, 0.1, 5)
   params["second"] = 20 * params["second"]
+  penalized = jax.jit(score.penalized)
 
   def phi(x):
     return np.maximum(x @ params["first"] + params["bias"], 0) @ params["second"]
@@ -370,11 +400,12 @@ def test_adaptive_heads_are_their_formula(float64):
       tau = [0.1 + 1.4 / (1 + np.exp(phi(v) @ phi(w))) for v, w in heads]
       expected = sum(v @ w / t for (v, w), t in zip(heads, tau, strict=True))
       penalty = sum(2 * np.log(t) + 1 / t for t in tau)
-      found = score.penalized(params, A[i : i + 1], B[None, j : j + 1])
-      np.testing.assert_allclose([x[0, 0] for x in found], [expected, penalty], rtol=1e-9)
-  np.testing.assert_allclose(
-    score(params, A, B), score(params, A, np.broadcast_to(B, (12, 12, 8))), rtol=1e-12
+      found = penalized(params, A[i : i + 1], B[None, j : j + 1])
+      np.testing.assert_allclose(np.ravel(found), [expected, penalty], rtol=1e-9)
+  shared, apart = jax.jit(lambda a, *keys: [score(params, a, b) for b in keys])(
+    A, B, np.broadcast_to(B, (12, 12, 8))
   )
+  np.testing.assert_allclose(shared, apart, rtol=1e-12)
 
 
 def test_several_heads_without_their_own_temperatures_are_a_sum_of_cosines(float64):
@@ -384,10 +415,10 @@ def test_several_heads_without_their_own_temperatures_are_a_sum_of_cosines(float
 
 def test_the_penalty_is_minimized_beside_the_loss():
   score = adaptive_heads(heads=2, regularizer=0.5)
-  method = simclr(score=score, temperature=fixed(1.0))
+  method = simclr(score=score, temperature=fixed(1.0), views=all_methods.noise)
   source = digits()
   state = training.init(method, optax.sgd(0.1), source.batch(0))
-  total, (_, metrics) = method.objective(
+  total, (_, metrics) = jax.jit(method.objective)(
     state.params, state.state, source.batch(0), jax.random.key(0)
   )
   np.testing.assert_allclose(total, metrics["loss"] + 0.5 * metrics["penalty"], rtol=1e-6)

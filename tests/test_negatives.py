@@ -2,6 +2,7 @@
 
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -48,7 +49,8 @@ def cosines(a, b):
 def test_the_hardest_are_the_most_similar_negatives_of_all_groups(float64, plan):
   anchors = group(9, label=np.arange(9) % 3)
   queue = group(7, label=np.arange(7) % 3, index=np.full(7, -1))
-  found = hardest(anchors, (anchors, queue), 3, relation=same_label(), same_set=True, plan=plan)
+  choose = functools.partial(hardest, relation=same_label(), same_set=True, plan=plan)
+  found = jax.jit(choose, static_argnums=2)(anchors, (anchors, queue), 3)
   vectors = np.concatenate([anchors.vectors, queue.vectors])
   label = np.concatenate([anchors.side["label"], queue.side["label"]])
   s = np.where(anchors.side["label"][:, None] == label, -np.inf, cosines(anchors.vectors, vectors))
@@ -60,7 +62,9 @@ def test_the_hardest_are_the_most_similar_negatives_of_all_groups(float64, plan)
 
 def test_where_there_are_fewer_the_rest_weighs_nothing(float64):
   anchors = group(4)
-  found = hardest(anchors, (anchors,), 6, relation=same_example(), same_set=True)
+  choose = functools.partial(hardest, relation=same_example(), same_set=True)
+  found = jax.jit(choose, static_argnums=2)(anchors, (anchors,), 6)
+  found = jax.tree.map(np.asarray, found)
   np.testing.assert_array_equal(found.side["as_negative"].sum(1), np.full(4, 3))
   assert not found.side["as_negative"][:, 3:].any()
 
@@ -72,11 +76,11 @@ def test_the_chosen_vectors_have_a_gradient_and_the_choice_none(float64):
     queue = Group(vectors, group(6).side | {"index": np.full(6, -1)})
     return hardest(anchors, (queue,), 2, relation=same_example()).vectors.sum()
 
-  vectors = jnp.asarray(rng.normal(size=(6, 5)))
-  chosen = np.argsort(-cosines(anchors.vectors, np.asarray(vectors)), axis=1)[:, :2]
+  vectors = rng.normal(size=(6, 5))
+  chosen = np.argsort(-cosines(anchors.vectors, vectors), axis=1)[:, :2]
   times = np.bincount(chosen.ravel(), minlength=6)
   expected = np.broadcast_to(times[:, None], (6, 5))
-  np.testing.assert_array_equal(jax.grad(total)(vectors), expected)
+  np.testing.assert_array_equal(jax.jit(jax.grad(total))(vectors), expected)
 
 
 def test_a_set_per_anchor_is_refused():
@@ -101,6 +105,15 @@ def compared(relation=same_example(), same_set=False, plan=Plan()):
   return Compare(relation, cosine(), (), same_set, plan)
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def after_steps(source, relation, steps, anchors, keys, key=0):
+  """The candidates of a source that has seen the keys of earlier steps."""
+  state = source.init(jax.random.key(0), keys, 100)
+  for earlier in steps:
+    state = source.advance(state, earlier)
+  return source.candidates(state, anchors, (keys,), jax.random.key(key), compared(relation))
+
+
 def with_queue(source, n=4, size=12, steps=3, relation=same_example(), key=0, order=slice(None)):
   """(anchors, groups) of `queue + source` once the queue is full of other examples."""
 
@@ -109,17 +122,15 @@ def with_queue(source, n=4, size=12, steps=3, relation=same_example(), key=0, or
     keys = np.random.default_rng(step).normal(size=(n, 5))
     side = {"index": index, "view": np.ones(n, int), "label": index % 3, "made_of": index}
     weights = {"as_positive": np.ones(n), "as_negative": np.zeros(n)}
-    return jax.tree.map(jnp.asarray, Group(keys, side | weights))
+    return Group(keys, side | weights)
 
-  whole = queue(size) + source
-  state = whole.init(jax.random.key(0), keys_of(0), 100)
-  for step in range(steps):
-    state = whole.advance(state, keys_of(step))
+  earlier = [keys_of(step) for step in range(steps)]
   keys = jax.tree.map(lambda x: x[order], keys_of(99))
   anchors = Group(
     2 * keys.vectors[::-1] + keys.vectors, {**keys.side, "view": 0 * keys.side["view"]}
   )
-  return whole.candidates(state, anchors, (keys,), jax.random.key(key), compared(relation))
+  found = after_steps(queue(size) + source, relation, earlier, anchors, keys, key)
+  return jax.tree.map(np.asarray, found)
 
 
 def test_a_mix_lies_between_two_of_the_hardest_or_one_and_the_anchor(float64):
@@ -178,15 +189,10 @@ def test_a_mix_is_drawn_by_its_example_and_not_by_its_row(float64):
   source = mochi(hard=4, mixed=3, with_anchor=2)
   order = np.array([2, 0, 3, 1])
   # Each anchor is made of its own row and the one opposite, so both are put back together.
-  one, (*_, mixes) = with_queue(source, order=slice(None))
-  keyed = compared()
+  one, (_, held, mixes) = with_queue(source, order=slice(None))
   again = jax.tree.map(lambda x: x[order], one)
-  whole = queue(12) + source
-  state = whole.init(jax.random.key(0), one, 100)
-  for step in range(3):
-    keys = with_queue(source)[1][1]
-    state = whole.advance(state, jax.tree.map(lambda x, s=step: x[4 * s : 4 * s + 4], keys))
-  _, (*_, moved) = whole.candidates(state, again, (again,), jax.random.key(0), keyed)
+  steps = [jax.tree.map(lambda x, s=step: x[4 * s : 4 * s + 4], held) for step in range(3)]
+  _, (*_, moved) = after_steps(queue(12) + source, same_example(), steps, again, again)
   np.testing.assert_allclose(moved.vectors, mixes.vectors[order], rtol=1e-12)
   _, (*_, other) = with_queue(source, key=1)
   assert not np.allclose(other.vectors, mixes.vectors)
@@ -196,15 +202,17 @@ def test_several_vectors_of_an_example_and_view_draw_apart_by_their_place(float6
   """Of two equal anchors the mixes are equal, and with different places they are not."""
   held = group(12, index=np.full(12, -1), place=np.full(12, -1))
   one = Group(rng.normal(size=(1, 5)), {name: side[:1] for name, side in held.side.items()})
-  twice = jax.tree.map(lambda x: jnp.repeat(x, 2, 0), one).attach(index=jnp.array([7, 7]))
+  twice = jax.tree.map(lambda x: np.repeat(x, 2, 0), one).attach(index=np.array([7, 7]))
+  source = mochi(hard=8, mixed=4, with_anchor=4)
+
+  @jax.jit
+  def candidates(anchors):
+    groups = anchors, held
+    return source.candidates({"step": 0}, anchors, groups, jax.random.key(0), compared())
 
   def mixes(*place):
-    anchors = twice.attach(place=jnp.array(place))
-    source = mochi(hard=8, mixed=4, with_anchor=4)
-    _, (*_, made) = source.candidates(
-      {"step": 0}, anchors, (anchors, held), jax.random.key(0), compared()
-    )
-    return made.vectors
+    _, (*_, made) = candidates(twice.attach(place=np.array(place)))
+    return np.asarray(made.vectors)
 
   first, second = mixes(3, 3)
   np.testing.assert_array_equal(first, second)
@@ -249,8 +257,13 @@ def test_keys_of_the_batch_are_negatives_of_their_own_weight(float64):
 def test_what_is_kept_of_earlier_steps_has_its_own_weight(float64, source):
   weight = jnp.array([1.0, 0.5, 0.0, 2.0])
   keys = jax.tree.map(jnp.asarray, group(4, label=np.zeros(4, int))).attach(weight=weight)
-  state = source.advance(source.init(jax.random.key(0), keys, 8), keys)
-  _, (held,) = source.candidates(state, keys, (), jax.random.key(0), compared())
+
+  @jax.jit
+  def kept(keys):
+    state = source.advance(source.init(jax.random.key(0), keys, 8), keys)
+    return source.candidates(state, keys, (), jax.random.key(0), compared())
+
+  _, (held,) = jax.tree.map(np.asarray, kept(keys))
   found = {
     int(i): w for i, w in zip(*(held.side[n] for n in ("index", "as_negative")), strict=True)
   }
@@ -283,7 +296,7 @@ def test_mixes_have_no_gradient(float64):
     )
     return (mixes.vectors**3).sum()
 
-  for gradient in jax.grad(total, (0, 1))(anchors.vectors, held.vectors):
+  for gradient in jax.jit(jax.grad(total, (0, 1)))(anchors.vectors, held.vectors):
     np.testing.assert_array_equal(gradient, 0)
 
 
@@ -301,11 +314,11 @@ def test_mixes_have_no_gradient(float64):
   ],
 )
 def test_sources_that_do_not_fit_say_so_in_one_line(source, message):
-  keys = jax.tree.map(jnp.asarray, group(4))
+  def candidates(keys, key):
+    return source.candidates(source.init(key, keys, 9), keys, (keys,), key, compared())
+
   with pytest.raises(UserError) as raised:
-    source.candidates(
-      source.init(jax.random.key(0), keys, 9), keys, (keys,), jax.random.key(0), compared()
-    )
+    jax.eval_shape(candidates, group(4), jax.random.key(0))
   assert message in str(raised.value)
   assert "\n" not in str(raised.value)
 
@@ -339,12 +352,14 @@ def test_all_negatives_kept_is_the_loss_itself(float64, loss):
       criterion, anchors, groups, relation=same_example(), temperature=0.3, same_set=True
     ).value.sum()
 
-  expected = jax.value_and_grad(value, 1)(in_batch(), views.vectors)
-  for source in (hardest_only(4), hardest_share(1.0)):
-    found = jax.value_and_grad(value, 1)(source, views.vectors)
-    jax.tree.map(
-      lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12), found, expected
-    )
+  @jax.jit
+  def of_each(vectors):
+    sources = in_batch(), hardest_only(4), hardest_share(1.0)
+    return [jax.value_and_grad(value, 1)(source, vectors) for source in sources]
+
+  expected, *others = of_each(views.vectors)
+  for found in others:
+    chex.assert_trees_all_close(found, expected, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize(("alpha", "kept"), [(0.1, [3, 1]), (1 / 3, [10, 2]), (0.5, [15, 3])])
@@ -352,25 +367,31 @@ def test_a_share_is_of_each_anchors_own_negatives(float64, alpha, kept):
   """Of 30 and of 6: rounded up, but 0.1 · 30 is 3."""
   anchors = group(2, label=np.array([0, 1]))
   held = group(36, label=np.repeat([1, 0], [30, 6]), index=np.full(36, -1))
-  keys = jax.tree.map(jnp.asarray, anchors.attach(as_negative=np.zeros(2)))
-  _, (_, found) = hardest_share(alpha).candidates(
-    (), keys, (keys, held), None, compared(same_label())
-  )
-  np.testing.assert_array_equal((found.side["as_negative"] > 0).sum(1), kept)
+  keys = anchors.attach(as_negative=np.zeros(2))
+
+  @jax.jit
+  def candidates(keys, held):
+    source, groups = hardest_share(alpha), (keys, held)
+    return source.candidates((), keys, groups, None, compared(same_label()))
+
+  _, (_, found) = candidates(keys, held)
+  np.testing.assert_array_equal((np.asarray(found.side["as_negative"]) > 0).sum(1), kept)
 
 
 def test_on_plain_arrays_a_source_serves_without_a_method(float64):
-  q, k, held = (jnp.asarray(rng.normal(size=(n, 5))) for n in (4, 4, 9))
+  q, k, held = (rng.normal(size=(n, 5)) for n in (4, 4, 9))
   given = {"relation": same_example(), "rng": jax.random.key(0)}
 
+  @functools.partial(jax.jit, static_argnums=0)
   def value(source, *arrays):
     anchors, groups = on_arrays(source, *arrays, **given)
     loss = functools.partial(criteria.evaluate, criteria.info_nce())
     return loss(anchors, groups, relation=same_example(), temperature=0.3).value, groups
 
+  alone = jax.jit(functools.partial(losses.info_nce, temperature=0.3))(q, k)
   for arrays in ((q, k), (q, k, held)):
-    own, others = losses.info_nce(q, k, temperature=0.3), None
-    found, groups = value(in_batch(), *arrays)
+    own = np.asarray(alone)
+    found, _ = value(in_batch(), *arrays)
     if len(arrays) == 3:
       others = np.exp(cosines(q, held) / 0.3).sum(1)
       positive = np.exp(np.diag(cosines(q, k)) / 0.3)

@@ -33,13 +33,18 @@ def leaves(tree):
 
 def trained(optimizer, params, gradients):
   """The parameters after each of the gradients, in float64."""
+
+  @jax.jit
+  def step(gradient, state, params):
+    updates, state = optimizer.update(gradient, state, params)
+    return optax.apply_updates(params, updates), state
+
   with jax.enable_x64(True):
     params = jax.tree.map(jnp.asarray, params)
-    state = optimizer.init(params)
+    state = jax.jit(optimizer.init)(params)
     history = []
     for gradient in gradients:
-      updates, state = optimizer.update(gradient, state, params)
-      params = optax.apply_updates(params, updates)
+      params, state = step(gradient, state, params)
       history.append(leaves(params))
   return history
 

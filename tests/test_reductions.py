@@ -1,5 +1,7 @@
 """Reductions, fed piece by piece: the reduction of the whole, and its gradient."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,7 +25,7 @@ def numbered(pieces, axis):
   """The places of candidates that come one piece after another."""
   first = 0
   for x in pieces:
-    yield jnp.expand_dims(first + jnp.arange(x.shape[axis], dtype=jnp.int32), 1 - axis)
+    yield np.expand_dims(first + np.arange(x.shape[axis], dtype=np.int32), 1 - axis)
     first += x.shape[axis]
 
 
@@ -68,23 +70,25 @@ def test_pairs_of_the_identity_take_no_part(float64, reduction):
   mixed = [nothing, x[:, :1], nothing, np.hstack([x[:, 1:], nothing])]
   places = [np.array([p]) for p in ([8, 9], [0], [6, 7], [1, 2, 3, 4, 5])]
   expected = stacked([of_row(reduction, row) for row in x])
-  assert_same(fed(reduction, mixed, places=places), expected)
+  assert_same(jax.jit(lambda mixed: fed(reduction, mixed, places=places))(mixed), expected)
 
 
 def test_a_row_of_no_pairs_has_its_documented_value_and_no_gradient(float64):
   x = np.array([[-np.inf, -np.inf], [-np.inf, 2.0]])
-  np.testing.assert_array_equal(fed(log_sum_exp, [x]), [-np.inf, 2])
-  np.testing.assert_array_equal(fed(softmax_mean, [x]), [[-np.inf, 2], [0, 4]])
-  np.testing.assert_array_equal(fed(max_, [x]), [-np.inf, 2])
-  np.testing.assert_array_equal(fed(min_, [-x]), [np.inf, -2])
-  for reduction in (log_sum_exp, softmax_mean, max_, min_):
-    sign = -1 if reduction is min_ else 1
+  signs = {log_sum_exp: 1, softmax_mean: 1, max_: 1, min_: -1}
 
-    def total(x, reduction=reduction, sign=sign):
-      out = fed(reduction, [sign * x[:, :1], sign * x[:, 1:]])
-      return sign * sum(jnp.sum(part) for part in jax.tree.leaves(out))
+  def total(x, reduction):
+    sign = signs[reduction]
+    out = fed(reduction, [sign * x[:, :1], sign * x[:, 1:]])
+    return sign * sum(jnp.sum(part) for part in jax.tree.leaves(out))
 
-    gradient = jax.jit(jax.grad(total))(x)
+  @jax.jit
+  def of_each(x):
+    return [(fed(r, [sign * x]), jax.grad(total)(x, r)) for r, sign in signs.items()]
+
+  expected = [-np.inf, 2], [[-np.inf, 2], [0, 4]], [-np.inf, 2], [np.inf, -2]
+  for reduction, (value, gradient), right in zip(signs, of_each(x), expected, strict=True):
+    np.testing.assert_array_equal(value, right)
     weight = 5 if reduction is softmax_mean else 1  # d(x + x²) at 2
     np.testing.assert_array_equal(gradient, [[0, 0], [0, weight]])
 
@@ -92,8 +96,9 @@ def test_a_row_of_no_pairs_has_its_documented_value_and_no_gradient(float64):
 def test_large_and_small_numbers_neither_overflow_nor_vanish():
   x = np.float32([[1000, 999], [-1000, -1001]])
   expected = [1000 + np.log1p(np.exp(-1)), -1000 + np.log1p(np.exp(-1))]
-  np.testing.assert_allclose(fed(log_sum_exp, [x]), expected, rtol=1e-7)
-  np.testing.assert_allclose(fed(log_sum_exp, [x[:, :1], x[:, 1:]]), expected, rtol=1e-7)
+  compiled = jax.jit(functools.partial(fed, log_sum_exp))
+  for pieces in ([x], [x[:, :1], x[:, 1:]]):
+    np.testing.assert_allclose(compiled(pieces), expected, rtol=1e-7)
 
 
 @each_with_a_gradient
@@ -128,7 +133,8 @@ def test_vjp_is_the_gradient_that_jax_takes_of_the_whole(float64, reduction, axi
     ]
     return expected, jax.tree.map(lambda *parts: jnp.concatenate(parts, axis), *pulled)
 
-  g = jax.tree.map(lambda part: rng.normal(size=part.shape), fed(reduction, [x], axis))
+  shapes = jax.eval_shape(lambda x: fed(reduction, [x], axis), x)
+  g = jax.tree.map(lambda part: rng.normal(size=part.shape), shapes)
   expected, found = both(x, pieces, g)
   assert all(np.abs(part).max() > 0.1 for part in jax.tree.leaves(expected))
   assert_same(found, expected)
@@ -145,7 +151,8 @@ def test_the_gradient_of_an_extremum_is_that_of_the_first_candidate(reduction, o
   def total(x):
     return fed(reduction, [x[:, p[0]] for p in places], places=places).sum()
 
-  np.testing.assert_array_equal(jax.grad(total)(x), [[0, 1, 0, 0, 0], [1, 0, 0, 0, 0]])
+  gradient = jax.jit(jax.grad(total))(x)
+  np.testing.assert_array_equal(gradient, [[0, 1, 0, 0, 0], [1, 0, 0, 0, 0]])
 
 
 def test_top_k_prefers_lower_places_and_ends_short_rows_in_nothing():
@@ -153,20 +160,22 @@ def test_top_k_prefers_lower_places_and_ends_short_rows_in_nothing():
   x = np.float32([[2, 7, 2, 7, 7], [nothing, 4, nothing, nothing, 3], [nothing] * 5])
   values = [[7, 7, 7], [4, 3, nothing], [nothing] * 3]
   places = [[1, 3, 4], [1, 4, -1], [-1] * 3]
+  top = jax.jit(lambda pieces, places: fed(TOP, pieces, places=places))
   for cuts in ([], [1, 3]):
     pieces = np.split(x, cuts, 1)
     numbers = list(numbered(pieces, 1))
     for order in (1, -1):
-      found = fed(TOP, pieces[::order], places=numbers[::order])
+      found = top(pieces[::order], numbers[::order])
       np.testing.assert_array_equal(found[0], values)
       np.testing.assert_array_equal(found[1], places)
       assert found[1].dtype == jnp.int32
-  few = fed(reductions.top_k(9), [x[:1]])
+  few = jax.jit(functools.partial(fed, reductions.top_k(9)))([x[:1]])
   np.testing.assert_array_equal(few[1], [[1, 3, 4, 0, 2, -1, -1, -1, -1]])
 
 
 def test_what_only_observes_has_no_gradient():
   x = np.float32([[1, 3, 2]])
-  gradient = jax.grad(lambda x: fed(reductions.top_k(2), [x])[0].sum() + x.sum())(x)
+  total = jax.grad(lambda x: fed(reductions.top_k(2), [x])[0].sum() + x.sum())
+  gradient, counted = jax.jit(lambda x: (total(x), fed(count, [x > 1])))(x)
   np.testing.assert_array_equal(gradient, np.ones((1, 3)))
-  assert fed(count, [x > 1]).dtype == jnp.int32
+  assert counted.dtype == jnp.int32
