@@ -21,6 +21,7 @@ from jax.typing import ArrayLike
 from typing_extensions import override
 
 Array = jax.Array
+"""A JAX array."""
 Params = Any
 """A tree of arrays that are trained by gradient."""
 State = Any
@@ -46,7 +47,9 @@ ArrayLoss = Callable[..., Array]
 """A loss on arrays, such as `losses.barlow_twins`."""
 
 T = TypeVar("T")
-MOST_SHOWN = 100  # Messages replace a longer repr, such as that of a network, by its type.
+"""Any type, the same in the arguments and in the result."""
+MOST_SHOWN = 100
+"""Messages replace a longer repr, such as that of a network, by its type."""
 
 
 class View(NamedTuple):

@@ -25,6 +25,7 @@ from contrastax.core import UserError
 from contrastax.nouns import Noun, nearest, noun_of, options, parameters_of, parts_of
 
 NO_NOUN = Noun("", "", given=())
+"""The noun of a dataclass that is not a part. It has no name and no given arguments."""
 
 
 class UnknownKey(UserError):
