@@ -139,7 +139,7 @@ def check_seed(value: Any) -> int:
   """Returns the seed as a Python integer.
 
   Raises:
-    UserError: the value is not an integer from 0 to 2**32 − 1.
+    UserError: the value is not an integer from 0 to 2³² − 1.
   """
   return check_integer("seed", value, 0, 2**32 - 1)
 

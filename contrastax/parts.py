@@ -53,7 +53,7 @@ def assemble(
 
   Args:
     noun: an annotation: a noun such as `core.Encoder`, a frozen dataclass, or any other type.
-    spec: {"name": …, **arguments} for a noun, {**arguments} for a dataclass, else a value.
+    spec: `{"name": …, **arguments}` for a noun, `{**arguments}` for a dataclass, else a value.
     where: the path of the spec in the config, for messages.
     given: values of arguments such as `plan`, `examples` and `steps`, for parts whose spec does not
       contain them. Its entry `arrays` contains the arrays of the data by name. A spec uses such a
