@@ -21,6 +21,7 @@ from jax.typing import ArrayLike
 from typing_extensions import override
 
 Array = jax.Array
+"""A JAX array."""
 Params = Any
 """A tree of arrays that are trained by gradient."""
 State = Any
@@ -46,7 +47,9 @@ ArrayLoss = Callable[..., Array]
 """A loss on arrays, such as `losses.barlow_twins`."""
 
 T = TypeVar("T")
-MOST_SHOWN = 100  # Messages replace a longer repr, such as that of a network, by its type.
+"""Any type, the same in the arguments and in the result."""
+MOST_SHOWN = 100
+"""Messages replace a longer repr, such as that of a network, by its type."""
 
 
 class View(NamedTuple):
@@ -136,7 +139,7 @@ def check_seed(value: Any) -> int:
   """Returns the seed as a Python integer.
 
   Raises:
-    UserError: the value is not an integer from 0 to 2**32 − 1.
+    UserError: the value is not an integer from 0 to 2³² − 1.
   """
   return check_integer("seed", value, 0, 2**32 - 1)
 

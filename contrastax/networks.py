@@ -44,8 +44,8 @@ from contrastax.core import (
 from contrastax.paths import by_view, fields, read_only
 from contrastax.views import draw_views
 
-# Examples for messages.
 ENCODERS = "encoders.mlp((64,)), or encoders.from_nnx(lambda x, rngs: …) for a Flax NNX module"
+"""Examples of encoders for messages."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -25,6 +25,7 @@ from contrastax.core import UserError
 from contrastax.nouns import Noun, nearest, noun_of, options, parameters_of, parts_of
 
 NO_NOUN = Noun("", "", given=())
+"""The noun of a dataclass that is not a part. It has no name and no given arguments."""
 
 
 class UnknownKey(UserError):
@@ -52,7 +53,7 @@ def assemble(
 
   Args:
     noun: an annotation: a noun such as `core.Encoder`, a frozen dataclass, or any other type.
-    spec: {"name": …, **arguments} for a noun, {**arguments} for a dataclass, else a value.
+    spec: `{"name": …, **arguments}` for a noun, `{**arguments}` for a dataclass, else a value.
     where: the path of the spec in the config, for messages.
     given: values of arguments such as `plan`, `examples` and `steps`, for parts whose spec does not
       contain them. Its entry `arrays` contains the arrays of the data by name. A spec uses such a

@@ -19,9 +19,11 @@ from jax.core import Tracer
 
 from contrastax.core import Array, Side, UserError
 
-# Tables are padded to a multiple of this number of rows, so that any power of two of devices, up to
-# this number, divides the rows.
 MULTIPLE = 1024
+"""Tables are padded to a multiple of this number of rows.
+
+Any power of two of devices, up to this number, therefore divides the rows.
+"""
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["values"], meta_fields=["size"])

@@ -245,11 +245,17 @@ class TopK(Reduction):
 
 
 sum_ = Sum()
+"""Σ_j x_ij."""
 count = Count()
+"""The number of x_ij that are not 0 (or are True), as int32, without a gradient."""
 log_sum_exp = LogSumExp()
+"""log Σ_j exp x_ij. A row without pairs has the result −∞ and a zero gradient."""
 softmax_mean = SoftmaxMean()
+"""The log-sum-exp of x, and the mean of v with the weights of its softmax."""
 max_ = Max()
+"""max_j x_ij. A row without pairs has the result −∞ and a zero gradient."""
 min_ = Min()
+"""min_j x_ij. A row without pairs has the result ∞ and a zero gradient."""
 top_k = TopK
 
 

@@ -26,6 +26,7 @@ RULES = (
   (r"(^|/)(bias|scale|log_scale)$", "no decay"),
   (r"(^|/)(cls_token|mask_token|pos_embed|tokens|embedding)$", "no decay"),
 )
+"""The default rules: the weights of layers decay, biases and scales do not."""
 
 
 def sgd(

@@ -258,7 +258,7 @@ def draw_proxies():
 
 
 def draw_graded():
-  """One anchor, its own candidate and four others, which the guide finds more or less alike."""
+  """One anchor, its own candidate and four others, more or less similar in the guide."""
   anchors = [90, 300, 310, 320, 330]
   candidates = [125, 55, 200, 0, 255]
   guide = on_circle([0, 25, 60, 110, 180])
@@ -286,7 +286,7 @@ def draw_graded():
       outside(ax, degrees[j], f"w = {target[j - 1]:.2f}", "#555555", fontsize=7.5, va="top")
       point(ax, degrees[j], shades[j], size=95)
     point(ax, 90, BLACK, "*", 200)
-  figure.text(0.5, 0.0, "w and the color, from blue to orange: how alike the guide finds the two",
+  figure.text(0.5, 0.0, "w and the color, from orange to blue: the similarity of the two in the guide",
               ha="center", va="bottom", fontsize=9)  # fmt: skip
   save(figure, "graded")
 

@@ -92,7 +92,7 @@ def notebook_page(path: pathlib.Path) -> str:
       data = output.get("data", {})
       text = "".join(output.get("text", data.get("text/plain", "")))
       if "image/png" in data:
-        parts.append(f"![](data:image/png;base64,{''.join(data['image/png'].split())})")
+        parts.append(f"![Figure of the cell above](data:image/png;base64,{''.join(data['image/png'].split())})")
       elif text.strip():
         parts.append(f"```text\n{text.rstrip()}\n```")
   return "\n\n".join(parts) + "\n"
@@ -134,11 +134,13 @@ def rewrite_links(text: str, path: str, repository: str) -> tuple[str, set[str]]
 
 
 def on_config(config):
-  """Lists the API pages in the navigation."""
-  pages = [{module: f"api/{module}.md"} for module in public_names()]
-  for entry in config.nav:
-    if "API reference" in entry:
-      entry["API reference"] += pages
+  """Lists the API pages and the pages of results in the navigation."""
+  sections = {title: pages for entry in config.nav for title, pages in entry.items()}
+  sections["API reference"] += [{module: f"api/{module}.md"} for module in public_names()]
+  for entry in sections["Results"]:
+    for title, pages in entry.items():
+      results = sorted(ROOT.glob(f"{title.lower()}/results/*.md"))
+      pages += [path.relative_to(ROOT).as_posix() for path in results]
   return config
 
 
