@@ -4,9 +4,9 @@ import inspect
 
 import jax
 import jax.numpy as jnp
-import mesh
 import numpy as np
 import pytest
+from mesh_cases import LOSSES, ON_GROUPS
 
 from contrastax import criteria, losses
 from contrastax.core import UserError
@@ -15,7 +15,7 @@ from contrastax.pairwise import Plan
 DENSE, TILES = Plan("dense"), Plan((7, 6))
 CASES = {
   prefix + name + (f", {form}" if form else ""): (*case, name)
-  for prefix, table in (("", mesh.LOSSES), ("groups ", mesh.ON_GROUPS))
+  for prefix, table in (("", LOSSES), ("groups ", ON_GROUPS))
   for name, forms in table.items()
   for form, case in forms.items()
 }

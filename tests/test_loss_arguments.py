@@ -3,7 +3,6 @@
 import inspect
 
 import jax
-import mesh
 import numpy as np
 import pytest
 from loss_arguments import (
@@ -18,6 +17,7 @@ from loss_arguments import (
   options_of,
   refused,
 )
+from mesh import public
 
 from contrastax import losses
 from contrastax.core import Group
@@ -56,7 +56,7 @@ def test_a_temperature_or_label_of_another_type_is_refused_in_one_line(case):
 
 
 def test_every_option_of_every_loss_is_in_a_table():
-  for name in mesh.public(losses):
+  for name in public(losses):
     parameters = inspect.signature(getattr(losses, name)).parameters.values()
     options = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
     assert options - OTHER_OPTIONS == set(NUMBERS.get(name, ())), name

@@ -8,7 +8,6 @@ import functools
 import chex
 import jax
 import jax.numpy as jnp
-import mesh
 import numpy as np
 import pytest
 from loss_arguments import (
@@ -24,6 +23,8 @@ from loss_arguments import (
   options_of,
   symile,
 )
+from mesh import WITHOUT_A_GRADIENT, public
+from mesh_cases import PAIR, N
 
 from contrastax import criteria, losses
 from contrastax.core import Group
@@ -95,7 +96,7 @@ OTHER_ROWS = {
   "cacr": lambda name, row: [row],
   # An anchor meets its own view, and of the other its positive.
   "group_ordering": lambda name, row: (
-    [*range(mesh.N), mesh.N + row] if name == "a" else [row, *range(mesh.N, 2 * mesh.N)]
+    [*range(N), N + row] if name == "a" else [row, *range(N, 2 * N)]
   ),
 }
 LINEAR = {("meco", "x"), ("meco", "q"), ("swapped_prediction", "assignments")}
@@ -124,7 +125,7 @@ def test_an_anchor_that_meets_a_nan_is_nan_in_value_and_gradient(case):
       reached[OTHER_ROWS[name](array, row) if name in OTHER_ROWS else [row]] = True
     np.testing.assert_array_equal(np.isnan(values), reached, err_msg=array)
     chex.assert_trees_all_close(values[~reached], clean[~reached], rtol=1e-5, atol=1e-5)
-    if name not in mesh.WITHOUT_A_GRADIENT and (name, array) not in LINEAR:
+    if name not in WITHOUT_A_GRADIENT and (name, array) not in LINEAR:
       own = np.asarray(gradient[array])
       own = own[0] if array == "views" else own
       assert np.isnan(own[row]).any(), array
@@ -157,7 +158,7 @@ def test_a_criterion_is_nan_for_every_anchor_that_meets_a_nan(case, plan):
     values, gradient = jax.tree.map(np.asarray, evaluated(call, plan, broken))
     assert np.isnan(values[reached]).all(), group
     # DCLW weighs the positives of each anchor by a mean over all; the one of label 99 has none.
-    others = 0 if group != "own" else 1 if "dclw" in case else mesh.N - 1
+    others = 0 if group != "own" else 1 if "dclw" in case else N - 1
     assert np.isfinite(values).sum() == others, group
     assert np.isnan(gradient["anchors"][reached]).any(-1).all(), group
 
@@ -175,7 +176,7 @@ def test_a_batch_of_nan_alone_is_nan(case):
   assert np.isnan(values).all(), values
 
 
-@pytest.mark.parametrize("name", mesh.public(losses))
+@pytest.mark.parametrize("name", public(losses))
 def test_a_large_compiled_batch_shows_a_nan(name):
   """XLA on a CPU drops NaN from a maximum that it fuses with a reduction, in arrays of some size."""
   n, d = 256, 64
@@ -228,9 +229,9 @@ def test_a_single_example_has_value_0_and_is_nan_where_it_is_nan(name):
 
 
 def test_a_filter_by_similarity_leaves_no_nan_out():
-  z = jnp.asarray(mesh.PAIR["a"], jnp.float32)
-  index = jnp.arange(mesh.N)
-  one = jnp.ones(mesh.N)
+  z = jnp.asarray(PAIR["a"], jnp.float32)
+  index = jnp.arange(N)
+  one = jnp.ones(N)
   side = {"index": index, "view": 0 * index, "as_positive": one, "as_negative": one}
   keys = Group(jnp.roll(z, 1, 1), {**side, "view": 0 * index + 1})
 
@@ -246,7 +247,7 @@ def test_a_filter_by_similarity_leaves_no_nan_out():
 
 @pytest.mark.parametrize("plan", [DENSE, TILES], ids=["dense", "tiles"])
 def test_every_reduction_of_a_nan_is_nan(plan):
-  z = jnp.asarray(mesh.PAIR["a"], jnp.float32)
+  z = jnp.asarray(PAIR["a"], jnp.float32)
   reductions_ = {
     "sum": sum_, "log": log_sum_exp, "mean": softmax_mean, "max": max_, "min": min_,
     "top": reductions.top_k(3),
@@ -257,7 +258,7 @@ def test_every_reduction_of_a_nan_is_nan(plan):
       _Each(), Group(z, {}), (Group(c, {}),), score=dot(), reductions=reductions_, plan=plan
     )
 
-  for row in (0, 6, mesh.N - 1):
+  for row in (0, 6, N - 1):
     out = found(z.at[row].set(jnp.nan))
     values = [out["sum"], out["log"], *out["mean"], out["max"], out["min"], out["top"][0][:, 0]]
     assert all(np.isnan(x).all() for x in values)

@@ -6,10 +6,10 @@ import inspect
 import chex
 import jax
 import jax.numpy as jnp
-import mesh
 import numpy as np
 import pytest
 from loss_arguments import W, Y, Z, refused
+from mesh import public
 
 from contrastax import losses
 from contrastax.relations import same_label
@@ -39,7 +39,7 @@ BY_PROXY = {
 def test_every_loss_of_labels_is_in_a_table():
   named = {
     name
-    for name in mesh.public(losses)
+    for name in public(losses)
     if "labels" in inspect.signature(getattr(losses, name)).parameters
   }
   assert named == {name.partition(",")[0] for name in (*BY_LABEL, *BY_PROXY)}
