@@ -92,7 +92,9 @@ def notebook_page(path: pathlib.Path) -> str:
       data = output.get("data", {})
       text = "".join(output.get("text", data.get("text/plain", "")))
       if "image/png" in data:
-        parts.append(f"![Figure of the cell above](data:image/png;base64,{''.join(data['image/png'].split())})")
+        parts.append(
+          f"![Figure of the cell above](data:image/png;base64,{''.join(data['image/png'].split())})"
+        )
       elif text.strip():
         parts.append(f"```text\n{text.rstrip()}\n```")
   return "\n\n".join(parts) + "\n"
