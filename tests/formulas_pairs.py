@@ -117,26 +117,27 @@ def rince(s, same, off, tau, q, weight):
 
 
 def group_ordering(x, tau, k, steepness):
-  """The sorting network, anchor by anchor."""
-  values = []
-  for one, other in ((x["a"], x["b"]), (x["b"], x["a"])):
-    for i in range(len(one)):
-      negatives = [cos(one[i : i + 1], sg(one[j : j + 1]))[0, 0] for j in range(len(one)) if j != i]
-      negatives = jnp.sort(jnp.stack(negatives))[-k:]
-      positive = cos(one[i : i + 1], sg(other[i : i + 1]))[0, 0]
-      row = [*negatives, positive]
-      chances = list(jnp.eye(len(row)))  # of each place, the entries' chances to be there
-      for layer in range(len(row)):
-        for left in range(layer % 2, len(row) - 1, 2):
-          right = left + 1
-          stay = jnp.arctan(steepness * (row[right] - row[left])) / jnp.pi + 0.5
-          for held in (row, chances):
-            a, b = held[left], held[right]
-            held[left], held[right] = stay * a + (1 - stay) * b, stay * b + (1 - stay) * a
-      last = chances[-1]
-      right_place = jnp.append(1 - last[:-1], last[-1])
-      values.append(-jnp.log(right_place).mean())
-  return jnp.stack(values)
+  """The sorting network of each anchor."""
+
+  def of_anchor(i, one, other):
+    anchor = one[i][None]
+    similarities = jnp.where(jnp.arange(len(one)) == i, -jnp.inf, cos(anchor, sg(one))[0])
+    row = [*jnp.sort(similarities)[-k:], cos(anchor, sg(other[i][None]))[0, 0]]
+    chances = list(jnp.eye(len(row)))  # of each place, the entries' chances to be there
+    for layer in range(len(row)):
+      for left in range(layer % 2, len(row) - 1, 2):
+        right = left + 1
+        stay = jnp.arctan(steepness * (row[right] - row[left])) / jnp.pi + 0.5
+        for held in (row, chances):
+          a, b = held[left], held[right]
+          held[left], held[right] = stay * a + (1 - stay) * b, stay * b + (1 - stay) * a
+    last = chances[-1]
+    right_place = jnp.append(1 - last[:-1], last[-1])
+    return -jnp.log(right_place).mean()
+
+  of_anchors = jax.vmap(of_anchor, (0, None, None))
+  a, b, anchors = x["a"], x["b"], jnp.arange(len(x["a"]))
+  return jnp.concatenate([of_anchors(anchors, a, b), of_anchors(anchors, b, a)])
 
 
 # One way: a against b.

@@ -159,7 +159,7 @@ def _on_groups(name, relation, score, stats):
     gradients, (values, observed) = jax.grad(total, has_aux=True, allow_int=True)(problem)
     return values, observed, gradients
 
-  return found
+  return lambda problem: jax.tree.map(np.asarray, found(problem))
 
 
 def numbers(tree):

@@ -86,10 +86,13 @@ def test_a_weight_is_a_number_of_copies(float64, name):
   copied = repeated(copies, fold), repeated(queue.attach(as_negative=np.ones(6)), times), mixes
 
   @jax.jit
-  def values(groups):
-    return GROUPS[name][0](anchors, groups, relation=graded(), temperature=tau).value
+  def values(*problems):
+    return [
+      GROUPS[name][0](anchors, groups, relation=graded(), temperature=tau).value
+      for groups in problems
+    ]
 
-  found, expected = values(weighted), values(copied)
+  found, expected = values(weighted, copied)
   np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 

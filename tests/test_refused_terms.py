@@ -19,8 +19,12 @@ BATCH = data.Resident({"image": IMAGES}, batch_size=8).batch(0)
 
 
 def value(method, batch):
-  params, state = method.init(jax.random.key(0), batch)
-  return float(method.objective(params, state, batch, jax.random.key(1))[0])
+  @jax.jit
+  def evaluated(batch):
+    params, state = method.init(jax.random.key(0), batch)
+    return method.objective(params, state, batch, jax.random.key(1))[0]
+
+  return float(evaluated(batch))
 
 
 def masked(padding, paths="encoder.tokens"):
@@ -31,8 +35,8 @@ def masked(padding, paths="encoder.tokens"):
     return {"embedding": y, "tokens": jnp.stack([y, 2 * y + 1, padding(y)], 1)}, state
 
   term = Contrast(anchors=paths, mask="batch.mask", average="with positives")
-  plain = all_methods.PLAIN
-  return methods.Siamese(encoder=Encoder(ENCODER.init, apply), views=(plain, plain), terms=(term,))
+  recipes = (all_methods.noise, all_methods.noise)
+  return methods.Siamese(encoder=Encoder(ENCODER.init, apply), views=recipes, terms=(term,))
 
 
 def test_a_mask_of_the_batch_serves_all_views():
@@ -52,7 +56,7 @@ def test_a_mask_of_another_length_is_one_line():
 @pytest.mark.parametrize("tag", ["loss", "similarity", "objective"])
 def test_a_term_cannot_have_the_name_of_a_metric(tag):
   term = Apply(loss=losses.uniformity, of=("projection",), how="each", tag=tag)
-  parts = {"encoder": ENCODER, "projection": HEAD, "views": all_methods.PLAIN}
+  parts = {"encoder": ENCODER, "projection": HEAD, "views": all_methods.noise}
   with pytest.raises(UserError, match=f"the tag '{tag}' of a term is also the name of a metric"):
     value(methods.SimCLR(**parts, terms=(term,)), BATCH)
 
@@ -109,6 +113,6 @@ def test_swav_passes_a_key_to_prototypes_in_its_queue():
   """An `Encoder` may have its arguments `key` and `state` without defaults."""
   of = encoders.prototypes(10)
   strict = Encoder(of.init, lambda p, s, x, *, key, train: of.apply(p, s, x, key=key, train=train))
-  parts = {"encoder": ENCODER, "projection": HEAD, "views": all_methods.PLAIN}
+  parts = {"encoder": ENCODER, "projection": HEAD, "views": all_methods.noise}
   made = (methods.SwAV(**parts, prototypes=p, queue_size=16) for p in (of, strict))
   assert len({value(method, BATCH) for method in made}) == 1

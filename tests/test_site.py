@@ -76,3 +76,12 @@ def test_the_site_has_a_page_for_each_document(site):
     place = path.relative_to(ROOT / "docs" if "docs" in path.parts[-3:] else ROOT).with_suffix("")
     folder = place.parent if place.name == "index" else place
     assert (site / folder / "index.html").exists(), path
+
+
+def test_every_entry_of_a_summary_has_a_description(site):
+  for module in PAGES:
+    page = (site / "api" / module / "index.html").read_text(encoding="utf-8")
+    entries = re.findall(r'<li class="doc-section-item.*?</li>', page, flags=re.DOTALL)
+    texts = [re.sub(r"<[^>]+>|\s+", " ", entry).strip() for entry in entries]
+    assert texts or module == "contrastax", module
+    assert not [text for text in texts if text.endswith("–")], module
