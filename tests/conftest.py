@@ -28,6 +28,9 @@ def pytest_configure(config):
   # No test depends on programs that an earlier command has kept in the user's folder.
   os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "false")
   processes.collect_garbage_rarely()
+  # Threads of NumPy and scikit-learn mostly wait for each other where other workers use the cores.
+  # The variable reaches libraries that are loaded later, and the workers of pytest-xdist.
+  os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def keep_programs(config):

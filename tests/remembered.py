@@ -32,8 +32,9 @@ def keys_of(rng, n, d=D, **side):
   return jax.tree.map(jnp.asarray, Group(vectors, sides))
 
 
+@functools.partial(jax.jit, static_argnums=(0, 2))
 def begun(source, keys, examples=EXAMPLES):
-  return source.init(jax.random.key(1), jax.eval_shape(lambda: keys), examples)
+  return source.init(jax.random.key(1), keys, examples)
 
 
 @functools.partial(jax.jit, static_argnums=0)

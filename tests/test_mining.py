@@ -149,11 +149,10 @@ def test_the_rules_are_those_of_sentence_transformers(float64, rule, theirs):
   positives = np.full((5, 2), -1)
   positives[:, 0] = 8 + np.cumsum(count) - count
   positives[1, 1] = positives[1, 0] + 1
-  found, places = mine(
-    np.eye(5), np.concatenate([scores.T, own]), positives, k=8, score=dot(), **rule
-  )
+  corpus = np.concatenate([scores.T, own])
+  found, places = map(np.asarray, mine(np.eye(5), corpus, positives, k=8, score=dot(), **rule))
   for i in range(5):
-    kept = np.asarray(found[i]) > -5
+    kept = found[i] > -5
     expected = sorted(np.flatnonzero(theirs[i]), key=lambda j: -scores[i, j])
     np.testing.assert_array_equal(places[i][kept], expected)
 
