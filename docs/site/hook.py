@@ -7,6 +7,7 @@ that a page links to, the notebooks, and an API page for each public module.
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import pathlib
 import posixpath
@@ -49,6 +50,7 @@ def definitions(path: pathlib.Path) -> list[str]:
   return [name for name in names if not name.startswith("_")]
 
 
+@functools.cache
 def public_names() -> dict[str, list[str]]:
   """Returns the public names of each public module, by the module's dotted name."""
   pages = {}
@@ -101,9 +103,15 @@ def notebook_page(path: pathlib.Path) -> str:
 
 
 def site_path(path: str) -> str:
-  """Returns the place in the site of a file of the repository."""
+  """Returns the place in the site of a file of the repository.
+
+  The place of a public module is its API page.
+  """
   if path == "README.md":
     return "index.md"
+  module = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+  if path.endswith(".py") and module in public_names():
+    return f"api/{module}.md"
   path = path.removeprefix("docs/")
   return path[: -len(".ipynb")] + ".md" if path.endswith(".ipynb") else path
 
@@ -125,11 +133,12 @@ def rewrite_links(text: str, path: str, repository: str) -> tuple[str, set[str]]
     file = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
     if (ROOT / file).is_dir() and (ROOT / file / "README.md").exists():
       file = f"{file}/README.md"
-    if file.endswith((".md", ".ipynb", ".png")):
-      if not file.startswith("docs/"):
+    page = site_path(file)
+    if file.endswith((".md", ".ipynb", ".png")) or page.startswith("api/"):
+      if not file.startswith("docs/") and not page.startswith("api/"):
         needed.add(file)
       folder = posixpath.dirname(site_path(path))
-      return before + posixpath.relpath(site_path(file), folder or ".") + after
+      return before + posixpath.relpath(page, folder or ".") + after
     return f"{before}{repository}/blob/main/{file}{after}"
 
   return LINK.sub(replace, text), needed
