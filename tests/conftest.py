@@ -9,6 +9,9 @@ import jax
 import processes
 import pytest
 
+MOST_MAPS = 30_000
+MAPS = pathlib.Path("/proc/self/maps")
+
 
 def pytest_configure(config):
   """Compiles quickly in the default run, and as users do in `-m full`.
@@ -40,13 +43,10 @@ def keep_programs(config):
   """
   folder = tempfile.TemporaryDirectory(prefix="contrastax_programs_")
   config.add_cleanup(folder.cleanup)
+  jax.config.update("jax_enable_compilation_cache", True)
   jax.config.update("jax_compilation_cache_dir", folder.name)
   # To keep a smaller program takes as long as to compile it.
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.01)
-
-
-MOST_MAPS = 30_000
-MAPS = pathlib.Path("/proc/self/maps")
 
 
 @pytest.fixture(scope="module", autouse=True)

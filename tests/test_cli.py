@@ -67,6 +67,17 @@ def test_a_config_by_name_runs_in_an_empty_folder(tmp_path, monkeypatch, capsys)
   assert not list(tmp_path.iterdir())  # a dry run writes nothing
 
 
+def test_a_config_may_name_a_module_in_the_current_folder(tmp_path):
+  """The folder of the script `contrastax`, and not the current one, is first on sys.path."""
+  (tmp_path / "bin").mkdir()
+  script = tmp_path / "bin" / "contrastax.script"
+  script.write_text("import sys\nfrom contrastax.cli import main\nsys.exit(main())\n")
+  (tmp_path / "mine.py").write_text("def digits():\n  raise SystemExit('mine was found')\n")
+  command = [sys.executable, script, "run", "digits_simclr", "--config.data=mine:digits"]
+  done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+  assert done.stderr == "mine was found\n"
+
+
 def test_the_configs_of_a_checkout_are_found_without_an_installation(monkeypatch):
   installed = examples.folder()
   monkeypatch.setattr("importlib.util.find_spec", lambda name: None)

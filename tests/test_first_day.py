@@ -117,6 +117,17 @@ def test_a_recipe_of_other_arguments(recipe):
   assert "a recipe takes (key, x, index)" in text and "lambda key, x, index: " in text
 
 
+def test_a_class_is_no_recipe():
+  for recipes in (views.affine_jitter, (views.gray(4), views.affine_jitter)):
+    text = message(views.draw_views, recipes, KEY, IMAGES, INDEX)
+    assert text == "affine_jitter is a class; give an instance, affine_jitter()"
+
+
+def test_a_recipe_that_drops_examples():
+  text = message(views.draw_views, lambda key, x, index: x[:5], KEY, IMAGES, INDEX)
+  assert "an array of shape (5, 4, 4, 1) for 6 examples" in text
+
+
 def test_a_type_error_within_a_recipe_is_not_renamed():
   with pytest.raises(TypeError, match="has no len"):
     views.draw_views(lambda key, x, index: len(3), KEY, IMAGES, INDEX)

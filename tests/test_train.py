@@ -1,5 +1,7 @@
 """`train` with nothing but what it cannot know: method, optimizer, source, steps and workdir."""
 
+import dataclasses
+import json
 import os
 import signal
 import threading
@@ -11,6 +13,7 @@ import optax
 import pytest
 
 from contrastax import data, training
+from contrastax.core import TrainingDiverged
 
 X = np.random.default_rng(0).normal(size=(20, 3))
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -43,6 +46,35 @@ def test_a_method_of_ones_own_trains_and_goes_on_where_it_ended(tmp_path):
   np.testing.assert_allclose(whole.params, np.ones(3), atol=0.02)
   run(tmp_path / "parts", steps=100)
   chex.assert_trees_all_equal(run(tmp_path / "parts", steps=300), whole)
+
+
+@pytest.mark.parametrize("steps, recorded", [(4, [3, 4]), (6, [3, 6]), (2, [2])])
+def test_every_third_step_and_the_last_are_recorded(tmp_path, steps, recorded):
+  run(tmp_path, steps=steps, log_every=3)
+  lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+  assert [json.loads(line)["step"] for line in lines] == recorded
+
+
+@dataclasses.dataclass(frozen=True)
+class NotANumberAt(Line):
+  """Linear regression whose loss is NaN in one step."""
+
+  at: int
+
+  def objective(self, params, state, batch, key):
+    loss, _ = super().objective(params, state, batch, key)
+    loss = jnp.where(state + 1 == self.at, jnp.nan, loss)
+    return loss, (state + 1, {"loss": loss})
+
+  def init(self, key, batch):
+    return jnp.zeros(3), jnp.int32(0)
+
+
+@pytest.mark.parametrize("step, advice", [(1, "a division by 0"), (3, "Lower learning_rate")])
+def test_a_loss_that_is_not_a_number_stops_with_its_step_and_advice(tmp_path, step, advice):
+  source = data.Resident({"x": X}, batch_size=5)
+  with pytest.raises(TrainingDiverged, match=f"^step {step}: loss is nan.*{advice}"):
+    training.train(NotANumberAt(step), optax.adam(0.1), source, steps=5, workdir=tmp_path)
 
 
 @pytest.mark.parametrize("signum", SIGNALS)

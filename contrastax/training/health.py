@@ -124,7 +124,8 @@ def _check_spread(metrics: Mapping[str, float]) -> str | None:
   if std is not None and std < 0.1:
     return (
       f"the embeddings collapse: their spread is {std:.3f} of a uniform sphere's; "
-      "try a lower learning rate, BatchNorm in the projection, or more negatives"
+      "check that the views of two examples differ, then try a lower learning rate, BatchNorm in the "
+      "projection, or more negatives"
     )
   return None
 

@@ -22,6 +22,12 @@ from contrastax.core import Array, TrainingDiverged
 from contrastax.files import make_folder, read_records, replace_damaged, write_text
 from contrastax.training.health import Health
 
+FIRST_STEP_ADVICE = (
+  "No parameter has changed yet, so the cause is in the data, a view, the network or the loss, such "
+  "as a division by 0 or the logarithm of a negative number"
+)
+LATER_ADVICE = "Lower learning_rate, or raise the temperature, in a new workdir"
+
 
 class Log:
   """Writes the log of a run.
@@ -34,7 +40,7 @@ class Log:
     restored: step of the checkpoint from which the run resumes; None for a new run.
     steps: total number of steps.
     batch_size: number of examples per step, which is needed for the speed.
-    every: number of steps between two records.
+    every: number of steps between two records. The last step has a record too.
   """
 
   def __init__(
@@ -120,10 +126,10 @@ class Log:
         if not math.isfinite(value):
           raise TrainingDiverged(
             f"step {step}: {name} is {value}, so the run stops; earlier checkpoints are kept. "
-            "Lower learning_rate, or raise the temperature, in a new workdir"
+            + (FIRST_STEP_ADVICE if step == 1 else LATER_ADVICE)
           )
       self._health.check(step, values)
-      if step % self._every == 0:
+      if step % self._every == 0 or step == self._steps:
         self._report(step, values)
 
   def _report(self, step: int, values: dict[str, float]) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 from contrastax.core import Array, Recipe, UserError, named
 from contrastax.nouns import accepts
 
@@ -30,8 +33,8 @@ def draw_views(
     A list of views, one per recipe.
 
   Raises:
-    UserError: `recipes` is neither a recipe nor a sequence of recipes, or a recipe does not take
-      (key, x, index).
+    UserError: `recipes` is neither a recipe nor a sequence of recipes, a recipe does not take
+      (key, x, index), or a view has another number of examples.
 
   Example:
     >>> import jax
@@ -46,6 +49,9 @@ def draw_views(
     raise UserError(
       f"draw_views: recipes must be a recipe or a tuple of one per view, not {recipes!r}"
     )
+  for recipe in recipes:
+    if isinstance(recipe, type):
+      raise UserError(f"{recipe.__name__} is a class; give an instance, {recipe.__name__}()")
   return [
     _draw(recipe, named(key, f"view {v}"), images, index) for v, recipe in enumerate(recipes, first)
   ]
@@ -53,7 +59,7 @@ def draw_views(
 
 def _draw(recipe: Recipe, key: Array, x: Any, index: Array) -> Any:
   try:
-    return recipe(key, x, index)
+    view = recipe(key, x, index)
   except TypeError as error:
     if accepts(recipe, key, x, index):
       raise
@@ -62,3 +68,10 @@ def _draw(recipe: Recipe, key: Array, x: Any, index: Array) -> Any:
       f"a recipe takes (key, x, index), which this one does not accept ({fault}); write a function "
       "of these three, such as lambda key, x, index: operation(x, …)"
     ) from None
+  for leaf in jax.tree.leaves(view):
+    if jnp.shape(leaf)[:1] != index.shape:
+      raise UserError(
+        f"a recipe returned an array of shape {jnp.shape(leaf)} for {len(index)} examples; the first "
+        "axis of a view must have the length of the batch"
+      )
+  return view
