@@ -39,9 +39,10 @@ class mined(Refresh):
     k: number of negatives per example.
     skip: number of the hardest negatives that are left out, because they may be false negatives.
     at_most: largest similarity of a negative. None means no limit.
-    corpus: (network, field) of the candidates. None means the evaluated network and its input, so
-      the hardest negative is the most similar other query. For questions and passages, use
-      ("encoder", "passage"), or ("other_encoder", "passage") with two encoders.
+    corpus: (network, field): the network that embeds the candidates, and the field that is searched.
+      None means the evaluated network and its input, so that anchors are compared with anchors. For
+      questions and passages, use ("encoder", "passage"), or ("other_encoder", "passage") with two
+      encoders.
     prefix: prefix of the related fields: "hard" gives `hard_image` and `hard_index`.
     seed: 0 to 2³² − 1, for the negatives of the first segment.
 
