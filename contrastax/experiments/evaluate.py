@@ -22,7 +22,9 @@ from contrastax.files import write_json
 from contrastax.reporting import table
 from contrastax.training.load import FrozenEncoder
 
-HELP = """Evaluates a run at its last checkpoint: probes, retrieval and geometry.
+MEASUREMENTS = "https://github.com/contrastax/contrastax/blob/main/docs/evaluation.md"
+
+HELP = f"""Evaluates a run at its last checkpoint: probes, retrieval and geometry.
 
   contrastax evaluate runs/digits_simclr
   contrastax evaluate runs/digits_simclr --finetune                 fine-tune on 1 % and 10 % of the labels
@@ -33,7 +35,9 @@ HELP = """Evaluates a run at its last checkpoint: probes, retrieval and geometry
 In a checkout, `python -m experiments.evaluate --workdir=…` is the same program. Flags may be
 combined. The data, the seed and the validation split are those of the run's config.json. The results
 are printed. They are also written, with the values of all draws, to evaluation.json in the run's
-folder, where they replace earlier results. docs/evaluation.md defines each measurement.
+folder, where they replace earlier results. The page "How is an encoder evaluated?" of the
+documentation defines each measurement:
+{MEASUREMENTS}
 
 Exit status: 0 finished; 2 invalid input, explained in one line.
 """
@@ -61,7 +65,7 @@ def _main(argv: list[str]) -> None:
     workdir = pathlib.Path(options.workdir)
     results = evaluate(workdir, options.data, options.against, options.finetune, options.allow)
     write_json(workdir / "evaluation.json", results)
-    print(f"\nsee {workdir}/evaluation.json; docs/evaluation.md defines each measurement")
+    print(f"\nsee {workdir}/evaluation.json; each measurement is defined in {MEASUREMENTS}")
 
 
 def parse(argv: list[str]) -> flags.FlagValues | None:

@@ -17,13 +17,14 @@ from contrastax.negatives import mochi, queue
 
 @dataclasses.dataclass(frozen=True)
 class focal(Criterion):
-  """InfoNCE that weighs well solved anchors less."""
+  """(1 − e^{−v})^γ v, where v is the value of InfoNCE. Anchors with a small loss get less weight."""
 
   gamma: float = 2.0
 
-  def __call__(self, anchors, groups, compare, **how):
-    found = criteria.info_nce()(anchors, groups, compare, **how)
-    return found._replace(value=(1 - jnp.exp(-found.value)) ** self.gamma * found.value)
+  def __call__(self, anchors, groups, compare, **options):
+    outcome = criteria.info_nce()(anchors, groups, compare, **options)
+    v = outcome.value
+    return outcome._replace(value=(1 - jnp.exp(-v)) ** self.gamma * v)
 
 
 method = methods.MoCo(
