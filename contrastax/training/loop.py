@@ -105,6 +105,7 @@ def train(
     >>> optimizer = optimizers.adamw(steps=2, learning_rate=1e-3)
     >>> with tempfile.TemporaryDirectory() as workdir:
     ...   state = training.train(method, optimizer, source, steps=2, workdir=workdir)
+    step 2/2  loss ...
     >>> int(state.step)
     2
   """
