@@ -154,15 +154,68 @@ def test_npz_takes_labels_of_any_integer_type(npz, dtype):
   assert found.train["label"].dtype == np.int32
 
 
+NAMES = np.array(["owl", "cat", "dög"])
+
+
+@pytest.mark.parametrize(
+  "labels, classes",
+  [
+    (NAMES[LABELS], ("cat", "dög", "owl")),
+    (np.char.encode(NAMES, "utf-8")[LABELS], ("cat", "dög", "owl")),
+    (LABELS > 0, ("False", "True")),
+    (LABELS * 2.0, ("0", "2", "4")),
+  ],
+  ids=["texts", "bytes", "booleans", "whole floats"],
+)
+def test_npz_labels_are_classes_with_names(npz, labels, classes):
+  found = npz(image=BYTES, label=labels, test_image=BYTES, test_label=labels)
+  assert found.classes == classes and found.test["label"].dtype == np.int32
+  _, expected = np.unique(labels, return_inverse=True)
+  np.testing.assert_array_equal(found.test["label"], expected)
+
+
+def test_npz_examples_may_have_no_label(npz):
+  labels = np.where(np.arange(11) < 4, -1, 5 * LABELS)
+  found = npz(image=BYTES, label=labels, test_image=BYTES, test_label=labels)
+  np.testing.assert_array_equal(found.train["label"], np.where(labels < 0, -1, LABELS))
+  assert found.classes == ("0", "5", "10")
+
+
+def test_npz_keeps_every_array(npz):
+  arrays = {
+    "image": BYTES,
+    "right": BYTES[..., 0],
+    "x": np.arange(11.0),
+    "sequence": np.arange(66).reshape(11, 2, 3),
+    "known": LABELS > 1,
+  }
+  found = npz(**arrays)
+  places = [(image == BYTES).all((1, 2, 3)).argmax() for image in found.train["image"]]
+  assert set(found.train) == set(found.test) == set(arrays)
+  for name, values in arrays.items():
+    np.testing.assert_array_equal(found.train[name], values[places])
+
+
+def test_npz_texts_are_bytes(npz):
+  texts = np.array(["a cat", "ein Löwe", "", *["x"] * 8])
+  found = npz(text=texts, test_text=np.array([b"a much longer text"]))
+  assert found.train["text"].shape == (11, 18) and found.train["text"].dtype == np.uint8
+  decoded = [bytes(row).rstrip(b"\0").decode() for row in found.train["text"]]
+  assert decoded == list(texts)
+  assert bytes(found.test["text"][0]) == b"a much longer text"
+
+
+def test_npz_without_images(npz):
+  found = npz(x=np.arange(22.0).reshape(11, 2), label=LABELS)
+  assert found.train["x"].shape == (9, 2) and found.classes == ("0", "1", "2")
+
+
 SHAPES = "must be [n, h, w] or [n, h, w, c], not"
 PIXELS = "must be uint8, or float in [0, 1]; found"
-ONE_EACH = "label must be one integer for each of 11 images, [11], not"
+ONE_EACH = "label must be one class for each of 11 images, [11], not"
 REFUSED = {
-  "no image": (
-    {"pictures": BYTES, "label": LABELS},
-    "has no array 'image'; it has: label, pictures",
-  ),
-  "nothing": ({}, "has no array 'image'; it has: none"),
+  "nothing": ({}, "has no array of training examples"),
+  "only test examples": ({"test_image": BYTES}, "has no array of training examples"),
   "one image": ({"image": BYTES[0, ..., 0]}, f"image {SHAPES} [4, 3]"),
   "five axes": ({"image": BYTES[None]}, f"image {SHAPES} [1, 11, 4, 3, 2]"),
   "no images": ({"image": BYTES[:0]}, f"image {SHAPES} [0, 4, 3, 2]"),
@@ -190,14 +243,39 @@ REFUSED = {
   ),
   "too few labels": ({"image": BYTES, "label": LABELS[:10]}, f"{ONE_EACH} [10]"),
   "labels in columns": ({"image": BYTES, "label": LABELS[:, None]}, f"{ONE_EACH} [11, 1]"),
-  "float labels": (
-    {"image": BYTES, "label": LABELS / 1},
-    "label must be integers, not float64; np.unique",
+  "targets as labels": (
+    {"image": BYTES, "label": LABELS / 2},
+    "label must be classes: integers, booleans or texts, not float64; give regression targets",
   ),
-  "text labels": ({"image": BYTES, "label": LABELS.astype(str)}, "label must be integers, not <U"),
+  "two types of labels": (
+    {"image": BYTES, "label": LABELS, "test_image": BYTES, "test_label": LABELS.astype(str)},
+    "label and test_label are int64 and <U21; give them one type",
+  ),
+  "other rows": (
+    {"image": BYTES, "text": LABELS[:10].astype(str)},
+    "text has 10 rows, but image has 11; give one row per example",
+  ),
+  "other test rows": (
+    {"x": BYTES, "y": LABELS, "test_x": BYTES, "test_y": LABELS[:3]},
+    "test_y has 3 rows, but test_x has 11; give one row per example",
+  ),
+  "a single value": ({"image": BYTES, "size": np.array(3)}, "size is a single value"),
+  "complex numbers": ({"x": BYTES + 1j}, "x must be numbers, booleans or texts, not complex128"),
+  "test rows of another shape": (
+    {"x": BYTES, "test_x": BYTES[:, :3]},
+    "the rows of x and test_x are [4, 3, 2] and [3, 3, 2]; give one shape",
+  ),
+  "two texts per example": (
+    {"image": BYTES, "text": np.stack([LABELS.astype(str)] * 2, 1)},
+    "text must be one text per example, [n], not [11, 2]",
+  ),
+  "another encoding": (
+    {"image": BYTES, "text": np.array([b"\xff"] * 11)},
+    "text is not UTF-8 (invalid start byte); save it as strings",
+  ),
   "negative labels": (
-    {"image": BYTES, "label": LABELS - 1},
-    "label must be 0 or more and below 2^63, not -1",
+    {"image": BYTES, "label": LABELS - 2},
+    "label must be 0 or more and below 2^63, or -1 for no label, not -2",
   ),
   "objects": (
     {"image": np.array([None, "x"], object)},

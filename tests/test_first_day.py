@@ -165,10 +165,12 @@ def test_a_path_is_not_the_name_of_a_data_set(tmp_path):
   assert "this is a folder" in text and "np.savez" in text and "npz:PATH" in text
 
 
-def test_an_npz_file_with_another_name_of_the_images(tmp_path):
-  np.savez(tmp_path / "mine.npz", images=IMAGES)
-  text = message(data.load, f"npz:{tmp_path}/mine.npz")
-  assert "it has: images; rename the array of the images to 'image'" in text
+def test_an_npz_file_with_another_name_of_the_images(tmp_path, capsys):
+  np.savez(tmp_path / "mine.npz", images=np.zeros((20, 8, 8, 1), np.uint8))
+  options = ["--config.batch_size=8", f"--config.data=npz:{tmp_path}/mine.npz", "--dry_run"]
+  assert main(["run", "digits_simclr:runlocal", *options]) == 2
+  error = capsys.readouterr().err
+  assert error.count("\n") == 1 and "no field 'image'; did you mean 'images'?" in error
 
 
 def test_strings_are_labels_or_texts():

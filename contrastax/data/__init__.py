@@ -2,9 +2,9 @@
 
 from contrastax.data.by_value import balanced as balanced
 from contrastax.data.by_value import grouped as grouped
+from contrastax.data.dataset import Dataset as Dataset
+from contrastax.data.dataset import hold_out as hold_out
 from contrastax.data.datasets import KINDS as KINDS
-from contrastax.data.datasets import Dataset as Dataset
-from contrastax.data.datasets import hold_out as hold_out
 from contrastax.data.datasets import load as load
 from contrastax.data.fields import Related as Related
 from contrastax.data.orders import Order as Order

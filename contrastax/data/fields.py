@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from contrastax.core import Array, UserError, named_leaves
-from contrastax.data.datasets import Dataset
+from contrastax.data.dataset import Dataset
 from contrastax.labels import NONE
 from contrastax.pairwise.inputs import check_kept
 from contrastax.views.images import check_range, check_type

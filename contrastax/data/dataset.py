@@ -1,0 +1,82 @@
+"""A data set in memory, and how examples of it are held out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from contrastax.core import UserError
+
+
+class Dataset(NamedTuple):
+  """A data set in memory, divided into training and test examples.
+
+  Attributes:
+    train: fields by name: arrays, or trees of arrays, with one example per row. `image` [n, h, w, c]
+      is uint8, or float in [0, 1]. `label` [n] contains integers, where −1 means no label. Other
+      fields may have any names.
+    test: the same fields of the test examples.
+    classes: the name of each class; () if there are no labels.
+
+  Example:
+    >>> import numpy as np
+    >>> from contrastax import data
+    >>> x = np.arange(10.0)
+    >>> dataset = data.Dataset(train={"x": x[:8]}, test={"x": x[8:]})
+    >>> len(dataset.train["x"]), dataset.classes
+    (8, ())
+  """
+
+  train: dict[str, Any]
+  test: dict[str, Any]
+  classes: tuple[str, ...] = ()
+
+
+def hold_out(dataset: Dataset, count: int) -> Dataset:
+  """Holds out training examples as test examples, so that the original test set remains unseen.
+
+  Args:
+    dataset: the data set, whose test examples are dropped.
+    count: number of training examples that become test examples. The choice is fixed.
+
+  Returns:
+    A data set of the training examples.
+
+  Raises:
+    UserError: `count` is not between 1 and the number of training examples − 1.
+  """
+  size = _size(dataset.train)
+  if not (isinstance(count, int | np.integer) and 0 < count < size):
+    raise UserError(
+      f"cannot hold out {count} of {size} training examples; give an integer from 1 to {size - 1}"
+    )
+  return split(dataset.train, count, dataset.classes)
+
+
+def split(arrays: dict[str, Any], count: int, classes: tuple[str, ...]) -> Dataset:
+  """Returns a data set whose test examples are a fixed random choice of `count` examples."""
+  order = np.random.default_rng(0).permutation(_size(arrays))
+  train, test = (
+    jax.tree.map(lambda x, rows=rows: x[rows], arrays)
+    for rows in (np.sort(order[count:]), np.sort(order[:count]))
+  )
+  return Dataset(train, test, classes)
+
+
+def _size(arrays: dict[str, Any]) -> int:
+  return len(jax.tree.leaves(arrays)[0])
+
+
+def encode_texts(texts: Sequence[str]) -> np.ndarray:
+  """Returns texts as bytes [n, length], uint8: each in UTF-8, followed by zeros.
+
+  The length is that of the longest text, at least 1.
+  """
+  encoded = [text.encode() for text in texts]
+  table = np.zeros((len(encoded), max(1, *map(len, encoded))), np.uint8)
+  for row, text in zip(table, encoded, strict=True):
+    row[: len(text)] = np.frombuffer(text, np.uint8)
+  return table
