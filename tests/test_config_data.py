@@ -1,5 +1,6 @@
 """Orders, related examples, refreshes and user-defined data, from a config."""
 
+import json
 import sys
 
 import numpy as np
@@ -120,3 +121,22 @@ def test_a_run_with_a_refresh_and_given_negatives_goes_from_start_to_end(tmp_pat
   assert {"summary.json", "refresh", "encoder.json", "figures"} <= made
   assert (tmp_path / "run" / "refresh" / "2.npz").exists()
   assert isinstance(data.load("digits"), data.Dataset)
+
+
+def test_examples_without_a_label_train_and_are_not_judged(tmp_path, capsys):
+  """The classes of the others are found: −1 is no class of a probe or of the neighbors."""
+  rng = np.random.default_rng(0)
+  classes = np.arange(200) % 2
+  x = (rng.normal(size=(200, 6)) + 6 * classes[:, None]).astype(np.float32)
+  label = np.where(np.arange(200) % 3 == 0, -1, classes)
+  np.savez(tmp_path / "half.npz", x=x, label=label)
+  method = {**VECTORS["method"], "inputs": ("x", "x")}
+  changed = {**VECTORS, "data": f"npz:{tmp_path}/half.npz", "method": method}
+  source = build(ConfigDict(changed), training.make_mesh()).source
+  assert source.size == 160 and (source.arrays["label"] == -1).sum() > 40
+  arguments = tiny.written(
+    tmp_path, **{key: None for key in tiny.CONFIG if key not in VECTORS}, **changed
+  )
+  assert run.main(arguments) == 0, capsys.readouterr()
+  table = json.loads((tmp_path / "run" / "summary.json").read_text())["table"]
+  assert table["trained"]["knn"] > 0.95 and table["trained"]["linear"] > 0.95

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from contrastax.core import UserError
-from contrastax.data import hold_out, load
+from contrastax.data import Dataset, hold_out, load
+from contrastax.data.dataset import labeled_only
 
 
 def rows(images):
@@ -315,3 +316,14 @@ def test_npz_paths_may_start_at_home(tmp_path, monkeypatch):
   monkeypatch.setenv("HOME", str(tmp_path))
   np.savez(tmp_path / "mine.npz", image=BYTES)
   assert len(load("npz:~/mine.npz").train["image"]) == 9
+
+
+def test_examples_without_a_label_are_left_out_where_labels_judge():
+  labels = np.where(LABELS == 2, -1, LABELS)
+  arrays = {"image": BYTES, "label": labels, "tree": {"x": np.arange(11)}}
+  kept = labeled_only(Dataset(arrays, {"image": BYTES, "label": LABELS}, ("a", "b", "c")))
+  np.testing.assert_array_equal(kept.train["tree"]["x"], np.flatnonzero(labels >= 0))
+  np.testing.assert_array_equal(kept.train["image"], BYTES[labels >= 0])
+  assert len(kept.test["image"]) == 11
+  whole = Dataset({"image": BYTES}, {"image": BYTES})
+  assert labeled_only(whole) is whole

@@ -134,7 +134,8 @@ def untrained(shape, labels, negatives):
   train = {"image": images, "label": np.arange(100, dtype=np.int32) % 4}
   train = train if labels else {"image": images}
   source, optimizer = data.Resident(train, batch_size=32), optax.sgd(0.1)
-  parts = Parts(data.Dataset(train, None, ()), source, method, optimizer, None)
+  dataset = data.Dataset(train, {}, ())
+  parts = Parts(dataset, source, method, optimizer, None, dataset)
   return parts, training.init(method, optimizer, source.batch(0))
 
 

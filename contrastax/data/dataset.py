@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from contrastax.core import UserError
+from contrastax.labels import has_label
 
 
 class Dataset(NamedTuple):
@@ -68,6 +69,21 @@ def split(arrays: dict[str, Any], count: int, classes: tuple[str, ...]) -> Datas
 
 def _size(arrays: dict[str, Any]) -> int:
   return len(jax.tree.leaves(arrays)[0])
+
+
+def labeled_only(dataset: Dataset) -> Dataset:
+  """Returns a data set without the examples whose label is −1, which means no label.
+
+  The same data set is returned if all examples have a label, or if none has one.
+  """
+  parts = []
+  for arrays in (dataset.train, dataset.test):
+    known = np.asarray(has_label(arrays["label"])) if "label" in arrays else np.True_
+    parts.append(arrays if known.all() else jax.tree.map(lambda x, rows=known: x[rows], arrays))
+  train, test = parts
+  if train is dataset.train and test is dataset.test:
+    return dataset
+  return dataset._replace(train=train, test=test)
 
 
 def encode_texts(texts: Sequence[str]) -> np.ndarray:

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from contrastax import core, data, pairwise, training
 from contrastax.annotations import PLACE, imported
+from contrastax.data.dataset import labeled_only
 from contrastax.evaluation.embed import count_rows
 from contrastax.experiments.schema import completed
 from contrastax.methods.base import MAIN, BaseMethod, all_terms
@@ -31,6 +32,7 @@ class Parts(NamedTuple):
     method: the method.
     optimizer: the optimizer.
     refresh: arrays that are computed between segments of the run, or None.
+    judged: the examples of the data set that are evaluated: without those whose label is −1.
   """
 
   dataset: data.Dataset
@@ -38,6 +40,7 @@ class Parts(NamedTuple):
   method: core.HasEvaluated
   optimizer: optax.GradientTransformation
   refresh: training.Refresh | None
+  judged: data.Dataset
 
   def first_batch(self) -> core.Batch:
     """Returns the batch of the first step."""
@@ -73,10 +76,12 @@ def build(config: ConfigDict, mesh: Mesh, *, allow: Collection[str] | None = Non
   dataset = _dataset(values["data"], allow)
   if values["validation"]:
     dataset = data.hold_out(dataset, values["validation"])
-  if count_rows(dataset.test) < MIN_TEST_EXAMPLES:
+  judged = labeled_only(dataset)
+  if (count := count_rows(judged.test)) < MIN_TEST_EXAMPLES:
+    kind = "test examples" if judged is dataset else "test examples with a label"
     raise core.UserError(
-      f"the data have {count_rows(dataset.test)} test examples, which are too few to evaluate a "
-      f"space; give {MIN_TEST_EXAMPLES} or more"
+      f"the data have {count} {kind}, which are too few to evaluate a space; give "
+      f"{MIN_TEST_EXAMPLES} or more"
     )
   if values["online_probe"] and not dataset.classes:
     raise core.UserError(
@@ -102,6 +107,7 @@ def build(config: ConfigDict, mesh: Mesh, *, allow: Collection[str] | None = Non
     ),
     values["refresh"]
     and assemble(training.Refresh, values["refresh"], "config.refresh", allow=allow),
+    judged,
   )
 
 

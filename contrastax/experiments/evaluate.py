@@ -133,7 +133,7 @@ def evaluate(
     parts = build(config, mesh, allow=allow)
   except UserError as error:
     raise UserError(f"{workdir}/config.json: {error}") from error
-  train, test = ({**split, "inputs": inputs_of(parts.method, split)} for split in parts.dataset[:2])
+  train, test = ({**split, "inputs": inputs_of(parts.method, split)} for split in parts.judged[:2])
   if finetune and "label" not in train:
     raise UserError(f"fine-tuning needs labels; {settings['data']} has none")
   target = None

@@ -9,6 +9,7 @@ import numpy as np
 
 from contrastax import data, evaluation
 from contrastax.core import Encoder, Params, Recipe, State, UserError
+from contrastax.data.dataset import labeled_only
 from contrastax.evaluation.finetune import labeled
 from contrastax.evaluation.transfer import fitted
 from contrastax.experiments import measures
@@ -135,8 +136,11 @@ def splits(name: str, validation: int, shape: tuple[int, ...]) -> list[dict[str,
   dataset = data.load(name)
   if "label" not in dataset.train:
     raise UserError(f"transfer is probed by labels; {name} has none")
+  if "image" not in dataset.train:
+    raise UserError(f"transfer needs images; {name} has no array 'image'")
   if validation:
     dataset = data.hold_out(dataset, validation)
+  dataset = labeled_only(dataset)
   height, width, channels = shape
   image_shape = dataset.train["image"].shape[1:]
   if image_shape != shape:

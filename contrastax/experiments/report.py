@@ -63,7 +63,7 @@ def progress(config: Mapping[str, Any], parts: Parts, state: TrainState) -> dict
   Raises:
     TrainingDiverged: the embeddings have collapsed, and the config has `stop_on_collapse`.
   """
-  inputs, labels = _first(parts.method, parts.dataset.train, MEASURED)
+  inputs, labels = _first(parts.method, parts.judged.train, MEASURED)
   encode = _encoder(parts.method, state)
   features = encode(inputs)
   measured = geometry(encode, parts.method.evaluated.views, inputs, labels, features)
@@ -97,7 +97,7 @@ def finish(
   Returns:
     The content of summary.json.
   """
-  train, test = parts.dataset.train, parts.dataset.test
+  train, test = parts.judged.train, parts.judged.test
   split_name = "validation" if config["validation"] else "test"
   kinds = "kNN, linear probes and geometry" if "label" in test else "geometry"
   print(f"evaluating: {kinds} of {count_rows(test):,} {split_name} examples", flush=True)

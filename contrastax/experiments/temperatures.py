@@ -57,7 +57,8 @@ def report(
     with figure(figures / "extreme_temperatures.png") as path:
       names = None
       if "label" in arrays:
-        names = [str(parts.dataset.classes[label]) for label in arrays["label"]]
+        classes = (*parts.dataset.classes, "no label")  # A label of −1 is the last.
+        names = [str(classes[label]) for label in arrays["label"]]
       reporting.extreme_temperatures(images, first, path, names=names)
   return measure(parts.method, state)
 
