@@ -8,7 +8,7 @@ import pytest
 from nbclient import NotebookClient
 
 NOTEBOOKS = sorted((pathlib.Path(__file__).parent.parent / "colabs").glob("*.ipynb"))
-FEW = 40
+FEW = 32
 """Training steps: more than any warm-up in the notebooks."""
 
 

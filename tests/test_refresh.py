@@ -20,8 +20,8 @@ METHOD = methods.Pairs(
   inputs=("image", "image"),
   negative="hard_image",
   negative_index="hard_index",
-  views=all_methods.PLAIN,
-  other_views=all_methods.PLAIN,
+  views=all_methods.noise,
+  other_views=all_methods.noise,
   temperature=temperatures.fixed(0.2),
 )
 MINED = training.mined(every=3, k=2, skip=1)
