@@ -52,9 +52,9 @@ def main(argv: list[str] | None = None) -> int:
       file=sys.stderr,
     )
     return 2
-  # `python -m` searches the current folder for the modules that a config names. So does a script.
-  if not sys.flags.safe_path and not {"", os.getcwd()} & set(sys.path):
-    sys.path.insert(0, os.getcwd())
+  # The empty string is the current folder. `python -m` also searches it, for modules of a config.
+  if not sys.flags.safe_path and "" not in sys.path:
+    sys.path.insert(0, "")
   module = importlib.import_module(COMMANDS[name][0])
   try:
     status = module.main([f"contrastax {name}", *rest])

@@ -117,7 +117,7 @@ def test_an_index_outside_the_table_touches_no_entry(float64):
   outside = keys_of(rng, 4, index=np.array([-1, EXAMPLES, 1000, -7], np.int32))
   moved = advanced(bank(), state, outside)
   jax.tree.map(np.testing.assert_array_equal, moved, state)
-  # Where the numbers are known, they are refused, but for that of no example.
+  # Outside of `jax.jit`, an index of 20 or more raises an error, and −1, which means none, does not.
   assert "0 to 19, or −1 for none, not 20; give the method examples" in said(
     lambda: bank().advance(state, outside)
   )

@@ -260,6 +260,12 @@ REFUSED = {
     {"x": BYTES, "y": LABELS, "test_x": BYTES, "test_y": LABELS[:3]},
     "test_y has 3 rows, but test_x has 11; give one row per example",
   ),
+  "no rows": ({"x": BYTES[:0], "label": LABELS[:0]}, "x has no rows; give 1 example or more"),
+  "too few vectors": (
+    {"x": LABELS[:4]},
+    "4 examples are too few to hold out a fifth; give 5 or more, or 'test_x'",
+  ),
+  "a single value first by name": ({"x": LABELS, "a": np.array(3)}, "a is a single value"),
   "a single value": ({"image": BYTES, "size": np.array(3)}, "size is a single value"),
   "complex numbers": ({"x": BYTES + 1j}, "x must be numbers, booleans or texts, not complex128"),
   "test rows of another shape": (

@@ -60,11 +60,12 @@ def hold_out(dataset: Dataset, count: int) -> Dataset:
 def split(arrays: dict[str, Any], count: int, classes: tuple[str, ...]) -> Dataset:
   """Returns a data set whose test examples are a fixed random choice of `count` examples."""
   order = np.random.default_rng(0).permutation(_size(arrays))
-  train, test = (
-    jax.tree.map(lambda x, rows=rows: x[rows], arrays)
-    for rows in (np.sort(order[count:]), np.sort(order[:count]))
-  )
-  return Dataset(train, test, classes)
+  train, test = np.sort(order[count:]), np.sort(order[:count])
+  return Dataset(_take(arrays, train), _take(arrays, test), classes)
+
+
+def _take(arrays: dict[str, Any], rows: np.ndarray) -> dict[str, Any]:
+  return jax.tree.map(lambda x: x[rows], arrays)
 
 
 def _size(arrays: dict[str, Any]) -> int:
@@ -79,7 +80,7 @@ def labeled_only(dataset: Dataset) -> Dataset:
   parts = []
   for arrays in (dataset.train, dataset.test):
     known = np.asarray(has_label(arrays["label"])) if "label" in arrays else np.True_
-    parts.append(arrays if known.all() else jax.tree.map(lambda x, rows=known: x[rows], arrays))
+    parts.append(arrays if known.all() else _take(arrays, known))
   train, test = parts
   if train is dataset.train and test is dataset.test:
     return dataset

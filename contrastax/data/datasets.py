@@ -27,10 +27,10 @@ def load(name: str) -> Dataset:
       `digits`: the 1,797 handwritten digits of scikit-learn, 8×8 pixels, gray. A fixed set of 500
       images are the test images.
       `npz:PATH`: a NumPy file. Each of its arrays is a field, with one row per example. `image` is
-      [n, h, w] or [n, h, w, c]. `label` [n] contains classes: integers, booleans or texts.
-      The integer −1 means no label. A field of texts [n] becomes bytes [n, length] uint8, in UTF-8 and followed by zeros.
-      The arrays `test_image`, `test_label` and so on contain the test examples. Without them a
-      fixed fifth of the examples is held out.
+      [n, h, w] or [n, h, w, c]. `label` [n] contains classes: integers, booleans or texts. The
+      integer −1 means no label. A field of texts [n] becomes bytes [n, length] uint8, in UTF-8
+      and followed by zeros. The arrays `test_image`, `test_label` and so on contain the test
+      examples. Without them a fixed fifth of the examples is held out.
       `tfds:NAME`: a prepared data set of TensorFlow Datasets that has the splits `train` and
       `test`. TensorFlow is not needed to read it.
       `made:HxWxC`: 240 generated images of that shape, to try a config. They contain noise and

@@ -45,16 +45,17 @@ def load_npz(path: str) -> Dataset:
     raise UserError(f"{path}: give both {name!r} and {TEST + name!r}, or neither")
   parts = {"": train, TEST: test} if test else {"": train}
   for prefix, part in parts.items():
+    # The message about the shape of images is more helpful than one about rows.
+    if "image" in part:
+      part["image"] = _images(path, f"{prefix}image", part["image"])
     _check_rows(path, prefix, part)
   classes: tuple[str, ...] = ()
   for name in train:
     both = [part[name] for part in parts.values()]
-    names = [prefix + name for prefix in parts]
     if name == "image":
-      both = [_images(path, *each) for each in zip(names, both, strict=True)]
       _check_shapes(path, both)
     elif name == "label":
-      both = [_labels(path, *each) for each in zip(names, both, strict=True)]
+      both = [_labels(path, f"{prefix}label", part["label"]) for prefix, part in parts.items()]
       both, classes = _number_classes(path, both)
     else:
       both = _fields(path, name, both)
@@ -64,9 +65,10 @@ def load_npz(path: str) -> Dataset:
     return Dataset(train, test, classes)
   count = len(next(iter(train.values())))
   if count < 5:
-    what = "images" if "image" in train else "examples"
+    main = _main_array(train)
+    what = "images" if main == "image" else "examples"
     raise UserError(
-      f"{path}: {count} {what} are too few to hold out a fifth; give 5 or more, or 'test_image'"
+      f"{path}: {count} {what} are too few to hold out a fifth; give 5 or more, or {TEST + main!r}"
     )
   return split(train, count // 5, classes)
 
@@ -89,16 +91,22 @@ def _read(path: str) -> dict[str, np.ndarray]:
     raise UserError(f"{path} cannot be read: {fault}; write it again with np.savez") from None
 
 
+def _main_array(arrays: dict[str, np.ndarray]) -> str:
+  """Returns the name of the array whose rows messages count."""
+  return "image" if "image" in arrays else min(arrays)
+
+
 def _check_rows(path: str, prefix: str, arrays: dict[str, np.ndarray]) -> None:
   """Raises UserError unless all arrays have one row per example."""
-  main = "image" if "image" in arrays else min(arrays)
-  if main == "image":  # The message about the shape of images is more helpful than one about rows.
-    _images(path, f"{prefix}image", arrays["image"])
+  main = _main_array(arrays)
   for name, values in arrays.items():
     if not values.ndim:
       raise UserError(
         f"{path}: {prefix}{name} is a single value; give one row per example, or leave it out"
       )
+    if not len(values):
+      raise UserError(f"{path}: {prefix}{name} has no rows; give 1 example or more")
+  for name, values in arrays.items():
     if name != "label" and len(values) != len(arrays[main]):
       raise UserError(
         f"{path}: {prefix}{name} has {len(values)} rows, but {prefix}{main} has "
@@ -174,8 +182,7 @@ def _number_classes(
     )
   numbered = np.full(len(joined), NONE, np.int32)
   numbered[known] = numbers
-  ends = np.cumsum([len(each) for each in labels])[:-1]
-  return np.split(numbered, ends), tuple(str(value) for value in values)
+  return _divided(numbered, labels), tuple(str(value) for value in values)
 
 
 def _fields(path: str, name: str, both: list[np.ndarray]) -> list[np.ndarray]:
@@ -196,8 +203,12 @@ def _fields(path: str, name: str, both: list[np.ndarray]) -> list[np.ndarray]:
       "per text"
     )
   texts = [_texts(path, name, values) for values in both]
-  ends = np.cumsum([len(each) for each in texts])[:-1]
-  return np.split(encode_texts([str(text) for text in np.concatenate(texts)]), ends)
+  return _divided(encode_texts([str(text) for text in np.concatenate(texts)]), texts)
+
+
+def _divided(joined: np.ndarray, parts: list[np.ndarray]) -> list[np.ndarray]:
+  """Divides joined rows into parts as long as the given ones."""
+  return np.split(joined, np.cumsum([len(part) for part in parts])[:-1])
 
 
 def _texts(path: str, name: str, values: np.ndarray) -> np.ndarray:
