@@ -105,6 +105,11 @@ def check_integer(name: str, value: Any, least: int | None = None, most: int | N
   return number
 
 
+def class_error(value: type) -> UserError:
+  """Returns the error for a class that was passed where an instance is needed."""
+  return UserError(f"{value.__name__} is a class; give an instance, {value.__name__}()")
+
+
 def check_kind(name: str, value: Any, kind: type[T], example: str) -> T:
   """Checks that a value is an instance of a class, and returns it.
 
@@ -121,7 +126,7 @@ def check_kind(name: str, value: Any, kind: type[T], example: str) -> T:
     UserError: the value is a class, or is not an instance of `kind`.
   """
   if isinstance(value, type) and issubclass(value, kind):
-    raise UserError(f"{value.__name__} is a class; give an instance, {value.__name__}()")
+    raise class_error(value)
   if not isinstance(value, kind):
     shown = " ".join(repr(value).split())
     if isinstance(value, type):

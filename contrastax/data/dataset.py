@@ -77,14 +77,17 @@ def labeled_only(dataset: Dataset) -> Dataset:
 
   The same data set is returned if all examples have a label, or if none has one.
   """
-  parts = []
-  for arrays in (dataset.train, dataset.test):
-    known = np.asarray(has_label(arrays["label"])) if "label" in arrays else np.True_
-    parts.append(arrays if known.all() else _take(arrays, known))
-  train, test = parts
+  train, test = _labeled(dataset.train), _labeled(dataset.test)
   if train is dataset.train and test is dataset.test:
     return dataset
   return dataset._replace(train=train, test=test)
+
+
+def _labeled(arrays: dict[str, Any]) -> dict[str, Any]:
+  if "label" not in arrays:
+    return arrays
+  known = np.asarray(has_label(arrays["label"]))
+  return arrays if known.all() else _take(arrays, known)
 
 
 def encode_texts(texts: Sequence[str]) -> np.ndarray:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
-from contrastax.core import Group, Score, UserError, check_kind
+from contrastax.core import Group, Score, UserError, check_kind, class_error
 from contrastax.pairwise.plan import Plan
 from contrastax.pairwise.reduction import Reduction
 
@@ -92,7 +92,7 @@ def check_relation(relation: Any) -> None:
     UserError: the value is a class or a score, or cannot be called.
   """
   if isinstance(relation, type):
-    raise UserError(f"{relation.__name__} is a class; give an instance, {relation.__name__}()")
+    raise class_error(relation)
   if not callable(relation) or isinstance(relation, Score):
     raise UserError(
       "relation must be a function (anchor side, candidate side, similarity) -> Pairs, such as "

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from contrastax.core import Array, Recipe, UserError, named
+from contrastax.core import Array, Recipe, UserError, class_error, named
 from contrastax.nouns import accepts
 
 
@@ -51,7 +51,7 @@ def draw_views(
     )
   for recipe in recipes:
     if isinstance(recipe, type):
-      raise UserError(f"{recipe.__name__} is a class; give an instance, {recipe.__name__}()")
+      raise class_error(recipe)
   return [
     _draw(recipe, named(key, f"view {v}"), images, index) for v, recipe in enumerate(recipes, first)
   ]
