@@ -14,7 +14,7 @@ from contrastax import data
 from contrastax.annotations import PLACE
 from contrastax.evaluation import online_probe, with_online_probe
 from contrastax.experiments import commandline, report
-from contrastax.experiments.build import Parts, build, encoder_spec
+from contrastax.experiments.build import Parts, build, encoder_spec, network_specs
 from contrastax.experiments.cache import keep_programs
 from contrastax.experiments.schema import flat
 from contrastax.experiments.workdir import Workdir
@@ -113,6 +113,7 @@ def run(
     checkpoint_every=settings["checkpoint_every"],
     accepted=folder.accept,
     encoder=encoder_spec(config, parts.method.evaluated.network),
+    networks=network_specs(config, parts.method),
   )
   if not report.is_finished(workdir, settings["steps"]):
     report.finish(settings, parts, mesh, workdir, state, time.perf_counter() - start)
