@@ -33,6 +33,7 @@ if TYPE_CHECKING:
   from contrastax import views as views
   from contrastax.core import TrainingDiverged as TrainingDiverged
   from contrastax.core import UserError as UserError
+  from contrastax.experiments.embed import embed_data as embed_data
   from contrastax.training.load import load as load
 
 __version__ = "0.2.0"
@@ -42,6 +43,7 @@ __all__ = [
   "UserError",
   "criteria",
   "data",
+  "embed_data",
   "encoders",
   "evaluation",
   "load",
@@ -59,6 +61,7 @@ __all__ = [
 ]
 
 _MODULE_OF = {
+  "embed_data": "contrastax.experiments.embed",
   "TrainingDiverged": "contrastax.core",
   "UserError": "contrastax.core",
   "load": "contrastax.training.load",

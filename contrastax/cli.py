@@ -11,6 +11,7 @@ import contrastax
 COMMANDS = {
   "run": ("contrastax.experiments.run", "train, evaluate and resume one experiment"),
   "evaluate": ("contrastax.experiments.evaluate", "compute all measurements of a run"),
+  "embed": ("contrastax.experiments.embed", "write the embeddings of a data set to a file"),
   "configs": ("contrastax.experiments.configs", "list the example configs"),
   "prepare": ("contrastax.data.prepare", "download and convert data sets"),
 }
