@@ -34,6 +34,7 @@ if TYPE_CHECKING:
   from contrastax.core import TrainingDiverged as TrainingDiverged
   from contrastax.core import UserError as UserError
   from contrastax.experiments.embed import embed_data as embed_data
+  from contrastax.experiments.search import search as search
   from contrastax.training.load import load as load
 
 __version__ = "0.2.0"
@@ -54,6 +55,7 @@ __all__ = [
   "relations",
   "reporting",
   "schedules",
+  "search",
   "temperatures",
   "terms",
   "training",
@@ -65,6 +67,7 @@ _MODULE_OF = {
   "TrainingDiverged": "contrastax.core",
   "UserError": "contrastax.core",
   "load": "contrastax.training.load",
+  "search": "contrastax.experiments.search",
 }
 
 

@@ -12,6 +12,7 @@ COMMANDS = {
   "run": ("contrastax.experiments.run", "train, evaluate and resume one experiment"),
   "evaluate": ("contrastax.experiments.evaluate", "compute all measurements of a run"),
   "embed": ("contrastax.experiments.embed", "write the embeddings of a data set to a file"),
+  "search": ("contrastax.experiments.search", "find the examples that are nearest to a query"),
   "configs": ("contrastax.experiments.configs", "list the example configs"),
   "prepare": ("contrastax.data.prepare", "download and convert data sets"),
 }

@@ -124,8 +124,9 @@ def read_network(
   try:
     entry = _entry(content, name)
     if entry is None and not passed:
+      known = ", ".join(map(str, [evaluated, *content.get("networks", {})]))
       raise UserError(
-        f"{path} does not describe the network {name!r}; pass it together with an example of its "
+        f"{path} describes {known}, not the network {name!r}; pass it together with an example of its "
         f"inputs: load(workdir, network={name!r}, encoder=…, inputs=…)"
       )
     if entry is None or (encoder is None and entry.get("encoder", "") is None):
@@ -160,6 +161,13 @@ def read_network(
       f"the run had as {name!r}"
     ) from error
   return Network(name, encoder, inputs, params, state, None, entry.get("fields"))
+
+
+def has_projection(content: Mapping[str, Any], name: str) -> bool:
+  """Returns whether the content of an encoder.json describes a projection of an encoder."""
+  networks = content.get("networks")
+  entries = networks.values() if isinstance(networks, Mapping) else ()
+  return any(isinstance(entry, Mapping) and entry.get("of") == name for entry in entries)
 
 
 def projection_of(content: Mapping[str, Any], name: str) -> str:

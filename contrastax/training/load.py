@@ -37,6 +37,7 @@ class FrozenEncoder:
     inputs: shape and type of one example, without the axis of examples: a `jax.ShapeDtypeStruct`,
       or a tree of them.
     step: step of the checkpoint that contains the parameters.
+    network: name of the encoder among the run's parameters.
     fields: the name of the field of the data that is the input, a list of names, or None if it is not
       known.
     spec: the encoder as specified in a config, and the projection that follows it, or None. These are
@@ -48,6 +49,7 @@ class FrozenEncoder:
   state: State
   inputs: Any
   step: int
+  network: str = "encoder"
   fields: Any = None
   spec: tuple[Any, Any] = (None, None)
 
@@ -148,7 +150,7 @@ def load(
   trees = [(tree["params"][each.name], tree["state"][each.name]) for each in networks]
   if not projected:
     return FrozenEncoder(
-      first.encoder, *trees[0], first.inputs, step, first.fields, (first.spec, None)
+      first.encoder, *trees[0], first.inputs, step, first.name, first.fields, (first.spec, None)
     )
   (params, state), (last_params, last_state) = trees
   last = networks[1]
@@ -158,6 +160,7 @@ def load(
     {"encoder": state, "projection": last_state},
     first.inputs,
     step,
+    first.name,
     first.fields,
     (first.spec, last.spec),
   )
@@ -185,4 +188,4 @@ def _exported(
     raise UserError(f"{workdir}/encoder.json is damaged; export the run again")
   params, state = read_weights(workdir, params, state, content["layout"])
   spec = (first.spec, projection)
-  return FrozenEncoder(encoder, params, state, first.inputs, step, first.fields, spec)
+  return FrozenEncoder(encoder, params, state, first.inputs, step, first.name, first.fields, spec)
