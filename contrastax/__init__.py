@@ -34,6 +34,7 @@ if TYPE_CHECKING:
   from contrastax.core import TrainingDiverged as TrainingDiverged
   from contrastax.core import UserError as UserError
   from contrastax.experiments.embed import embed_data as embed_data
+  from contrastax.experiments.export import export as export
   from contrastax.experiments.search import search as search
   from contrastax.training.load import load as load
 
@@ -47,6 +48,7 @@ __all__ = [
   "embed_data",
   "encoders",
   "evaluation",
+  "export",
   "load",
   "losses",
   "methods",
@@ -63,9 +65,10 @@ __all__ = [
 ]
 
 _MODULE_OF = {
-  "embed_data": "contrastax.experiments.embed",
   "TrainingDiverged": "contrastax.core",
   "UserError": "contrastax.core",
+  "embed_data": "contrastax.experiments.embed",
+  "export": "contrastax.experiments.export",
   "load": "contrastax.training.load",
   "search": "contrastax.experiments.search",
 }

@@ -54,7 +54,7 @@ class Patches(nnx.Module):
   def __call__(self, x: Array) -> Array:
     """Returns the tokens [n, h/p · w/p, width] of images [n, h, w, c]."""
     y = self.proj(x)
-    return y.reshape(len(y), -1, y.shape[-1])
+    return y.reshape(y.shape[0], -1, y.shape[-1])
 
 
 class QKV(nnx.Module):
@@ -194,7 +194,7 @@ class ViT(nnx.Module):
   def __call__(self, x: Array) -> Any:
     """Returns the embedding [n, width], or a mapping of hidden layers and the embedding."""
     x = self.patch_embed(x)
-    token = jnp.broadcast_to(self.cls_token[...].astype(x.dtype), (len(x), 1, x.shape[-1]))
+    token = jnp.broadcast_to(self.cls_token[...].astype(x.dtype), (x.shape[0], 1, x.shape[-1]))
     x = jnp.concatenate([token, x], 1)
     learned = self.pos_embed
     positions = sincos(*self.grid, x.shape[-1]) if learned is None else learned[...]

@@ -166,6 +166,20 @@ def load(
   )
 
 
+def data_fingerprint(workdir: str | os.PathLike, step: int) -> int | None:
+  """Returns the fingerprint of the data of a run, see `core.Source`, or None without a checkpoint.
+
+  Args:
+    workdir: the folder of the run.
+    step: the step of a checkpoint.
+  """
+  folder = pathlib.Path(workdir) / "checkpoints"
+  if not (folder / str(step)).is_dir():
+    return None
+  with contextlib.closing(Checkpoints(folder)) as checkpoints:
+    return int(checkpoints.restore(step, {"data": np.zeros((), np.uint32)}, partial=True)["data"])
+
+
 def _exported(
   workdir: pathlib.Path,
   content: Mapping[str, Any],

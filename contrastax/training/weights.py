@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from contrastax.core import Params, State, UserError, named_leaves
 from contrastax.encoders.pretrained import from_torch, to_torch
+from contrastax.files import write_bytes
 
 FILE = "model.safetensors"
 TIMM = "timm"
@@ -46,7 +47,7 @@ def write_weights(folder: pathlib.Path, params: Params, state: State, layout: st
   else:
     leaves = named_leaves({"params": params, "state": state})
     arrays = {name: np.ascontiguousarray(leaf) for name, leaf in leaves}
-  save_file(arrays, folder / FILE, metadata={"layout": layout, "format": "pt"})
+  write_bytes(folder / FILE, save(arrays, {"layout": layout, "format": "pt"}))
 
 
 def read_weights(
