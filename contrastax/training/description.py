@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from contrastax.annotations import NotAllowed
@@ -242,7 +243,10 @@ def shapes_of(spec: Any) -> Any:
       raise UserError(f"a shape must be positive integers, not {shape!r}")
     if math.prod(shape) > MOST_VALUES:
       raise UserError(f"an example must have at most {MOST_VALUES:,} values, not shape {shape!r}")
-    return jax.ShapeDtypeStruct(tuple(shape), np.dtype(spec.get("dtype")))
+    dtype = np.dtype(spec.get("dtype"))
+    if not (dtype == np.bool_ or jnp.issubdtype(dtype, np.number)):
+      raise UserError(f"the type of inputs must be one of numbers, not {dtype}")
+    return jax.ShapeDtypeStruct(tuple(shape), dtype)
   return {name: shapes_of(inner) for name, inner in spec.items()}
 
 
