@@ -10,7 +10,7 @@ from contrastax.training.description import save_encoder_spec
 
 IMAGES, TEXTS = np.zeros((1, 8, 8, 3), np.uint8), np.zeros((1, 16), np.uint8)
 HEAD = {"name": "projection", "widths": (), "out": 6}
-IMAGE_ENCODER = {"name": "mlp", "widths": (5,)}
+IMAGE_ENCODER = {"name": "mlp", "widths": (32,)}
 TEXT_ENCODER = {"name": "text", "width": 8, "depth": 1, "heads": 2}
 CLASSES = ("chats été", "dogs")
 
@@ -19,8 +19,8 @@ def made_run(folder, step=3, seed=0):
   """Writes encoder.json and a checkpoint; returns the folder."""
   head = encoders.projection((), out=6)
   networks = {
-    "encoder": (encoders.mlp((5,)), jnp.zeros((1, 8, 8, 3))),
-    "projection": (head, jnp.zeros((1, 5))),
+    "encoder": (encoders.mlp((32,)), jnp.zeros((1, 8, 8, 3))),
+    "projection": (head, jnp.zeros((1, 32))),
     "other_encoder": (encoders.text(8, depth=1, heads=2), TEXTS),
     "other_projection": (head, jnp.zeros((1, 8))),
   }

@@ -88,7 +88,7 @@ def test_the_types_of_the_files(tmp_path, run, photos):
   for name in ("x.parquet", "x.npz"):
     assert command(run, photos, tmp_path / name, "--dtype=float16") == 0
   field = pq.read_schema(tmp_path / "x.parquet").field("vector")
-  assert str(field.type) == "fixed_size_list<element: halffloat>[5]"
+  assert str(field.type) == "fixed_size_list<element: halffloat>[32]"
   with np.load(tmp_path / "x.npz", allow_pickle=False) as arrays:
     assert arrays["vector"].dtype == np.float16 and arrays["name"].dtype.kind == "U"
     assert json.loads(str(arrays["contrastax"]))["step"] == 3

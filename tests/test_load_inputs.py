@@ -56,7 +56,7 @@ def test_paths_and_pictures_are_the_decoded_arrays(encode, paths):
 def test_one_input_gives_one_vector(encode, paths):
   expected = encode([paths[2]])[0]
   for one in (paths[2], str(paths[2]), Image.open(paths[2])):
-    assert encode(one).shape == (5,)
+    assert encode(one).shape == (32,)
     np.testing.assert_allclose(encode(one), expected, rtol=1e-5, atol=1e-6)
 
 
@@ -111,7 +111,7 @@ def test_what_an_encoder_of_images_refuses(encode, case):
 
 def test_what_other_encoders_refuse(run):
   head = contrastax.load(run, network="projection")
-  assert "takes inputs [n, 5], not str; pass an array" in message(head, "a.png")
+  assert "takes inputs [n, 32], not str; pass an array" in message(head, "a.png")
   text = contrastax.load(run, network="other_encoder")
   assert "takes texts for inputs, not" in message(text, ["a", pathlib.Path("b")])
   assert "[n, 8, 8, 4]" in message(convert, jax.ShapeDtypeStruct((8, 8, 4), np.uint8), ["a.png"])
@@ -123,7 +123,7 @@ def test_what_other_encoders_refuse(run):
 def test_the_networks_that_the_run_describes(run, encode):
   x = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), np.uint8)
   head = contrastax.load(run, network="projection")
-  assert head.inputs == jax.ShapeDtypeStruct((5,), np.float32)
+  assert head.inputs == jax.ShapeDtypeStruct((32,), np.float32)
   both = contrastax.load(run, projected=True)
   np.testing.assert_allclose(both(x), head(encode(x)), rtol=1e-4, atol=1e-6)
   other = contrastax.load(run, network="other_encoder", projected=True)
@@ -136,7 +136,7 @@ def test_a_projection_needs_one_that_the_run_describes(run):
   assert "no projection of 'projection'" in message(
     contrastax.load, run, network="projection", projected=True
   )
-  mlp = encoders.mlp((5,))
+  mlp = encoders.mlp((32,))
   assert "leave out encoder" in message(contrastax.load, run, encoder=mlp, projected=True)
 
 
