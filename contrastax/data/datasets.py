@@ -10,10 +10,13 @@ import numpy as np
 
 from contrastax.core import UserError
 from contrastax.data.dataset import Dataset, encode_texts, split
+from contrastax.data.docstrings import load_docstrings
+from contrastax.data.glyphs import load_glyphs
 from contrastax.data.npz import load_npz
+from contrastax.data.prepared import PREPARED, load_prepared
 from contrastax.nouns import nearest
 
-KINDS = ("npz", "tfds", "made", "words")
+KINDS = ("npz", "tfds", "made", "words", "glyphs")
 """The kinds of data sets that have a name of the form `KIND:PLACE`."""
 MOST_MADE = 2**24  # The largest number of values of a made image; 240 images are then 4 GB.
 PREPARED_BY_US = ("cifar10", "fashion_mnist")
@@ -26,6 +29,12 @@ def load(name: str) -> Dataset:
     name: a name of one of these forms.
       `digits`: the 1,797 handwritten digits of scikit-learn, 8×8 pixels, gray. A fixed set of 500
       images are the test images.
+      `glyphs` or `glyphs:SIZE`: 24,767 images of characters in six fonts of matplotlib, with their
+      Unicode names; see `data.glyphs.load_glyphs`.
+      `docstrings`: the functions and classes of Python's standard library with their docstrings; see
+      `data.docstrings.load_docstrings`.
+      `debian_packages`, `wordnet`, `emoji` or `tuxpaint`: a data set that `contrastax prepare NAME`
+      has written; see `data.prepared`.
       `npz:PATH`: a NumPy file. Each of its arrays is a field, with one row per example. `image` is
       [n, h, w] or [n, h, w, c]. `label` [n] contains classes: integers, booleans or texts. The
       integer −1 means no label. A field of texts [n] becomes bytes [n, length] uint8, in UTF-8
@@ -51,12 +60,15 @@ def load(name: str) -> Dataset:
     ((200, 8, 8, 1), (40, 8, 8, 1))
   """
   kind, _, place = name.partition(":")
-  if name == "digits":
-    return _digits()
+  if name in NAMED:
+    return NAMED[name]()
+  if name in PREPARED:
+    return load_prepared(name)
   if kind == "words" and place:
     return _with_words(load(place))
-  if kind in ("npz", "tfds", "made") and place:
-    return {"npz": load_npz, "tfds": _tfds, "made": _made}[kind](place)
+  if kind in ("npz", "tfds", "made", "glyphs") and place:
+    loaders = {"npz": load_npz, "tfds": _tfds, "made": _made, "glyphs": load_glyphs}
+    return loaders[kind](place)
   fix = ""
   if name.endswith(".npz"):
     fix = f"; did you mean {f'npz:{name}'!r}?"
@@ -65,7 +77,10 @@ def load(name: str) -> Dataset:
       "; this is a folder: read its images into arrays and save them by np.savez(path, image=…, "
       "label=…) for npz:PATH"
     )
-  raise UserError(f"no data set {name!r}; there are: digits, npz:PATH, tfds:NAME, made:HxWxC{fix}")
+  named = ", ".join([*NAMED, *PREPARED])
+  raise UserError(
+    f"no data set {name!r}; there are: {named}, npz:PATH, tfds:NAME, made:HxWxC{fix}"
+  )
 
 
 def _digits() -> Dataset:
@@ -75,6 +90,10 @@ def _digits() -> Dataset:
   image = np.round(np.reshape(pixels, (-1, 8, 8, 1)) * (255 / 16)).astype(np.uint8)
   arrays = {"image": image, "label": np.asarray(label, np.int32)}
   return split(arrays, 500, tuple("0123456789"))
+
+
+NAMED = {"digits": _digits, "glyphs": load_glyphs, "docstrings": load_docstrings}
+"""{name of a data set that needs no download: function that loads it}."""
 
 
 def _with_words(dataset: Dataset) -> Dataset:
