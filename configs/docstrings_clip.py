@@ -1,5 +1,4 @@
-"""CLIP of code and docstrings.
-"""
+"""CLIP of code and docstrings."""
 
 from ml_collections import ConfigDict
 

@@ -1,7 +1,7 @@
-"""CLIP on characters of fonts and their Unicode names: 600 steps, no download.
+"""CLIP on characters of fonts and their Unicode names: 1,000 steps, no download.
 
-  contrastax run glyphs_clip            # the whole run
-  contrastax run glyphs_clip:runlocal   # a run of seconds
+contrastax run glyphs_clip            # the whole run
+contrastax run glyphs_clip:runlocal   # a run of seconds
 """
 
 from ml_collections import ConfigDict
@@ -14,14 +14,14 @@ def get_config(arg: str = "") -> ConfigDict:
   config = ConfigDict()
 
   config.data = "glyphs:16" if runlocal else "glyphs"
-  config.batch_size = 32 if runlocal else 256
-  config.steps = 20 if runlocal else 600
+  config.batch_size = 32 if runlocal else 128
+  config.steps = 20 if runlocal else 1000
 
   config.method = {
     "name": "CLIP",
     "encoder": {"name": "convnet", "widths": (32, 64, 128)},
     "projection": {"name": "projection", "widths": (), "out": 64},
-    "other_encoder": {"name": "text", "width": 64, "depth": 2},
+    "other_encoder": {"name": "text", "width": 64, "depth": 1},
     "other_projection": {"name": "projection", "widths": (), "out": 64},
     "views": {"name": "affine_jitter"},
     "temperature": {"name": "learned", "temperature": 0.07},
@@ -34,11 +34,11 @@ def get_config(arg: str = "") -> ConfigDict:
   }
   config.optimizer = {
     "name": "adamw",
-    "learning_rate": 2e-3,
-    "warmup": 2 if runlocal else 60,
+    "learning_rate": 5e-3,
+    "warmup": 2 if runlocal else 100,
     "weight_decay": 1e-4,
   }
 
   config.log_every = 5 if runlocal else 20
-  config.eval_every = config.checkpoint_every = 10 if runlocal else 300
+  config.eval_every = config.checkpoint_every = 10 if runlocal else 500
   return config

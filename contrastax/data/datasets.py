@@ -78,9 +78,7 @@ def load(name: str) -> Dataset:
       "label=…) for npz:PATH"
     )
   named = ", ".join([*NAMED, *PREPARED])
-  raise UserError(
-    f"no data set {name!r}; there are: {named}, npz:PATH, tfds:NAME, made:HxWxC{fix}"
-  )
+  raise UserError(f"no data set {name!r}; there are: {named}, npz:PATH, tfds:NAME, made:HxWxC{fix}")
 
 
 def _digits() -> Dataset:

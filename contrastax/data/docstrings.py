@@ -12,8 +12,6 @@ import warnings
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import numpy as np
-
 from contrastax.core import UserError, check_integer
 from contrastax.data.dataset import Dataset, cut, encode_texts
 from contrastax.data.splits import divide, frequent_classes, new_in_test, one_in

@@ -9,17 +9,18 @@ from __future__ import annotations
 import pathlib
 import tempfile
 
-
 from contrastax.data.prepared.debian_packages import DEBIAN_PACKAGES
 from contrastax.data.prepared.emoji import EMOJI
 from contrastax.data.prepared.files import Preparation as Preparation
 from contrastax.data.prepared.files import load_prepared as load_prepared
 from contrastax.data.prepared.files import path_of, save
+from contrastax.data.prepared.tuxpaint import TUXPAINT
 from contrastax.data.prepared.wordnet import WORDNET
 
 PREPARED: dict[str, Preparation] = {
   "debian_packages": DEBIAN_PACKAGES,
   "emoji": EMOJI,
+  "tuxpaint": TUXPAINT,
   "wordnet": WORDNET,
 }
 
@@ -38,7 +39,8 @@ def prepare(name: str) -> None:
   if path.exists():
     print(f"{name} exists: {path}")
     return
-  path.parent.mkdir(parents=True, exist_ok=True)  # before the download, because it can fail
+  path.parent.mkdir(parents=True, exist_ok=True)
+  tempfile.TemporaryFile(dir=path.parent).close()  # It fails before the download, not after it.
   preparation = PREPARED[name]
   print(f"{name}: downloading", flush=True)
   with tempfile.TemporaryDirectory() as folder:

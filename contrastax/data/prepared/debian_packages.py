@@ -73,7 +73,9 @@ def fetch(folder: pathlib.Path) -> dict[str, str]:
 
 
 def read(folder: pathlib.Path) -> Dataset:
-  """Reads the data set from the files that `fetch` has written. The fields:
+  """Reads the data set from the files that `fetch` has written.
+
+  The fields:
 
   - `text` [n, length] uint8: the short description, cut to 80 bytes.
   - `description` [n, length] uint8: the long description, cut to 512 bytes.

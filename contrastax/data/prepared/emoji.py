@@ -36,7 +36,9 @@ class Listed(NamedTuple):
 
 
 def read(folder: pathlib.Path) -> Dataset:
-  """Reads and draws the data set from the unpacked packages. The fields:
+  """Reads and draws the data set from the unpacked packages.
+
+  The fields:
 
   - `image` [n, 64, 64, 3] uint8: the emoji on white.
   - `text` [n, length] uint8: its English name in CLDR, such as "waving hand: dark skin tone".

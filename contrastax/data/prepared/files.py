@@ -84,9 +84,7 @@ def load_prepared(name: str) -> Dataset:
     arrays = read_arrays(str(path))
     classes = tuple(arrays["classes"].tolist())
   except (KeyError, UserError):
-    raise UserError(
-      f"{path} is damaged; remove it, and run: contrastax prepare {name}"
-    ) from None
+    raise UserError(f"{path} is damaged; remove it, and run: contrastax prepare {name}") from None
   train, test = (
     {key.removeprefix(part): rows for key, rows in arrays.items() if key.startswith(part)}
     for part in ("train/", "test/")

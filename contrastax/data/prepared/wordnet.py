@@ -17,15 +17,17 @@ WORD_BYTES, GLOSS_BYTES = 64, 160
 HELD_OUT = 10  # One first word in so many is a word of the test examples.
 LEAST = 50
 # The fields of a line are numbers of these topics, in the order of WordNet's file lexnames.
-TOPICS = """
-adj.all adj.pert adv.all noun.Tops noun.act noun.animal noun.artifact noun.attribute noun.body
-noun.cognition noun.communication noun.event noun.feeling noun.food noun.group noun.location
-noun.motive noun.object noun.person noun.phenomenon noun.plant noun.possession noun.process
-noun.quantity noun.relation noun.shape noun.state noun.substance noun.time verb.body verb.change
-verb.cognition verb.communication verb.competition verb.consumption verb.contact verb.creation
-verb.emotion verb.motion verb.perception verb.possession verb.social verb.stative verb.weather
-adj.ppl
-""".split()
+TOPICS = (
+  "adj.all", "adj.pert", "adv.all", "noun.Tops", "noun.act", "noun.animal", "noun.artifact",
+  "noun.attribute", "noun.body", "noun.cognition", "noun.communication", "noun.event",
+  "noun.feeling", "noun.food", "noun.group", "noun.location", "noun.motive", "noun.object",
+  "noun.person", "noun.phenomenon", "noun.plant", "noun.possession", "noun.process",
+  "noun.quantity", "noun.relation", "noun.shape", "noun.state", "noun.substance", "noun.time",
+  "verb.body", "verb.change", "verb.cognition", "verb.communication", "verb.competition",
+  "verb.consumption", "verb.contact", "verb.creation", "verb.emotion", "verb.motion",
+  "verb.perception", "verb.possession", "verb.social", "verb.stative", "verb.weather",
+  "adj.ppl",
+)  # fmt: skip
 
 
 class Sense(NamedTuple):
@@ -43,7 +45,9 @@ class Sense(NamedTuple):
 
 
 def read(folder: pathlib.Path) -> Dataset:
-  """Reads the data set from the unpacked package. The fields:
+  """Reads the data set from the unpacked package.
+
+  The fields:
 
   - `text` [n, length] uint8: the words of a sense, separated by commas, cut to 64 bytes.
   - `gloss` [n, length] uint8: its definition without examples, cut to 160 bytes.
