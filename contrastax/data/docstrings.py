@@ -71,14 +71,14 @@ def load_docstrings(code_bytes: int = CODE_BYTES, text_bytes: int = TEXT_BYTES) 
     for pair in pairs_of(path):
       short = Pair(cut(pair.code, code_bytes), cut(pair.text, text_bytes))
       found.setdefault(short, path.relative_to(library).as_posix())
-  pairs, places = [*found], [*found.values()]
-  held_out = one_in(HELD_OUT, places)
-  remaining = new_in_test(held_out, *zip(*pairs, strict=True))
-  if not (held_out & remaining).any():
+  if not found:
     raise UserError(
       f"docstrings needs the source files of Python's library, and {library} has none; use a Python "
       "with its library, such as that of python.org or conda"
     )
+  pairs, places = [*found], [*found.values()]
+  held_out = one_in(HELD_OUT, places)
+  remaining = new_in_test(held_out, *zip(*pairs, strict=True))
   kinds = [place.split("/")[0].removesuffix(".py") for place in places]
   label, classes = frequent_classes(kinds, held_out, LEAST)
   arrays = {
@@ -113,26 +113,30 @@ def pairs_of(path: pathlib.Path) -> Iterator[Pair]:
   except (OSError, SyntaxError, ValueError):
     return
   lines = source.split("\n")
-  nodes = [node for node in ast.walk(tree) if isinstance(node, DOCUMENTED)]
-  for node in sorted(nodes, key=lambda node: node.lineno):
+  nodes = [node for node in statements(tree) if isinstance(node, DOCUMENTED)]
+  documented = [node for node in nodes if ast.get_docstring(node, clean=False) is not None]
+  left_out = {number for node in documented for number in line_numbers(node.body[0])}
+  for node in sorted(documented, key=lambda node: node.lineno):
     text = " ".join((ast.get_docstring(node) or "").split("\n\n")[0].split())
     # A body that only consists of a docstring is no code.
     if len(text.split()) >= LEAST_WORDS and len(node.body) > 1:
-      yield Pair(code_of(node, lines), text)
+      code = "\n".join(lines[i - 1] for i in line_numbers(node) if i not in left_out)
+      yield Pair(textwrap.dedent(code).strip("\n"), text)
 
 
-def code_of(node: DOCUMENTED, lines: list[str]) -> str:
-  """Returns the source of a function or class without its docstring and those within it.
+def statements(tree: ast.Module) -> Iterator[ast.AST]:
+  """Yields the statements of a module, including those within others, in any order."""
+  waiting: list[ast.AST] = [tree]
+  while waiting:
+    for child in ast.iter_child_nodes(waiting.pop()):
+      # The last two are parts of statements that contain statements. Expressions contain none.
+      if isinstance(child, ast.stmt | ast.excepthandler | ast.match_case):
+        waiting.append(child)
+        yield child
 
-  Args:
-    node: the function or class.
-    lines: the lines of its file.
-  """
-  left_out: set[int] = set()
-  for inner in ast.walk(node):
-    if isinstance(inner, DOCUMENTED) and ast.get_docstring(inner, clean=False) is not None:
-      first = inner.body[0]
-      left_out.update(range(first.lineno, (first.end_lineno or first.lineno) + 1))
-  start = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
-  numbers = range(start, (node.end_lineno or start) + 1)
-  return textwrap.dedent("\n".join(lines[i - 1] for i in numbers if i not in left_out)).strip("\n")
+
+def line_numbers(node: ast.stmt) -> range:
+  """Returns the numbers of the lines of a statement, with the decorators of a function or class."""
+  decorators = node.decorator_list if isinstance(node, DOCUMENTED) else []
+  start = min([node.lineno, *(decorator.lineno for decorator in decorators)])
+  return range(start, (node.end_lineno or node.lineno) + 1)
