@@ -79,8 +79,9 @@ def test_hold_out_leaves_something_on_both_sides(digits, count):
 def test_an_unknown_name_is_answered_with_the_known_ones(name):
   with pytest.raises(UserError) as error:
     load(name)
-  assert (
-    str(error.value) == f"no data set {name!r}; there are: digits, npz:PATH, tfds:NAME, made:HxWxC"
+  assert str(error.value) == (
+    f"no data set {name!r}; there are: digits, glyphs, docstrings, debian_packages, emoji, tuxpaint, "
+    "wordnet, npz:PATH, tfds:NAME, made:HxWxC"
   )
 
 
