@@ -16,7 +16,7 @@ def get_config(arg: str = "") -> ConfigDict:
   config.data = "glyphs:16" if runlocal else "glyphs"
   config.batch_size = 32 if runlocal else 256
   config.steps = 20 if runlocal else 600
-  config.related = {"other": "other_font"}
+  config.related = {"other": "next_font"}
 
   config.method = {
     "name": "Pairs",

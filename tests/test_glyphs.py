@@ -64,9 +64,9 @@ def test_no_image_has_two_characters(dataset):
   assert max(map(len, characters.values())) == 1
 
 
-def test_the_other_font_draws_the_same_character(dataset):
+def test_the_next_font_draws_the_same_character(dataset):
   for split in splits(dataset):
-    other, character = split["other_font"], split["character"]
+    other, character = split["next_font"], split["character"]
     assert (character[other] == character).all()
     alone = other == np.arange(len(other))
     counts = np.bincount(character)

@@ -47,7 +47,7 @@ def load_glyphs(size: str | int = SIZE) -> Dataset:
     50 training characters is no class, and the label is −1.
   - `character` [n] int32: the code point.
   - `font` [n] int32: the number of the font in `FONTS`.
-  - `other_font` [n] int32: the index of the same character in the next font that has it. It is the
+  - `next_font` [n] int32: the index of the same character in the next font that has it. It is the
     example's own index if no other font has the character.
 
   Characters with the same image, such as the Latin A and the Greek Alpha of a font, cannot be
@@ -91,7 +91,7 @@ def load_glyphs(size: str | int = SIZE) -> Dataset:
   }
   dataset = divide(arrays, held_out[number], classes)
   for part in dataset[:2]:
-    part["other_font"] = next_of_group(part["character"])
+    part["next_font"] = next_of_group(part["character"])
   return dataset
 
 
