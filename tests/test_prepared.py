@@ -144,7 +144,7 @@ def test_names_and_keywords_are_read(tmp_path):
   ):  # fmt: skip
     (tmp_path / kind).mkdir()
     (tmp_path / kind / "en.xml").write_text(f"<ldml><annotations>{lines}</annotations></ldml>")
-  assert emoji.annotations(tmp_path) == {
+  assert emoji.english_names(tmp_path) == {
     "☺": ("smiling face", "face, smile"),
     "👍🏽": ("thumbs up: medium", ""),
   }

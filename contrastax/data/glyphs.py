@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 import unicodedata
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -116,7 +116,7 @@ def draw(path: pathlib.Path, size: int) -> Drawn:
 
   All characters have the same scale, 3/4 of the image per em, so that a capital differs from a small
   letter. The ink is centered horizontally. Vertically it has its place relative to the baseline,
-  which lies 3/4 below the upper edge, so that a comma differs from an apostrophe. Ink that would
+  which lies 3/4 of the image below its upper edge, so that a comma differs from an apostrophe. Ink that would
   cross an edge is moved inside, and ink that is larger than the image is shrunk to fit.
 
   Args:
@@ -131,11 +131,12 @@ def draw(path: pathlib.Path, size: int) -> Drawn:
   for code in sorted(FT2Font(str(path)).get_charmap()):
     if not unicodedata.name(chr(code), ""):
       continue
-    mask, (_, top) = font.getmask2(chr(code), mode="L", anchor="ls")
-    width, height = mask.size
+    drawn: Any  # Pillow's type of a mask does not state that it is a buffer.
+    drawn, (_, top) = font.getmask2(chr(code), mode="L", anchor="ls")
+    width, height = drawn.size
     if not (width and height):
       continue
-    ink = np.frombuffer(bytes(mask), np.uint8).reshape(height, width)
+    ink = np.frombuffer(bytes(drawn), np.uint8).reshape(height, width)
     rows, columns = np.flatnonzero(ink.any(1)), np.flatnonzero(ink.any(0))
     if not len(rows):
       continue

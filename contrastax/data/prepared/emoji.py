@@ -58,7 +58,7 @@ def read(folder: pathlib.Path) -> Dataset:
     UserError: Pillow cannot draw emoji of several characters.
   """
   share = folder / "usr" / "share"
-  names = annotations(share / "unicode" / "cldr" / "common")
+  names = english_names(share / "unicode" / "cldr" / "common")
   listed = [
     each
     for each in emoji_of((share / "unicode" / "emoji" / "emoji-test.txt").read_text("utf-8"))
@@ -98,7 +98,7 @@ def emoji_of(listing: str) -> Iterator[Listed]:
       yield Listed("".join(chr(int(code, 16)) for code in codes.split()), group)
 
 
-def annotations(common: pathlib.Path) -> Mapping[str, tuple[str, str]]:
+def english_names(common: pathlib.Path) -> Mapping[str, tuple[str, str]]:
   """Returns {characters: (name, keywords)} in English.
 
   Args:
@@ -149,7 +149,7 @@ def draw(font: pathlib.Path, listed: list[Listed]) -> np.ndarray:
   for image, each in zip(images, listed, strict=True):
     canvas = Image.new("RGB", (136, 136), "white")
     ImageDraw.Draw(canvas).text((0, 4), each.characters, font=drawer, embedded_color=True)
-    image[...] = canvas.resize((SIZE, SIZE), Image.Resampling.BOX)
+    image[...] = np.asarray(canvas.resize((SIZE, SIZE), Image.Resampling.BOX))
   return images
 
 
