@@ -75,7 +75,9 @@ def load_glyphs(size: str | int = SIZE) -> Dataset:
   font = np.repeat(np.arange(len(fonts)), [len(each.character) for each in fonts])
   order = np.lexsort((font, character))  # The fonts of a character are adjacent.
   first: dict[bytes, int] = {}
-  rows = [i for i in order if first.setdefault(image[i].tobytes(), character[i]) == character[i]]
+  rows = [
+    i for i in order if first.setdefault(image[i].tobytes(), int(character[i])) == character[i]
+  ]
   character, image, font = character[rows], image[rows], font[rows]
   known, number = np.unique(character, return_inverse=True)
   names = [unicodedata.name(chr(code)) for code in known]
