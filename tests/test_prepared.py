@@ -256,6 +256,15 @@ def test_a_damaged_file_is_one_line(small, folder):
       data.load(name)
 
 
+def test_packages_with_other_files_are_one_line(folder, monkeypatch, capsys):
+  empty = files.Preparation(lambda folder: {"wordnet-base": "9"}, wordnet.read, "free")
+  monkeypatch.setitem(prepared.PREPARED, "wordnet", empty)
+  assert main(["prepare", "wordnet"]) == 2
+  error = capsys.readouterr().err
+  assert error.count("\n") == 1 and "cannot be read from wordnet-base 9" in error
+  assert not [*folder.iterdir()]
+
+
 def test_an_unknown_name_names_the_nearest(capsys):
   assert main(["prepare", "emojis"]) == 2
   assert capsys.readouterr().err == (

@@ -27,7 +27,8 @@ $TFDS_DATA_DIR or ~/tensorflow_datasets. The others are written to $CONTRASTAX_D
 ~/.local/share/contrastax, with the license and the versions of their sources, and are loaded by
 their name, such as --config.data=emoji. A data set that exists is not prepared again.
 
-Exit status: 0 finished; 2 invalid input or a failed download, explained in one line.
+Exit status: 0 finished; 2 invalid input or a failed download, explained in one line; 130 stopped by
+Ctrl-C.
 """
 
 
@@ -54,6 +55,9 @@ def main(argv: list[str]) -> int:
   except UserError as error:
     print(f"error: {error}", file=sys.stderr)
     return 2
+  except KeyboardInterrupt:
+    print("stopped; the data set was not written", file=sys.stderr)
+    return 130
   except OSError as error:  # the folder cannot be written, or the disk is full
     text = f"{error.filename or 'the data set'} cannot be written: {error.strerror or error}"
     print(f"error: {text}; set another folder by CONTRASTAX_DATA_DIR or TMPDIR", file=sys.stderr)

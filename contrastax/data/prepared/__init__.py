@@ -9,6 +9,7 @@ from __future__ import annotations
 import pathlib
 import tempfile
 
+from contrastax.core import UserError
 from contrastax.data.prepared.debian_packages import DEBIAN_PACKAGES
 from contrastax.data.prepared.emoji import EMOJI
 from contrastax.data.prepared.files import Preparation as Preparation
@@ -32,7 +33,7 @@ def prepare(name: str) -> None:
     name: a name in `PREPARED`.
 
   Raises:
-    UserError: a program is missing, or the download fails.
+    UserError: a program is missing, the download fails, or the packages have other files.
     OSError: the folder cannot be written.
   """
   path = path_of(name)
@@ -45,8 +46,15 @@ def prepare(name: str) -> None:
   print(f"{name}: downloading", flush=True)
   with tempfile.TemporaryDirectory() as folder:
     versions = preparation.fetch(pathlib.Path(folder))
-    print(f"{name}: reading {', '.join(f'{k} {v}' for k, v in versions.items())}", flush=True)
-    dataset = preparation.read(pathlib.Path(folder))
+    sources = ", ".join(f"{source} {version}" for source, version in versions.items())
+    print(f"{name}: reading {sources}", flush=True)
+    try:
+      dataset = preparation.read(pathlib.Path(folder))
+    except OSError as error:  # A release may have the files in other places.
+      fault = " ".join(str(error).split())
+      raise UserError(
+        f"{name} cannot be read from {sources}: {fault}; prepare it on Debian 12"
+      ) from None
   save(path, dataset, {"name": name, "license": preparation.license, "versions": versions})
   train, test = (len(part["label"]) for part in dataset[:2])
   print(
