@@ -82,6 +82,7 @@ def run_the_code_of(page):
 @pytest.mark.parametrize(
   "page",
   [
+    "data.md",
     "get_started.md",
     "how_to/embed_new_data.md",
     "how_to/my_own_augmentation.md",

@@ -15,7 +15,8 @@ HELP = """Lists the example configs with their data, expected results and times.
   contrastax configs digits_simclr  print one config, which you can copy and change
 
 `contrastax run NAME` runs a config. The results are accuracies of probes of frozen features on the
-test examples. The time is that of a whole run on the machine that the last line names.
+test examples, and recall@10 of retrieval (see the study `real_data`). The time is that of a whole
+run on the machine that the last line names.
 """
 RESULTS = "results.json"
 """The file of `configs/` with the measured results and times."""
@@ -60,4 +61,4 @@ def _result(measured: dict[str, Any] | None) -> tuple[str, str]:
   if measured is None:
     return "not measured", ""
   accuracies = ", ".join(f"{probe} {value:.3f}" for probe, value in measured["accuracy"].items())
-  return accuracies, f"{measured['seconds']:.0f} s"
+  return accuracies, f"{measured['seconds']:.0f} s" if "seconds" in measured else ""
