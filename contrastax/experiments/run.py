@@ -13,11 +13,13 @@ from ml_collections import ConfigDict
 from contrastax import data
 from contrastax.annotations import PLACE
 from contrastax.evaluation import online_probe, with_online_probe
-from contrastax.experiments import commandline, report
+from contrastax.experiments import commandline, page, report
 from contrastax.experiments.build import Parts, build, encoder_spec
 from contrastax.experiments.cache import keep_programs
+from contrastax.experiments.figures import figure
 from contrastax.experiments.schema import flat
 from contrastax.experiments.workdir import Workdir
+from contrastax.files import remove
 from contrastax.training import Interrupted, Stop, make_mesh, train
 from contrastax.training.mesh import describe, idle_gpu
 
@@ -31,7 +33,7 @@ HELP = """Trains, evaluates and resumes one experiment.
 In a checkout, `python -m experiments.run --config=configs/digits_simclr.py` is the same program.
 The folder --workdir (by default runs/<config>) receives checkpoints/, metrics.jsonl, tensorboard/,
 figures/, config.json (with all defaults), run.json (versions, devices, commit), encoder.json and, at
-the end, summary.json. The same command resumes a run that was stopped. Then only steps, log_every,
+the end, summary.json and report.html, a page with the results, figures and warnings of the run. The same command resumes a run that was stopped. Then only steps, log_every,
 eval_every and checkpoint_every may differ. `contrastax.load(workdir)` returns the encoder.
 
 Compiled programs are kept for the next run in the user's cache folder, which is ~/.cache/contrastax on
@@ -115,13 +117,17 @@ def run(
     encoder=encoder_spec(config, parts.method.evaluated.network),
   )
   if not report.is_finished(workdir, settings["steps"]):
+    remove(workdir / page.NAME)  # It describes an earlier end of the run.
     report.finish(settings, parts, mesh, workdir, state, time.perf_counter() - start)
+  if not (workdir / page.NAME).is_file():
+    with figure(workdir / page.NAME):
+      page.write(settings, parts, workdir, report.encoder_of(parts.method, state))
   texts = [value for value in flat(settings).values() if isinstance(value, str)]
   modules = {text.partition(":")[0] for text in texts if PLACE.fullmatch(text)} - {*data.KINDS}
   allow = f", allow={tuple(sorted(modules))}" if modules else ""
   flag = f" --allow={','.join(sorted(modules))}" if modules else ""
   print(
-    f"see {workdir}/summary.json and {workdir}/figures/; "
+    f"see {workdir}/{page.NAME}, summary.json and figures/; "
     f"contrastax.load('{workdir}'{allow}) returns the encoder;\n"
     f"all measurements: {commandline.program(argv, 'evaluate')} "
     f"--workdir={shlex.quote(str(workdir))}{flag}"

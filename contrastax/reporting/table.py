@@ -25,7 +25,7 @@ def text(table: Mapping[str, Mapping[str, Any]]) -> str:
   """
   columns = list(dict.fromkeys(column for values in table.values() for column in values))
   cells = {
-    row: [_cell(values[column]) if column in values else "" for column in columns]
+    row: [formatted(values[column]) if column in values else "" for column in columns]
     for row, values in table.items()
   }
   left = max(len(row) for row in table)
@@ -36,7 +36,8 @@ def text(table: Mapping[str, Mapping[str, Any]]) -> str:
   )
 
 
-def _cell(value: Any) -> str:
+def formatted(value: Any) -> str:
+  """Formats one value, with three decimals: a number, or a mean with half of its interval."""
   if isinstance(value, Mapping):
     return f"{value['mean']:.3f} ± {value['half_interval']:.3f}"
   return str(value) if isinstance(value, int) else f"{value:.3f}"
