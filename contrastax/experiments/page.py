@@ -66,7 +66,7 @@ def write(config: Mapping[str, Any], parts: Parts, workdir: pathlib.Path, encode
     Section("temperatures", "Temperatures", charts(workdir, summary, "temperatures")),
     Section("usage", "Use the encoder", usage(workdir)),
     Section("config", "Config", settings(config)),
-    Section("circumstances", "Circumstances", circumstances(processes)),
+    Section("circumstances", "Circumstances", circumstances(processes, summary["train_seconds"])),
   ]  # fmt: skip
   title = f"{config['method']['name']} on {config['data']}"
   write_bytes(workdir / NAME, document(title, _lead(config, parts, summary, workdir), sections))
@@ -202,8 +202,8 @@ def _views(parts: Parts) -> list[Content]:
       content.append(
         element(
           "p",
-          "The views have values outside [0, 1], so their smallest value is shown black and their "
-          "largest one white.",
+          "The views are normalized to values far outside [0, 1], so their small values are shown black and their "
+          "large ones white.",
           class_="muted",
         )
       )

@@ -11,7 +11,7 @@ from typing import Any
 from contrastax.experiments.paired import differences
 from contrastax.experiments.schema import flat
 from contrastax.reporting import gallery, svg
-from contrastax.reporting.html import Content, element, facts, scroll, table
+from contrastax.reporting.html import Content, Element, element, facts, scroll, table
 
 COLUMNS = {
   "knn": "accuracy of a vote of the 20 nearest training examples",
@@ -79,21 +79,22 @@ def results(summary: Mapping[str, Any]) -> list[Content]:
     }
     for row, columns in rows.items()
   }
-  known = {
-    name: [(values[name], row) for row, values in rows.items() if values[name] is not None]
-    for name in rows["trained"]
-  }
-  best = {name: max(pairs)[1] for name, pairs in known.items() if pairs}
+  best = {}
+  for name in rows["trained"]:
+    known = {row: values[name] for row, values in rows.items() if values[name] is not None}
+    best[name] = [row for row, value in known.items() if value == max(known.values())]
   caption = (
     f"Accuracy on the {summary['judged_on']} examples, from frozen embeddings. ± is half of a 95 % "
     "interval over draws of the labels."
   )
-  compared = {
-    f"trained − {row}": {
-      name: each.text() for name, each in differences(summary, "trained", summary, row).items()
-    }
+  found = {
+    f"trained − {row}": differences(summary, "trained", summary, row)
     for row in ("untrained", "raw")
     if row in rows
+  }
+  compared = {
+    name: {row: columns[name].text() for row, columns in found.items() if name in columns}
+    for name in rows["trained"]
   }
   return [
     table(shown, caption, best=best),
@@ -230,14 +231,26 @@ def settings(config: Mapping[str, Any]) -> list[Content]:
   ]
 
 
-def circumstances(processes: Sequence[Mapping[str, Any]]) -> list[Content]:
-  """Returns the processes of the run: commands, times, versions, devices and machines."""
-  content: list[Content] = []
-  for place, process in enumerate(processes, 1):
-    if len(processes) > 1:
-      content.append(element("h3", f"Process {place} of {len(processes)}"))
-    versions = process.get("versions") or {}
-    shown = {
+def circumstances(processes: Sequence[Mapping[str, Any]], seconds: float) -> list[Content]:
+  """Returns the processes of the run: commands, times, versions, devices and machines.
+
+  Args:
+    processes: the content of run.json.
+    seconds: the time that training took in the last process that trained.
+  """
+  listed = [_process(process) for process in processes]
+  content: list[Content] = [*listed[-1:], facts({"training": f"{seconds:,.1f} s"})]
+  if len(listed) > 1:
+    count = "1 earlier process" if len(listed) == 2 else f"{len(listed) - 1} earlier processes"
+    text = f"The run was started again by the same command: {count}"
+    content.append(element("details", element("summary", text), listed[:-1]))
+  return content
+
+
+def _process(process: Mapping[str, Any]) -> Element:
+  versions = process.get("versions") or {}
+  return facts(
+    {
       "command": element("code", str(process.get("command"))),
       "started": str(process.get("time")),
       "contrastax": str(process.get("contrastax")),
@@ -247,8 +260,7 @@ def circumstances(processes: Sequence[Mapping[str, Any]]) -> list[Content]:
       "devices": ", ".join(map(str, process.get("devices") or ())),
       "machine": str(process.get("machine")),
     }
-    content.append(facts(shown))
-  return content
+  )
 
 
 def usage(workdir: pathlib.Path) -> list[Content]:

@@ -16,6 +16,9 @@ LARGEST = 128  # Larger images are reduced to this size.
 LARGEST_FILE = 300_000  # Figures of more bytes are stored as JPEG.
 LONGEST_TEXT = 600  # The number of characters of a text that is shown.
 SPAN = (0.0, 1.0)
+"""The values of black and white. Noise may go beyond them, and is cut off."""
+WIDEST = (-0.5, 1.5)
+"""Images of which over 1 % of the values are beyond these are normalized; their own range is shown."""
 
 
 def kind_of(inputs: Any) -> str | None:
@@ -76,7 +79,7 @@ def neighbors(
       caption, state = f"{cosine:.2f}", ""
       if names is not None:
         state = "right" if names[int(example)] == names[int(query)] else "wrong"
-        caption = f"{names[int(example)]} {cosine:.2f}"
+        caption = f"{cosine:.2f} {names[int(example)]}"
       items.append(_item(shown[int(example)], int(example), state, caption))
     rows.append(element("ul", items, class_=f"row {kind or 'texts'}"))
   return rows
@@ -104,7 +107,7 @@ def views(originals: Any, drawn: Sequence[Any], kind: str) -> list[Element]:
 
 
 def is_rescaled(drawn: Sequence[Any]) -> bool:
-  """Returns whether views have values outside [0, 1], such as normalized images."""
+  """Returns whether views are shown in their own range, such as normalized images."""
   return _span(drawn) != SPAN
 
 
@@ -142,10 +145,11 @@ def _item(content: Sequence[Element], example: int, state: str, caption: str | N
   mark = {"right": "✓ ", "wrong": "✗ "}.get(state)
   return element(
     "li",
-    content or element("span", f"example {example} "),
+    content or element("div", f"example {example}"),
     element("span", mark, class_="mark") if mark else None,
-    caption,
+    element("span", caption) if caption else None,
     class_=state,
+    title=caption or "",
   )
 
 
@@ -173,16 +177,17 @@ def _text(row: np.ndarray) -> Element:
 
 
 def _span(drawn: Sequence[Any]) -> tuple[float, float]:
-  """Returns the values of black and white for views: (0, 1), unless they have other values."""
-  leaves = [
-    np.nan_to_num(np.asarray(leaf, np.float32))
+  """Returns the values of black and white for views: (0, 1), unless the views are normalized."""
+  values = [
+    np.asarray(leaf, np.float32).ravel()
     for view in drawn
     for leaf in jax.tree.leaves(view)
     if _kind(leaf) == "pictures" and leaf.dtype != np.uint8
   ]
-  low = min((float(leaf.min()) for leaf in leaves), default=0.0)
-  high = max((float(leaf.max()) for leaf in leaves), default=1.0)
-  return SPAN if low >= -0.01 and high <= 1.01 else (low, high)
+  if not values:
+    return SPAN
+  low, high = np.quantile(np.nan_to_num(np.concatenate(values)), (0.01, 0.99))
+  return SPAN if low >= WIDEST[0] and high <= WIDEST[1] else (float(low), float(high))
 
 
 def _encoded(picture: Any, kind: str) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
@@ -106,15 +106,18 @@ def document(title: str, lead: Iterable[Content], sections: Iterable[Section]) -
 
 
 def table(
-  rows: Mapping[str, Mapping[str, Any]], caption: str, *, best: Mapping[str, str] | None = None
+  rows: Mapping[str, Mapping[str, Any]],
+  caption: str,
+  *,
+  best: Mapping[str, Collection[str]] | None = None,
 ) -> Element:
   """Returns a table, which scrolls sideways if it is wider than the page.
 
   Args:
     rows: {row: {column: value}}. A value is a number, a mapping with `mean` and `half_interval`, a
       text, or None if it is not known. A row may lack columns.
-    caption: the caption, which also names the table for screen readers.
-    best: {column: row} of the values that are emphasized.
+    caption: the text above the table, which also names it for screen readers.
+    best: {column: rows} of the values that are emphasized.
   """
   columns = list(dict.fromkeys(column for values in rows.values() for column in values))
   head = element("tr", element("td"), [element("th", column, scope="col") for column in columns])
@@ -123,13 +126,11 @@ def table(
     cells = []
     for column in columns:
       text = _cell(values[column]) if column in values else ""
-      is_best = (best or {}).get(column) == row
+      is_best = row in (best or {}).get(column, ())
       cells.append(element("td", element("strong", text) if is_best else text))
     body.append(element("tr", element("th", row, scope="row"), cells))
-  whole = element(
-    "table", element("caption", caption), element("thead", head), element("tbody", body)
-  )
-  return scroll(whole, caption)
+  whole = element("table", element("thead", head), element("tbody", body), aria_label=caption)
+  return element("figure", element("figcaption", caption), scroll(whole, caption), class_="table")
 
 
 def scroll(content: Element, name: str) -> Element:

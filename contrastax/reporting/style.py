@@ -27,11 +27,11 @@ p, li, dd { max-width: 48rem; }
 a { color: var(--accent); }
 :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
 .verdict { font-size: 1.1rem; padding-left: .9rem; border-left: 4px solid var(--accent); }
-.muted, figcaption, caption { color: var(--muted); }
+figure.table { margin: 1.2rem 0; }
+.muted, figcaption { color: var(--muted); }
 nav ol { display: flex; flex-wrap: wrap; gap: .25rem 1.1rem; margin: 1.25rem 0 0; padding: 0; list-style: none; }
-.scroll { overflow-x: auto; max-width: 100%; margin: 1rem 0; }
+.scroll { overflow-x: auto; max-width: 100%; margin: .4rem 0; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-caption { text-align: left; padding-bottom: .4rem; font-size: .9rem; }
 th, td { padding: .35rem .8rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 thead th, thead td { border-bottom: 2px solid var(--line); }
 tbody th, .text td { text-align: left; }
@@ -65,12 +65,13 @@ svg .dot { fill: var(--accent); }
 .legend li { display: flex; align-items: center; gap: .4rem; max-width: 100%; }
 .legend svg { width: .9rem; flex: none; }
 .row {
-  display: grid; grid-template-columns: repeat(auto-fill, minmax(4.6rem, 1fr)); gap: .6rem;
+  display: grid; grid-template-columns: repeat(auto-fill, minmax(3.6rem, 1fr)); gap: .6rem;
   list-style: none; padding: .6rem; margin: .7rem 0; background: var(--card); border-radius: 6px;
 }
 .row.texts { grid-template-columns: repeat(auto-fill, minmax(min(15rem, 100%), 1fr)); }
 @media (min-width: 52rem) { .row.pictures { grid-template-columns: repeat(9, minmax(0, 1fr)); } }
 .row li { min-width: 0; font-size: .8rem; line-height: 1.3; text-align: center; }
+.row li > span { overflow: hidden; display: -webkit-inline-box; -webkit-box-orient: vertical; -webkit-line-clamp: 3; }
 .row.texts li { text-align: left; }
 .row img { display: block; width: 100%; aspect-ratio: 1; object-fit: contain; background: #8883; border: 3px solid transparent; }
 .row img.small { image-rendering: pixelated; }
