@@ -201,12 +201,13 @@ def finish(
 def is_finished(workdir: pathlib.Path, steps: int) -> bool:
   """Returns whether the report of a run of so many steps is complete.
 
-  It is complete if summary.json lists the figures. A damaged summary.json is renamed.
+  It is complete if summary.json lists the figures, and has what comparisons need, which older
+  versions did not write. A damaged summary.json is renamed.
   """
   path = workdir / "summary.json"
   try:
     summary = read_json(path, dict)
-    return summary.get("steps") == steps and "figures" in summary
+    return summary.get("steps") == steps and {"figures", "fingerprint"} <= summary.keys()
   except FileNotFoundError:
     return False
   except UserError as error:

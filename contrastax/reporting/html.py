@@ -17,7 +17,6 @@ Content = Element | str | None
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 """The browser loads nothing from elsewhere and runs no script, whatever the page contains."""
 CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-NOT_KNOWN = "–"
 
 
 class Section(NamedTuple):
@@ -125,7 +124,7 @@ def table(
   for row, values in rows.items():
     cells = []
     for column in columns:
-      text = _cell(values[column]) if column in values else ""
+      text = formatted(values[column]) if column in values else ""
       is_best = row in (best or {}).get(column, ())
       cells.append(element("td", element("strong", text) if is_best else text))
     body.append(element("tr", element("th", row, scope="row"), cells))
@@ -169,14 +168,6 @@ def _append(node: Element, child: Content | Iterable[Content]) -> None:
   elif child is not None:
     for each in child:
       _append(node, each)
-
-
-def _cell(value: Any) -> str:
-  if value is None or (isinstance(value, Mapping) and value.get("mean") is None):
-    return NOT_KNOWN
-  if isinstance(value, str):
-    return value
-  return formatted(value)
 
 
 def _printable(text: str) -> str:
