@@ -41,13 +41,13 @@ def arms_of(
     UserError: a value is invalid, missing or given twice, or a key must not be swept.
   """
   for key in sweep:
-    if key in overrides:
-      raise UserError(f"--sweep.{key} and --config.{key} set the same key; give one of them")
     if key in ("data", "validation"):
       raise UserError(
-        f"--sweep.{key} gives arms that are evaluated on different examples, so they cannot be "
-        f"compared; set --config.{key} and make one sweep for each"
+        f"--sweep.{key} gives runs that are evaluated on different examples, so they cannot be "
+        f"compared; set --config.{key}, and make one sweep for each value"
       )
+    if key in overrides:
+      raise UserError(f"--sweep.{key} and --config.{key} set the same key; give one of them")
   values = {key: split_values(text) for key, text in sweep.items()}
   for key, texts in values.items():
     if not all(texts):
@@ -59,7 +59,7 @@ def arms_of(
     arm = Arm(arm_name(swept), swept, own, ConfigDict(overridden(given, own)))
     for other in arms:
       if other.config == arm.config:
-        raise UserError(f"the arms {other.name} and {arm.name} have the same config; give it once")
+        raise UserError(f"{other.name} and {arm.name} are the same config; give each value once")
     arms.append(arm)
   return tuple(arms)
 

@@ -14,8 +14,8 @@ from contrastax.core import TrainingDiverged, UserError
 from contrastax.experiments import page, report
 from contrastax.experiments.build import Parts, build
 from contrastax.experiments.commandline import Options, format_command
-from contrastax.experiments.compare import as_text, compare, write
-from contrastax.experiments.grid import Arm
+from contrastax.experiments.compare import compare
+from contrastax.experiments.compare_output import as_text, write
 from contrastax.experiments.paired import COLUMNS
 from contrastax.experiments.workdir import Workdir
 from contrastax.files import read_json, replace_damaged, write_json
@@ -55,7 +55,8 @@ def sweep(options: Options, argv: list[str], mesh: Mesh, run: Run) -> None:
     print(f"\nrun {number} of {len(arms)}: {arm.name}", flush=True)
     with Workdir(place, arm.config, own) as workdir:
       before = record["runs"].get(arm.name, {})
-      if before.get("status") == "diverged":
+      # Without a config.json, the user has removed the run, to try it again.
+      if before.get("status") == "diverged" and (place / "config.json").exists():
         print(f"it has diverged before: {before['reason']}")
         continue
       finished = report.is_finished(place, arm.config.steps) and (place / page.NAME).is_file()
@@ -68,16 +69,19 @@ def sweep(options: Options, argv: list[str], mesh: Mesh, run: Run) -> None:
         except TrainingDiverged as error:
           reason = " ".join(str(error).split())
           print(f"the run has diverged: {reason}", flush=True)
-          record["runs"][arm.name] = {**_of(arm), "status": "diverged", "reason": reason}
+          record["runs"][arm.name] = {"sweep": arm.swept, "status": "diverged", "reason": reason}
           write_json(folder / "sweep.json", record)
           continue
-      record["runs"][arm.name] = {**_of(arm), "status": "finished"}
+      record["runs"][arm.name] = {"sweep": arm.swept, "status": "finished"}
       write_json(folder / "sweep.json", record)
   _conclude(options, argv, record)
 
 
 def _conclude(options: Options, argv: list[str], record: dict[str, Any]) -> None:
-  """Chooses the winner, compares the other arms with it, and prints both."""
+  """Chooses the winner, compares the other arms with it, and prints both.
+
+  Of arms that are equal in the column, the one with the higher kNN wins, and then the first one.
+  """
   folder = options.workdir
   summaries = {
     arm.name: read_json(folder / arm.name / "summary.json", dict)
@@ -91,7 +95,11 @@ def _conclude(options: Options, argv: list[str], record: dict[str, Any]) -> None
       "--workdir"
     )
   by, values = _values(summaries, options.by)
-  winner = max(values, key=lambda name: values[name])
+  knn = {
+    name: summary["table"]["trained"]["knn"] if summary["table"] else 0
+    for name, summary in summaries.items()
+  }
+  winner = max(values, key=lambda name: (values[name], knn[name]))
   record |= {"by": by, "winner": winner, "values": values}
   write_json(folder / "sweep.json", record)
   print()
@@ -163,10 +171,6 @@ def _values(
   part = "table" if by in COLUMNS else "geometry"
   values = {name: summary[part]["trained"].get(by) for name, summary in summaries.items()}
   return by, {name: -math.inf if value is None else value for name, value in values.items()}
-
-
-def _of(arm: Arm) -> dict[str, Any]:
-  return {"sweep": arm.swept}
 
 
 def _command(
