@@ -172,7 +172,7 @@ def curves(records: Sequence[Mapping[str, float]]) -> list[Content]:
       element(
         "figure",
         element("h3", name),
-        svg.curve(*zip(*points, strict=True), name),
+        svg.curve([step for step, _ in points], [value for _, value in points], name),
         element("figcaption", meaning) if meaning else None,
       )
     )

@@ -74,11 +74,12 @@ def neighbors(
   """
   rows = []
   for query, near, cosines in zip(queries, index, similarity, strict=True):
-    items = [_item(shown[int(query)], int(query), "query", names and names[int(query)])]
+    own = None if names is None else names[int(query)]
+    items = [_item(shown[int(query)], int(query), "query", own)]
     for example, cosine in zip(near, cosines, strict=True):
       caption, state = f"{cosine:.2f}", ""
       if names is not None:
-        state = "right" if names[int(example)] == names[int(query)] else "wrong"
+        state = "right" if names[int(example)] == own else "wrong"
         caption = f"{cosine:.2f} {names[int(example)]}"
       items.append(_item(shown[int(example)], int(example), state, caption))
     rows.append(element("ul", items, class_=f"row {kind or 'texts'}"))
