@@ -41,7 +41,7 @@ def arms_of(
     UserError: a value is invalid, missing or given twice, or a key must not be swept.
   """
   for key in sweep:
-    if key in ("data", "validation"):
+    if key in ("data", "data.name", "validation"):
       raise UserError(
         f"--sweep.{key} gives runs that are evaluated on different examples, so they cannot be "
         f"compared; set --config.{key}, and make one sweep for each value"

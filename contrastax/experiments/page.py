@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from contrastax.core import HasEvaluated, UserError
+from contrastax.data import Column
 from contrastax.evaluation.embed import count_rows
 from contrastax.experiments.build import Parts, inputs_of
 from contrastax.experiments.findings import findings, verdict
@@ -25,6 +26,7 @@ from contrastax.experiments.page_sections import (
   settings,
   usage,
 )
+from contrastax.experiments.schema import data_name
 from contrastax.files import read_json, read_records, write_bytes
 from contrastax.pairwise import cosine, top_k
 from contrastax.reporting import gallery
@@ -68,7 +70,7 @@ def write(config: Mapping[str, Any], parts: Parts, workdir: pathlib.Path, encode
     Section("config", "Config", settings(config)),
     Section("circumstances", "Circumstances", circumstances(processes, summary["train_seconds"])),
   ]  # fmt: skip
-  title = f"{config['method']['name']} on {config['data']}"
+  title = f"{config['method']['name']} on {data_name(config)}"
   write_bytes(workdir / NAME, document(title, _lead(config, parts, summary, workdir), sections))
 
 
@@ -156,7 +158,8 @@ def _neighbors(parts: Parts, encode: Encode) -> list[Content]:
           "ambiguous examples.",
         )
       )
-    content += gallery.neighbors(shown, queries, index, similarity, names, kind)
+    files = _files(inputs, rows)
+    content += gallery.neighbors(shown, queries, index, similarity, names, kind, files)
   if kind is None:
     content.append(
       element(
@@ -218,6 +221,15 @@ def _class_name(parts: Parts, label: int) -> str:
 
 def _alt(row: int, names: Mapping[int, str] | None) -> str:
   return f"test example {row}" + (f", class {names[row]}" if names else "")
+
+
+def _files(inputs: Any, rows: np.ndarray) -> dict[int, str] | None:
+  """Returns the names of the files of examples, or None if the inputs are not in files."""
+  for leaf in jax.tree.leaves(inputs):
+    names = leaf[rows].names if isinstance(leaf, Column) else None
+    if names is not None:
+      return {int(row): str(name) for row, name in zip(rows, names, strict=True)}
+  return None
 
 
 def _take(inputs: Any, rows: np.ndarray) -> Any:

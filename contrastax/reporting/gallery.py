@@ -58,6 +58,7 @@ def neighbors(
   similarity: np.ndarray,
   names: Mapping[int, str] | None,
   kind: str | None,
+  files: Mapping[int, str] | None = None,
 ) -> list[Element]:
   """Returns a row for each query: the query, then its nearest neighbors.
 
@@ -71,17 +72,22 @@ def neighbors(
     similarity: [q, k], the cosine of each neighbor.
     names: {example: the name of its class}, or None if there are no labels.
     kind: the result of `kind_of`.
+    files: {example: the path of its file}, or None.
   """
+
+  def item(example: int, state: str, caption: str | None) -> Element:
+    return _item(shown[example], example, state, caption, None if files is None else files[example])
+
   rows = []
   for query, near, cosines in zip(queries, index, similarity, strict=True):
     own = None if names is None else names[int(query)]
-    items = [_item(shown[int(query)], int(query), "query", own)]
+    items = [item(int(query), "query", own)]
     for example, cosine in zip(near, cosines, strict=True):
       caption, state = f"{cosine:.2f}", ""
       if names is not None:
         state = "right" if names[int(example)] == own else "wrong"
         caption = f"{cosine:.2f} {names[int(example)]}"
-      items.append(_item(shown[int(example)], int(example), state, caption))
+      items.append(item(int(example), state, caption))
     rows.append(element("ul", items, class_=f"row {kind or 'texts'}"))
   return rows
 
@@ -142,15 +148,23 @@ def _is_text(rows: np.ndarray) -> bool:
   return all(c.isprintable() or c in "\n\r\t" for text in texts for c in text)
 
 
-def _item(content: Sequence[Element], example: int, state: str, caption: str | None) -> Element:
+def _item(
+  content: Sequence[Element],
+  example: int,
+  state: str,
+  caption: str | None,
+  file: str | None = None,
+) -> Element:
   mark = {"right": "✓ ", "wrong": "✗ "}.get(state)
+  title = ", ".join(text for text in (caption, file) if text)
   return element(
     "li",
     content or element("div", f"example {example}"),
     element("span", mark, class_="mark") if mark else None,
     element("span", caption) if caption else None,
+    element("span", file.replace("\\", "/").rpartition("/")[2], class_="muted") if file else None,
     class_=state,
-    title=caption or "",
+    title=title,
   )
 
 
