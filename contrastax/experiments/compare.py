@@ -31,6 +31,11 @@ left out, with a line that names it. Runs that were evaluated on different data 
 
 Exit status: 0 finished; 2 invalid input, explained in one line.
 """
+NEEDED = {
+  "correct", "data", "draws", "examples", "fingerprint", "geometry", "half_intervals", "judged_on",
+  "table",
+}  # fmt: skip
+"""The entries of summary.json that a comparison reads."""
 
 
 def main(argv: list[str]) -> int:
@@ -123,7 +128,7 @@ def _summary(place: pathlib.Path) -> dict[str, Any] | None:
     reason = None
     if summary.get("steps") != steps:
       reason = "it is not finished; run its command to the end"
-    elif "fingerprint" not in summary:
+    elif not NEEDED <= summary.keys():
       reason = "its summary.json is of an older version; run its command again to evaluate it"
   except FileNotFoundError:
     reason, summary = "it is not finished; run its command to the end", {}

@@ -135,8 +135,8 @@ def _page(result: Mapping[str, Any]) -> bytes:
   ]
   lead = element(
     "p",
-    f"{len(result['runs'])} runs, evaluated on the same {judged(result)}. Differences are to "
-    f"{result['to']}.",
+    f"{len(result['runs'])} runs, evaluated on the same examples ({judged(result)}). Differences are "
+    f"to {result['to']}.",
     class_="verdict",
   )
   return html.document(f"Comparison of runs on {result['data']}", [lead], sections)

@@ -17,7 +17,6 @@ from contrastax.evaluation.probes import DRAWS
 from contrastax.experiments import commandline, page, protocols
 from contrastax.experiments.build import build, inputs_of
 from contrastax.experiments.cache import keep_programs
-from contrastax.experiments.figures import figure
 from contrastax.experiments.report import is_finished
 from contrastax.experiments.schema import data_name
 from contrastax.experiments.workdir import config_of
@@ -189,8 +188,7 @@ def evaluate(
     print(f"\nCKA with {against}, step {peer.step}: {biased:.3f}, unbiased {unbiased:.3f}")
   write_json(workdir / "evaluation.json", results)
   if is_finished(workdir, run.step):
-    with figure(workdir / page.NAME):
-      page.write(settings, parts, workdir, encoders["trained"])
+    page.write(settings, parts, workdir, encoders["trained"])
   return results
 
 

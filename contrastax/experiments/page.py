@@ -13,6 +13,7 @@ from contrastax.core import HasEvaluated, UserError
 from contrastax.data import Column
 from contrastax.evaluation.embed import count_rows
 from contrastax.experiments.build import Parts, inputs_of
+from contrastax.experiments.figures import figure
 from contrastax.experiments.findings import findings, verdict
 from contrastax.experiments.measures import Encode, draw_views
 from contrastax.experiments.page_sections import (
@@ -43,12 +44,22 @@ EXAMPLES, VIEWS = 5, 8
 def write(config: Mapping[str, Any], parts: Parts, workdir: pathlib.Path, encode: Encode) -> None:
   """Writes report.html from the files of a finished run, its data and its encoder.
 
+  If the page cannot be drawn, a warning is printed and the run goes on.
+
   Args:
     config: the completed config.
     parts: the experiment.
     workdir: the folder of the run, with its summary.json.
     encode: the trained encoder.
   """
+  content = None
+  with figure(workdir / NAME):
+    content = _page(config, parts, workdir, encode)
+  if content is not None:
+    write_bytes(workdir / NAME, content)
+
+
+def _page(config: Mapping[str, Any], parts: Parts, workdir: pathlib.Path, encode: Encode) -> bytes:
   summary = read_json(workdir / "summary.json", dict)
   records, _ = read_records(workdir / "metrics.jsonl")
   processes = _read(workdir / "run.json", list)
@@ -71,7 +82,7 @@ def write(config: Mapping[str, Any], parts: Parts, workdir: pathlib.Path, encode
     Section("circumstances", "Circumstances", circumstances(processes, summary["train_seconds"])),
   ]  # fmt: skip
   title = f"{config['method']['name']} on {data_name(config)}"
-  write_bytes(workdir / NAME, document(title, _lead(config, parts, summary, workdir), sections))
+  return document(title, _lead(config, parts, summary, workdir), sections)
 
 
 def _lead(

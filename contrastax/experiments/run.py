@@ -16,7 +16,6 @@ from contrastax.evaluation import online_probe, with_online_probe
 from contrastax.experiments import commandline, page, report
 from contrastax.experiments.build import Parts, build, encoder_spec
 from contrastax.experiments.cache import keep_programs
-from contrastax.experiments.figures import figure
 from contrastax.experiments.schema import flat
 from contrastax.experiments.sweep import sweep
 from contrastax.experiments.workdir import Workdir
@@ -136,8 +135,7 @@ def run(
     remove(workdir / page.NAME)  # It describes an earlier end of the run.
     report.finish(settings, parts, mesh, workdir, state, time.perf_counter() - start)
   if not (workdir / page.NAME).is_file():
-    with figure(workdir / page.NAME):
-      page.write(settings, parts, workdir, report.encoder_of(parts.method, state))
+    page.write(settings, parts, workdir, report.encoder_of(parts.method, state))
   texts = [value for value in flat(settings).values() if isinstance(value, str)]
   modules = {text.partition(":")[0] for text in texts if PLACE.fullmatch(text)} - {*data.KINDS}
   allow = f", allow={tuple(sorted(modules))}" if modules else ""

@@ -160,8 +160,7 @@ def _item(
   return element(
     "li",
     content or element("div", f"example {example}"),
-    element("span", mark, class_="mark") if mark else None,
-    element("span", caption) if caption else None,
+    element("span", element("b", mark, class_="mark") if mark else None, caption),
     element("span", file.replace("\\", "/").rpartition("/")[2], class_="muted") if file else None,
     class_=state,
     title=title,

@@ -34,8 +34,8 @@ nav ol { display: flex; flex-wrap: wrap; gap: .25rem 1.1rem; margin: 1.25rem 0 0
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .35rem .8rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 thead th, thead td { border-bottom: 2px solid var(--line); }
-tbody th, .text td { text-align: left; }
-tbody th { font-weight: 600; }
+tbody th, .text th, .text td { text-align: left; }
+tbody th { font-weight: 600; white-space: normal; min-width: 6.5rem; max-width: 18rem; }
 .text td { white-space: normal; }
 .text th { vertical-align: top; font-weight: 500; }
 code, pre { font: .875em/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
@@ -71,7 +71,7 @@ svg .dot { fill: var(--accent); }
 .row.texts { grid-template-columns: repeat(auto-fill, minmax(min(15rem, 100%), 1fr)); }
 @media (min-width: 52rem) { .row.pictures { grid-template-columns: repeat(9, minmax(0, 1fr)); } }
 .row li { min-width: 0; font-size: .8rem; line-height: 1.3; text-align: center; }
-.row li > span { overflow: hidden; display: -webkit-inline-box; -webkit-box-orient: vertical; -webkit-line-clamp: 3; }
+.row li > span { overflow: hidden; display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 3; }
 .row.texts li { text-align: left; }
 .row img { display: block; width: 100%; aspect-ratio: 1; object-fit: contain; background: #8883; border: 3px solid transparent; }
 .row img.small { image-rendering: pixelated; }
