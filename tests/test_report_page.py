@@ -1,5 +1,6 @@
 """report.html of a run: what a user reads in it, without a browser and in Chromium."""
 
+import errno
 import json
 import pathlib
 import re
@@ -158,6 +159,19 @@ def test_a_page_that_cannot_be_drawn_is_a_warning(workdir, images, tmp_path, cap
   assert not (broken / "report.html").exists()
 
 
+def test_a_full_disk_is_one_line(workdir, images, tmp_path, capsys, monkeypatch):
+  full = tmp_path / "run"
+  shutil.copytree(workdir, full)
+  (full / "report.html").unlink()
+
+  def write_bytes(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+  monkeypatch.setattr(run.page, "write_bytes", write_bytes)
+  assert run.main(command(full, images)) == 2
+  assert capsys.readouterr().err.startswith("error: the disk is full; free some space and run")
+
+
 def test_texts_are_decoded_and_vectors_are_numbered(tmp_path):
   texts = data.dataset.encode_texts(["one <i>", "zwei ü", ""])
   assert gallery.kind_of({"a": texts, "b": np.zeros((3, 4), np.float32)}) == "texts"
@@ -276,14 +290,14 @@ def test_whether_a_loss_still_falls():
   assert falling(line[:5]) is None
 
 
-CHROMIUM = "/usr/bin/chromium"
+CHROMIUM = shutil.which("chromium")
 
 
 @pytest.fixture(scope="module")
 def browser():
   sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-  if not pathlib.Path(CHROMIUM).is_file():
-    pytest.skip(f"there is no {CHROMIUM}; apt-get install chromium")
+  if CHROMIUM is None:
+    pytest.skip("there is no chromium on the PATH; apt-get install chromium")
   with sync_api.sync_playwright() as playwright:
     arguments = ["--no-sandbox", "--disable-gpu"]
     browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)

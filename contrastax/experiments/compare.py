@@ -128,7 +128,7 @@ def _summary(place: pathlib.Path) -> dict[str, Any] | None:
     reason = None
     if summary.get("steps") != steps:
       reason = "it is not finished; run its command to the end"
-    elif not NEEDED <= summary.keys():
+    elif not summary.keys() >= NEEDED:
       reason = "its summary.json is of an older version; run its command again to evaluate it"
   except FileNotFoundError:
     reason, summary = "it is not finished; run its command to the end", {}

@@ -15,7 +15,7 @@ from contrastax.evaluation.embed import count_rows
 from contrastax.experiments.build import Parts, inputs_of
 from contrastax.experiments.figures import figure
 from contrastax.experiments.findings import findings, verdict
-from contrastax.experiments.measures import Encode, draw_views
+from contrastax.experiments.measures import Encode, draw_views, first_rows
 from contrastax.experiments.page_sections import (
   charts,
   circumstances,
@@ -37,6 +37,7 @@ NAME = "report.html"
 QUERIES, ERRORS = 8, 4
 """The numbers of queries: at even distances in the order of the classes, and with a wrong neighbor."""
 NEIGHBORS = 8
+CORPUS = 10_000  # The number of examples among which neighbors are searched.
 SEARCHED = 2000  # The number of examples among which queries with a wrong neighbor are searched.
 EXAMPLES, VIEWS = 5, 8
 
@@ -73,7 +74,7 @@ def _page(config: Mapping[str, Any], parts: Parts, workdir: pathlib.Path, encode
     Section("geometry", "Geometry of the space", geometry(summary)),
     Section("curves", "Learning curves", curves(records)),
     Section("map", "Map of the space", _map(workdir, parts)),
-    Section("neighbors", "Nearest neighbors", _neighbors(parts, encode)),
+    Section("neighbors", "Nearest neighbors", _neighbors(parts, encode, summary["judged_on"])),
     Section("views", "Views", _views(parts)),
     Section("negatives", "Negatives", charts(workdir, summary, "negatives")),
     Section("temperatures", "Temperatures", charts(workdir, summary, "temperatures")),
@@ -111,9 +112,11 @@ def _map(workdir: pathlib.Path, parts: Parts) -> list[Content]:
   return map_of(points, np.zeros(count, int) if label is None else label[:count], classes)
 
 
-def _neighbors(parts: Parts, encode: Encode) -> list[Content]:
-  """Returns the nearest test examples of some test examples."""
-  inputs, label = inputs_of(parts.method, parts.judged.test), parts.judged.test.get("label")
+def _neighbors(parts: Parts, encode: Encode, split: str) -> list[Content]:
+  """Returns some evaluated examples with their nearest neighbors among the evaluated examples."""
+  arrays = first_rows(parts.judged.test, CORPUS)
+  inputs, label = inputs_of(parts.method, arrays), arrays.get("label")
+  whole = count_rows(parts.judged.test) == count_rows(arrays)
   features = np.asarray(encode(inputs))
   features = features.reshape(len(features), -1)
   if not np.isfinite(features).all():
@@ -135,8 +138,9 @@ def _neighbors(parts: Parts, encode: Encode) -> list[Content]:
   content: list[Content] = [
     element(
       "p",
-      "Each row has a test example, with a blue frame, and the test examples whose embeddings have "
-      "the highest cosine to its embedding, nearest first. The number is the cosine."
+      f"Each row has a {split} example, with a blue frame, and the {split} examples whose embeddings "
+      "have the highest cosine to its embedding, nearest first. The number is the cosine."
+      + ("" if whole else f" Neighbors are among the first {CORPUS:,} {split} examples.")
       + (
         ""
         if label is None
@@ -157,7 +161,8 @@ def _neighbors(parts: Parts, encode: Encode) -> list[Content]:
     if label is not None:
       names = {int(row): _class_name(parts, int(label[row])) for row in rows}
     shown: dict[int, list[Element]] = {
-      int(row): gallery.show(few, place, _alt(int(row), names)) for place, row in enumerate(rows)
+      int(row): gallery.show(few, place, _alt(int(row), names, split))
+      for place, row in enumerate(rows)
     }
     if group == "wrong":
       content.append(element("h3", "Nearest neighbors of another class"))
@@ -165,7 +170,7 @@ def _neighbors(parts: Parts, encode: Encode) -> list[Content]:
         element(
           "p",
           f"These {len(queries)} examples have the most similar nearest neighbor of another class, "
-          f"among the first {len(searched):,} test examples. Look for wrong labels, duplicates and "
+          f"among the first {len(searched):,} {split} examples. Look for wrong labels, duplicates and "
           "ambiguous examples.",
         )
       )
@@ -230,8 +235,8 @@ def _class_name(parts: Parts, label: int) -> str:
   return str(classes[label]) if 0 <= label < len(classes) else "no label"
 
 
-def _alt(row: int, names: Mapping[int, str] | None) -> str:
-  return f"test example {row}" + (f", class {names[row]}" if names else "")
+def _alt(row: int, names: Mapping[int, str] | None, split: str) -> str:
+  return f"{split} example {row}" + (f", class {names[row]}" if names else "")
 
 
 def _files(inputs: Any, rows: np.ndarray) -> dict[int, str] | None:

@@ -194,7 +194,7 @@ def map_of(points: Mapping[str, Any], labels: Any, classes: Sequence[str]) -> li
   return [
     element(
       "p",
-      "Each point is a test example, placed by t-SNE such that neighbors in the space are neighbors on "
+      "Each point is an evaluated example, placed by t-SNE such that neighbors in the space are neighbors on "
       "the map. The distances between separate groups have no meaning.",
     ),
     element("div", maps, class_="maps"),
