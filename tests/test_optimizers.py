@@ -199,7 +199,8 @@ def test_a_parameter_that_no_rule_matches_is_named_with_a_rule_for_it(make):
 ENCODERS = {
   "convnet": {"widths": (4, 8)}, "mlp": {"widths": (4,)}, "projection": {"norm_out": True},
   "prototypes": {"count": 3}, "resnet": {"depth": 8, "width": 4},
-  "vit": {"width": 8, "depth": 1, "heads": 2, "patch": 4, "positions": "learned"},
+  "vit": {"width": 8, "depth": 1, "heads": 2, "patch": 4, "positions": "learned", "registers": 1,
+          "layer_scale": 0.1},
 }  # fmt: skip
 OTHER_ENCODERS = {  # of other encoders, but for text, which takes integers
   "text", "chunked", "frozen", "per_token", "pretrained", "from_linen", "from_nnx",
@@ -225,6 +226,8 @@ def all_parameters():
       encoder = assemble(core.Encoder, {"name": name, **arguments}, "encoder")
       x = jnp.zeros((2, 4)) if name in ("prototypes", "projection") else jnp.zeros((2, 8, 8, 3))
       params[name] = encoder.init(key, x)[0]
+    pooled = encoders.vit(8, 1, 2, patch=4, pool="attention", freeze_patches=False)
+    params["pooled"] = pooled.init(key, jnp.zeros((2, 8, 8, 3)))[0]
     params["text"] = encoders.text(8, 1, 2).init(key, jnp.zeros((2, 5), jnp.uint8))[0]
     for name in parts_of(NOUNS["Score"]):
       score = assemble(core.Score, {"name": name, **SCORES.get(name, {})}, "score")
@@ -394,7 +397,7 @@ def test_a_schedule_of_the_weight_decay_in_a_config():
   jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
-@pytest.mark.parametrize("name", ["vit", "resnet", "text"])
+@pytest.mark.parametrize("name", ["vit", "pooled", "resnet", "text"])
 @pytest.mark.parametrize("make", ALL)
 def test_the_update_of_a_layer_is_scaled_by_its_distance_from_the_end(make, name, all_parameters):
   params = {"my_encoder": all_parameters[name], "projection": all_parameters["projection"]}
@@ -404,10 +407,10 @@ def test_the_update_of_a_layer_is_scaled_by_its_distance_from_the_end(make, name
   whole, scaled = (
     trained(make(**arguments, **more), params, [gradient])[0] for more in ({}, {"layer_decay": 0.5})
   )
-  last = {"vit": 2, "resnet": 4, "text": 2}[name]  # ResNet-8 has three stages
+  last = {"vit": 2, "pooled": 2, "resnet": 4, "text": 2}[name]  # ResNet-8 has three stages
   for path, before in leaves(params).items():
     _, first, *rest = path.split("/")
-    if path.startswith("projection/") or first == "norm":
+    if path.startswith("projection/") or first in ("norm", "attn_pool"):
       layer = last
     else:
       layer = int(rest[0]) + 1 if first in ("blocks", "stages") else 0

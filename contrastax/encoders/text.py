@@ -8,7 +8,7 @@ from flax import nnx
 
 from contrastax.core import Array, Encoder, UserError
 from contrastax.encoders.nnx import check_dtype, from_nnx
-from contrastax.encoders.vit import Block
+from contrastax.encoders.transformer import Block
 
 
 class ByteTransformer(nnx.Module):
