@@ -10,13 +10,12 @@ from contextlib import suppress
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from contrastax import data
-from contrastax.annotations import PLACE
 from contrastax.evaluation import online_probe, with_online_probe
 from contrastax.experiments import commandline, report
 from contrastax.experiments.build import Parts, build, encoder_spec
 from contrastax.experiments.cache import keep_programs
-from contrastax.experiments.schema import flat
+from contrastax.experiments.schema import modules_of
+from contrastax.experiments.weights import resolved, without_files
 from contrastax.experiments.workdir import Workdir
 from contrastax.training import Interrupted, Stop, make_mesh, train
 from contrastax.training.mesh import describe, idle_gpu
@@ -71,12 +70,13 @@ def _main(argv: list[str]) -> None:
         "warning: the machine has an NVIDIA GPU, but JAX runs on the CPU; "
         "pip install -e '.[cuda12]'"
       )
-    parts = build(options.config, mesh)
+    config = resolved(options.config)
+    parts = build(config, mesh)
     if options.dry_run:
-      report.dry_run(options.config.to_dict(), parts, mesh)
+      report.dry_run(config.to_dict(), parts, mesh)
       return
-    with Workdir(options.workdir, options.config, argv) as workdir:
-      run(options.config, parts, mesh, workdir, stop, argv)
+    with Workdir(options.workdir, config, argv) as workdir:
+      run(config, parts, mesh, workdir, stop, argv)
 
 
 def run(
@@ -112,14 +112,13 @@ def run(
     eval_every=settings["eval_every"],
     checkpoint_every=settings["checkpoint_every"],
     accepted=folder.accept,
-    encoder=encoder_spec(config, parts.method.evaluated.network),
+    encoder=without_files(encoder_spec(config, parts.method.evaluated.network)),
   )
   if not report.is_finished(workdir, settings["steps"]):
     report.finish(settings, parts, mesh, workdir, state, time.perf_counter() - start)
-  texts = [value for value in flat(settings).values() if isinstance(value, str)]
-  modules = {text.partition(":")[0] for text in texts if PLACE.fullmatch(text)} - {*data.KINDS}
-  allow = f", allow={tuple(sorted(modules))}" if modules else ""
-  flag = f" --allow={','.join(sorted(modules))}" if modules else ""
+  modules = modules_of(settings)
+  allow = f", allow={modules}" if modules else ""
+  flag = f" --allow={','.join(modules)}" if modules else ""
   print(
     f"see {workdir}/summary.json and {workdir}/figures/; "
     f"contrastax.load('{workdir}'{allow}) returns the encoder;\n"

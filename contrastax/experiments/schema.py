@@ -131,6 +131,13 @@ def _completed_data(value: str | Mapping[str, Any]) -> str | dict[str, Any]:
   return {"name": name, **options} if options else name
 
 
+def modules_of(config: Mapping[str, Any]) -> tuple[str, ...]:
+  """Returns the modules of the user that a config names."""
+  texts = [value for value in flat(config).values() if isinstance(value, str)]
+  modules = {text.partition(":")[0] for text in texts if PLACE.fullmatch(text)}
+  return tuple(sorted(modules - {*data.KINDS}))
+
+
 def is_former(values: Mapping[str, Any]) -> bool:
   """Returns whether a run's config is of a version whose configs had the method's parts on top."""
   return any(key in values for key in FORMER_KEYS)
