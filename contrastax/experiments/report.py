@@ -211,9 +211,8 @@ def _worker() -> Iterator[ThreadPoolExecutor]:
 
 
 def _encoder(method: HasEvaluated, state: TrainState) -> Encode:
-  network = method.evaluated.network
-  own = state.params[network], state.state[network]
-  return functools.partial(evaluation.embed, method.network(network), *own)
+  own = training.evaluated_weights(method, state)
+  return functools.partial(evaluation.embed, method.network(method.evaluated.network), *own)
 
 
 def _first(

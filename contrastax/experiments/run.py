@@ -17,7 +17,7 @@ from contrastax.experiments.cache import keep_programs
 from contrastax.experiments.schema import modules_of
 from contrastax.experiments.weights import resolved, without_files
 from contrastax.experiments.workdir import Workdir
-from contrastax.training import Interrupted, Stop, make_mesh, train
+from contrastax.training import Interrupted, Stop, make_mesh, train, with_average
 from contrastax.training.mesh import describe, idle_gpu
 
 HELP = """Trains, evaluates and resumes one experiment.
@@ -95,6 +95,8 @@ def run(
   workdir, settings = folder.path, config.to_dict()
   start = time.perf_counter()
   method = parts.method
+  if settings["average"] is not None:
+    method = with_average(method, settings["average"])
   if settings["online_probe"]:
     method = with_online_probe(method, online_probe(len(parts.dataset.classes)))
   state = train(

@@ -44,6 +44,8 @@ class Experiment:
     related: {name: array of the data}. The array, [size] or [size, k], has the indices of further
       examples. Each batch then has the fields of these examples, such as `name_image`.
     refresh: what is computed between segments of the run, {"name": …, "every": …}, or None.
+    average: the decay of the moving average of the encoder's weights that is evaluated and loaded,
+      above 0 and below 1. None: the weights themselves.
     online_probe: whether a linear probe is trained beside the encoder, to monitor the run.
     stop_on_collapse: whether the run stops if the embeddings have collapsed.
     log_every: the number of steps between two records of metrics.
@@ -62,6 +64,7 @@ class Experiment:
   order: data.Order | None = None
   related: Mapping[str, str] | None = None
   refresh: training.Refresh | None = None
+  average: float | None = None
   online_probe: bool = False
   stop_on_collapse: bool = False
   log_every: int = dataclasses.field(default=20, metadata={"least": 1})
@@ -99,6 +102,9 @@ def completed(values: Mapping[str, Any], *, allow: Collection[str] | None = None
   for key, field in FIELDS.items():
     if field.metadata:
       core.check_integer(f"config.{key}", config[key], **field.metadata)
+  average = config["average"]
+  if average is not None and not 0 < average < 1:
+    raise UserError(f"config.average must be above 0 and below 1, such as 0.999, not {average!r}")
   return config
 
 

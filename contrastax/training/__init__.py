@@ -1,5 +1,7 @@
 """Training: the train step on a mesh, the training loop, checkpoints, logs and refreshes."""
 
+from contrastax.training.average import evaluated_weights as evaluated_weights
+from contrastax.training.average import with_average as with_average
 from contrastax.training.checkpoints import Checkpoints as Checkpoints
 from contrastax.training.load import load as load
 from contrastax.training.loop import train as train

@@ -26,6 +26,7 @@ from contrastax.core import (
 from contrastax.data import Dataset
 from contrastax.data.source import OrderedSource
 from contrastax.paths import select
+from contrastax.training.average import has_average
 from contrastax.training.checkpoints import Checkpoints
 from contrastax.training.load import save_encoder_spec
 from contrastax.training.log import Log, cut
@@ -150,7 +151,7 @@ def train(
       lowered = train_step.lower(state, batch)  # Errors of the method are raised here.
     if accepted is not None:
       accepted()
-    _save_spec(workdir, method, source, encoder)
+    _save_spec(workdir, method, source, encoder, has_average(state))
     if lowered is None:
       cut(workdir / "metrics.jsonl", step)
       print(f"finished: checkpoint {step} is the last one and intact", flush=True)
@@ -204,7 +205,9 @@ def _check_source(source: Any) -> None:
     )
 
 
-def _save_spec(workdir: pathlib.Path, method: Method, source: Source, encoder: Any) -> None:
+def _save_spec(
+  workdir: pathlib.Path, method: Method, source: Source, encoder: Any, averaged: bool
+) -> None:
   """Writes encoder.json if the method has a network that is evaluated."""
   if not isinstance(method, HasEvaluated):
     return
@@ -212,7 +215,7 @@ def _save_spec(workdir: pathlib.Path, method: Method, source: Source, encoder: A
   network, names, _ = method.evaluated
   needed = {names} if isinstance(names, str) else {*names}
   if needed <= {*arrays}:  # Otherwise the method computes the input from other fields.
-    save_encoder_spec(workdir, encoder, network, select(arrays, names))
+    save_encoder_spec(workdir, encoder, network, select(arrays, names), averaged=averaged)
 
 
 def _constant(source: Source) -> Callable[[int, TrainState], Source]:
