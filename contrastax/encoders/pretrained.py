@@ -101,7 +101,7 @@ def pretrained(
       )
     if path is None:
       return network.init(key, x)
-    like = jax.eval_shape(network.init, key, x)
+    params, state = jax.eval_shape(network.init, key, x)
     with naming(path):
       if sha256 is not None and (found := checksum(path)) != sha256.lower():
         raise UserError(f"the file has the checksum {found}, not {sha256}; it has changed")
@@ -114,7 +114,7 @@ def pretrained(
         grid = (x.shape[1] // patch[1].shape[2], x.shape[2] // patch[1].shape[3])
         named = with_positions(named, grid, resize=resize_positions)
       removed = f" (the prefix {found!r} was removed)" if found else ""
-      return filled(named, *like, removed)
+      return filled(named, params, state, removed)
 
   def apply(params, state, x, *, key=None, train):
     if moments is not None:

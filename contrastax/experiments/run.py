@@ -14,10 +14,10 @@ from contrastax.evaluation import online_probe, with_online_probe
 from contrastax.experiments import commandline, report
 from contrastax.experiments.build import Parts, build, encoder_spec
 from contrastax.experiments.cache import keep_programs
-from contrastax.experiments.schema import modules_of
+from contrastax.experiments.schema import flat, modules_of
 from contrastax.experiments.weights import resolved, without_files
 from contrastax.experiments.workdir import Workdir
-from contrastax.training import Interrupted, Stop, make_mesh, train, with_average
+from contrastax.training import Interrupted, Loggers, Stop, make_mesh, train, with_average
 from contrastax.training.mesh import describe, idle_gpu
 
 HELP = """Trains, evaluates and resumes one experiment.
@@ -30,8 +30,8 @@ HELP = """Trains, evaluates and resumes one experiment.
 In a checkout, `python -m experiments.run --config=configs/digits_simclr.py` is the same program.
 The folder --workdir (by default runs/<config>) receives checkpoints/, metrics.jsonl, tensorboard/,
 figures/, config.json (with all defaults), run.json (versions, devices, commit), encoder.json and, at
-the end, summary.json. The same command resumes a run that was stopped. Then only steps, log_every,
-eval_every and checkpoint_every may differ. `contrastax.load(workdir)` returns the encoder.
+the end, summary.json. The same command resumes a run that was stopped. Then only steps, stream,
+loggers, log_every, eval_every and checkpoint_every may differ. `contrastax.load(workdir)` returns the encoder.
 
 Compiled programs are kept for the next run in the user's cache folder, which is ~/.cache/contrastax on
 Linux. JAX_ENABLE_COMPILATION_CACHE=false switches the cache off, and JAX_COMPILATION_CACHE_DIR moves
@@ -114,6 +114,7 @@ def run(
     eval_every=settings["eval_every"],
     checkpoint_every=settings["checkpoint_every"],
     accepted=folder.accept,
+    loggers=Loggers(settings["loggers"], flat(settings)),
     encoder=without_files(encoder_spec(config, parts.method.evaluated.network)),
   )
   if not report.is_finished(workdir, settings["steps"]):

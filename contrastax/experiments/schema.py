@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import optax
 
@@ -47,6 +47,8 @@ class Experiment:
     average: the decay of the moving average of the encoder's weights that is evaluated and loaded,
       above 0 and below 1. None: the weights themselves.
     online_probe: whether a linear probe is trained beside the encoder, to monitor the run.
+    loggers: where metrics are logged beside metrics.jsonl and TensorBoard: any of wandb, trackio and
+      mlflow.
     stop_on_collapse: whether the run stops if the embeddings have collapsed.
     log_every: the number of steps between two records of metrics.
     eval_every: the number of steps between two evaluations on training examples.
@@ -66,6 +68,7 @@ class Experiment:
   refresh: training.Refresh | None = None
   average: float | None = None
   online_probe: bool = False
+  loggers: tuple[Literal["wandb", "trackio", "mlflow"], ...] = ()
   stop_on_collapse: bool = False
   log_every: int = dataclasses.field(default=20, metadata={"least": 1})
   eval_every: int = dataclasses.field(default=100, metadata={"least": 1})

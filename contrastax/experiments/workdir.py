@@ -25,7 +25,7 @@ from contrastax.experiments.processor import processor_fields
 from contrastax.experiments.schema import completed, flat, is_former, modules_of
 from contrastax.files import read_json, replace_damaged, unfinished_of, write_json
 
-CHANGEABLE = {"steps", "stream", "log_every", "eval_every", "checkpoint_every"}
+CHANGEABLE = {"steps", "stream", "loggers", "log_every", "eval_every", "checkpoint_every"}
 """Keys that may differ when a run is resumed."""
 RESTORE = "restore a copy, such as the one that the same command writes into another --workdir"
 MAX_DIFFERENCES = 5

@@ -30,6 +30,7 @@ from contrastax.training.average import has_average
 from contrastax.training.checkpoints import Checkpoints
 from contrastax.training.load import save_encoder_spec
 from contrastax.training.log import Log, cut
+from contrastax.training.loggers import Loggers
 from contrastax.training.mesh import block_on_virtual_devices, make_mesh
 from contrastax.training.refresh import Refresh, Segments
 from contrastax.training.signals import Stop
@@ -55,6 +56,7 @@ def train(
   checkpoint_every: int = 1000,
   accepted: Callable[[], None] | None = None,
   encoder: Any = None,
+  loggers: Loggers | None = None,
 ) -> TrainState:
   """Trains a method, starting from the newest intact checkpoint of `workdir` if there is one.
 
@@ -82,6 +84,7 @@ def train(
       file in `workdir` is written.
     encoder: spec of the evaluated encoder, {"name": …}, as in a config. Without it
       `contrastax.load(workdir, encoder=…)` needs the encoder of the method.
+    loggers: loggers beside metrics.jsonl and TensorBoard, such as `training.Loggers(("wandb",))`.
 
   Returns:
     The state after the last step.
@@ -160,7 +163,12 @@ def train(
       print(f"resuming from checkpoint {restored}", flush=True)
 
     log = Log(
-      workdir, restored=restored, steps=steps, batch_size=source.batch_size, every=log_every
+      workdir,
+      restored=restored,
+      steps=steps,
+      batch_size=source.batch_size,
+      every=log_every,
+      loggers=loggers,
     )
     with (
       ThreadPoolExecutor(1) as executor,

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from contrastax.core import Array, Schedule, UserError
+from contrastax.core import Schedule, UserError
 
 NUMBERED = re.compile(r"^(?P<network>.*?)/(?:blocks|stages)/(?P<number>\d+)/")
 """The path of a parameter in a block of a transformer or in a stage of a ResNet."""
@@ -88,7 +88,7 @@ class _Count(NamedTuple):
     count: the number of steps so far.
   """
 
-  count: Array
+  count: Any
 
 
 def add_decayed_weights(weight_decay: float | Schedule, mask: Any) -> optax.GradientTransformation:
@@ -104,7 +104,7 @@ def add_decayed_weights(weight_decay: float | Schedule, mask: Any) -> optax.Grad
   def init(params: Any) -> _Count:
     return _Count(jnp.zeros((), jnp.int32))
 
-  def update(updates: Any, state: _Count, params: Any = None) -> tuple[Any, _Count]:
+  def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
     factor = weight_decay(state.count)
     updates = jax.tree.map(lambda u, p: u + (factor * p).astype(u.dtype), updates, params)
     return updates, _Count(optax.safe_increment(state.count))
