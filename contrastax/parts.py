@@ -113,7 +113,7 @@ def complete_options(
   Raises:
     UserError: an argument is unknown or has a wrong type.
   """
-  return _Reader(None, None)._arguments(function, where, options, where, NO_NOUN, owner=())[0]
+  return _Reader(None, None)._arguments(function, "it", options, where, NO_NOUN, owner=())[0]
 
 
 @dataclasses.dataclass(frozen=True)

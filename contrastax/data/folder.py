@@ -17,7 +17,7 @@ from contrastax.data.index import index_folder
 from contrastax.labels import NONE
 
 TRAIN, TEST = ("train", "training"), ("test", "val", "valid", "validation")
-SHOWN = 3  # faulty files that a message lists
+SHOWN = 20  # faulty files that a message lists
 
 
 def read_folder(
@@ -105,12 +105,16 @@ def report_faults(
     raise UserError(f"broken must be 'skip' or 'fail', not {broken!r}")
   if not faults:
     return
-  shown = "; ".join(f"{printable(name)}: {reason}" for name, reason in faults[:SHOWN])
-  more = f"; and {len(faults) - SHOWN:,} more" if len(faults) > SHOWN else ""
+  lines = [f"{printable(name)}: {reason}" for name, reason in faults[:SHOWN]]
+  more = len(faults) - SHOWN
+  lines += [f"{more:,} more"] if more > 0 else []
   files = "1 file" if len(faults) == 1 else f"{len(faults):,} files"
   if broken == "fail":
-    raise UserError(f"{place}: {files} cannot be decoded ({shown}{more}); remove or repair them")
-  print(f"{place}: {files} left out ({shown}{more})", file=sys.stderr, flush=True)
+    raise UserError(
+      f"{place}: {files} cannot be decoded ({'; '.join(lines)}); remove or repair them, or set broken "
+      "to 'skip'"
+    )
+  print(f"{place}: {files} left out", *lines, sep="\n  ", file=sys.stderr, flush=True)
 
 
 def printable(name: str) -> str:

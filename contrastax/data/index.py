@@ -124,6 +124,11 @@ def index_files(
   return files
 
 
+def checksum(content: bytes) -> int:
+  """Returns a 64-bit checksum."""
+  return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
+
+
 def _walk(root: pathlib.Path) -> Iterator[File]:
   """Yields the image files below a folder, without their content."""
   seen: set[tuple[int, int]] = set()
@@ -163,8 +168,7 @@ def _examined(file: File, content: Callable[[], bytes], verify: bool) -> File:
     data = content()
   except OSError as error:
     return dataclasses.replace(file, fault=(error.strerror or "it cannot be read").lower())
-  code = int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
-  file = dataclasses.replace(file, code=code)
+  file = dataclasses.replace(file, code=checksum(data))
   try:
     image = open_image(data)
     ending = ENDS.get(image.format or "")

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
@@ -24,6 +25,8 @@ from contrastax.paths import fields
 from contrastax.terms import Contrast
 
 MIN_TEST_EXAMPLES = 4
+MOST_JUDGED = 100_000
+"""The largest number of training examples on which probes are fitted."""
 MOST_RESIDENT = 2**30
 """The largest size in bytes of decoded images that are kept in memory unless the config demands it."""
 
@@ -37,7 +40,8 @@ class Parts(NamedTuple):
     method: the method.
     optimizer: the optimizer.
     refresh: arrays that are computed between segments of the run, or None.
-    judged: the examples of the data set that are evaluated: without those whose label is −1.
+    judged: the examples of the data set that are evaluated: without those whose label is −1, and at
+      most `MOST_JUDGED` training examples.
     from_scratch: the method with random weights in place of those of files. It is `method` itself if
       no network starts from a file.
   """
@@ -87,9 +91,9 @@ def build(config: ConfigDict, mesh: Mesh, *, allow: Collection[str] | None = Non
   stream = _streams(values["stream"], dataset)
   if not stream:
     dataset = columns.keep(dataset)
-  judged = labeled_only(dataset)
+  judged = _fewer_training_examples(labeled_only(dataset))
   if (count := count_rows(judged.test)) < MIN_TEST_EXAMPLES:
-    kind = "test examples" if judged is dataset else "test examples with a label"
+    kind = "test examples" if judged.test is dataset.test else "test examples with a label"
     raise core.UserError(
       f"the data have {count} {kind}, which are too few to evaluate a space; give "
       f"{MIN_TEST_EXAMPLES} or more"
@@ -175,6 +179,15 @@ def _dataset(values: Mapping[str, Any], allow: Collection[str] | None) -> data.D
       f"config.data: {name} has labels but no class names; give classes=('a', 'b', …)"
     )
   return dataset
+
+
+def _fewer_training_examples(dataset: data.Dataset) -> data.Dataset:
+  """Returns a data set of at most `MOST_JUDGED` training examples, a fixed random choice."""
+  count = count_rows(dataset.train)
+  if count <= MOST_JUDGED:
+    return dataset
+  rows = np.sort(np.random.default_rng(0).permutation(count)[:MOST_JUDGED])
+  return dataset._replace(train=jax.tree.map(lambda x: x[rows], dataset.train))
 
 
 def _streams(stream: bool | None, dataset: data.Dataset) -> bool:
