@@ -443,6 +443,18 @@ def dinov2_in_timm(weights):
   return {**weights, "cls_token": cls + positions[:, :1], "pos_embed": positions[:, 1:]}
 
 
+def published_dinov3(weights):
+  """Its code multiplies the bias of queries, keys and values by a mask, which is 0 for the keys."""
+  table = {name: name for name in weights} | {"reg_token": "storage_tokens"}
+  found = renamed(weights, table)
+  for b in range(2):
+    name = f"blocks.{b}.attn.qkv.bias"
+    found[f"{name}_mask"] = np.repeat(np.float32([1, 0, 1]), 16)
+    found[name] = np.where(found[f"{name}_mask"] == 0, np.float32(np.nan), found[name])
+  found["rope_embed.periods"] = np.ones(2, np.float32)
+  return found | {"mask_token": np.ones((1, 16), np.float32)}
+
+
 def dinov3_in_timm(weights):
   weights = {name: a for name, a in weights.items() if not name.endswith("qkv.bias")}
   for b in range(2):
@@ -456,6 +468,7 @@ LAYOUTS = {
   "dinov2 of its code": ("dinov2", published_dinov2, ""),
   "dinov2 of timm": ("dinov2", dinov2_in_timm, ""),
   "dinov3 of Hugging Face": ("dinov3", hugging_face_dinov3, "blocks.*.attn.qkv.bias, keys"),
+  "dinov3 of its code": ("dinov3", published_dinov3, "blocks.*.attn.qkv.bias, keys"),
   "dinov3 of timm": ("dinov3", dinov3_in_timm, "blocks.*.attn.qkv.bias, all"),
   "siglip of Hugging Face": ("siglip", hugging_face_siglip, ""),
 }

@@ -77,7 +77,7 @@ RENAMES = tuple(
 """Patterns that convert names to those of timm. They are applied in this order."""
 
 UNUSED = re.compile(
-  r"num_batches_tracked$|bias_mask$|position_ids$|^(?:fc|head|heads|classifier|pooler|rope\w*)\."
+  r"num_batches_tracked$|position_ids$|^(?:fc|head|heads|classifier|pooler|rope\w*)\."
   r"|^decoder_|^mask_token$"
 )
 """Counters, constants, classifiers and decoders."""
@@ -140,10 +140,14 @@ def timm_names(names: Collection[str], prefix: str) -> dict[str, str]:
 def arranged(weights: Named) -> Named:
   """Returns the weights with timm's division into arrays.
 
-  Queries, keys and values become one array. Biases that the file does not have are 0. The query of
-  an attention pooling is separated from keys and values.
+  Queries, keys and values become one array. Biases that the file does not have or masks out are 0.
+  The query of an attention pooling is separated from keys and values.
   """
   weights = dict(weights)
+  for name in [name for name in weights if name.endswith(".bias_mask")]:
+    mask, bias = weights.pop(name)[1], name.removesuffix("_mask")
+    if bias in weights:
+      weights[bias] = (weights[bias][0], np.where(mask == 0, 0, weights[bias][1]))
   for name in [name for name in weights if name.endswith(".attn.q.weight")]:
     block = name.removesuffix("q.weight")
     for kind in ("weight", "bias"):

@@ -50,7 +50,7 @@ def resolved(config: ConfigDict, say: Callable[[str], object] = print) -> Config
       encoder = complete(Encoder, known.encoder, f"{where}.encoder")
     if normalization == "file":
       normalization = known.normalization or "none"
-    say(f"weights: {_facts(path, known.prefix, encoder, normalization)}")
+    say(f"weights: {_facts(spec, known.prefix, encoder, normalization, where)}")
     return {
       **spec,
       "encoder": encoder,
@@ -80,15 +80,27 @@ def _changed(
   return value
 
 
-def _facts(path: str, prefix: str, encoder: Mapping[str, Any], normalization: Any) -> str:
-  """Returns a line about a file of weights."""
+def _facts(
+  spec: Mapping[str, Any], prefix: str, encoder: Mapping[str, Any], normalization: Any, where: str
+) -> str:
+  """Returns a line about a file of weights.
+
+  Args:
+    spec: the part as the config states it.
+    prefix: the prefix of the names in the file.
+    encoder: the spec of the encoder.
+    normalization: the resolved normalization.
+    where: the path of the part in the config.
+  """
   shown = ("depth", "width", "heads", "patch")
   arguments = ", ".join(f"{name}={encoder[name]}" for name in shown if name in encoder)
   removed = f", prefix {prefix!r} removed" if prefix else ""
   if normalization == "none":
-    images = "images are not normalized; config.….normalization changes this"
+    images = "images are not normalized"
+    if spec["normalization"] == "file":
+      images += f", because the file does not state how; set {where}.normalization"
   elif isinstance(normalization, str):
     images = f"images are normalized as {normalization!r}"
   else:
     images = "images are normalized by mean {} and deviation {}".format(*normalization)
-  return f"{pathlib.Path(path).name}: {encoder['name']}({arguments}){removed}; {images}"
+  return f"{pathlib.Path(spec['path']).name}: {encoder['name']}({arguments}){removed}; {images}"
