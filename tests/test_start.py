@@ -1,10 +1,12 @@
 """A run that starts from a file of weights: its table, its resumption, and what is left of the file."""
 
+import dataclasses
 import hashlib
 import json
 import math
 import shutil
 
+import all_methods
 import jax
 import numpy as np
 import pytest
@@ -146,3 +148,20 @@ def test_a_frozen_start_stays_as_it_is(tmp_path):
   own = encoder.init(jax.random.key(0), IMAGES)
   found = contrastax.load(tmp_path / "run")(images)
   np.testing.assert_allclose(found, evaluation.embed(encoder, *own, images), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["SimCLR", "MoCo", "BYOL", "SimSiam", "SwAV", "DINO", "CLIP"])
+def test_the_networks_of_a_method_and_their_averages_start_from_the_file(name, kept):
+  encoder = encoders.pretrained(None, kept / "weights.safetensors")
+  method = dataclasses.replace(all_methods.parts()[name], encoder=encoder)
+  batch = {"image": np.zeros((8, 8, 8, 1), np.float32), "index": np.arange(8)}
+  params, state = jax.jit(method.init)(jax.random.key(0), all_methods.seen_by(name, batch))
+  expected = {key.removeprefix("module."): value for key, value in random_weights(1).items()}
+  starts = [encoders.to_torch(params["encoder"], state["encoder"])]
+  if "target" in state:
+    target = state["target"]
+    starts.append(encoders.to_torch(target["params"]["encoder"], target["state"]["encoder"]))
+  for found in starts:
+    assert found.keys() == expected.keys()
+    for key, value in expected.items():
+      np.testing.assert_array_equal(found[key], value)
