@@ -121,6 +121,7 @@ def write_photos(folder):
     "how_to/my_own_loss.md",
     "how_to/read_the_report.md",
     "how_to/resume_on_other_devices.md",
+    "how_to/start_from_known_weights.md",
     "how_to/train_on_my_images.md",
     "how_to/use_hard_negatives.md",
     "methods.md",

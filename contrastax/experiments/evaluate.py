@@ -9,13 +9,14 @@ from typing import Any
 
 import jax
 from absl import flags
+from jax.sharding import Mesh
 
 from contrastax import evaluation, load, training
-from contrastax.core import UserError, named_leaves
+from contrastax.core import TrainState, UserError, named_leaves
 from contrastax.evaluation.embed import count_rows
 from contrastax.evaluation.probes import DRAWS
 from contrastax.experiments import commandline, page, protocols
-from contrastax.experiments.build import build, inputs_of
+from contrastax.experiments.build import Parts, build, inputs_of
 from contrastax.experiments.cache import keep_programs
 from contrastax.experiments.report import is_finished
 from contrastax.experiments.schema import data_name
@@ -155,14 +156,12 @@ def evaluate(
     f"{workdir}: step {run.step} of {settings['steps']}, the last checkpoint; "
     f"evaluated on the {results['judged_on']} split, {count_rows(test['inputs']):,} examples"
   )
-  initial = training.init(
-    parts.method, parts.optimizer, parts.first_batch(), seed=settings["seed"], mesh=mesh
-  )
   network, _, recipes = parts.method.evaluated
   networks = {
-    "untrained": (run.encoder, initial.params[network], initial.state[network]),
-    "trained": (run.encoder, run.params, run.state),
+    row: (run.encoder, state.params[network], state.state[network])
+    for row, state in begun(parts, settings["seed"], mesh).items()
   }
+  networks["trained"] = (run.encoder, run.params, run.state)
   encoders = {row: functools.partial(evaluation.embed, *of_row) for row, of_row in networks.items()}
   if "label" in train:
     results |= protocols.frozen(encoders, train, test)
@@ -190,6 +189,30 @@ def evaluate(
   if is_finished(workdir, run.step):
     page.write(settings, parts, workdir, encoders["trained"])
   return results
+
+
+def begun(parts: Parts, seed: int, mesh: Mesh) -> dict[str, TrainState]:
+  """Returns the states before the first step.
+
+  Args:
+    parts: the experiment.
+    seed: the seed of the run.
+    mesh: the devices.
+
+  Returns:
+    `untrained`, with random weights, and `start`, with the weights of a file, if the experiment starts
+    from one that can still be read.
+  """
+  batch = parts.first_batch()
+  states = {
+    "untrained": training.init(parts.from_scratch, parts.optimizer, batch, seed=seed, mesh=mesh)
+  }
+  if parts.from_scratch is not parts.method:
+    try:
+      states["start"] = training.init(parts.method, parts.optimizer, batch, seed=seed, mesh=mesh)
+    except UserError as error:
+      print(f"the row 'start' is left out: {error}")
+  return states
 
 
 def image_shape(run: FrozenEncoder, workdir: pathlib.Path) -> tuple[int, ...]:

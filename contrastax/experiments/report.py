@@ -103,10 +103,17 @@ def finish(
   split_name = "validation" if config["validation"] else "test"
   kinds = "kNN, linear probes and geometry" if "label" in test else "geometry"
   print(f"evaluating: {kinds} of {count_rows(test):,} {split_name} examples", flush=True)
-  initial = training.init(
-    parts.method, parts.optimizer, parts.first_batch(), seed=config["seed"], mesh=mesh
+  begun = functools.partial(
+    training.init,
+    optimizer=parts.optimizer,
+    batch=parts.first_batch(),
+    seed=config["seed"],
+    mesh=mesh,
   )
-  states = {"untrained": initial, "trained": state}
+  states = {"untrained": begun(parts.from_scratch)}
+  if parts.from_scratch is not parts.method:
+    states["start"] = begun(parts.method)
+  states["trained"] = state
   encoders = {row: encoder_of(parts.method, of_row) for row, of_row in states.items()}
   features = spaces(encoders, *(inputs_of(parts.method, split) for split in (train, test)))
   inputs, labels = _first(parts.method, test, MEASURED)
@@ -231,9 +238,8 @@ def _worker() -> Iterator[ThreadPoolExecutor]:
 
 def encoder_of(method: HasEvaluated, state: TrainState) -> Encode:
   """Returns the evaluated encoder of a method, in a state."""
-  network = method.evaluated.network
-  own = state.params[network], state.state[network]
-  return functools.partial(evaluation.embed, method.network(network), *own)
+  own = training.evaluated_weights(method, state)
+  return functools.partial(evaluation.embed, method.network(method.evaluated.network), *own)
 
 
 def _first(

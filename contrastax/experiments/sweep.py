@@ -17,6 +17,7 @@ from contrastax.experiments.commandline import Options, format_command
 from contrastax.experiments.compare import compare
 from contrastax.experiments.compare_output import as_text, write
 from contrastax.experiments.paired import COLUMNS
+from contrastax.experiments.weights import resolved
 from contrastax.experiments.workdir import Workdir
 from contrastax.files import read_json, replace_damaged, write_json
 
@@ -53,7 +54,8 @@ def sweep(options: Options, argv: list[str], mesh: Mesh, run: Run) -> None:
   for number, arm in enumerate(arms, 1):
     place, own = folder / arm.name, _command(argv, options, arm.overrides, folder / arm.name)
     print(f"\nrun {number} of {len(arms)}: {arm.name}", flush=True)
-    with Workdir(place, arm.config, own) as workdir:
+    config = resolved(arm.config)
+    with Workdir(place, config, own) as workdir:
       before = record["runs"].get(arm.name, {})
       # Without a config.json, the user has removed the run, to try it again.
       if before.get("status") == "diverged" and (place / "config.json").exists():
@@ -63,9 +65,9 @@ def sweep(options: Options, argv: list[str], mesh: Mesh, run: Run) -> None:
       if finished:
         print("it is finished")
       else:
-        parts = build(arm.config, mesh)
+        parts = build(config, mesh)
         try:
-          run(arm.config, parts, workdir, own)
+          run(config, parts, workdir, own)
         except TrainingDiverged as error:
           reason = " ".join(str(error).split())
           print(f"the run has diverged: {reason}", flush=True)
