@@ -36,6 +36,7 @@ if TYPE_CHECKING:
   from contrastax.experiments.embed import embed_data as embed_data
   from contrastax.experiments.export import export as export
   from contrastax.experiments.search import search as search
+  from contrastax.experiments.fit import fit as fit
   from contrastax.training.load import load as load
 
 __version__ = "0.2.0"
@@ -49,6 +50,7 @@ __all__ = [
   "encoders",
   "evaluation",
   "export",
+  "fit",
   "load",
   "losses",
   "methods",
@@ -69,6 +71,7 @@ _MODULE_OF = {
   "UserError": "contrastax.core",
   "embed_data": "contrastax.experiments.embed",
   "export": "contrastax.experiments.export",
+  "fit": "contrastax.experiments.fit",
   "load": "contrastax.training.load",
   "search": "contrastax.experiments.search",
 }

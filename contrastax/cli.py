@@ -1,4 +1,4 @@
-"""The command `contrastax`: trains, evaluates, lists example configs and prepares data sets."""
+"""The command `contrastax`: trains, evaluates and compares runs, lists configs, prepares data."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ COMMANDS = {
   "embed": ("contrastax.experiments.embed", "write the embeddings of a data set to a file"),
   "search": ("contrastax.experiments.search", "find the examples that are nearest to a query"),
   "export": ("contrastax.experiments.export", "write an encoder for use elsewhere"),
+  "compare": ("contrastax.experiments.compare", "compare runs on the same data"),
   "configs": ("contrastax.experiments.configs", "list the example configs"),
   "prepare": ("contrastax.data.prepare", "download and convert data sets"),
 }

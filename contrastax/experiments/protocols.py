@@ -35,7 +35,8 @@ def frozen(
 
   Returns:
     {"probes": table, "retrieval": table}. If the inputs are a space, `probes` has a row
-    `trained - raw` with the differences draw by draw.
+    `trained - raw` with the differences draw by draw; for an encoder that starts from known weights
+    it has a row `trained - start`.
   """
   label, test_label = train["label"], test["label"]
   neighbors = up_to(len(label), NEIGHBORS, "knn_", "training")
@@ -51,6 +52,8 @@ def frozen(
     retrieval[row] = evaluation.retrieval(features[1], test_label, ks=depths)
   if "raw" in probes:
     probes["trained - raw"] = difference(probes["trained"], probes["raw"])
+  if "start" in probes:
+    probes["trained - start"] = difference(probes["trained"], probes["start"])
   return {"probes": probes, "retrieval": retrieval}
 
 
@@ -94,7 +97,7 @@ def fine_tuned(
     test: `inputs` and `label` of the test examples.
 
   Returns:
-    A row per network, and a row with the differences seed by seed.
+    A row per network, and rows with the differences of `trained` to the others, seed by seed.
 
   Raises:
     UserError: the inputs are a mapping of several arrays.
@@ -115,7 +118,10 @@ def fine_tuned(
         for seed in range(SEEDS)
       ]
       rows[row][f"{fraction:.0%}"] = measures.summarized(accuracies)
-  return {**rows, "trained - untrained": difference(rows["trained"], rows["untrained"])}
+  differences = {
+    f"trained - {row}": difference(rows["trained"], rows[row]) for row in rows if row != "trained"
+  }
+  return {**rows, **differences}
 
 
 def splits(name: str, validation: int, shape: tuple[int, ...]) -> list[dict[str, Any]]:
@@ -133,7 +139,10 @@ def splits(name: str, validation: int, shape: tuple[int, ...]) -> list[dict[str,
   Raises:
     UserError: the data set does not exist, has no labels, or has images that do not fit.
   """
-  dataset = data.load(name)
+  height, width, channels = shape
+  wanted = {"size": (height, width), "channels": channels}
+  options = data.complete(name, {}, name)
+  dataset = data.load(name, **{key: value for key, value in wanted.items() if key in options})
   if "label" not in dataset.train:
     raise UserError(f"transfer is probed by labels; {name} has none")
   if "image" not in dataset.train:
@@ -141,14 +150,21 @@ def splits(name: str, validation: int, shape: tuple[int, ...]) -> list[dict[str,
   if validation:
     dataset = data.hold_out(dataset, validation)
   dataset = labeled_only(dataset)
-  height, width, channels = shape
   image_shape = dataset.train["image"].shape[1:]
   if image_shape != shape:
     print(f"{name}: images {image_shape} are converted to {shape}")
   return [
-    {"inputs": fitted(split["image"], (height, width, channels)), "label": split["label"]}
+    {"inputs": _fitted(split["image"], shape), "label": split["label"]}
     for split in (dataset.train, dataset.test)
   ]
+
+
+def _fitted(images: Any, shape: tuple[int, ...]) -> Any:
+  """Returns images of a shape. Images in files were decoded to it."""
+  height, width, channels = shape
+  if isinstance(images, data.Column) and images.shape[1:] == shape:
+    return images
+  return fitted(np.asarray(images), (height, width, channels))
 
 
 def difference(

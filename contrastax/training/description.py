@@ -37,6 +37,7 @@ class Network:
     spec: the network as specified in a config, or None if it was passed to `load`.
     fields: the name of the field of the data that the network takes, a list of names, or None if it
       is not known.
+    averaged: whether the average of its weights is loaded, see `training.with_average`.
   """
 
   name: str
@@ -46,6 +47,7 @@ class Network:
   state: State
   spec: Any
   fields: Any
+  averaged: bool
 
 
 def save_encoder_spec(
@@ -56,6 +58,7 @@ def save_encoder_spec(
   *,
   fields: str | tuple[str, ...] | None = None,
   networks: Mapping[str, Mapping[str, Any]] | None = None,
+  averaged: bool = False,
 ) -> None:
   """Writes `encoder.json`, which `load` needs in addition to a checkpoint.
 
@@ -68,13 +71,15 @@ def save_encoder_spec(
     networks: {name: entry} of the other networks. The entry of an encoder has its spec `encoder`, its
       `inputs` like those above, and its `fields`. The entry of a projection has its spec `encoder`,
       and `of`, the name of the encoder whose embeddings it takes.
+    averaged: whether the average of the weights is loaded, see `training.with_average`.
   """
   others = {
     name: {**entry, "inputs": spec_of(entry["inputs"])} if "inputs" in entry else {**entry}
     for name, entry in (networks or {}).items()
   }
   content = {"encoder": spec, "network": network, "inputs": spec_of(inputs), "fields": fields}
-  write_json(pathlib.Path(workdir) / FILE, {**content, "networks": others})
+  content |= {"networks": others} | ({"averaged": True} if averaged else {})
+  write_json(pathlib.Path(workdir) / FILE, content)
 
 
 def read_content(workdir: pathlib.Path) -> dict[str, Any]:
@@ -121,6 +126,7 @@ def read_network(
   """
   path, evaluated = workdir / FILE, content.get("network")
   name = evaluated if network is None else network
+  averaged = content.get("averaged") is True and name == evaluated
   passed = encoder is not None and examples is not None
   try:
     entry = _entry(content, name)
@@ -147,7 +153,8 @@ def read_network(
     inputs = _inputs_of(content, entry, allow) if examples is None else shapes_of(spec_of(examples))
     if encoder is None:
       made, params, state = described(entry["encoder"], inputs, allow)
-      return Network(name, made, inputs, params, state, entry["encoder"], entry.get("fields"))
+      fields = entry.get("fields")
+      return Network(name, made, inputs, params, state, entry["encoder"], fields, averaged)
   except NotAllowed as error:
     raise UserError(f"{path}: {error}") from None
   except Exception as error:  # A damaged file may specify any arguments of any encoder.
@@ -161,7 +168,7 @@ def read_network(
       f"the encoder does not accept the inputs of the run in {workdir}: {fault}; pass the encoder that "
       f"the run had as {name!r}"
     ) from error
-  return Network(name, encoder, inputs, params, state, None, entry.get("fields"))
+  return Network(name, encoder, inputs, params, state, None, entry.get("fields"), averaged)
 
 
 def has_projection(content: Mapping[str, Any], name: str) -> bool:

@@ -14,6 +14,7 @@ import numpy as np
 
 from contrastax.core import Encoder, Params, State, UserError
 from contrastax.evaluation import embed
+from contrastax.training.average import ENTRY
 from contrastax.training.checkpoints import Checkpoints
 from contrastax.training.description import (
   Network,
@@ -89,6 +90,8 @@ def load(
 ) -> FrozenEncoder:
   """Loads the encoder of a run, or another of its networks, from its newest intact checkpoint.
 
+  The weights of a run with `average` are the average of those of its steps.
+
   The folder may also be one that `contrastax export` has written. Nothing in the folder is executed
   or imported, so the folder may come from a stranger.
 
@@ -139,15 +142,23 @@ def load(
     if step is None:
       raise UserError(f"{workdir} has no checkpoint yet; load it when the run has saved one")
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    own: dict[str, dict[str, Any]] = {"params": {}, "state": {}}
+    for each in networks:
+      if each.averaged:
+        own["state"][ENTRY] = {"params": each.params, "state": each.state}
+      else:
+        own["params"][each.name], own["state"][each.name] = each.params, each.state
     like = jax.tree.map(
-      lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),
-      {
-        "params": {each.name: each.params for each in networks},
-        "state": {each.name: each.state for each in networks},
-      },
+      lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), own
     )
     tree = checkpoints.restore(step, like, partial=True)
-  trees = [(tree["params"][each.name], tree["state"][each.name]) for each in networks]
+  average = tree["state"].get(ENTRY, {})
+  trees = [
+    (average["params"], average["state"])
+    if each.averaged
+    else (tree["params"][each.name], tree["state"][each.name])
+    for each in networks
+  ]
   if not projected:
     return FrozenEncoder(
       first.encoder, *trees[0], first.inputs, step, first.name, first.fields, (first.spec, None)

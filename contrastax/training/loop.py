@@ -26,9 +26,11 @@ from contrastax.core import (
 from contrastax.data import Dataset
 from contrastax.data.source import OrderedSource
 from contrastax.paths import select
+from contrastax.training.average import has_average
 from contrastax.training.checkpoints import Checkpoints
 from contrastax.training.description import save_encoder_spec
 from contrastax.training.log import Log, cut
+from contrastax.training.loggers import Loggers
 from contrastax.training.mesh import block_on_virtual_devices, make_mesh
 from contrastax.training.refresh import Refresh, Segments
 from contrastax.training.signals import Stop
@@ -55,6 +57,7 @@ def train(
   accepted: Callable[[], None] | None = None,
   encoder: Any = None,
   networks: Mapping[str, Mapping[str, Any]] | None = None,
+  loggers: Loggers | None = None,
 ) -> TrainState:
   """Trains a method, starting from the newest intact checkpoint of `workdir` if there is one.
 
@@ -85,6 +88,7 @@ def train(
     networks: {name: entry} of the other networks that `contrastax.load` can return. The entry of an
       encoder has its spec `encoder` and `fields`, the fields of the data that it takes. The entry of
       a projection has its spec `encoder` and `of`, the name of the encoder whose embeddings it takes.
+    loggers: loggers beside metrics.jsonl and TensorBoard, such as `training.Loggers(("wandb",))`.
 
   Returns:
     The state after the last step.
@@ -154,7 +158,7 @@ def train(
       lowered = train_step.lower(state, batch)  # Errors of the method are raised here.
     if accepted is not None:
       accepted()
-    _save_spec(workdir, method, source, encoder, networks)
+    _save_spec(workdir, method, source, encoder, networks, has_average(state))
     if lowered is None:
       cut(workdir / "metrics.jsonl", step)
       print(f"finished: checkpoint {step} is the last one and intact", flush=True)
@@ -163,7 +167,12 @@ def train(
       print(f"resuming from checkpoint {restored}", flush=True)
 
     log = Log(
-      workdir, restored=restored, steps=steps, batch_size=source.batch_size, every=log_every
+      workdir,
+      restored=restored,
+      steps=steps,
+      batch_size=source.batch_size,
+      every=log_every,
+      loggers=loggers,
     )
     with (
       ThreadPoolExecutor(1) as executor,
@@ -214,6 +223,7 @@ def _save_spec(
   source: Source,
   encoder: Any,
   networks: Mapping[str, Mapping[str, Any]] | None,
+  averaged: bool,
 ) -> None:
   """Writes encoder.json if the method has a network that is evaluated."""
   if not isinstance(method, HasEvaluated):
@@ -227,7 +237,9 @@ def _save_spec(
       if name != network and {*_listed(entry.get("fields", ()))} <= {*arrays}
     }
     inputs = select(arrays, names)
-    save_encoder_spec(workdir, encoder, network, inputs, fields=names, networks=others)
+    save_encoder_spec(
+      workdir, encoder, network, inputs, fields=names, networks=others, averaged=averaged
+    )
 
 
 def _listed(names: str | tuple[str, ...]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from contrastax.core import Params, State, UserError, named_leaves
-from contrastax.encoders.pretrained import from_torch, to_torch
+from contrastax.encoders.torch_layout import from_torch, to_torch
 from contrastax.files import write_bytes
 
 FILE = "model.safetensors"
