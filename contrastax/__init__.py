@@ -35,8 +35,8 @@ if TYPE_CHECKING:
   from contrastax.core import UserError as UserError
   from contrastax.experiments.embed import embed_data as embed_data
   from contrastax.experiments.export import export as export
-  from contrastax.experiments.search import search as search
   from contrastax.experiments.fit import fit as fit
+  from contrastax.experiments.search import search as search
   from contrastax.training.load import load as load
 
 __version__ = "0.2.0"

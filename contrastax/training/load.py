@@ -149,7 +149,8 @@ def load(
       else:
         own["params"][each.name], own["state"][each.name] = each.params, each.state
     like = jax.tree.map(
-      lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), own
+      lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),
+      {name: part for name, part in own.items() if part},
     )
     tree = checkpoints.restore(step, like, partial=True)
   average = tree["state"].get(ENTRY, {})

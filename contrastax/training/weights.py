@@ -8,8 +8,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
 
 from contrastax.core import Params, State, UserError, named_leaves
 from contrastax.encoders.torch_layout import from_torch, to_torch
@@ -42,6 +40,8 @@ def write_weights(folder: pathlib.Path, params: Params, state: State, layout: st
     state: the state.
     layout: `TIMM` or `TREE`.
   """
+  from safetensors.numpy import save  # It is slow to import.
+
   if layout == TIMM:
     arrays = to_torch(params, state)
   else:
@@ -64,6 +64,9 @@ def read_weights(
   Raises:
     UserError: the file is missing or damaged, or is of another encoder.
   """
+  from safetensors import SafetensorError
+  from safetensors.numpy import load_file
+
   path = folder / FILE
   try:
     arrays = load_file(path)
