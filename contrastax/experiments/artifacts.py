@@ -176,7 +176,7 @@ def call_onnx(folder: pathlib.Path, inputs: Any) -> Callable[[Any], np.ndarray]:
 
   def call(examples: Any) -> np.ndarray:
     given = dict(zip(names, map(np.asarray, jax.tree.leaves(examples)), strict=True))
-    return session.run(None, given)[0]
+    return np.asarray(session.run(None, given)[0])
 
   return call
 

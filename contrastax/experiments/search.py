@@ -210,7 +210,7 @@ def search(
     run = load(folder, network=network, projected=projected, allow=allow)
   if stored is not None:
     _check_index(index, stored.about, run, projected)
-    corpus = Corpus(np.float32(stored.vectors), stored.names, stored.classes, rows)
+    corpus = Corpus(stored.vectors.astype(np.float32), stored.names, stored.classes, rows)
   else:
     assert rows is not None
     parts = [vectors for _, vectors in embedded(run, rows.parts(batch_size), batch_size)]

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from contrastax.core import Params, State, UserError, named_leaves
-from contrastax.encoders.torch_layout import from_torch, to_torch
 from contrastax.files import write_bytes
 
 FILE = "model.safetensors"
@@ -40,7 +39,9 @@ def write_weights(folder: pathlib.Path, params: Params, state: State, layout: st
     state: the state.
     layout: `TIMM` or `TREE`.
   """
-  from safetensors.numpy import save  # It is slow to import.
+  from safetensors.numpy import save  # It is slow to import, as are the encoders.
+
+  from contrastax.encoders.torch_layout import to_torch
 
   if layout == TIMM:
     arrays = to_torch(params, state)
@@ -66,6 +67,8 @@ def read_weights(
   """
   from safetensors import SafetensorError
   from safetensors.numpy import load_file
+
+  from contrastax.encoders.torch_layout import from_torch
 
   path = folder / FILE
   try:
