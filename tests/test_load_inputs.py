@@ -1,9 +1,13 @@
 """What a loaded encoder takes: paths, PIL images, arrays and texts; and runs that a stranger sent."""
 
+import contextlib
+import hashlib
 import io
 import json
 import pathlib
 import pickle
+import re
+import shutil
 import sys
 
 import jax
@@ -212,3 +216,36 @@ def test_strange_parameters_are_one_line(tmp_path, run, monkeypatch, content):
   (folder / "model.safetensors").write_bytes(content)
   assert "not an intact safetensors file" in message(contrastax.load, folder)
   assert not (tmp_path / "executed").exists()
+
+
+HOSTILE = {
+  "_CHECKPOINT_METADATA": [(r'"item_handlers": "[^"]*"', '"item_handlers": "evil.Handler"')],
+  "_METADATA": [
+    (r'"value_type": "jax.Array"', '"value_type": "evil.Array"'),
+    (r'"use_ocdbt": true', '"use_ocdbt": false'),
+  ],
+  "_sharding": [(r"SingleDeviceSharding", "evil.Sharding"), (r"cpu:0", "evil:0")],
+}
+
+
+@pytest.mark.parametrize(
+  "name, place", [(n, i) for n, each in HOSTILE.items() for i in range(len(each))]
+)
+def test_a_checkpoint_of_a_stranger_imports_nothing(tmp_path, run, monkeypatch, name, place):
+  """The checksums are those of the changed files, as a stranger would write them."""
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.syspath_prepend(tmp_path)
+  (tmp_path / "evil.py").write_text("import pathlib\npathlib.Path('executed').touch()\n")
+  shutil.copytree(run, tmp_path / "run")
+  checkpoint = tmp_path / "run" / "checkpoints" / "3"
+  pattern, replacement = HOSTILE[name][place]
+  text = (checkpoint / name).read_text()
+  changed = re.sub(pattern, replacement, text)
+  assert changed != text
+  (checkpoint / name).write_text(changed)
+  sums = json.loads((checkpoint / "checksums.json").read_text())
+  sums[name] = sums[name] and hashlib.sha256(changed.encode()).hexdigest()
+  (checkpoint / "checksums.json").write_text(json.dumps(sums))
+  with contextlib.suppress(UserError):
+    assert contrastax.load(tmp_path / "run").step == 3
+  assert not (tmp_path / "executed").exists() and "evil" not in sys.modules
