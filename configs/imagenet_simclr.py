@@ -1,9 +1,16 @@
 """SimCLR on ImageNet-1k with ResNet-50: 100 epochs. It was not run for this release.
 
-  contrastax run imagenet_simclr:runlocal   # a run of seconds
+  contrastax run imagenet_simclr --config.data.name=folder:PATH   # the whole run, on a GPU
+  contrastax run imagenet_simclr:runlocal                         # a run of seconds, generated images
 
-Only the preset `runlocal`, which uses generated images, can be run now. The data set does not fit
-into memory, and sources that stream from disk are not available yet.
+PATH has the subfolders `train` and `val` with one subfolder per class. Batches are decoded while the
+run trains. On a machine with few cores, decode the images once and give the result:
+
+  contrastax prepare folder:PATH --size=256 --out=imagenet_256
+  contrastax run imagenet_simclr --config.data=arrayrecord:imagenet_256
+
+An image is the largest centered square, resized to 256 pixels; the paper crops views from the whole
+image.
 
 The recipe is that of the paper (Chen et al. 2020, arXiv 2002.05709, appendix A and §B.6): full
 views, LARS with a learning rate of 0.3·256/256, weight decay 1e-6, a warm-up of ten epochs, τ =
@@ -20,7 +27,8 @@ def get_config(arg: str = "") -> ConfigDict:
   runlocal = arg == "runlocal"
   config = ConfigDict()
 
-  config.data = "made:64x64x3" if runlocal else "tfds:imagenet2012"
+  config.data = "made:64x64x3" if runlocal else {"name": "folder:imagenet", "size": 256}
+  config.stream = True
   config.batch_size = 16 if runlocal else 256
   config.steps = 4 if runlocal else 500450
 

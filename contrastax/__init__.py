@@ -33,6 +33,7 @@ if TYPE_CHECKING:
   from contrastax import views as views
   from contrastax.core import TrainingDiverged as TrainingDiverged
   from contrastax.core import UserError as UserError
+  from contrastax.experiments.fit import fit as fit
   from contrastax.training.load import load as load
 
 __version__ = "0.2.0"
@@ -44,6 +45,7 @@ __all__ = [
   "data",
   "encoders",
   "evaluation",
+  "fit",
   "load",
   "losses",
   "methods",
@@ -61,6 +63,7 @@ __all__ = [
 _MODULE_OF = {
   "TrainingDiverged": "contrastax.core",
   "UserError": "contrastax.core",
+  "fit": "contrastax.experiments.fit",
   "load": "contrastax.training.load",
 }
 

@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import shutil
+import sys
 from typing import Any
 
 from contrastax.core import UserError
@@ -138,3 +139,12 @@ def _record(line: bytes) -> dict[str, float] | None:
   if not isinstance(record, dict) or type(record.get("step")) is not int:
     return None
   return record if all(type(value) in (int, float) for value in record.values()) else None
+
+
+def cache_folder() -> pathlib.Path:
+  """Returns the user's folder for files that may be removed at any time."""
+  configured = os.environ.get("XDG_CACHE_HOME", "")
+  if os.path.isabs(configured):  # The XDG standard ignores relative paths.
+    return pathlib.Path(configured)
+  home = pathlib.Path(os.path.expanduser("~"))
+  return home / "Library" / "Caches" if sys.platform == "darwin" else home / ".cache"

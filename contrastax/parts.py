@@ -100,6 +100,22 @@ def complete(noun: Any, spec: Any, where: str, *, allow: Collection[str] | None 
   return _Reader(None, allow).read(noun, spec, where)[0]
 
 
+def complete_options(
+  function: Callable[..., Any], options: Mapping[str, Any], where: str
+) -> dict[str, Any]:
+  """Returns the keyword arguments of a function with their defaults. It does not call the function.
+
+  Args:
+    function: the function.
+    options: keyword arguments by name.
+    where: the path of the arguments in the config, for messages.
+
+  Raises:
+    UserError: an argument is unknown or has a wrong type.
+  """
+  return _Reader(None, None)._arguments(function, "it", options, where, NO_NOUN, owner=())[0]
+
+
 @dataclasses.dataclass(frozen=True)
 class _Reader:
   """Reads values by their annotations. Each method returns (completed spec, object).

@@ -102,15 +102,15 @@ def test_ink_that_is_larger_than_the_image_is_shrunk(dataset):
   assert (dataset.train["image"][..., 0].any(1).sum(1) == 32).any()
 
 
-def test_the_size_is_part_of_the_name():
-  small = data.load("glyphs:12")
+def test_the_size_is_an_option():
+  small = data.load("glyphs", size=12)
   assert small.train["image"].shape[1:] == (12, 12, 1)
-  again = glyphs.load_glyphs(12)
+  again = glyphs.load_glyphs(size=12)
   for one, other in zip(small[:2], again[:2], strict=True):
     assert all((one[name] == other[name]).all() for name in one)
-  for wrong in ("glyphs:big", "glyphs:4", "glyphs:1000", "glyphs:-8", "glyphs:²²"):
-    with pytest.raises(UserError, match="glyphs") as error:
-      data.load(wrong)
+  for wrong in (4, 1000, "big", 12.5):
+    with pytest.raises(UserError, match="size") as error:
+      data.load("glyphs", size=wrong)
     assert "\n" not in str(error.value)
 
 

@@ -17,6 +17,7 @@ def load_each(names, data_dir):
   return printed(
     """
     import json, sys
+    import numpy as np
     from contrastax.core import UserError
     from contrastax.data import load
 
@@ -28,7 +29,9 @@ def load_each(names, data_dir):
         found[name] = {
           "classes": classes,
           "types": {s: {k: str(v.dtype) for k, v in a.items()} for s, a in splits.items()},
-          "arrays": {s: {k: v.tolist() for k, v in a.items()} for s, a in splits.items()},
+          "arrays": {
+            s: {k: np.asarray(v).tolist() for k, v in a.items()} for s, a in splits.items()
+          },
         }
       except UserError as error:
         found[name] = str(error)
@@ -132,7 +135,8 @@ def test_tfds_names_what_a_set_lacks(prepared):
     "tfds:no_test must have the features image and label, and the splits train and test"
   )
   assert prepared["found"]["tfds:sizes"] == (
-    "tfds:sizes: images must be uint8 and of one size, not Image(shape=(None, None, 1), dtype=uint8)"
+    "tfds:sizes: images must be uint8 and of one size, not Image(shape=(None, None, 1), dtype=uint8); "
+    "set the option size to convert images to one size"
   )
   assert prepared["found"]["tfds:tfrecords"] == (
     "tfds:tfrecords is prepared as tfrecord, "

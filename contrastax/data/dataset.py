@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from contrastax.core import UserError
+from contrastax.data.columns import Column
 from contrastax.labels import has_label
 
 
@@ -16,10 +17,11 @@ class Dataset(NamedTuple):
   """A data set in memory, divided into training and test examples.
 
   Attributes:
-    train: fields by name: arrays, or trees of arrays, with one example per row. `image` [n, h, w, c]
+    train: fields by name: arrays, or trees of arrays, with one example per row. A field may also be
+      a `Column`, whose rows are read from files when they are needed. `image` [n, h, w, c]
       is uint8, or float in [0, 1]. `label` [n] contains integers, where −1 means no label. Other
       fields may have any names.
-    test: the same fields of the test examples.
+    test: the same fields of the test examples; {} if no examples are held out.
     classes: the name of each class; () if there are no labels.
 
   Example:
@@ -57,11 +59,41 @@ def hold_out(dataset: Dataset, count: int) -> Dataset:
   return split(dataset.train, count, dataset.classes)
 
 
+def with_test(dataset: Dataset, name: str) -> Dataset:
+  """Holds out a fixed fifth of the examples, if the data set has no test examples.
+
+  Args:
+    dataset: the data set.
+    name: its name, for messages.
+
+  Raises:
+    UserError: there are fewer than five examples.
+  """
+  if dataset.test:
+    return dataset
+  size = _size(dataset.train)
+  if size < 5:
+    kind = "images" if "image" in dataset.train else "examples"
+    raise UserError(
+      f"{name}: {size} {kind} are too few to hold out a fifth; give 5 or more, or test examples"
+    )
+  return split(dataset.train, size // 5, dataset.classes)
+
+
 def split(arrays: dict[str, Any], count: int, classes: tuple[str, ...]) -> Dataset:
-  """Returns a data set whose test examples are a fixed random choice of `count` examples."""
-  order = np.random.default_rng(0).permutation(_size(arrays))
-  train, test = np.sort(order[count:]), np.sort(order[:count])
-  return Dataset(_take(arrays, train), _take(arrays, test), classes)
+  """Returns a data set whose test examples are a fixed random choice of `count` examples.
+
+  A test example whose file has the same content as that of a training example becomes a training
+  example.
+  """
+  is_test = np.zeros(_size(arrays), bool)
+  is_test[np.random.default_rng(0).permutation(len(is_test))[:count]] = True
+  for column in jax.tree.leaves(arrays):
+    if isinstance(column, Column):
+      is_test &= ~np.isin(column.codes, column.codes[~is_test])
+  return Dataset(
+    _take(arrays, np.flatnonzero(~is_test)), _take(arrays, np.flatnonzero(is_test)), classes
+  )
 
 
 def _take(arrays: dict[str, Any], rows: np.ndarray) -> dict[str, Any]:
@@ -90,12 +122,20 @@ def _labeled(arrays: dict[str, Any]) -> dict[str, Any]:
   return arrays if known.all() else _take(arrays, known)
 
 
-def encode_texts(texts: Sequence[str]) -> np.ndarray:
+def encode_texts(texts: Sequence[str], most: int | None = None) -> np.ndarray:
   """Returns texts as bytes [n, length], uint8: each in UTF-8, followed by zeros.
 
-  The length is that of the longest text, at least 1.
+  Args:
+    texts: n texts.
+    most: the largest number of bytes. A longer text is cut between two characters. None means no
+      limit.
+
+  Returns:
+    The bytes. The length is that of the longest text, at least 1.
   """
-  encoded = [text.encode() for text in texts]
+  encoded = [text.encode("utf-8", "replace") for text in texts]
+  if most is not None:
+    encoded = [text[:most].decode("utf-8", "ignore").encode() for text in encoded]
   table = np.zeros((len(encoded), max(1, *map(len, encoded))), np.uint8)
   for row, text in zip(table, encoded, strict=True):
     row[: len(text)] = np.frombuffer(text, np.uint8)

@@ -36,7 +36,7 @@ class Pair(NamedTuple):
   text: str
 
 
-def load_docstrings(code_bytes: int = CODE_BYTES, text_bytes: int = TEXT_BYTES) -> Dataset:
+def load_docstrings(*, code_bytes: int = CODE_BYTES, text_bytes: int = TEXT_BYTES) -> Dataset:
   """Reads the functions and classes of Python's standard library that have a docstring.
 
   The files of the running Python are parsed, and neither imported nor executed. So the number of

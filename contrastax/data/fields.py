@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from contrastax.core import Array, UserError, named_leaves
+from contrastax.data.columns import Column
 from contrastax.data.dataset import Dataset
 from contrastax.labels import NONE
 from contrastax.pairwise.inputs import check_kept
@@ -114,6 +115,8 @@ def check_related(related: Any, arrays: Mapping[str, Any], size: int) -> dict[st
 
 
 def _check_values(name: str, values: Any) -> None:
+  if isinstance(values, Column):
+    return
   if not isinstance(values, np.ndarray | jax.Array):
     raise UserError(f"array {name!r} is {type(values).__name__}; pass np.asarray(…)")
   dtype = values.dtype

@@ -18,7 +18,6 @@ FONTS = (
   "STIXGeneral",
 )  # fmt: skip
 """The fonts, in the order of their numbers. They are files that matplotlib installs."""
-SIZE = 32
 LEAST = 50  # The fewest training characters of a class.
 HELD_OUT = 4  # One in so many characters is a candidate for the test examples.
 
@@ -35,7 +34,7 @@ class Drawn(NamedTuple):
   image: np.ndarray
 
 
-def load_glyphs(size: str | int = SIZE) -> Dataset:
+def load_glyphs(*, size: int = 32) -> Dataset:
   """Renders the characters of six fonts that matplotlib ships, with their Unicode names.
 
   Every character that has a name and ink is an example of each font that contains it. The fields:
@@ -68,8 +67,8 @@ def load_glyphs(size: str | int = SIZE) -> Dataset:
   References:
     The fonts are DejaVu (Bitstream Vera license) and STIX (SIL Open Font License).
   """
-  pixels = _checked_size(size)
-  fonts = [draw(path, pixels) for path in font_files()]
+  check_integer("size", size, 8, 128)
+  fonts = [draw(path, size) for path in font_files()]
   character = np.concatenate([font.character for font in fonts])
   image = np.concatenate([font.image for font in fonts])[..., None]
   font = np.repeat(np.arange(len(fonts)), [len(each.character) for each in fonts])
@@ -190,11 +189,3 @@ def next_of_group(group: np.ndarray) -> np.ndarray:
   )
   place = np.arange(len(group)) - start[number]
   return (start[number] + (place + 1) % size[number]).astype(np.int32)
-
-
-def _checked_size(size: str | int) -> int:
-  if isinstance(size, str):
-    if not (size.isascii() and size.isdigit() and len(size) < 5):
-      raise UserError(f"glyphs:{size} is not a size of images; give a number as in glyphs:{SIZE}")
-    size = int(size)
-  return check_integer("the size of glyphs", size, 8, 128)

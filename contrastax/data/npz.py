@@ -11,7 +11,7 @@ import zlib
 import numpy as np
 
 from contrastax.core import UserError
-from contrastax.data.dataset import Dataset, encode_texts, split
+from contrastax.data.dataset import Dataset, encode_texts
 from contrastax.labels import NONE
 from contrastax.views.images import check_images
 
@@ -22,14 +22,15 @@ DAMAGED = (
 )  # fmt: skip
 
 
-def load_npz(path: str) -> Dataset:
-  """Loads the data set of an npz file, as `data.load` describes it.
+def read_npz(path: str) -> Dataset:
+  """Reads the data set of an npz file, as `data.load` describes it.
 
   Args:
     path: path of the file. It may start with `~`.
 
   Returns:
-    The data set. Each array of the file is a field.
+    The data set. Each array of the file is a field. Without arrays of test examples, none are held
+    out.
 
   Raises:
     UserError: the file is missing or damaged, or one of its arrays is unsuitable.
@@ -61,16 +62,7 @@ def load_npz(path: str) -> Dataset:
       both = _fields(path, name, both)
     for part, values in zip(parts.values(), both, strict=True):
       part[name] = values
-  if test:
-    return Dataset(train, test, classes)
-  count = len(next(iter(train.values())))
-  if count < 5:
-    main = _main_array(train)
-    what = "images" if main == "image" else "examples"
-    raise UserError(
-      f"{path}: {count} {what} are too few to hold out a fifth; give 5 or more, or {TEST + main!r}"
-    )
-  return split(train, count // 5, classes)
+  return Dataset(train, test, classes)
 
 
 def read_arrays(path: str) -> dict[str, np.ndarray]:

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from contrastax.core import Array, Encoder, Params, State, UserError, embedding_of, named_leaves
+from contrastax.data.columns import Column
 from contrastax.views.images import as_input, check_inputs
 
 
@@ -28,9 +29,9 @@ def embed(
     encoder: the encoder. If it has several outputs, `embedding` is used.
     params: its parameters.
     state: its state.
-    inputs: an array, or a tree of arrays, with one example per row. Images are [n, h, w, c], uint8
-      or float in [0, 1]; uint8 is divided by 255. Arrays of fewer than four axes are vectors, texts
-      or tokens, and are not changed.
+    inputs: an array, a `data.Column`, or a tree of these, with one example per row. Images are
+      [n, h, w, c], uint8 or float in [0, 1]; uint8 is divided by 255. Arrays of fewer than four axes
+      are vectors, texts or tokens, and are not changed.
     batch_size: number of inputs in one call of the encoder, 1 or more.
     bounded: whether float images must lie in [0, 1]. Use False for random views, and for images that
       are normalized.
@@ -55,7 +56,8 @@ def embed(
   if isinstance(inputs, list):
     check_inputs("embed: inputs", inputs)
   for name, leaf in named_leaves(inputs):
-    check_inputs(f"embed: inputs{f' {name!r}' if name else ''}", leaf, bounded=bounded)
+    if not isinstance(leaf, Column):
+      check_inputs(f"embed: inputs{f' {name!r}' if name else ''}", leaf, bounded=bounded)
   count_rows(inputs)
   if not (isinstance(batch_size, int | np.integer) and batch_size >= 1):
     raise UserError(f"embed: batch_size must be an integer, 1 or more, not {batch_size!r}")
@@ -108,7 +110,7 @@ def count_rows(inputs: Any) -> int:
 
 def _filled(rows: np.ndarray, size: int) -> np.ndarray:
   """Returns the first `size` rows. If there are fewer, the last one is repeated."""
-  rows = rows[:size]
+  rows = np.asarray(rows[:size])  # It reads the rows of a `data.Column`.
   missing = size - len(rows)
   return np.concatenate([rows, np.repeat(rows[-1:], missing, 0)]) if missing else rows
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
+import jax
+import numpy as np
 import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from contrastax import core, data, pairwise, training
 from contrastax.annotations import PLACE, imported
+from contrastax.data import columns
 from contrastax.data.dataset import labeled_only
 from contrastax.evaluation.embed import count_rows
-from contrastax.experiments.schema import completed
+from contrastax.experiments.schema import completed, data_name
 from contrastax.methods.base import MAIN, BaseMethod, all_terms
 from contrastax.nouns import nearest
 from contrastax.parts import assemble
@@ -21,6 +24,10 @@ from contrastax.paths import fields
 from contrastax.terms import Contrast
 
 MIN_TEST_EXAMPLES = 4
+MOST_JUDGED = 100_000
+"""The largest number of training examples on which probes are fitted."""
+MOST_RESIDENT = 2**30
+"""The largest size in bytes of decoded images that are kept in memory unless the config demands it."""
 
 
 class Parts(NamedTuple):
@@ -32,7 +39,8 @@ class Parts(NamedTuple):
     method: the method.
     optimizer: the optimizer.
     refresh: arrays that are computed between segments of the run, or None.
-    judged: the examples of the data set that are evaluated: without those whose label is −1.
+    judged: the examples of the data set that are evaluated: without those whose label is −1, and at
+      most `MOST_JUDGED` training examples.
   """
 
   dataset: data.Dataset
@@ -73,12 +81,15 @@ def build(config: ConfigDict, mesh: Mesh, *, allow: Collection[str] | None = Non
       "config.validation renumbers the training examples, but config.related contains their numbers; "
       "set validation to 0"
     )
-  dataset = _dataset(values["data"], allow)
+  dataset = _dataset(values, allow)
   if values["validation"]:
     dataset = data.hold_out(dataset, values["validation"])
-  judged = labeled_only(dataset)
+  stream = _streams(values["stream"], dataset)
+  if not stream:
+    dataset = columns.keep(dataset)
+  judged = _fewer_training_examples(labeled_only(dataset))
   if (count := count_rows(judged.test)) < MIN_TEST_EXAMPLES:
-    kind = "test examples" if judged is dataset else "test examples with a label"
+    kind = "test examples" if judged.test is dataset.test else "test examples with a label"
     raise core.UserError(
       f"the data have {count} {kind}, which are too few to evaluate a space; give "
       f"{MIN_TEST_EXAMPLES} or more"
@@ -88,7 +99,7 @@ def build(config: ConfigDict, mesh: Mesh, *, allow: Collection[str] | None = Non
       "config.online_probe trains a linear probe, and the data have no labels; set "
       "config.online_probe to False"
     )
-  source = _source(values, dataset.train, mesh, allow)
+  source = _source(values, dataset.train, data.Stream if stream else data.Resident, mesh, allow)
   given = {
     "plan": pairwise.Plan(mesh=mesh),
     "examples": source.size,
@@ -137,11 +148,13 @@ def encoder_spec(config: ConfigDict, network: str) -> Any:
   return tower[field]
 
 
-def _dataset(name: str, allow: Collection[str] | None) -> data.Dataset:
-  """Loads the data set of a name, or calls the function of the user that the name refers to."""
+def _dataset(values: Mapping[str, Any], allow: Collection[str] | None) -> data.Dataset:
+  """Loads the data set of a config, or calls the function of the user that its name refers to."""
+  name = data_name(values)
   kind = name.partition(":")[0]
   if kind in data.KINDS or not PLACE.fullmatch(name):
-    return data.load(name)
+    options = {} if isinstance(values["data"], str) else values["data"]
+    return data.load(**{"name": name, **options})
   make = imported(name, "config.data", allow)
   try:
     dataset = make() if callable(make) else make
@@ -159,16 +172,33 @@ def _dataset(name: str, allow: Collection[str] | None) -> data.Dataset:
   return dataset
 
 
+def _fewer_training_examples(dataset: data.Dataset) -> data.Dataset:
+  """Returns a data set of at most `MOST_JUDGED` training examples, a fixed random choice."""
+  count = count_rows(dataset.train)
+  if count <= MOST_JUDGED:
+    return dataset
+  rows = np.sort(np.random.default_rng(0).permutation(count)[:MOST_JUDGED])
+  return dataset._replace(train=jax.tree.map(lambda x: x[rows], dataset.train))
+
+
+def _streams(stream: bool | None, dataset: data.Dataset) -> bool:
+  """Returns whether batches are read from disk while the run trains."""
+  leaves = jax.tree.leaves(dataset[:2])
+  size = sum(leaf.nbytes for leaf in leaves if isinstance(leaf, data.Column))
+  return size > MOST_RESIDENT if stream is None else stream
+
+
 def _source(
   values: Mapping[str, Any],
   train: Mapping[str, Any],
+  kind: type[data.Resident] | type[data.Stream],
   mesh: Mesh,
   allow: Collection[str] | None,
 ) -> core.Source:
   size, seed, layout = values["batch_size"], values["seed"], training.sharded(mesh)
   related = {name: _array(train, field, name) for name, field in (values["related"] or {}).items()}
   if values["order"] is None:
-    return data.Resident(train, batch_size=size, seed=seed, related=related, sharding=layout)
+    return kind(train, batch_size=size, seed=seed, related=related, sharding=layout)
   given = {"size": count_rows(train), "batch_size": size, "seed": seed, "arrays": train}
   order = assemble(data.Order, values["order"], "config.order", given=given, allow=allow)
   if order.batch_size != size:
@@ -176,7 +206,7 @@ def _source(
       f"config.order makes batches of {order.batch_size}, but batch_size is {size}; "
       f"set config.batch_size to {order.batch_size}"
     )
-  return data.Resident(train, order=order, related=related, sharding=layout)
+  return kind(train, order=order, related=related, sharding=layout)
 
 
 def _array(arrays: Mapping[str, Any], field: str, name: str) -> Any:

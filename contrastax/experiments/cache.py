@@ -8,7 +8,6 @@ import importlib.metadata
 import os
 import pathlib
 import platform
-import sys
 import tempfile
 import warnings
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import jax
 
 from contrastax.experiments.processor import processor_fields
+from contrastax.files import cache_folder
 
 MAX_BYTES = 2**29
 """The largest size of all programs together. Beyond it the least recently used ones are removed."""
@@ -51,15 +51,6 @@ def keep_programs() -> None:
   jax.config.update("jax_compilation_cache_dir", str(folder))
   if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-
-
-def cache_folder() -> pathlib.Path:
-  """Returns the user's folder for files that may be removed at any time."""
-  configured = os.environ.get("XDG_CACHE_HOME", "")
-  if os.path.isabs(configured):  # The XDG standard ignores relative paths.
-    return pathlib.Path(configured)
-  home = pathlib.Path(os.path.expanduser("~"))
-  return home / "Library" / "Caches" if sys.platform == "darwin" else home / ".cache"
 
 
 def folder_name() -> str:

@@ -17,6 +17,7 @@ from contrastax.evaluation.probes import DRAWS
 from contrastax.experiments import commandline, protocols
 from contrastax.experiments.build import build, inputs_of
 from contrastax.experiments.cache import keep_programs
+from contrastax.experiments.schema import data_name
 from contrastax.experiments.workdir import config_of
 from contrastax.files import write_json
 from contrastax.reporting import table
@@ -135,7 +136,7 @@ def evaluate(
     raise UserError(f"{workdir}/config.json: {error}") from error
   train, test = ({**split, "inputs": inputs_of(parts.method, split)} for split in parts.judged[:2])
   if finetune and "label" not in train:
-    raise UserError(f"fine-tuning needs labels; {settings['data']} has none")
+    raise UserError(f"fine-tuning needs labels; {data_name(settings)} has none")
   target = None
   if other:
     target = protocols.splits(other, settings["validation"], image_shape(run, workdir))
@@ -145,7 +146,7 @@ def evaluate(
     "step": run.step,
     "steps": settings["steps"],
     "judged_on": "validation" if settings["validation"] else "test",
-    "data": settings["data"],
+    "data": data_name(settings),
     "seed": settings["seed"],
   }
   print(
@@ -165,7 +166,7 @@ def evaluate(
     results |= protocols.frozen(encoders, train, test)
     show(results)
   else:
-    print(f"{settings['data']} has no labels: no probes, no retrieval")
+    print(f"{data_name(settings)} has no labels: no probes, no retrieval")
   results["geometry"] = protocols.geometry(encoders, recipes, test["inputs"], test.get("label"))
   show({"geometry": results["geometry"]})
   if finetune:

@@ -15,12 +15,18 @@ import numpy as np
 from contrastax import evaluation, views
 from contrastax.compilation import quick_jit
 from contrastax.core import Array, Recipe, View, key_for
+from contrastax.data import Column
 from contrastax.evaluation.embed import count_rows, in_batches
+from contrastax.evaluation.transfer import fitted
 
 Encode = Callable[..., np.ndarray]
 
 MEASURED = 2000
 """The largest number of examples whose geometry is measured."""
+RAW_SIDE = 32
+"""The largest side in pixels of the images whose pixels are evaluated as a space."""
+BLOCK = 512
+"""The number of images that are resized at a time."""
 
 
 def first_rows(inputs: Any, count: int) -> Any:
@@ -40,17 +46,31 @@ def spaces(
 
   Returns:
     {row: (training features [n, d], test features [m, d])}. The first row is `raw`, the inputs
-    themselves, if the inputs are images or vectors.
+    themselves, if the inputs are images or vectors. Images of more than 32 pixels a side are resized
+    to 32.
   """
-  is_array = isinstance(train, np.ndarray)
+  is_array = isinstance(train, np.ndarray | Column)
   is_plain = is_array and (train.dtype.kind == "f" or (train.dtype == np.uint8 and train.ndim == 4))
-  raw = {"raw": lambda x: np.asarray(views.to_float(x) if x.ndim == 4 else x, np.float32)}
+  raw = {"raw": _pixels}
   all_encoders = (raw if is_plain else {}) | dict(encoders)
   features = {row: (encode(train), encode(test)) for row, encode in all_encoders.items()}
   return {
     row: (first.reshape(len(first), -1), second.reshape(len(second), -1))
     for row, (first, second) in features.items()
   }
+
+
+def _pixels(inputs: Any) -> np.ndarray:
+  """Returns images or vectors as float32. Images above `RAW_SIDE` are resized to it."""
+  if inputs.ndim != 4:
+    return np.asarray(inputs, np.float32)
+  _, height, width, channels = inputs.shape
+  shape = (min(height, RAW_SIDE), min(width, RAW_SIDE), channels)
+  blocks = [
+    np.asarray(views.to_float(fitted(np.asarray(inputs[start : start + BLOCK]), shape)), np.float32)
+    for start in range(0, len(inputs), BLOCK)
+  ]
+  return np.concatenate(blocks)
 
 
 def few_labels(

@@ -9,6 +9,7 @@ from typing import Any
 
 from contrastax.annotations import PLACE
 from contrastax.core import UserError
+from contrastax.data import complete
 from contrastax.experiments.schema import FIELDS, completed, flat
 from contrastax.parts import UnknownKey
 
@@ -52,7 +53,10 @@ def overridden(values: Mapping[str, Any], overrides: Mapping[str, str]) -> dict[
     except UserError:  # The override may supply what is missing. The last line raises what remains.
       defaults = changed
     path, value = key.split("."), _literal(overrides[key])
-    _check_part(key, value, defaults)
+    if path[0] == "data":
+      value = _prepare_data(changed, path, value)
+    else:
+      _check_part(key, value, defaults)
     _set(changed, defaults, path, value)
     try:
       completed(changed)
@@ -62,6 +66,20 @@ def overridden(values: Mapping[str, Any], overrides: Mapping[str, str]) -> dict[
     except UserError:
       pass
   return completed(changed)
+
+
+def _prepare_data(values: dict[str, Any], path: Sequence[str], value: Any) -> Any:
+  """Returns the new value of the data set, or of one of its options.
+
+  A data set is a name, or a mapping with options. A new name keeps the options that it has too.
+  """
+  old = values.get("data")
+  if len(path) > 1:
+    values["data"] = {"name": old} if isinstance(old, str) else old
+  elif isinstance(value, str) and isinstance(old, Mapping):
+    known = {} if PLACE.fullmatch(value) else complete(value, {}, "config.data")
+    return {"name": value, **{key: each for key, each in old.items() if key in known}}
+  return value
 
 
 def _set(values: Any, defaults: Any, path: Sequence[str], value: Any) -> None:

@@ -27,6 +27,7 @@ from contrastax.experiments.measures import (
   geometry,
   spaces,
 )
+from contrastax.experiments.schema import data_name
 from contrastax.files import make_folder, read_json, replace_damaged, write_json
 from contrastax.training.health import check_collapse
 
@@ -41,7 +42,7 @@ def dry_run(config: Mapping[str, Any], parts: Parts, mesh: Mesh) -> None:
   memory = step.lower(state, batch).compile().memory_analysis()
   print(f"mesh: {dict(mesh.shape)}, batch {config['batch_size'] // mesh.size} on each device")
   train, test = (count_rows(split) for split in parts.dataset[:2])
-  print(f"data: {config['data']}, {train:,} training and {test:,} test examples")
+  print(f"data: {data_name(config)}, {train:,} training and {test:,} test examples")
   for name, values in named_leaves(batch):
     print(f"batch {name}: {list(values.shape)} {values.dtype}")
   for network, params in state.params.items():
@@ -136,7 +137,7 @@ def finish(
         for row, encode in encoders.items()
       },
       "judged_on": split_name,
-      "data": config["data"],
+      "data": data_name(config),
       "seed": config["seed"],
       "steps": config["steps"],
       "parameters": {name: _count(params) for name, params in state.params.items()},

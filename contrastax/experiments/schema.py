@@ -9,6 +9,7 @@ from typing import Any
 import optax
 
 from contrastax import core, data, training
+from contrastax.annotations import PLACE
 from contrastax.core import UserError
 from contrastax.nouns import nearest
 from contrastax.parts import UnknownKey, complete
@@ -25,8 +26,9 @@ class Experiment:
   """The keys of a config, which describes one experiment.
 
   Args:
-    data: the data set: digits, npz:PATH, tfds:NAME or made:HxWxC (see `contrastax.data.load`), or
-      "package.module:function" with a function of your own that returns a `data.Dataset`.
+    data: the data set: a name such as digits or folder:PATH, or {"name": …, **options} (see
+      `contrastax.data.load`); or "package.module:function" with a function of your own that returns
+      a `data.Dataset`.
     batch_size: the number of examples of one step, on all devices together.
     steps: the number of steps of the run.
     method: the method with all its parts, {"name": …, **fields}.
@@ -34,6 +36,8 @@ class Experiment:
     validation: the number of training examples that are held out. If it is not 0, the run is
       evaluated on these instead of the test examples.
     seed: the seed of all random numbers.
+    stream: whether batches are read from disk while the run trains. The batches are the same. None:
+      whether the images of the data, once decoded, take more than 1 GiB.
     order: the order of the examples, {"name": …, **arguments}. An argument that is an array, such as
       `by`, is the name of an array of the data. None: a shuffle in which each example comes once per
       epoch.
@@ -47,13 +51,14 @@ class Experiment:
     checkpoint_every: the number of steps between two checkpoints.
   """
 
-  data: str
+  data: str | Mapping[str, Any]
   batch_size: int
   steps: int = dataclasses.field(metadata={"least": 1})
   method: core.Method
   optimizer: optax.GradientTransformation
   validation: int = dataclasses.field(default=0, metadata={"least": 0})
   seed: int = dataclasses.field(default=0, metadata={"least": 0, "most": 2**32 - 1})
+  stream: bool | None = None
   order: data.Order | None = None
   related: Mapping[str, str] | None = None
   refresh: training.Refresh | None = None
@@ -90,10 +95,40 @@ def completed(values: Mapping[str, Any], *, allow: Collection[str] | None = None
     if key not in values and field.default is dataclasses.MISSING:
       raise UserError(f"the config has no {key!r}; every config needs it")
   config = complete(Experiment, values, "config", allow=allow)
+  config["data"] = _completed_data(config["data"])
   for key, field in FIELDS.items():
     if field.metadata:
       core.check_integer(f"config.{key}", config[key], **field.metadata)
   return config
+
+
+def data_name(config: Mapping[str, Any]) -> str:
+  """Returns the name of the data set of a config."""
+  return config["data"] if isinstance(config["data"], str) else config["data"]["name"]
+
+
+def _completed_data(value: str | Mapping[str, Any]) -> str | dict[str, Any]:
+  """Returns the data set of a config with the defaults of its options.
+
+  A data set without options is written as its name.
+  """
+  options = {} if isinstance(value, str) else dict(value)
+  name = options.pop("name", None) if isinstance(value, Mapping) else value
+  if not isinstance(name, str):
+    raise UserError(
+      "config.data needs 'name', the name of a data set, such as {'name': 'folder:photos', 'size': 64}"
+    )
+  if name.partition(":")[0] in data.KINDS or not PLACE.fullmatch(name):
+    try:
+      options = data.complete(name, options, "config.data")
+    except UserError as error:
+      place = "" if str(error).startswith("config.data") else "config.data: "
+      raise UserError(f"{place}{error}") from None
+  elif options:
+    raise UserError(
+      f"config.data: the function {name} takes no options; leave out {next(iter(options))!r}"
+    )
+  return {"name": name, **options} if options else name
 
 
 def is_former(values: Mapping[str, Any]) -> bool:

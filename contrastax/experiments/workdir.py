@@ -24,7 +24,7 @@ from contrastax.experiments.processor import processor_fields
 from contrastax.experiments.schema import flat, is_former
 from contrastax.files import read_json, replace_damaged, unfinished_of, write_json
 
-CHANGEABLE = {"steps", "log_every", "eval_every", "checkpoint_every"}
+CHANGEABLE = {"steps", "stream", "log_every", "eval_every", "checkpoint_every"}
 """Keys that may differ when a run is resumed."""
 RESTORE = "restore a copy, such as the one that the same command writes into another --workdir"
 MAX_DIFFERENCES = 5

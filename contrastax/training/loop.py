@@ -23,7 +23,8 @@ from contrastax.core import (
   check_integer,
   check_seed,
 )
-from contrastax.data import Dataset, Resident
+from contrastax.data import Dataset
+from contrastax.data.source import OrderedSource
 from contrastax.paths import select
 from contrastax.training.checkpoints import Checkpoints
 from contrastax.training.load import save_encoder_spec
@@ -207,7 +208,7 @@ def _save_spec(workdir: pathlib.Path, method: Method, source: Source, encoder: A
   """Writes encoder.json if the method has a network that is evaluated."""
   if not isinstance(method, HasEvaluated):
     return
-  arrays = source.arrays if isinstance(source, Resident) else source.batch(0)
+  arrays = source.arrays if isinstance(source, OrderedSource) else source.batch(0)
   network, names, _ = method.evaluated
   needed = {names} if isinstance(names, str) else {*names}
   if needed <= {*arrays}:  # Otherwise the method computes the input from other fields.

@@ -19,6 +19,7 @@ from contrastax.core import (
   check_integer,
   check_seed,
 )
+from contrastax.data.source import OrderedSource
 from contrastax.evaluation import embed
 from contrastax.negatives import mine
 from contrastax.nouns import nearest
@@ -81,7 +82,7 @@ class mined(Refresh):
 
   @override
   def begun(self, source: Source) -> Arrays:
-    resident = _resident(source)
+    resident = _ordered(source)
     size = resident.size
     if self.corpus is not None and self.corpus[1] not in resident.arrays:
       raise UserError(
@@ -104,7 +105,7 @@ class mined(Refresh):
 
   @override
   def arrays(self, method: Method, state: TrainState, source: Source) -> Arrays:
-    resident, queries = _resident(source), _evaluated_features(method, state, source)
+    resident, queries = _ordered(source), _evaluated_features(method, state, source)
     corpus = queries
     if self.corpus is not None:
       corpus = features(method, state, *self.corpus, resident.arrays)
@@ -114,7 +115,7 @@ class mined(Refresh):
 
   @override
   def apply(self, source: Source, arrays: Arrays) -> Source:
-    return _resident(source).replace(related={self.prefix: arrays[self.prefix]})
+    return _ordered(source).replace(related={self.prefix: arrays[self.prefix]})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -148,7 +149,7 @@ class clustered(Refresh):
 
   @override
   def begun(self, source: Source) -> Arrays:
-    resident = _resident(source)
+    resident = _ordered(source)
     size = resident.size
     if self.count > size:
       raise UserError(
@@ -172,7 +173,7 @@ class clustered(Refresh):
   @override
   def apply(self, source: Source, arrays: Arrays) -> Source:
     order = data.grouped(arrays["cluster"], source.batch_size, seed=self.seed)
-    return _resident(source).replace(order=order)
+    return _ordered(source).replace(order=order)
 
 
 def features(
@@ -208,7 +209,7 @@ def features(
 
 def _evaluated_features(method: Method, state: TrainState, source: Source) -> np.ndarray:
   evaluated = _checked(method).evaluated
-  arrays = _resident(source).arrays
+  arrays = _ordered(source).arrays
   return features(method, state, evaluated.network, evaluated.input, arrays)
 
 
@@ -221,9 +222,9 @@ def _checked(method: Method) -> HasEvaluated:
   return method
 
 
-def _resident(source: Source) -> data.Resident:
-  if not isinstance(source, data.Resident):
+def _ordered(source: Source) -> OrderedSource:
+  if not isinstance(source, OrderedSource):
     raise UserError(
-      f"a refresh reads all data, so its source must be data.Resident, not {type(source).__name__}"
+      f"a refresh reads all data, so its source must be data.Resident or data.Stream, not {type(source).__name__}"
     )
   return source

@@ -1,0 +1,303 @@
+"""Tables, tar files and folders of Hugging Face are data sets."""
+
+import io
+import json
+import tarfile
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+from images_on_disk import content, picture, two_classes, write
+
+from contrastax import data
+from contrastax.core import UserError
+from contrastax.data.dataset import encode_texts
+from contrastax.data.decode import decode
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def texts(field):
+  return [bytes(row).rstrip(b"\0").decode() for row in field]
+
+
+ROWS = [
+  {
+    "question": f"what is {i}?",
+    "answer": f"ä {i}",
+    "price": i / 2,
+    "count": i,
+    "label": "xy"[i % 2],
+  }
+  for i in range(6)
+]
+
+
+def write_table(path, rows):
+  names = list(rows[0])
+  if path.suffix == ".parquet":
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+  elif path.suffix == ".jsonl":
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+  else:
+    lines = [names, *([row[name] for name in names] for row in rows)]
+    quoted = ('"' + str(value).replace('"', '""') + '"' for line in lines for value in line)
+    width = len(names)
+    cells = list(quoted)
+    path.write_text(
+      "\n".join(",".join(cells[i : i + width]) for i in range(0, len(cells), width)) + "\n"
+    )
+  return path
+
+
+@pytest.fixture(params=["csv", "jsonl", "parquet"])
+def kind(request):
+  return request.param
+
+
+def test_the_columns_of_each_format_are_the_same_fields(tmp_path, kind):
+  path = write_table(tmp_path / f"pairs.{kind}", ROWS)
+  dataset = data.read(f"{kind}:{path}")
+  train = dataset.train
+  assert texts(train["question"]) == [row["question"] for row in ROWS]
+  assert texts(train["answer"]) == [row["answer"] for row in ROWS]
+  np.testing.assert_array_equal(train["price"], [row["price"] for row in ROWS])
+  np.testing.assert_array_equal(train["count"], range(6))
+  assert train["price"].dtype == np.float32 and train["count"].dtype.kind == "i"
+  assert dataset.classes == ("x", "y") and list(train["label"]) == [0, 1] * 3
+
+
+def test_a_fifth_is_held_out(tmp_path, kind):
+  path = write_table(tmp_path / f"pairs.{kind}", ROWS)
+  train, test, _ = data.load(f"{kind}:{path}")
+  assert (len(train["count"]), len(test["count"])) == (5, 1)
+
+
+def test_images_are_relative_to_the_table_and_missing_ones_are_left_out(tmp_path, kind, capsys):
+  two_classes(tmp_path / "pictures", 5)
+  rows = [
+    {"photo": f"pictures/{'ab'[i % 2]}/{i:03d}.png", "caption": f"picture {i}"} for i in range(5)
+  ]
+  rows.insert(2, {"photo": "pictures/a/none.png", "caption": "nothing"})
+  path = write_table(tmp_path / f"captions.{kind}", rows)
+  train = data.read(f"{kind}:{path}", size=8).train
+  assert texts(train["caption"]) == [f"picture {i}" for i in range(5)]
+  expected = [decode(tmp_path / rows[i]["photo"], (8, 8, 3)) for i in (0, 1, 3, 4, 5)]
+  np.testing.assert_array_equal(np.asarray(train["photo"]), expected)
+  assert "pictures/a/none.png: no such file" in capsys.readouterr().err
+  with pytest.raises(UserError, match="1 file cannot be decoded"):
+    data.read(f"{kind}:{path}", broken="fail")
+
+
+def test_a_column_split_divides_the_examples(tmp_path, kind):
+  rows = [{"text": str(i) + "a", "split": "test" if i % 3 == 0 else "train"} for i in range(6)]
+  dataset = data.load(f"{kind}:{write_table(tmp_path / f't.{kind}', rows)}")
+  assert set(dataset.train) == {"text"}
+  assert texts(dataset.test["text"]) == ["0a", "3a"]
+
+
+def test_lists_are_further_axes(tmp_path):
+  rows = [{"q": "a", "vector": [i, 2.5], "negatives": ["n" * i, "é"]} for i in range(1, 4)]
+  for kind in ("jsonl", "parquet"):
+    train = data.read(f"{kind}:{write_table(tmp_path / f'x.{kind}', rows)}").train
+    np.testing.assert_array_equal(train["vector"], [[1, 2.5], [2, 2.5], [3, 2.5]])
+    assert train["negatives"].shape == (3, 2, 3)
+    assert texts(train["negatives"][2]) == ["nnn", "é"]
+
+
+def test_a_missing_label_is_no_label(tmp_path):
+  path = tmp_path / "t.csv"
+  path.write_text("text,label\na,x\nb,\nc,y\n")
+  assert list(data.read(f"csv:{path}").train["label"]) == [0, -1, 1]
+  path.write_text("text,topic\na,3\nb,5\nc,3\n")
+  dataset = data.read(f"csv:{path}", label="topic")
+  assert dataset.classes == ("3", "5") and list(dataset.train["label"]) == [0, 1, 0]
+
+
+def test_columns_selects_columns(tmp_path):
+  path = write_table(tmp_path / "pairs.jsonl", ROWS)
+  assert set(data.read(f"jsonl:{path}", columns=("answer",)).train) == {"answer", "label"}
+
+
+def test_long_texts_are_cut_between_characters_and_counted(tmp_path, capsys):
+  path = write_table(tmp_path / "t.jsonl", [{"text": "éé" * i} for i in range(1, 5)])
+  train = data.read(f"jsonl:{path}", text_bytes=9).train
+  assert texts(train["text"]) == ["éé", "éééé", "éééé", "éééé"]
+  assert "2 of 4 texts are cut to 9 bytes" in capsys.readouterr().err
+
+
+def test_encoded_texts_of_a_lone_surrogate_are_valid():
+  assert encode_texts(["\udcff"]).shape == (1, 1)
+
+
+WRONG = {
+  "no file": ("csv:none.csv", None, "there is no file none.csv"),
+  "suffix": ("csv:t.txt", "a", "must be a .csv, .tsv, .jsonl or .parquet file"),
+  "no rows": ("csv:t.csv", "a,b\n", "has no rows"),
+  "empty": ("csv:t.csv", "", "has no rows"),
+  "short row": ("csv:t.csv", "a,b\n1,2\n3\n", "t.csv:3: the row has 1 values, but there are 2"),
+  "twice": ("csv:t.csv", "a,a\n1,2\n", "must name the columns, each once"),
+  "latin-1": ("csv:t.csv", b"a\n\xe9\n", "is not UTF-8"),
+  "not json": ("jsonl:t.jsonl", '{"a": 1}\n{"a"\n', "t.jsonl:2: the line is not JSON"),
+  "not an object": ("jsonl:t.jsonl", "[1]\n", "t.jsonl:1: the line must be an object"),
+  "keys": ("jsonl:t.jsonl", '{"a": 1}\n{"b": 1}\n', "t.jsonl:2: the line and the first line"),
+  "null": ("jsonl:t.jsonl", '{"a": 1}\n{"a": null}\n', "column 'a' has no value in row 1"),
+  "mixed": ("jsonl:t.jsonl", '{"a": 1}\n{"a": "x"}\n', "must contain texts, numbers, or lists"),
+  "ragged": ("jsonl:t.jsonl", '{"a": [1]}\n{"a": [1, 2]}\n', "lists of equal length"),
+  "ragged texts": ("jsonl:t.jsonl", '{"a": ["x"]}\n{"a": ["x", "y"]}\n', "as many texts"),
+  "only labels": ("csv:t.csv", "label\nx\n", "has no column besides the label"),
+  "quantity": ("csv:t.csv", "a,label\n1,0.5\n", "must contain classes, not 0.5"),
+  "index": ("csv:t.csv", "a,index\n1,2\n", "rename the column 'index'"),
+  "split": ("csv:t.csv", "a,split\n1,x\n", "must contain 'train' and 'test' only"),
+  "parquet": ("parquet:t.parquet", "x", "is not an intact parquet file"),
+  "folder": ("csv:sub.csv", None, "is a folder"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_table_is_one_line(tmp_path, monkeypatch, case):
+  name, text, words = WRONG[case]
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / "sub.csv").mkdir()
+  if text is not None:
+    path = tmp_path / name.partition(":")[2]
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+  with pytest.raises(UserError) as error:
+    data.load(name)
+  assert words in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_column_that_does_not_exist(tmp_path):
+  path = write_table(tmp_path / "pairs.jsonl", ROWS)
+  for options in ({"columns": ("answr",)}, {"label": "answr"}):
+    with pytest.raises(UserError, match="no column 'answr'; did you mean 'answer'"):
+      data.load(f"jsonl:{path}", **options)
+
+
+# WebDataset.
+
+
+def write_tar(path, samples):
+  with tarfile.open(path, "w") as archive:
+    for name, data_of in samples:
+      entry = tarfile.TarInfo(name)
+      entry.size = len(data_of)
+      archive.addfile(entry, io.BytesIO(data_of))
+
+
+def tar_samples(first, count):
+  for i in range(first, first + count):
+    yield f"d/{i:03d}.png", content(picture(i), "PNG")
+    yield f"d/{i:03d}.txt", f"caption {i}".encode()
+    yield f"d/{i:03d}.cls", str(i % 2).encode()
+    yield f"d/{i:03d}.json", json.dumps({"year": 1990 + i}).encode()
+
+
+def test_shards_are_one_data_set_with_random_access(tmp_path):
+  for shard in range(3):
+    write_tar(tmp_path / f"shard-{shard:02d}.tar", tar_samples(4 * shard, 4))
+  for pattern in ("shard-{00..02}.tar", "shard-*.tar"):
+    dataset = data.read(f"webdataset:{tmp_path}/{pattern}", size=(30, 40))
+    train = dataset.train
+    order = np.array([11, 0, 5])
+    np.testing.assert_array_equal(
+      np.asarray(train["image"][order]), [np.asarray(picture(i)) for i in order]
+    )
+    assert texts(train["text"][order]) == [f"caption {i}" for i in order]
+    np.testing.assert_array_equal(train["year"], np.arange(1990, 2002))
+    np.testing.assert_array_equal(train["label"], np.arange(12) % 2)
+    assert train["image"].names[5].endswith("shard-01.tar/d/005.png")
+
+
+def test_a_broken_image_leaves_its_sample_out(tmp_path, capsys):
+  samples = [(n, b"x" if n == "d/001.png" else d) for n, d in tar_samples(0, 4)]
+  write_tar(tmp_path / "a.tar", samples)
+  train = data.read(f"webdataset:{tmp_path}/a.tar").train
+  assert texts(train["text"]) == ["caption 0", "caption 2", "caption 3"]
+  assert "d/001.png: the file is not an image" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+  "pattern, words",
+  [
+    ("none.tar", "there is no file"),
+    ("b-{0..2}.tar", "there is no file"),
+    ("gz.tar", "without compression"),
+    ("text.tar", "is not an intact tar file"),
+    ("fields.tar", "give every sample the same fields"),
+  ],
+)
+def test_a_wrong_tar_file_is_one_line(tmp_path, pattern, words):
+  write_tar(tmp_path / "b-0.tar", tar_samples(0, 1))
+  write_tar(tmp_path / "fields.tar", [*tar_samples(0, 1), ("1.png", content(picture(1), "PNG"))])
+  with tarfile.open(tmp_path / "gz.tar", "w:gz") as archive:
+    archive.add(tmp_path / "b-0.tar", "x.png")
+  (tmp_path / "text.tar").write_text("text" * 1000)
+  with pytest.raises(UserError) as error:
+    data.load(f"webdataset:{tmp_path}/{pattern}")
+  assert words in str(error.value) and "\n" not in str(error.value)
+
+
+# Hugging Face.
+
+
+def hugging_face_table(first, count):
+  rows = [
+    {
+      "image": {"bytes": content(picture(i), "PNG"), "path": f"{i}.png"},
+      "caption": f"caption {i}",
+      "label": i % 3,
+    }
+    for i in range(first, first + count)
+  ]
+  features = {
+    "image": {"_type": "Image"},
+    "caption": {"dtype": "string", "_type": "Value"},
+    "label": {"names": ["cat", "dog", "emu"], "_type": "ClassLabel"},
+  }
+  table = pyarrow.Table.from_pylist(rows)
+  metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+  return table.replace_schema_metadata(metadata)
+
+
+def write_hugging_face(root, kind):
+  """A folder as on the hub (parquet), or of `DatasetDict.save_to_disk` (arrow)."""
+  for split, first, count in (("train", 0, 6), ("test", 6, 3)):
+    table = hugging_face_table(first, count)
+    if kind == "parquet":
+      (root / "data").mkdir(parents=True, exist_ok=True)
+      pyarrow.parquet.write_table(table, root / "data" / f"{split}-00000-of-00001.parquet")
+    else:
+      (root / split).mkdir(parents=True)
+      with pyarrow.ipc.new_stream(
+        str(root / split / "data-00000-of-00001.arrow"), table.schema
+      ) as file:
+        file.write_table(table)
+  return root
+
+
+@pytest.mark.parametrize("format_of_files", ["parquet", "arrow"])
+def test_a_folder_of_hugging_face_keeps_splits_and_class_names(tmp_path, format_of_files):
+  root = write_hugging_face(tmp_path / "set", format_of_files)
+  train, test, classes = data.load(f"hf:{root}", size=(30, 40))
+  assert classes == ("cat", "dog", "emu")
+  assert texts(test["caption"]) == ["caption 6", "caption 7", "caption 8"]
+  np.testing.assert_array_equal(train["label"], [0, 1, 2, 0, 1, 2])
+  np.testing.assert_array_equal(
+    np.asarray(train["image"]), [np.asarray(picture(i)) for i in range(6)]
+  )
+
+
+def test_wrong_folders_of_hugging_face(tmp_path):
+  write(tmp_path, {"empty/readme.md": b"", "damaged/train.parquet": b"PAR1"})
+  for name, words in (
+    ("none", "there is no folder"),
+    ("empty", "has no parquet or arrow file"),
+    ("damaged", "is not an intact file"),
+  ):
+    with pytest.raises(UserError, match=words):
+      data.load(f"hf:{tmp_path}/{name}")
