@@ -13,7 +13,8 @@ def get_config(arg: str = "") -> ConfigDict:
   runlocal = arg == "runlocal"
   config = ConfigDict()
 
-  config.data = {"name": "glyphs", "size": 16} if runlocal else "glyphs"
+  small = {"name": "glyphs", "size": 16, "fonts": ("DejaVuSansMono", "DejaVuSerif")}
+  config.data = small if runlocal else "glyphs"
   config.batch_size = 32 if runlocal else 128
   config.steps = 20 if runlocal else 1000
 
