@@ -71,10 +71,10 @@ def in_a_process(module: str, *arguments: object, **environment: str) -> dict:
 class Worker:
   """A process that answers each line with a line of JSON, and waits in between."""
 
-  def __init__(self, command: Sequence[str], **environment: str):
+  def __init__(self, command: Sequence[str], *, python: str = sys.executable, **environment: str):
     self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
     self._process = subprocess.Popen(
-      [sys.executable, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+      [python, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
       stderr=self._errors, text=True, bufsize=1, env=os.environ | environment,
     )  # fmt: skip
 

@@ -10,6 +10,7 @@ import sys
 
 import numpy as np
 import pytest
+from images_on_disk import content, picture, write
 
 from contrastax import methods
 
@@ -88,12 +89,21 @@ def run_the_code_of(page):
     "how_to/nan_or_constant_loss.md",
     "how_to/probe_an_encoder.md",
     "how_to/retrieve_neighbors.md",
-    "how_to/train_on_my_images.md",
   ],
 )
 def test_the_code_of_short_pages_runs(page, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
+  write_photos(tmp_path)
   run_the_code_of(page)
+
+
+def write_photos(folder):
+  """Writes the folder `photos` that pages read."""
+  photos = {
+    f"photos/{('cats', 'dogs')[i % 2]}/{i:03d}.png": content(picture(i, 30 + i, 40), "PNG")
+    for i in range(100)
+  }
+  write(folder, photos)
 
 
 @pytest.mark.full
@@ -109,6 +119,7 @@ def test_the_code_of_short_pages_runs(page, tmp_path, monkeypatch):
     "how_to/my_own_encoder.md",
     "how_to/my_own_loss.md",
     "how_to/resume_on_other_devices.md",
+    "how_to/train_on_my_images.md",
     "how_to/use_hard_negatives.md",
     "methods.md",
     "mining.md",
@@ -118,6 +129,7 @@ def test_the_code_of_short_pages_runs(page, tmp_path, monkeypatch):
 )
 def test_the_code_of_the_pages_runs(page, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
+  write_photos(tmp_path)
   run_the_code_of(page)
 
 

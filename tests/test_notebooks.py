@@ -36,3 +36,10 @@ def test_runs(path, few, tmp_path):
   outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
   assert any("image/png" in output.get("data", {}) for output in outputs), "no figure was drawn"
   assert any("trained" in output.get("text", "") for output in outputs), "no table was printed"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_its_first_code_installs_what_it_needs(path):
+  cell = next(cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code")
+  assert "%pip install -q git+https://github.com/contrastax/contrastax" in cell.source
+  assert 'find_spec("contrastax") is None' in cell.source

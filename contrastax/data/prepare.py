@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from contrastax.core import UserError
+from contrastax.data.convert import convert_command
 from contrastax.data.prepared import PREPARED, prepare
 from contrastax.data.prepared.tfds import TFDS, prepare_tfds
 from contrastax.nouns import nearest
@@ -13,6 +14,9 @@ HELP = """Downloads and converts data sets.
 
   contrastax prepare NAME …  prepare these data sets
   contrastax prepare         prepare fashion_mnist and cifar10, which example configs use
+  contrastax prepare folder:photos --size=64 --out=photos_64
+                             decode a data set of yours once and write it to a folder of ArrayRecord
+                             files, which --config.data=arrayrecord:photos_64 reads
 
   fashion_mnist    60,000 + 10,000 gray images of clothes, 10 classes; then tfds:fashion_mnist
   cifar10          50,000 + 10,000 color images, 10 classes; then tfds:cifar10
@@ -36,14 +40,17 @@ def main(argv: list[str]) -> int:
   """Runs one command line and returns its exit status.
 
   Args:
-    argv: the program's name and the names of data sets. Without a name, those of `TFDS` are
-      prepared.
+    argv: the program's name and the names of data sets, or the arguments of
+      `contrastax.data.convert.convert_command`. Without a name, those of `TFDS` are prepared.
   """
   names = argv[1:]
   if any(name in ("--help", "-h") for name in names):
     print(HELP.strip())
     return 0
   try:
+    if any(name.startswith("--") or ":" in name for name in names):
+      convert_command(names)
+      return 0
     for name in names or TFDS:
       if name in TFDS:
         prepare_tfds(name)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
+import hashlib
 import itertools
 import json
 import os
@@ -18,6 +20,7 @@ from contrastax.data.encoded import image_column, image_shape
 from contrastax.data.folder import report_faults
 from contrastax.data.index import File, index_files
 from contrastax.data.values import LABEL, dataset_of
+from contrastax.files import cache_folder, read_json, write_json
 
 TEXTS = {"txt": "text", "text": "text", "cls": LABEL}
 """The field of each kind of text file."""
@@ -53,7 +56,7 @@ def read_webdataset(
   shape = image_shape(size, channels)
   samples: list[dict[str, Any]] = []
   for path in _expand(pattern):
-    samples += _samples(path)
+    samples += _indexed(path)
   if not samples:
     raise UserError(f"webdataset:{pattern} has no samples; a sample is a set of files of one name")
   names = samples[0].keys()
@@ -101,6 +104,21 @@ def _expand(pattern: str) -> list[str]:
     if not pathlib.Path(path).is_file():
       raise UserError(f"there is no file {path}; a relative path starts in the current folder")
   return found
+
+
+def _indexed(path: str) -> list[dict[str, Any]]:
+  """Returns the samples of a tar file, which are kept in the user's cache folder."""
+  status = os.stat(path)
+  key = f"{os.path.abspath(path)} {status.st_size} {status.st_mtime_ns}"
+  name = hashlib.sha256(os.fsencode(key)).hexdigest()[:16]
+  place = cache_folder() / "contrastax" / "tar_files" / f"{name}.json"
+  with contextlib.suppress(OSError, UserError):
+    return read_json(place, list)
+  samples = _samples(path)
+  with contextlib.suppress(OSError):
+    place.parent.mkdir(parents=True, exist_ok=True)
+    write_json(place, samples)
+  return samples
 
 
 def _samples(path: str) -> list[dict[str, Any]]:

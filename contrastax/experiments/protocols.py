@@ -133,7 +133,10 @@ def splits(name: str, validation: int, shape: tuple[int, ...]) -> list[dict[str,
   Raises:
     UserError: the data set does not exist, has no labels, or has images that do not fit.
   """
-  dataset = data.load(name)
+  height, width, channels = shape
+  wanted = {"size": (height, width), "channels": channels}
+  options = data.complete(name, {}, name)
+  dataset = data.load(name, **{key: value for key, value in wanted.items() if key in options})
   if "label" not in dataset.train:
     raise UserError(f"transfer is probed by labels; {name} has none")
   if "image" not in dataset.train:
@@ -141,14 +144,21 @@ def splits(name: str, validation: int, shape: tuple[int, ...]) -> list[dict[str,
   if validation:
     dataset = data.hold_out(dataset, validation)
   dataset = labeled_only(dataset)
-  height, width, channels = shape
   image_shape = dataset.train["image"].shape[1:]
   if image_shape != shape:
     print(f"{name}: images {image_shape} are converted to {shape}")
   return [
-    {"inputs": fitted(split["image"], (height, width, channels)), "label": split["label"]}
+    {"inputs": _fitted(split["image"], shape), "label": split["label"]}
     for split in (dataset.train, dataset.test)
   ]
+
+
+def _fitted(images: Any, shape: tuple[int, ...]) -> Any:
+  """Returns images of a shape. Images in files were decoded to it."""
+  height, width, channels = shape
+  if isinstance(images, data.Column) and images.shape[1:] == shape:
+    return images
+  return fitted(np.asarray(images), (height, width, channels))
 
 
 def difference(

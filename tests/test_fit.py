@@ -1,0 +1,89 @@
+"""One call trains on a folder, and it is the same run as that of the command."""
+
+import json
+
+import chex
+import numpy as np
+import pytest
+from images_on_disk import two_classes
+
+import contrastax
+from contrastax import cli, data
+from contrastax.core import UserError
+
+TINY = {
+  "method.encoder": {"name": "convnet", "widths": (8,)},
+  "method.views.blur": 0.0,
+  "eval_every": 4,
+  "checkpoint_every": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+  return two_classes(tmp_path_factory.mktemp("fit") / "photos", 40)
+
+
+def fit(photos, workdir, **options):
+  overrides = TINY | options.pop("overrides", {})
+  return contrastax.fit(
+    f"folder:{photos}", size=12, steps=4, batch_size=8, workdir=workdir, overrides=overrides,
+    **options,
+  )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def fitted(photos):
+  return fit(photos, photos.parent / "run")
+
+
+def test_the_result_has_a_table_an_encoder_and_a_report(fitted, photos):
+  assert all(row in fitted.table for row in ("raw", "untrained", "trained"))
+  images = np.asarray(data.read(f"folder:{photos}", size=12).train["image"])
+  vectors = fitted.encoder(images)
+  assert vectors.shape == (40, 8) and np.isfinite(vectors).all()
+  assert fitted.summary == json.loads((fitted.workdir / "summary.json").read_text())
+  assert fitted.summary["steps"] == 4
+
+
+def test_the_recorded_command_gives_the_same_run(fitted, photos):
+  """The command in run.json, with another folder."""
+  (process,) = json.loads((fitted.workdir / "run.json").read_text())
+  import shlex
+
+  _, name, *arguments = shlex.split(process["command"])
+  other = photos.parent / "other"
+  arguments = [f"--workdir={other}" if "--workdir" in each else each for each in arguments]
+  assert cli.main([name, *arguments]) == 0
+  one, two = (contrastax.load(folder) for folder in (fitted.workdir, other))
+  chex.assert_trees_all_equal(one.params, two.params)
+  configs = [json.loads((folder / "config.json").read_text()) for folder in (fitted.workdir, other)]
+  assert configs[0] == configs[1]
+
+
+def test_the_same_call_continues_the_run_and_streaming_does_not_change_it(fitted, photos, capfd):
+  again = fit(photos, fitted.workdir, overrides={"stream": True})
+  assert "finished: checkpoint 4" in capfd.readouterr().out
+  assert again.summary == fitted.summary
+  streamed = fit(photos, photos.parent / "streamed", overrides={"stream": True})
+  chex.assert_trees_all_equal(streamed.encoder.params, fitted.encoder.params)
+  assert streamed.table == fitted.table
+
+
+WRONG = {
+  "method": ({"method": "simclrr"}, "fit has no method 'simclrr'; there are: moco, simclr, vicreg"),
+  "data": ({"data": "photos"}, "no data set 'photos'"),
+  "config": ({"config": "imagess"}, "there is no config imagess"),
+  "override": ({"overrides": {"stepz": 3}}, "config.stepz: there is no such key"),
+  "steps": ({"steps": 0}, "config.steps must be"),
+  "size": ({"size": 0}, "size must be the side of the images in pixels"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_argument_is_one_line_and_leaves_nothing(case, photos, tmp_path):
+  options, words = WRONG[case]
+  with pytest.raises(UserError) as error:
+    contrastax.fit(**{"data": f"folder:{photos}", "workdir": tmp_path / "run", **options})
+  assert words in str(error.value) and "\n" not in str(error.value)
+  assert not (tmp_path / "run").exists()
