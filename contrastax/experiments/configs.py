@@ -47,7 +47,8 @@ def listing() -> str:
   rows = [("name", "data", "expected result", "time")]
   for name in names():
     data = commandline.get_config(str(path_of(name)))["data"]
-    rows.append((name, data, *_result(results.get(name))))
+    shown = data if isinstance(data, str) else data["name"]
+    rows.append((name, shown, *_result(results.get(name))))
   widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
   lines = [
     "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
