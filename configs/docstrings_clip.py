@@ -9,7 +9,8 @@ def get_config(arg: str = "") -> ConfigDict:
   runlocal = arg == "runlocal"
   config = ConfigDict()
 
-  config.data = "docstrings"
+  small = {"name": "docstrings", "code_bytes": 64, "text_bytes": 48}
+  config.data = small if runlocal else "docstrings"
   config.batch_size = 16 if runlocal else 64
   config.steps = 6 if runlocal else 600
 
