@@ -16,9 +16,11 @@ import pytest
 from flax import nnx
 
 from contrastax import losses, training
-from contrastax.core import Encoder, UserError
+from contrastax.core import Encoder, Method, UserError
 from contrastax.encoders import chunked, from_nnx, mlp
 from contrastax.encoders.batch_norm import BatchNorm
+from contrastax.parts import assemble
+from contrastax.training.optimizers import sgd
 
 KEY = jax.random.key(3)
 
@@ -300,6 +302,39 @@ def test_on_eight_devices_the_result_is_the_same_and_no_input_moves():
   found = processes.measured(__file__)
   assert found["apart"] < 1e-12 and not found["moved"], found
   assert found["mutant"], found
+
+
+def step_by_config(encoder):
+  """The loss and the parameters after one step of a method from a config."""
+  spec = {
+    "name": "SimCLR",
+    "encoder": encoder,
+    "projection": {"name": "projection", "widths": (), "out": 4},
+    "views": {"name": "unchanged"},
+  }
+  method, optimizer = assemble(Method, spec, "config.method"), sgd(steps=9, learning_rate=0.1)
+  images = normal(8, 8, 8, 1).astype(np.float32)
+  batch = {"image": images - images.min(), "index": np.arange(8)}
+  batch["image"] /= batch["image"].max()
+  state = training.init(method, optimizer, batch)
+  state, metrics = training.make_train_step(method, optimizer)(state, batch)
+  return metrics["loss"], state.params
+
+
+def test_a_config_reaches_the_exact_gradient_in_chunks():
+  vit = {"name": "vit", "width": 8, "depth": 1, "heads": 2, "patch": 4, "freeze_patches": False}
+  found = step_by_config({"name": "chunked", "n": 4, "encoder": vit})
+  chex.assert_trees_all_close(found, step_by_config(vit), rtol=1e-4, atol=1e-6)
+
+
+def test_a_config_with_batch_norm_in_chunks_is_refused_in_one_line():
+  convnet = {"name": "convnet", "widths": (4,)}
+  with pytest.raises(
+    UserError, match="chunked: the encoder has state, such as BatchNorm's"
+  ) as error:
+    step_by_config({"name": "chunked", "n": 4, "encoder": convnet})
+  assert "\n" not in str(error.value) and 'batch_norm="per chunk"' in str(error.value)
+  step_by_config({"name": "chunked", "n": 4, "encoder": convnet, "batch_norm": "per chunk"})
 
 
 if __name__ == "__main__":

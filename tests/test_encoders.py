@@ -8,10 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.extend.core import jaxprs_in_params
 
-from contrastax.core import UserError
+from contrastax.core import Encoder, Method, UserError
 from contrastax.encoders import convnet, mlp, projection
 from contrastax.encoders.convnet import convolution
+from contrastax.nouns import NOUNS, hints_of, parts_of
+from contrastax.parts import assemble
 
 KEY = jax.random.key(0)
 
@@ -241,3 +244,67 @@ def test_on_a_cpu_a_convolution_is_a_product_of_patches(float64, size):
 
   ours, xlas = of_each(x, kernel)
   chex.assert_trees_all_close(ours, xlas, rtol=1e-12, atol=1e-12)
+
+
+# Half precision.
+
+IN_BFLOAT16 = {
+  "convnet": {"widths": (4, 8)},
+  "mlp": {"widths": (4,)},
+  "projection": {"widths": (4,), "out": 8},
+  "resnet": {"depth": 8, "width": 4},
+  "text": {"width": 8, "depth": 1, "heads": 2},
+  "vit": {"width": 8, "depth": 1, "heads": 2, "patch": 4},
+}
+
+
+def products(jaxpr):
+  """The types of the factors of all matrix products and convolutions of a program."""
+  found = set()
+  for equation in jaxpr.eqns:
+    if equation.primitive.name in ("dot_general", "conv_general_dilated"):
+      found.add(tuple(str(v.aval.dtype) for v in equation.invars))
+    for inner in jaxprs_in_params(equation.params):
+      found |= products(inner)
+  return found
+
+
+def test_every_encoder_with_layers_takes_a_dtype():
+  takes = {name for name, part in parts_of(NOUNS["Encoder"]).items() if "dtype" in hints_of(part)}
+  assert takes == IN_BFLOAT16.keys()
+
+
+@pytest.mark.parametrize("name", IN_BFLOAT16)
+def test_bfloat16_by_config_computes_in_bfloat16_and_keeps_float32(name):
+  spec = {"name": name, **IN_BFLOAT16[name]}
+  half = assemble(Encoder, {**spec, "dtype": "bfloat16"}, "encoder")
+  whole = assemble(Encoder, spec, "encoder")
+  x = normal(6, 8) if name in ("mlp", "projection") else normal(6, 8, 8, 3)
+  x = (np.abs(normal(6, 5)) * 90).astype(np.uint8) if name == "text" else x
+  params, state = half.init(KEY, x)
+  chex.assert_trees_all_equal((params, state), whole.init(KEY, x))
+  y, after = half.apply(params, state, x, key=None, train=True)
+  assert {leaf.dtype.name for leaf in jax.tree.leaves((params, state, y, after))} == {"float32"}
+  exact, _ = whole.apply(params, state, x, key=None, train=True)
+  assert 0 < np.abs(y - exact).max() < 0.1 * np.abs(exact).max()
+  program = jax.make_jaxpr(lambda p: half.apply(p, state, x, key=None, train=True)[0])(params)
+  assert products(program.jaxpr) == {("bfloat16", "bfloat16")}
+  wrong = {**spec, "dtype": "bf16"}
+  with pytest.raises(UserError, match="dtype must be a floating-point type, such as 'bfloat16'"):
+    assemble(Encoder, wrong, "encoder")
+
+
+def test_a_loss_of_bfloat16_networks_is_computed_in_float32():
+  spec = {
+    "name": "SimCLR",
+    "encoder": {"name": "convnet", "widths": (4,), "dtype": "bfloat16"},
+    "projection": {"name": "projection", "widths": (4,), "out": 4, "dtype": "bfloat16"},
+    "views": {"name": "unchanged"},
+  }
+  method = assemble(Method, spec, "method")
+  batch = {"image": np.zeros((4, 8, 8, 1), np.float32), "index": np.arange(4)}
+  params, state = method.init(KEY, batch)
+  (value, _), gradient = jax.value_and_grad(method.objective, has_aux=True)(
+    params, state, batch, KEY
+  )
+  assert {leaf.dtype.name for leaf in jax.tree.leaves((value, params, gradient))} == {"float32"}

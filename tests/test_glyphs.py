@@ -108,7 +108,7 @@ def test_the_size_is_an_option():
   again = glyphs.load_glyphs(size=12)
   for one, other in zip(small[:2], again[:2], strict=True):
     assert all((one[name] == other[name]).all() for name in one)
-  for wrong in (4, 1000, "big", 12.5):
+  for wrong in (4, 1000, -8, "big", 12.5):
     with pytest.raises(UserError, match="size") as error:
       data.load("glyphs", size=wrong)
     assert "\n" not in str(error.value)

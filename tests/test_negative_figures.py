@@ -135,7 +135,7 @@ def untrained(shape, labels, negatives):
   train = train if labels else {"image": images}
   source, optimizer = data.Resident(train, batch_size=32), optax.sgd(0.1)
   dataset = data.Dataset(train, {}, ())
-  parts = Parts(dataset, source, method, optimizer, None, dataset)
+  parts = Parts(dataset, source, method, optimizer, None, dataset, method)
   return parts, training.init(method, optimizer, source.batch(0))
 
 

@@ -1,16 +1,19 @@
 """Optimizers: the schedule, the update and what decays, each against its formula."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from contrastax import core, encoders
+from contrastax import core, encoders, schedules
 from contrastax.core import UserError
 from contrastax.nouns import NOUNS, parts_of
 from contrastax.parts import assemble
-from contrastax.training.optimizers import adamw, lars, sgd
+from contrastax.training.optimizers import adamw, lamb, lars, sgd
+from contrastax.training.optimizers import muon as two_rates
 
 PARAMS = {
   "encoder": {
@@ -22,6 +25,14 @@ PARAMS = {
   "projection": {"out": {"kernel": np.array([[0.3], [-0.7]]), "bias": np.array([-1.0])}},
 }
 GRADIENT = jax.tree.map(lambda p: 0.1 * np.sin(5 * p) + 0.02, PARAMS)
+
+
+def muon(learning_rate, **arguments):
+  """Muon with one learning rate for all parameters."""
+  return two_rates(learning_rate=learning_rate, adamw_learning_rate=learning_rate, **arguments)
+
+
+ALL = [sgd, adamw, lars, lamb, muon]
 
 
 def leaves(tree):
@@ -153,7 +164,7 @@ def test_lars_takes_sgds_step_where_a_norm_is_0():
   np.testing.assert_array_equal(still["kernel"], gradient["kernel"])
 
 
-@pytest.mark.parametrize("make", [sgd, adamw])
+@pytest.mark.parametrize("make", [sgd, adamw, muon])
 def test_kernels_decay_and_biases_and_scales_do_not(make):
   optimizer = make(steps=1000, learning_rate=0.1, weight_decay=0.5)
   nothing = jax.tree.map(np.zeros_like, PARAMS)
@@ -163,7 +174,7 @@ def test_kernels_decay_and_biases_and_scales_do_not(make):
     np.testing.assert_allclose(after[name], kept * before, rtol=1e-6, err_msg=name)
 
 
-@pytest.mark.parametrize("make", [sgd, adamw])
+@pytest.mark.parametrize("make", [sgd, adamw, muon])
 def test_the_first_rule_that_matches_counts(make):
   rules = (("^projection/", "no decay"), ("(^|/)(kernel|bias)$", "decay"), ("", "no decay"))
   optimizer = make(steps=1000, learning_rate=0.1, weight_decay=0.5, rules=rules)
@@ -172,7 +183,7 @@ def test_the_first_rule_that_matches_counts(make):
   assert decayed == {"encoder/layers/0/kernel", "encoder/layers/1/bias"}
 
 
-@pytest.mark.parametrize("make", [sgd, adamw, lars])
+@pytest.mark.parametrize("make", ALL)
 def test_a_parameter_that_no_rule_matches_is_named_with_a_rule_for_it(make):
   params = {**PARAMS, "head": {"gain": np.ones(2)}}
   with pytest.raises(UserError) as error:
@@ -188,7 +199,8 @@ def test_a_parameter_that_no_rule_matches_is_named_with_a_rule_for_it(make):
 ENCODERS = {
   "convnet": {"widths": (4, 8)}, "mlp": {"widths": (4,)}, "projection": {"norm_out": True},
   "prototypes": {"count": 3}, "resnet": {"depth": 8, "width": 4},
-  "vit": {"width": 8, "depth": 1, "heads": 2, "patch": 4, "positions": "learned"},
+  "vit": {"width": 8, "depth": 1, "heads": 2, "patch": 4, "positions": "learned", "registers": 1,
+          "layer_scale": 0.1},
 }  # fmt: skip
 OTHER_ENCODERS = {  # of other encoders, but for text, which takes integers
   "text", "chunked", "frozen", "per_token", "pretrained", "from_linen", "from_nnx",
@@ -214,6 +226,8 @@ def all_parameters():
       encoder = assemble(core.Encoder, {"name": name, **arguments}, "encoder")
       x = jnp.zeros((2, 4)) if name in ("prototypes", "projection") else jnp.zeros((2, 8, 8, 3))
       params[name] = encoder.init(key, x)[0]
+    pooled = encoders.vit(8, 1, 2, patch=4, pool="attention", freeze_patches=False)
+    params["pooled"] = pooled.init(key, jnp.zeros((2, 8, 8, 3)))[0]
     params["text"] = encoders.text(8, 1, 2).init(key, jnp.zeros((2, 5), jnp.uint8))[0]
     for name in parts_of(NOUNS["Score"]):
       score = assemble(core.Score, {"name": name, **SCORES.get(name, {})}, "score")
@@ -238,20 +252,20 @@ def test_the_rules_cover_every_parameter_that_a_part_can_have(all_parameters):
   assert {"bias", "scale", "log_scale", "tokens", "pos_embed", "embedding", "mask_token"} <= kept
 
 
-@pytest.mark.parametrize("make", [sgd, adamw, lars])
+@pytest.mark.parametrize("make", ALL)
 def test_a_name_that_only_contains_kernel_is_no_kernel(make):
   with pytest.raises(UserError, match="no optimizer rule matches the parameter head/kernel_size"):
     make(steps=10, learning_rate=0.1).init({"head": {"kernel_size": np.ones(2)}})
 
 
-@pytest.mark.parametrize("make", [sgd, adamw, lars])
+@pytest.mark.parametrize("make", ALL)
 def test_an_unknown_word_in_a_rule_is_refused(make):
   expected = "optimizer rule 'kernel': 'decays' is neither 'decay' nor 'no decay'"
   with pytest.raises(UserError, match=expected):
     make(steps=10, learning_rate=0.1, rules=(("kernel", "decays"), ("", "no decay")))
 
 
-@pytest.mark.parametrize("make", [sgd, adamw, lars])
+@pytest.mark.parametrize("make", ALL)
 @pytest.mark.parametrize("warmup", [-1, 10, 11])
 def test_a_warmup_as_long_as_the_run_is_refused(make, warmup):
   expected = f"warmup must be at least 0 and below the run's 10 steps, not {warmup}"
@@ -260,7 +274,7 @@ def test_a_warmup_as_long_as_the_run_is_refused(make, warmup):
   make(steps=10, learning_rate=0.1, warmup=9)
 
 
-@pytest.mark.parametrize("make", [sgd, adamw, lars])
+@pytest.mark.parametrize("make", ALL)
 def test_a_run_without_steps_is_refused(make):
   with pytest.raises(UserError, match="steps must be at least 1, not 0"):
     make(steps=0, learning_rate=0.1)
@@ -283,3 +297,139 @@ def test_a_constant_rate_for_no_parameter_is_refused():
   optimizer = sgd(steps=10, learning_rate=0.5, constant="^predicter/")
   with pytest.raises(UserError, match="constant='\\^predicter/' matches no parameter"):
     optimizer.init({"encoder": {"kernel": jnp.zeros(())}})
+
+
+def test_lamb_is_its_formula():
+  rate, decay = 0.02, 0.1
+  optimizer = lamb(steps=1000000, learning_rate=rate, weight_decay=decay)
+  gradients = [GRADIENT, jax.tree.map(lambda g: -0.5 * g + 0.01, GRADIENT)]
+  found = trained(optimizer, PARAMS, gradients)
+  for name, p in leaves(PARAMS).items():
+    m = v = 0.0
+    for step, gradient in enumerate(gradients):
+      g = leaves(gradient)[name]
+      m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
+      m_hat, v_hat = m / (1 - 0.9 ** (step + 1)), v / (1 - 0.999 ** (step + 1))
+      u = m_hat / (np.sqrt(v_hat) + 1e-6)
+      if name.endswith("kernel"):
+        u = u + decay * p
+        u = u * np.sqrt((p**2).sum() / (u**2).sum())
+      p = p - rate * u
+      np.testing.assert_allclose(found[step][name], p, rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(6, 4), (3, 5), (3, 3, 2, 8)])
+def test_muons_update_of_a_kernel_has_equal_singular_values(shape):
+  """Five steps of Newton and Schulz bring the singular values near 1, the vectors stay."""
+  gradient = np.random.default_rng(0).standard_normal(shape)
+  params = {"kernel": np.zeros(shape)}
+  (after,) = trained(muon(0.5, steps=1000000), params, [{"kernel": gradient}])
+  rows, columns = math.prod(shape[:-1]), shape[-1]
+  u, _, v = np.linalg.svd(gradient.reshape(rows, columns), full_matrices=False)
+  scale = 0.5 * math.sqrt(max(1, columns / rows))
+  found = -u.T @ after["kernel"].reshape(rows, columns) @ v.T / scale
+  np.testing.assert_allclose(np.diag(found), 1, atol=0.35)
+  np.testing.assert_allclose(found - np.diag(np.diag(found)), 0, atol=1e-4)
+
+
+def test_muon_leaves_all_but_kernels_to_adamw():
+  arguments = {"steps": 1000, "weight_decay": 0.1}
+  params = {**PARAMS, "cls_token": np.ones((1, 2, 3))}
+  gradient = {**GRADIENT, "cls_token": np.linspace(-1, 1, 6).reshape(1, 2, 3)}
+  (found,) = trained(
+    two_rates(learning_rate=0.5, adamw_learning_rate=0.01, **arguments), params, [gradient]
+  )
+  (adam,) = trained(adamw(learning_rate=0.01, **arguments), params, [gradient])
+  for name in leaves(params):
+    same = np.allclose(found[name], adam[name], rtol=1e-12)
+    assert same == (not name.endswith("kernel")), name
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_a_long_gradient_is_clipped_to_the_given_norm(make):
+  """A step with a clipped gradient is the step of the gradient scaled to that norm."""
+  arguments = {"steps": 1000, "learning_rate": 0.1, "weight_decay": 0.1}
+  norm = math.sqrt(sum((g**2).sum() for g in leaves(GRADIENT).values()))
+  shorter = jax.tree.map(lambda g: g * (0.25 * norm) / norm, GRADIENT)
+  found = trained(make(**arguments, clip=0.25 * norm), PARAMS, [GRADIENT, shorter])
+  expected = trained(make(**arguments), PARAMS, [shorter, shorter])
+  for name in leaves(PARAMS):
+    np.testing.assert_allclose(found[1][name], expected[1][name], rtol=1e-6)
+
+
+@pytest.mark.parametrize("clip", [0, -1.0, math.nan, math.inf])
+def test_a_norm_to_clip_to_is_positive(clip):
+  with pytest.raises(UserError, match="clip must be above 0 and finite, not"):
+    sgd(steps=10, learning_rate=0.1, clip=clip)
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_a_schedule_of_the_weight_decay(make):
+  """Without a gradient only the decay moves a weight: by rate · decay(t) · w in these optimizers."""
+  decay = schedules.cosine(start=0.1, end=0.4, steps=4)
+  arguments = {"steps": 10**6, "learning_rate": 0.1}
+  if make in (sgd, lars):
+    arguments |= {"momentum": 0.0}
+  nothing = [jax.tree.map(np.zeros_like, PARAMS)] * 5
+  found = trained(make(**arguments, weight_decay=decay), PARAMS, nothing)
+  for name, w in leaves(PARAMS).items():
+    for step, after in enumerate(found):
+      share = 0.25 - 0.15 * math.cos(math.pi * step / 4)
+      if make is lars:  # 1e-3 ‖w‖ / ‖decay · w‖ cancels the decay
+        share = 1e-3
+      if make is lamb:  # and ‖w‖ / ‖decay · w‖ too
+        share = 1
+      w = w * (1 - 0.1 * share) if name.endswith("kernel") else w
+      np.testing.assert_allclose(after[name], w, rtol=1e-5, err_msg=f"{name} {step}")
+
+
+def test_a_schedule_of_the_weight_decay_in_a_config():
+  spec = {
+    "name": "adamw",
+    "learning_rate": 0.1,
+    "weight_decay": {"name": "cosine", "start": 0.04, "end": 0.4},
+  }
+  optimizer = assemble(optax.GradientTransformation, spec, "optimizer", given={"steps": 100})
+  expected = adamw(
+    steps=100, learning_rate=0.1, weight_decay=schedules.cosine(start=0.04, end=0.4, steps=100)
+  )
+  found, expected = (trained(each, PARAMS, [GRADIENT] * 3)[-1] for each in (optimizer, expected))
+  jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+@pytest.mark.parametrize("name", ["vit", "pooled", "resnet", "text"])
+@pytest.mark.parametrize("make", ALL)
+def test_the_update_of_a_layer_is_scaled_by_its_distance_from_the_end(make, name, all_parameters):
+  params = {"my_encoder": all_parameters[name], "projection": all_parameters["projection"]}
+  params, rng = jax.tree.map(np.float64, params), np.random.default_rng(0)
+  gradient = jax.tree.map(lambda p: rng.standard_normal(p.shape), params)
+  arguments = {"steps": 1000, "learning_rate": 0.1, "weight_decay": 0.1}
+  whole, scaled = (
+    trained(make(**arguments, **more), params, [gradient])[0] for more in ({}, {"layer_decay": 0.5})
+  )
+  last = {"vit": 2, "pooled": 2, "resnet": 4, "text": 2}[name]  # ResNet-8 has three stages
+  for path, before in leaves(params).items():
+    _, first, *rest = path.split("/")
+    if path.startswith("projection/") or first in ("norm", "attn_pool"):
+      layer = last
+    else:
+      layer = int(rest[0]) + 1 if first in ("blocks", "stages") else 0
+    expected = 0.5 ** (last - layer) * (whole[path] - before)
+    np.testing.assert_allclose(scaled[path] - before, expected, rtol=1e-6, atol=1e-12, err_msg=path)
+
+
+def test_layer_wise_rates_of_an_encoder_without_layers_are_refused():
+  optimizer = sgd(steps=10, learning_rate=0.1, layer_decay=0.5)
+  with pytest.raises(UserError, match="layer_decay needs an encoder with blocks or stages"):
+    optimizer.init(PARAMS)
+  for decay in (0, -0.5, 1.5, math.nan):
+    with pytest.raises(UserError, match="layer_decay must be above 0 and at most 1, not"):
+      sgd(steps=10, learning_rate=0.1, layer_decay=decay)
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_the_options_that_are_off_leave_no_trace_in_the_state(make):
+  """So a run of a version without the options resumes."""
+  plain = make(steps=10, learning_rate=0.1)
+  off = make(steps=10, learning_rate=0.1, clip=None, layer_decay=None)
+  assert jax.tree.structure(plain.init(PARAMS)) == jax.tree.structure(off.init(PARAMS))

@@ -260,6 +260,19 @@ def test_a_finished_run_can_be_trained_further_but_not_changed(reference, tmp_pa
 
 
 @pytest.mark.full
+def test_a_run_of_a_version_without_a_key_is_resumed(reference, tmp_path):
+  """The key has its default in such a run, and other values are another config."""
+  shutil.copytree(reference, tmp_path / "run")
+  path = tmp_path / "run" / "config.json"
+  config = json.loads(path.read_text())
+  for part, key in ((config["optimizer"], "rules"), (config, "validation")):
+    del part[key]
+  path.write_text(json.dumps(config))
+  assert main(["run", *arguments(tmp_path / "run")]) == 0
+  path.write_text(json.dumps(config))
+  assert main(["run", *arguments(tmp_path / "run"), "--config.validation=9"]) == 2
+
+
 def test_a_full_disk_stops_the_run_and_the_earlier_checkpoint_stands(tmp_path):
   mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1900k", "tmpfs", str(tmp_path)])
   if mounted.returncode:

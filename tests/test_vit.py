@@ -228,7 +228,7 @@ def test_a_config_names_it():
     ({"width": 32, "heads": 5}, "vit: width=32 must be a multiple of heads=5 and of 4"),
     ({"depth": 0}, "vit: depth must be a positive integer, not 0"),
     ({"patch": 2.0}, "vit: patch must be a positive integer, not 2.0"),
-    ({"positions": "fixed"}, "vit: positions must be 'sincos' or 'learned', not 'fixed'"),
+    ({"positions": "fixed"}, "vit: positions must be 'sincos', 'learned' or 'rope', not 'fixed'"),
     ({"dtype": "bf16"}, "dtype must be a floating-point type, such as 'bfloat16', not 'bf16'"),
   ],
 )

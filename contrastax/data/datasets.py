@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -143,12 +144,16 @@ def complete(name: str, options: Mapping[str, Any], where: str) -> dict[str, Any
     return complete(place, options, where)
   if name not in NAMED and not (kind in READERS and place):
     forms = ", ".join([*NAMED, *(f"{kind}:{place}" for kind, (place, _) in READERS.items())])
-    raise UserError(f"no data set {name!r}; there are: {forms}, words:NAME{_fix(name)}")
+    fix = _fix(name) or f"; there are: {forms}, words:NAME"
+    raise UserError(f"no data set {name!r}{fix}")
   return complete_options(NAMED[name] if name in NAMED else READERS[kind][1], options, where)
 
 
 def _fix(name: str) -> str:
-  """Returns the end of a message for the path of a file or of a folder."""
+  """Returns the end of a message for a similar name, or for the path of a file or of a folder."""
+  close = difflib.get_close_matches(name, NAMED, 1)
+  if close:
+    return f"; did you mean {close[0]!r}?"
   suffix = os.path.splitext(name)[1].lower()
   if suffix in SUFFIXES:
     return f"; did you mean {f'{SUFFIXES[suffix]}:{name}'!r}?"

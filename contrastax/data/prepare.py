@@ -12,11 +12,9 @@ from contrastax.nouns import nearest
 
 HELP = """Downloads and converts data sets.
 
-  contrastax prepare NAME …  prepare these data sets
-  contrastax prepare         prepare fashion_mnist and cifar10, which example configs use
-  contrastax prepare folder:photos --size=64 --out=photos_64
-                             decode a data set of yours once and write it to a folder of ArrayRecord
-                             files, which --config.data=arrayrecord:photos_64 reads
+  contrastax prepare NAME …             download these data sets
+  contrastax prepare                    download fashion_mnist and cifar10, for example configs
+  contrastax prepare DATA --out=FOLDER  decode a data set of any kind once, such as folder:photos
 
   fashion_mnist    60,000 + 10,000 gray images of clothes, 10 classes; then tfds:fashion_mnist
   cifar10          50,000 + 10,000 color images, 10 classes; then tfds:cifar10
@@ -30,6 +28,9 @@ are verified. fashion_mnist and cifar10 are written to the folder of TensorFlow 
 $TFDS_DATA_DIR or ~/tensorflow_datasets. The others are written to $CONTRASTAX_DATA_DIR or
 ~/.local/share/contrastax, with the license and the versions of their sources, and are loaded by
 their name, such as --config.data=emoji. A data set that exists is not prepared again.
+
+With --out, the examples are written to ArrayRecord files in FOLDER, and arrayrecord:FOLDER is the same
+data set. The options of the data set, such as --size=96, may follow.
 
 Exit status: 0 finished; 2 invalid input or a failed download, explained in one line; 130 stopped by
 Ctrl-C.
@@ -67,6 +68,6 @@ def main(argv: list[str]) -> int:
     return 130
   except OSError as error:  # the folder cannot be written, or the disk is full
     text = f"{error.filename or 'the data set'} cannot be written: {error.strerror or error}"
-    print(f"error: {text}; set another folder by CONTRASTAX_DATA_DIR or TMPDIR", file=sys.stderr)
+    print(f"error: {text}; free some space, or set another folder", file=sys.stderr)
     return 2
   return 0

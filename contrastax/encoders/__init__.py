@@ -9,8 +9,8 @@ from contrastax.encoders.mlp import mlp as mlp
 from contrastax.encoders.mlp import projection as projection
 from contrastax.encoders.nnx import from_nnx as from_nnx
 from contrastax.encoders.pretrained import pretrained as pretrained
-from contrastax.encoders.pretrained import to_torch as to_torch
 from contrastax.encoders.prototypes import prototypes as prototypes
 from contrastax.encoders.resnet import resnet as resnet
 from contrastax.encoders.text import text as text
+from contrastax.encoders.torch_layout import to_torch as to_torch
 from contrastax.encoders.vit import vit as vit

@@ -35,6 +35,9 @@ class BatchNorm(nnx.Module):
     affine: whether there are a scale and a bias.
     scale_init: the initializer of the scale.
 
+  Attributes:
+    frozen: whether the running averages are used and kept in training too.
+
   References:
     Ioffe and Szegedy, "Batch normalization", 2015, arXiv 1502.03167.
   """
@@ -49,6 +52,7 @@ class BatchNorm(nnx.Module):
     self.var = nnx.BatchStat(jnp.ones(width))
     self.groups, self.dtype = groups, dtype
     self.use_running_average = False  # `train()` and `eval()` set this
+    self.frozen = False
 
   def __call__(self, x: Array) -> Array:
     """Normalizes x [n, …, width]; in training it also updates the running averages."""
@@ -56,7 +60,7 @@ class BatchNorm(nnx.Module):
     bias = 0 if self.bias is None else self.bias[...]
     wide = jnp.promote_types(jnp.result_type(x, scale), jnp.float32)
     y = x.astype(wide)
-    if self.use_running_average:
+    if self.use_running_average or self.frozen:
       mean, var = self.mean[...], self.var[...]
     else:
       # An axis of a single group would slow down the reductions of XLA on a CPU.

@@ -12,7 +12,7 @@ from jax import lax
 
 from contrastax.core import Array, Encoder
 from contrastax.encoders.batch_norm import BatchNorm
-from contrastax.encoders.nnx import check_image, check_widths, from_nnx
+from contrastax.encoders.nnx import check_dtype, check_image, check_widths, from_nnx
 from contrastax.propagate import relu
 
 
@@ -24,25 +24,28 @@ class ConvNet(nnx.Module):
   Args:
     channels: the channels c of the images.
     widths: the channels of each layer.
+    dtype: the type of the computation; None: that of the parameters.
     rngs: the random streams of the module.
   """
 
-  def __init__(self, channels: int, widths: Sequence[int], *, rngs: nnx.Rngs):
+  def __init__(
+    self, channels: int, widths: Sequence[int], *, dtype: str | None = None, rngs: nnx.Rngs
+  ):
     self.layers: nnx.List[Any] = nnx.List([])
     for width in widths:
       conv = nnx.Conv(
         channels, width, (3, 3), strides=2, use_bias=False,
-        conv_general_dilated=convolution, rngs=rngs,
+        conv_general_dilated=convolution, dtype=dtype, rngs=rngs,
       )  # fmt: skip
       self.layers.append(conv)
-      self.layers.append(BatchNorm(width, rngs))
+      self.layers.append(BatchNorm(width, rngs, dtype=dtype))
       channels = width
 
   def __call__(self, x: Array) -> Array:
     """Returns the embeddings [n, widths[-1]] of images."""
     for conv, norm in zip(self.layers[::2], self.layers[1::2], strict=True):
       x = relu(norm(conv(x)))
-    return x.mean((1, 2))
+    return x.mean((1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32))
 
 
 def convolution(
@@ -80,18 +83,20 @@ def _product_of_patches(x: Array, kernel: Array, strides: Sequence[int], padding
   return (patches @ kernel.reshape(-1, out)).reshape(len(x), rows, columns, out)
 
 
-def convnet(widths: tuple[int, ...] = (32, 64, 128)) -> Encoder:
+def convnet(widths: tuple[int, ...] = (32, 64, 128), *, dtype: str | None = None) -> Encoder:
   """A small convolutional network for images [n, h, w, c] in [0, 1].
 
   Args:
     widths: the channels of each layer. The last is the dimension of the embedding. A layer is a 3×3
       convolution of stride 2 without bias, BatchNorm and ReLU. The embedding is the global mean.
+    dtype: the type of the computation, such as "bfloat16". None means the type of the parameters.
+      Parameters, BatchNorm, the mean over positions and the result are float32.
 
   Returns:
     The encoder.
 
   Raises:
-    UserError: a width is not a positive integer.
+    UserError: a width is not a positive integer, or `dtype` is not a floating-point type.
 
   Example:
     >>> import jax, jax.numpy as jnp
@@ -103,9 +108,10 @@ def convnet(widths: tuple[int, ...] = (32, 64, 128)) -> Encoder:
     (4, 16)
   """
   check_widths(widths)
+  check_dtype(dtype)
 
   def build(x, rngs):
     check_image("convnet", x)
-    return ConvNet(x.shape[-1], widths, rngs=rngs)
+    return ConvNet(x.shape[-1], widths, dtype=dtype, rngs=rngs)
 
   return from_nnx(build)

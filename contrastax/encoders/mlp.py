@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
 
+import jax.numpy as jnp
 from flax import nnx
 
 from contrastax.core import Array, Encoder
 from contrastax.encoders.batch_norm import BatchNorm
-from contrastax.encoders.nnx import check_widths, from_nnx
+from contrastax.encoders.nnx import check_dtype, check_widths, from_nnx
 from contrastax.propagate import relu
 
 
@@ -25,6 +27,7 @@ class MLP(nnx.Module):
     widths: the width of each hidden layer.
     out: the number of outputs of a last linear layer; None: there is no such layer.
     norm_out: whether BatchNorm without scale and bias follows the last layer, which then has no bias.
+    dtype: the type of the computation; None: that of the parameters.
     rngs: the random streams of the module.
   """
 
@@ -35,14 +38,16 @@ class MLP(nnx.Module):
     out: int | None,
     norm_out: bool = False,
     *,
+    dtype: str | None = None,
     rngs: nnx.Rngs,
   ):
     self.hidden: nnx.List[Any] = nnx.List([])
     for width in widths:
-      self.hidden.append(nnx.Linear(features, width, use_bias=False, rngs=rngs))
-      self.hidden.append(BatchNorm(width, rngs))
+      self.hidden.append(nnx.Linear(features, width, use_bias=False, dtype=dtype, rngs=rngs))
+      self.hidden.append(BatchNorm(width, rngs, dtype=dtype))
       features = width
-    self.out = nnx.Linear(features, out, use_bias=not norm_out, rngs=rngs) if out else None
+    last = functools.partial(nnx.Linear, use_bias=not norm_out, dtype=dtype, rngs=rngs)
+    self.out = last(features, out) if out else None
     self.norm_out = BatchNorm(out, rngs, affine=False) if norm_out and out else None
 
   def __call__(self, x: Array) -> Array:
@@ -51,21 +56,24 @@ class MLP(nnx.Module):
     for linear, norm in zip(self.hidden[::2], self.hidden[1::2], strict=True):
       x = relu(norm(linear(x)))
     x = x if self.out is None else self.out(x)
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     return x if self.norm_out is None else self.norm_out(x)
 
 
-def mlp(widths: tuple[int, ...]) -> Encoder:
+def mlp(widths: tuple[int, ...], *, dtype: str | None = None) -> Encoder:
   """An MLP for small inputs. Its last hidden layer is the embedding.
 
   Args:
     widths: the widths of the layers; the last is the dimension of the embedding. A layer is a linear
       map without bias, BatchNorm and ReLU.
+    dtype: the type of the computation, such as "bfloat16". None means the type of the parameters.
+      Parameters, BatchNorm and the result are float32.
 
   Returns:
     An encoder of inputs [n, …], which are flattened.
 
   Raises:
-    UserError: a width is not a positive integer.
+    UserError: a width is not a positive integer, or `dtype` is not a floating-point type.
 
   Example:
     >>> import jax, jax.numpy as jnp
@@ -76,12 +84,14 @@ def mlp(widths: tuple[int, ...]) -> Encoder:
     (4, 16)
   """
   check_widths(widths)
-  return from_nnx(lambda x, rngs: MLP(math.prod(x.shape), widths, None, rngs=rngs))
+  check_dtype(dtype)
+  return from_nnx(lambda x, rngs: MLP(math.prod(x.shape), widths, None, dtype=dtype, rngs=rngs))
 
 
 def projection(
-  widths: tuple[int, ...] = (128,), out: int = 64, *, norm_out: bool = False
-) -> Encoder:
+  widths: tuple[int, ...] = (128,), out: int = 64, *, norm_out: bool = False,
+  dtype: str | None = None,
+) -> Encoder:  # fmt: skip
   """A projection or predictor: hidden layers and a linear output layer.
 
   It is trained with the encoder and not used after training.
@@ -92,12 +102,13 @@ def projection(
     out: the number of outputs.
     norm_out: whether BatchNorm without scale and bias follows the last layer, as in the projection of
       SimSiam and in the projection and predictor of MoCo v3.
+    dtype: see `mlp`.
 
   Returns:
     The projection as an encoder of vectors [n, d].
 
   Raises:
-    UserError: a width or `out` is not a positive integer.
+    UserError: a width or `out` is not a positive integer, or `dtype` is not a floating-point type.
 
   Example:
     >>> from contrastax import encoders
@@ -108,4 +119,7 @@ def projection(
     arXiv 2002.05709, §4.2.
   """
   check_widths((*widths, out) if isinstance(widths, tuple | list) else widths)
-  return from_nnx(lambda h, rngs: MLP(math.prod(h.shape), widths, out, norm_out, rngs=rngs))
+  check_dtype(dtype)
+  return from_nnx(
+    lambda h, rngs: MLP(math.prod(h.shape), widths, out, norm_out, dtype=dtype, rngs=rngs)
+  )

@@ -1,168 +1,136 @@
-"""Weights of ResNets and Vision Transformers from torchvision and timm."""
+"""Encoders that start from the weights of other libraries."""
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Mapping
-from typing import Any
+from typing import Literal
 
 import jax
-import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
+import jax.numpy as jnp
 
-from contrastax.core import Encoder, Params, State, UserError
-
-LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
-
-UNUSED = r"num_batches_tracked$|^(fc|head|heads)\."  # counters and classifiers
-
-# Patterns that convert torchvision's weight names of a Vision Transformer to timm's names.
-TORCHVISION = (
-  (r"^class_token$", "cls_token"),
-  (r"^encoder\.pos_embedding$", "pos_embed"),
-  (r"^conv_proj\.", "patch_embed.proj."),
-  (r"^encoder\.layers\.encoder_layer_(\d+)\.", r"blocks.\1."),
-  (r"\.ln_([12])\.", r".norm\1."),
-  (r"\.self_attention\.in_proj_", ".attn.qkv."),
-  (r"\.self_attention\.out_proj\.", ".attn.proj."),
-  (r"\.mlp\.(?:0|linear_1)\.", ".mlp.fc1."),
-  (r"\.mlp\.(?:3|linear_2)\.", ".mlp.fc2."),
-  (r"^encoder\.ln\.", "norm."),
+from contrastax.core import Encoder, UserError, check_kind
+from contrastax.encoders.frozen import frozen as frozen_encoder
+from contrastax.encoders.layouts import arranged, find_prefix, timm_names, with_positions
+from contrastax.encoders.resnet import resnet
+from contrastax.encoders.torch_layout import filled
+from contrastax.encoders.vit import vit
+from contrastax.encoders.weight_files import (
+  Moments,
+  checksum,
+  moments_of,
+  naming,
+  read,
+  read_weights,
 )
 
 
-def pretrained(encoder: Encoder, path: str | os.PathLike) -> Encoder:
-  """Returns `resnet(…)` or `vit(…)` with weights from a safetensors file.
+def pretrained(
+  encoder: Encoder | None = None, path: str | os.PathLike | None = "", *,
+  normalization: Literal["file", "none", "imagenet", "half"] | Moments = "file",
+  prefix: str | None = None, resize_positions: bool = False, frozen: bool = False,
+  sha256: str | None = None,
+) -> Encoder:  # fmt: skip
+  """An encoder that starts from the weights of a safetensors file.
 
-  The file has the names and layouts of torchvision or timm. Nothing is downloaded, the classifier
-  is ignored, and the running statistics of BatchNorm are included. Normalize the images as in the
-  training of the weights, for example by (x − mean) / deviation per channel.
+  The file has the names and layouts of torchvision or timm, of the code of DINO, DINOv2, DINOv3, MoCo
+  or MAE, or of Hugging Face's ViT, DINOv2, DINOv3 or SigLIP. Nothing is downloaded. The classifier is
+  ignored, and the running statistics of BatchNorm are included.
+
+  The encoder takes images in [0, 1], as all encoders do, and normalizes them itself:
+  (x − mean) / deviation per channel.
 
   Some wrong arguments of the encoder cannot be detected from shapes. For example, the ViT-S of timm
-  needs heads=6. All files of Vision Transformers need positions="learned"; the file of MoCo v3
-  contains its fixed positions as weights.
+  needs heads=6 and that of MoCo v3 heads=12. Files of Vision Transformers need positions="learned",
+  except those of DINOv3; the file of MoCo v3 contains its fixed positions as weights.
 
   In a jitted `init` the weights are constants of the program.
 
   Args:
-    encoder: the encoder.
-    path: the file, as `safetensors.torch.save_file(model.state_dict(), path)` writes it.
+    encoder: `resnet(…)` or `vit(…)`. None means the encoder that the shapes in the file determine, with
+      the number of attention heads that models of this width usually have.
+    path: the file, as `safetensors.torch.save_file(model.state_dict(), path)` writes it. None means no
+      file: the weights are drawn at random. So a trained encoder can be loaded without the file that
+      it started from.
+    normalization: how images are normalized. "imagenet" is the mean (0.485, 0.456, 0.406) and the
+      deviation (0.229, 0.224, 0.225), "half" is 0.5 for both, "none" is no normalization, and a pair
+      (mean, deviation) has one number per channel. "file" is what the file states: as `mean` and
+      `std` in its metadata, in a `config.json` of timm or in a `preprocessor_config.json` of Hugging
+      Face beside it; otherwise there is no normalization.
+    prefix: the prefix of the names, such as "module.encoder_q". None finds the usual ones: `module.`,
+      `model.`, `backbone.`, `encoder_q.`, `teacher.`, `vision_model.` and their combinations. It is
+      needed if the file has several networks.
+    resize_positions: whether learned positions of a square grid of patches are resampled (cubic) if
+      the images have another number of patches.
+    frozen: whether the encoder is not trained. It is then always in evaluation mode.
+    sha256: the checksum that the file must have, in hexadecimal. None allows any file.
 
   Returns:
-    The encoder. Its `init` ignores the random key. It raises UserError if the file cannot be read, or
-    if a weight is missing, has another shape, or does not belong to the encoder. The message names the
-    weight and both shapes.
-
-  Example:
-    >>> from contrastax import encoders
-    >>> encoder = encoders.pretrained(encoders.resnet(50), "resnet50.safetensors")
-  """
-
-  def init(key, x):
-    like = jax.eval_shape(encoder.init, key, x)
-    try:
-      return from_torch(_read(path), *like)
-    except UserError as error:
-      raise UserError(f"{path}: {error}") from None
-
-  return encoder._replace(init=init)
-
-
-def to_torch(params: Params, state: State) -> dict[str, np.ndarray]:
-  """Returns the weights of `resnet` or `vit` under timm's names, in PyTorch's layout.
-
-  The kernel of a convolution [h, w, in, out] becomes [out, in, h, w]. The kernel of a linear map
-  [in, out] becomes [out, in]. `safetensors.numpy.save_file(to_torch(params, state), path)` writes a
-  file that `pretrained` reads.
-
-  Args:
-    params: the parameters.
-    state: the state.
-
-  Returns:
-    {name: array}.
-
-  Example:
-    >>> import jax, jax.numpy as jnp
-    >>> from contrastax import encoders
-    >>> encoder = encoders.resnet(8, stem="cifar", width=4)
-    >>> weights = encoders.to_torch(*encoder.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3))))
-    >>> weights["conv1.weight"].shape
-    (4, 3, 3, 3)
-  """
-  leaves = jax.tree_util.tree_leaves_with_path(params) + jax.tree_util.tree_leaves_with_path(state)
-  return {
-    _name(path): np.ascontiguousarray(np.asarray(leaf).transpose(_axes(path, leaf)))
-    for path, leaf in leaves
-  }
-
-
-def from_torch(
-  weights: Mapping[str, np.ndarray], params: Params, state: State
-) -> tuple[Params, State]:
-  """Returns (params, state) with the values of `weights`.
-
-  Args:
-    weights: {name: array}, with torchvision's or timm's names and PyTorch's layout.
-    params: a tree with the structure, shapes and types of the parameters.
-    state: a tree with the structure, shapes and types of the state.
+    The encoder. Its `init` ignores the random key. It raises UserError if the file cannot be read or
+    has another checksum, or if a weight is missing, has another shape, or does not belong to the encoder.
+    The message names the weight and both shapes.
 
   Raises:
-    UserError: a weight is missing, has another shape, or does not belong to the encoder.
+    UserError: an argument is invalid, or the file is needed to determine the encoder or the
+      normalization and cannot be read.
+
+  Example:
+    >>> from contrastax import encoders
+    >>> resnet50 = encoders.resnet(50)
+    >>> encoder = encoders.pretrained(resnet50, "resnet50.safetensors", normalization="imagenet")
   """
-  by_timm_name = {name: (name, a) for name, a in weights.items() if not re.search(UNUSED, name)}
-  if "class_token" in by_timm_name:
-    by_timm_name = {_timm(name): pair for name, pair in by_timm_name.items()}
+  if path == "":
+    raise UserError("pretrained needs path, the safetensors file of the weights")
+  moments = None if normalization == "file" else moments_of(normalization)
+  if path is not None and (encoder is None or normalization == "file") and os.path.exists(path):
+    known = read_weights(path, prefix, infer=encoder is None)
+    moments = known.normalization if normalization == "file" else moments
+    if known.encoder is not None:
+      kind, arguments = known.encoder["name"], known.encoder
+      make = {"resnet": resnet, "vit": vit}[kind]
+      encoder = make(**{key: value for key, value in arguments.items() if key != "name"})
+  if encoder is None:
+    fault = "there is no file" if path is None else f"{path}: no such file"
+    raise UserError(f"{fault} that determines the encoder; give encoder=…")
+  network = check_kind("pretrained: encoder", encoder, Encoder, "encoders.resnet(50)")
 
-  def take(path, leaf):
-    axes = _axes(path, leaf)
-    shape = tuple(leaf.shape[axis] for axis in axes)
-    if _name(path) not in by_timm_name:
+  def init(key, x):
+    if moments is not None and x.shape[-1] not in {len(each) for each in moments}:
       raise UserError(
-        f"there is no {_name(path)}, of shape {shape} in the encoder; "
-        "the weights are of another architecture"
+        f"pretrained: the normalization is of {len(moments[0])} channels, but the images have "
+        f"{x.shape[-1]}; give normalization=(mean, deviation) with {x.shape[-1]} numbers each"
       )
-    name, array = by_timm_name.pop(_name(path))
-    if array.shape != shape:
-      raise UserError(
-        f"{name} has shape {array.shape}, in the encoder {shape}; "
-        "the weights are of another architecture"
-      )
-    return jax.numpy.asarray(array.transpose(np.argsort(axes)), leaf.dtype)
+    if path is None:
+      return network.init(key, x)
+    params, state = jax.eval_shape(network.init, key, x)
+    with naming(path):
+      if sha256 is not None and (found := checksum(path)) != sha256.lower():
+        raise UserError(f"the file has the checksum {found}, not {sha256}; it has changed")
+      weights = read(path)
+      found = find_prefix(weights, prefix)
+      named = {timm: (name, weights[name]) for timm, name in timm_names(weights, found).items()}
+      named = arranged(named)
+      patch = named.get("patch_embed.proj.weight")
+      if patch is not None and patch[1].ndim == 4:
+        grid = (x.shape[1] // patch[1].shape[2], x.shape[2] // patch[1].shape[3])
+        named = with_positions(named, grid, resize=resize_positions)
+      removed = f" (the prefix {found!r} was removed)" if found else ""
+      return filled(named, params, state, removed)
 
-  trees = jax.tree_util.tree_map_with_path(take, (params, state))
-  for timm_name, (name, array) in by_timm_name.items():
-    learned = timm_name == "pos_embed"
-    fix = 'use positions="learned"' if learned else "the weights are of another architecture"
-    raise UserError(f"{name}, of shape {array.shape}, is not a weight of the encoder; {fix}")
-  return trees
+  def apply(params, state, x, *, key=None, train):
+    if moments is not None:
+      mean, deviation = (jnp.asarray(each, x.dtype) for each in moments)
+      x = (x - mean) / deviation
+    return network.apply(params, state, x, key=key, train=train)
 
-
-def _read(path: str | os.PathLike) -> dict[str, np.ndarray]:
-  if not os.path.isfile(path):
-    raise UserError("no such file")
-  try:
-    return load_file(path)
-  except SafetensorError as error:
-    raise UserError(f"the file is damaged or not a safetensors file ({error})") from None
-
-
-def _name(path: tuple[Any, ...]) -> str:
-  """Returns timm's name of a leaf. `stages/0/1/conv2/kernel` is `layer1.1.conv2.weight`."""
-  keys = [entry.key for entry in path if isinstance(entry, jax.tree_util.DictKey)]
-  keys[-1] = LEAVES.get(keys[-1], keys[-1])
-  return re.sub(r"^stages\.(\d+)", lambda m: f"layer{int(m[1]) + 1}", ".".join(keys))
+  whole = network._replace(init=init, apply=apply)
+  return _frozen(whole) if frozen else whole
 
 
-def _axes(path: tuple[Any, ...], leaf: Any) -> tuple[int, ...]:
-  """Returns the permutation of the axes of a leaf that gives PyTorch's layout."""
-  n = len(leaf.shape)
-  return (n - 1, n - 2, *range(n - 2)) if path[-1].key == "kernel" else tuple(range(n))
+def _frozen(encoder: Encoder) -> Encoder:
+  """Returns the encoder with all its weights in the state."""
 
+  def init(key, x):
+    params, state = encoder.init(key, x)
+    return (), {"params": params, "state": state}
 
-def _timm(name: str) -> str:
-  for pattern, timm_name in TORCHVISION:
-    name = re.sub(pattern, timm_name, name)
-  return name
+  return frozen_encoder(encoder, (), ())._replace(init=init)

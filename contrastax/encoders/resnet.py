@@ -11,6 +11,7 @@ from flax import nnx
 
 from contrastax.core import Array, Encoder, UserError
 from contrastax.encoders.batch_norm import BatchNorm, in_groups
+from contrastax.encoders.freezing import check_frozen_layers, freeze
 from contrastax.encoders.nnx import check_dtype, check_image, check_widths, embedding, from_nnx
 from contrastax.propagate import relu
 
@@ -108,6 +109,7 @@ class ResNet(nnx.Module):
     dtype: str | None,
     remat: bool,
     hidden: tuple[str, ...],
+    frozen_layers: int = 0,
     rngs: nnx.Rngs,
   ):
     norm = functools.partial(BatchNorm, rngs=rngs, groups=bn_groups, dtype=dtype)
@@ -137,6 +139,10 @@ class ResNet(nnx.Module):
         stage.append(block(channels, width * 2**i, stride, conv, norm))
         channels = width * 2**i * block.expansion
       self.stages.append(stage)
+    if frozen_layers:
+      freeze(self, "conv1", "bn1")
+    for stage in list(self.stages)[: max(0, frozen_layers - 1)]:
+      freeze(stage)
 
   def __call__(self, x: Array) -> Any:
     """Returns the embedding [n, d], or a mapping of hidden layers and the embedding."""
@@ -161,7 +167,7 @@ def _run(block: Layer, x: Array) -> Array:
 
 def resnet(
   depth: Literal[8, 18, 34, 50] = 18, *, stem: Literal["imagenet", "cifar"] = "imagenet", width: int = 64, bn_groups: int = 1,
-  dtype: str | None = None, remat: bool = False, hidden: tuple[str, ...] = (),
+  dtype: str | None = None, remat: bool = False, hidden: tuple[str, ...] = (), frozen_layers: int = 0,
 ) -> Encoder:  # fmt: skip
   """ResNet-18, -34 and -50, and the ResNet-8 for CIFAR.
 
@@ -191,6 +197,9 @@ def resnet(
     remat: whether the activations of each block are recomputed for the gradient instead of stored.
     hidden: names of hidden layers, `stem`, `stage1`, … The output is then a mapping of these layers
       [n, h', w', c'] and `embedding`.
+    frozen_layers: the number of first layers that are not trained: 1 is the stem, 2 the stem and
+      the first stage, …. Their weights are state, and their BatchNorms use their running averages
+      in training too, without changing them.
 
   Returns:
     The encoder.
@@ -216,6 +225,7 @@ def resnet(
   check_widths((width,))
   check_dtype(dtype)
   block, blocks = DEPTHS[depth]
+  check_frozen_layers("resnet", frozen_layers, 1 + len(blocks))
 
   def build(x, rngs):
     check_image("resnet", x)
@@ -229,6 +239,7 @@ def resnet(
       dtype=dtype,
       remat=remat,
       hidden=hidden,
+      frozen_layers=frozen_layers,
       rngs=rngs,
     )
 

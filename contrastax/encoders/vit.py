@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any, Literal
 
@@ -11,15 +12,11 @@ import numpy as np
 from flax import nnx
 
 from contrastax.core import Array, Encoder, UserError
+from contrastax.encoders.freezing import check_frozen_layers, freeze
 from contrastax.encoders.nnx import check_dtype, check_image, embedding, from_nnx
+from contrastax.encoders.transformer import XAVIER, AttentionPool, Block, rotary
 
-POSITIONS = ("sincos", "learned")
-XAVIER = nnx.initializers.glorot_uniform()
-LECUN = nnx.initializers.lecun_uniform()
-
-
-class Frozen(nnx.Variable):
-  """A random weight that is not trained. It is state, so weight decay does not change it either."""
+POSITIONS = ("sincos", "learned", "rope")
 
 
 class Patches(nnx.Module):
@@ -45,11 +42,8 @@ class Patches(nnx.Module):
     self.proj = nnx.Conv(
       channels, width, size, strides=size, padding=0, kernel_init=xavier, dtype=dtype, rngs=rngs
     )
-    bias = self.proj.bias
-    if frozen and bias is not None:
-      # Flax annotates these attributes as Param, but accepts any Variable.
-      self.proj.kernel = Frozen(self.proj.kernel[...])  # pyright: ignore[reportAttributeAccessIssue]
-      self.proj.bias = Frozen(bias[...])  # pyright: ignore[reportAttributeAccessIssue]
+    if frozen:
+      freeze(self.proj)
 
   def __call__(self, x: Array) -> Array:
     """Returns the tokens [n, h/p · w/p, width] of images [n, h, w, c]."""
@@ -57,106 +51,8 @@ class Patches(nnx.Module):
     return y.reshape(len(y), -1, y.shape[-1])
 
 
-class QKV(nnx.Module):
-  """Queries, keys and values of tokens.
-
-  A bias of the keys adds the same number to all logits of a query. So its gradient consists of
-  rounding errors only, which Adam would scale up to full steps. The bias exists for pretrained
-  weights, but it is not trained.
-
-  Args:
-    width: the width of a token.
-    dtype: the type of the computation; None: that of the parameters.
-    rngs: the random streams of the module.
-  """
-
-  def __init__(self, width: int, dtype: str | None, rngs: nnx.Rngs):
-    # LeCun's bound √(3/width) of this map is Xavier's bound of the three maps of width × width.
-    self.kernel = nnx.Param(LECUN(rngs.params(), (width, 3 * width)))
-    self.bias = nnx.Param(jnp.zeros(3 * width))
-    self.dtype = dtype
-
-  def __call__(self, x: Array) -> Array:
-    """Returns queries, keys and values [n, t, 3·width] of tokens [n, t, width]."""
-    q, k, v = jnp.split(self.bias[...], 3)
-    bias = jnp.concatenate([q, jax.lax.stop_gradient(k), v])
-    dtype = self.dtype or jnp.promote_types(x.dtype, bias.dtype)
-    return x.astype(dtype) @ self.kernel[...].astype(dtype) + bias.astype(dtype)
-
-
-class Attention(nnx.Module):
-  """Multi-head self-attention: softmax(q kᵀ / √(width/heads)) v per head.
-
-  The softmax is in float32 at least, and in float64 for float64 inputs, unlike that of
-  `jax.nn.dot_product_attention`.
-
-  Args:
-    width: the width of a token.
-    heads: the number of heads.
-    dtype: the type of the computation; None: that of the parameters.
-    rngs: the random streams of the module.
-  """
-
-  def __init__(self, width: int, heads: int, dtype: str | None, rngs: nnx.Rngs):
-    self.qkv = QKV(width, dtype, rngs)
-    self.proj = nnx.Linear(width, width, kernel_init=XAVIER, dtype=dtype, rngs=rngs)
-    self.heads = heads
-
-  def __call__(self, x: Array, mask: Array | None = None) -> Array:
-    """Returns the new tokens [n, t, width]. `mask` [n, t] selects the tokens that are attended to."""
-    n, t, width = x.shape
-    q, k, v = jnp.moveaxis(self.qkv(x).reshape(n, t, 3, self.heads, -1), 2, 0)
-    wide = jnp.promote_types(q.dtype, jnp.float32)
-    logits = jnp.einsum("nihd,njhd->nhij", q, k, preferred_element_type=wide)
-    logits = logits / math.sqrt(width // self.heads)
-    if mask is not None:
-      logits = jnp.where(mask[:, None, None], logits, jnp.finfo(wide).min)
-    weights = jax.nn.softmax(logits).astype(q.dtype)
-    return self.proj(jnp.einsum("nhij,njhd->nihd", weights, v).reshape(n, t, width))
-
-
-class Feedforward(nnx.Module):
-  """A linear map to 4 · `width`, exact GELU (by erf), and a linear map to `width`.
-
-  Args:
-    width: the width of a token.
-    dtype: the type of the computation; None: that of the parameters.
-    rngs: the random streams of the module.
-  """
-
-  def __init__(self, width: int, dtype: str | None, rngs: nnx.Rngs):
-    self.fc1 = nnx.Linear(width, 4 * width, kernel_init=XAVIER, dtype=dtype, rngs=rngs)
-    self.fc2 = nnx.Linear(4 * width, width, kernel_init=XAVIER, dtype=dtype, rngs=rngs)
-
-  def __call__(self, x: Array) -> Array:
-    """Returns the new tokens [n, t, width]."""
-    return self.fc2(jax.nn.gelu(self.fc1(x), approximate=False))
-
-
-class Block(nnx.Module):
-  """A pre-norm block: x + Attention(LN(x)), then x + MLP(LN(x)).
-
-  Args:
-    width: the width of a token.
-    heads: the number of attention heads.
-    dtype: the type of the computation; None: that of the parameters.
-    rngs: the random streams of the module.
-  """
-
-  def __init__(self, width: int, heads: int, dtype: str | None, rngs: nnx.Rngs):
-    self.norm1 = nnx.LayerNorm(width, epsilon=1e-6, use_fast_variance=False, rngs=rngs)
-    self.attn = Attention(width, heads, dtype, rngs)
-    self.norm2 = nnx.LayerNorm(width, epsilon=1e-6, use_fast_variance=False, rngs=rngs)
-    self.mlp = Feedforward(width, dtype, rngs)
-
-  def __call__(self, x: Array, mask: Array | None = None) -> Array:
-    """Returns the new tokens [n, t, width]. `mask` [n, t] selects the tokens that are attended to."""
-    x = x + self.attn(self.norm1(x), mask)
-    return x + self.mlp(self.norm2(x))
-
-
 class ViT(nnx.Module):
-  """A Vision Transformer: patches, a class token, positions, blocks and a last LayerNorm.
+  """A Vision Transformer: patches, further tokens, positions, blocks and a last LayerNorm.
 
   Args:
     shape: [h, w, c] of an image.
@@ -177,41 +73,72 @@ class ViT(nnx.Module):
     dtype: str | None,
     remat: bool,
     hidden: tuple[str, ...],
+    registers: int,
+    layer_scale: float | None,
+    pool: str,
+    gelu: str,
+    epsilon: float,
+    frozen_layers: int,
     rngs: nnx.Rngs,
   ):
     self.grid = (shape[0] // patch, shape[1] // patch)
     self.patch_embed = Patches(shape[2], width, patch, freeze_patches, dtype, rngs)
-    self.cls_token = nnx.Param(1e-6 * jax.random.normal(rngs.params(), (1, 1, width)))
-    if positions == "learned":
-      tokens = 1 + math.prod(self.grid)
-      self.pos_embed = nnx.Param(0.02 * jax.random.normal(rngs.params(), (1, tokens, width)))
-    else:
-      self.pos_embed = None
-    self.blocks = nnx.List([Block(width, heads, dtype, rngs) for _ in range(depth)])
-    self.norm = nnx.LayerNorm(width, epsilon=1e-6, use_fast_variance=False, rngs=rngs)
-    self.remat, self.hidden = remat, hidden
+
+    def drawn(count, deviation):
+      return nnx.Param(deviation * jax.random.normal(rngs.params(), (1, count, width)))
+
+    token = pool == "token"
+    self.cls_token = drawn(1, 1e-6) if token else None
+    # The default rules of the optimizers do not decay a parameter of this name.
+    self.tokens = drawn(registers, 1e-6) if registers else None
+    count = token + math.prod(self.grid)
+    self.pos_embed = drawn(count, 0.02) if positions == "learned" else None
+    options = {"layer_scale": layer_scale, "gelu": gelu, "epsilon": epsilon}
+    self.blocks = nnx.List([Block(width, heads, dtype, rngs, **options) for _ in range(depth)])
+    self.norm = nnx.LayerNorm(width, epsilon=epsilon, use_fast_variance=False, rngs=rngs)
+    pooling = functools.partial(AttentionPool, width, heads, dtype, rngs, gelu, epsilon)
+    self.attn_pool = None if token else pooling()
+    if frozen_layers:
+      freeze(self, "patch_embed", "cls_token", "tokens", "pos_embed")
+    for block in list(self.blocks)[: max(0, frozen_layers - 1)]:
+      freeze(block)
+    self.heads, self.positions, self.remat, self.hidden = heads, positions, remat, hidden
 
   def __call__(self, x: Array) -> Any:
     """Returns the embedding [n, width], or a mapping of hidden layers and the embedding."""
     x = self.patch_embed(x)
-    token = jnp.broadcast_to(self.cls_token[...].astype(x.dtype), (len(x), 1, x.shape[-1]))
-    x = jnp.concatenate([token, x], 1)
-    learned = self.pos_embed
-    positions = sincos(*self.grid, x.shape[-1]) if learned is None else learned[...]
-    x = x + jnp.asarray(positions, x.dtype)
+    n, patches, width = x.shape
+
+    def repeated(token: Any) -> list[Array]:
+      if token is None:
+        return []
+      return [jnp.broadcast_to(token[...].astype(x.dtype), (n, *token.shape[1:]))]
+
+    token = repeated(self.cls_token)
+    x = jnp.concatenate([*token, x], 1) if token else x
+    if self.pos_embed is not None:
+      x = x + self.pos_embed[...].astype(x.dtype)
+    elif self.positions == "sincos":
+      x = x + jnp.asarray(sincos(*self.grid, width, len(token)), x.dtype)
+    if registers := repeated(self.tokens):
+      x = jnp.concatenate([x[:, : len(token)], *registers, x[:, len(token) :]], 1)
+    angles = None
+    if self.positions == "rope":
+      angles = rotary(*self.grid, width // self.heads, x.shape[1] - patches)
     layers = {"patches": x}
-    run = nnx.remat(_run) if self.remat else _run
+
+    def plain(block, x):
+      return block(x, angles=angles)
+
+    run = nnx.remat(plain) if self.remat else plain
     for i, block in enumerate(self.blocks, 1):
       layers[f"block{i}"] = x = run(block, x)
-    return embedding({**layers, "embedding": self.norm(x[:, 0])}, self.hidden)
+    pooled = self.norm(x[:, 0]) if self.attn_pool is None else self.attn_pool(self.norm(x))
+    return embedding({**layers, "embedding": pooled}, self.hidden)
 
 
-def _run(block: Block, x: Array) -> Array:
-  return block(x)
-
-
-def sincos(rows: int, columns: int, width: int) -> np.ndarray:
-  """Returns the fixed position embeddings, which are 0 for the class token.
+def sincos(rows: int, columns: int, width: int, others: int = 1) -> np.ndarray:
+  """Returns the fixed position embeddings, which are 0 for tokens that are no patches.
 
   The embedding of the patch at (r, c) is the concatenation of sin r·ω, cos r·ω, sin c·ω and cos
   c·ω, where ω_i = 10000^(−i/(width/4)), i = 0, …, width/4 − 1.
@@ -220,31 +147,40 @@ def sincos(rows: int, columns: int, width: int) -> np.ndarray:
     rows: the number of rows of patches.
     columns: the number of columns of patches.
     width: the width of a token, a multiple of 4.
+    others: the number of tokens before the patches.
 
   Returns:
-    [1, 1 + rows·columns, width].
+    [1, others + rows·columns, width].
   """
   omega = 10_000.0 ** (-np.arange(width // 4) / (width // 4))
   angles = np.indices((rows, columns)).reshape(2, -1, 1) * omega  # [2, patches, width/4]
   patches = np.concatenate([f(angle) for angle in angles for f in (np.sin, np.cos)], -1)
-  return np.concatenate([np.zeros((1, width)), patches])[None]
+  return np.concatenate([np.zeros((others, width)), patches])[None]
 
 
 def vit(
   width: int = 384, depth: int = 12, heads: int = 12, *, patch: int = 16,
-  positions: Literal["sincos", "learned"] = "sincos", freeze_patches: bool = True, dtype: str | None = None,
-  remat: bool = False, hidden: tuple[str, ...] = (),
+  positions: Literal["sincos", "learned", "rope"] = "sincos", freeze_patches: bool = True,
+  dtype: str | None = None, remat: bool = False, hidden: tuple[str, ...] = (), registers: int = 0,
+  layer_scale: float | None = None, pool: Literal["token", "attention"] = "token",
+  gelu: Literal["exact", "tanh"] = "exact", epsilon: float = 1e-6, frozen_layers: int = 0,
 ) -> Encoder:  # fmt: skip
   """The Vision Transformer of MoCo v3.
 
       ViT-Ti  vit(192, heads=3)     ViT-S  vit(384)     ViT-B  vit(768)
 
   The embedding [n, width] of images [n, h, w, c] is the class token after the last LayerNorm. The network
-  has pre-norm blocks, LayerNorm with ε = 1e-6, exact GELU, an MLP of 4 · `width` units and no dropout.
+  has pre-norm blocks, LayerNorm, GELU, an MLP of 4 · `width` units and no dropout.
 
   As in MoCo v3, ViT-S has 12 heads, positions are fixed, the random projection of patches is not
   trained, weights are Xavier uniform (for queries, keys and values separately), biases are 0, and
   the class token has standard deviation 1e-6. The bias of the keys is not trained.
+
+  Other Vision Transformers differ in these arguments:
+
+      DINOv2    positions="learned", layer_scale=1e-5, and registers=4 for its models "with registers"
+      DINOv3    positions="rope", layer_scale=1e-5, registers=4, epsilon=1e-5
+      SigLIP 2  positions="learned", pool="attention", gelu="tanh"
 
   If a linear layer and BatchNorm follow, the bias of the last LayerNorm has no effect, and its gradient
   consists of rounding errors.
@@ -256,14 +192,25 @@ def vit(
     patch: the side of a patch; it divides height and width of the images.
     positions: "sincos" computes fixed positions from the row and column of a patch; the images of
       `apply` may then have another size than those of `init`. "learned" positions are parameters,
-      initialized with standard deviation 0.02.
+      initialized with standard deviation 0.02. "rope" rotates queries and keys by angles that are
+      proportional to the place of a patch, relative to the image; the images may have another size
+      too. A head then has a width that is a multiple of 4.
     freeze_patches: whether the random projection of patches is state, which is not trained.
     dtype: the type of the computation, such as "bfloat16". None means the type of the parameters.
       Parameters, LayerNorm, the softmax and the result are float32.
     remat: whether the activations of each block are recomputed for the gradient instead of stored.
     hidden: names of hidden layers, `patches`, `block1`, … The output is then a mapping of
-      `embedding` and these layers, which are tokens [n, 1 + patches, width] with the class token
-      first.
+      `embedding` and these layers, which are tokens [n, t, width] with the class token first, then
+      the registers, then the patches.
+    registers: the number of further learned tokens, which have no position.
+    layer_scale: the first value of a learned factor per channel of each attention and each MLP. None
+      means that there are no such factors.
+    pool: "token": the class token. "attention": there is no class token, and the embedding is the
+      attention of a learned query to all tokens after the last LayerNorm, followed by an MLP.
+    gelu: "exact" computes GELU by erf, "tanh" by its usual approximation.
+    epsilon: ε of LayerNorm.
+    frozen_layers: the number of first layers that are not trained: 1 is all that precedes the blocks,
+      2 that and the first block, …. Their weights are state.
 
   Returns:
     The encoder.
@@ -283,6 +230,9 @@ def vit(
     Dosovitskiy et al., "An image is worth 16x16 words", 2021, arXiv 2010.11929.
     Chen et al., "An empirical study of training self-supervised vision transformers" (MoCo v3), 2021,
     arXiv 2104.02057, §4 and code.
+    Touvron et al., layer scale, 2021, arXiv 2103.17239. Darcet et al., registers, 2023, arXiv
+    2309.16588. Siméoni et al., DINOv3, 2025, arXiv 2508.10104. Zhai et al., attention pooling, 2022,
+    arXiv 2106.04560.
 
   In other libraries:
     The ViT-S of DeiT and timm has 6 heads; its weights have the same shapes.
@@ -293,7 +243,20 @@ def vit(
   if width % heads or width % 4:
     raise UserError(f"vit: width={width} must be a multiple of heads={heads} and of 4")
   if positions not in POSITIONS:
-    raise UserError(f"vit: positions must be 'sincos' or 'learned', not {positions!r}")
+    raise UserError(f"vit: positions must be 'sincos', 'learned' or 'rope', not {positions!r}")
+  if positions == "rope" and width // heads % 4:
+    raise UserError(
+      f"vit: positions='rope' needs heads whose width is a multiple of 4, not {width // heads}"
+    )
+  if pool not in ("token", "attention"):
+    raise UserError(f"vit: pool must be 'token' or 'attention', not {pool!r}")
+  if gelu not in ("exact", "tanh"):
+    raise UserError(f"vit: gelu must be 'exact' or 'tanh', not {gelu!r}")
+  if isinstance(registers, bool) or not isinstance(registers, int) or registers < 0:
+    raise UserError(f"vit: registers must be an integer of at least 0, not {registers!r}")
+  if not 0 < epsilon < 1:
+    raise UserError(f"vit: epsilon must be above 0 and below 1, not {epsilon!r}")
+  check_frozen_layers("vit", frozen_layers, 1 + depth)
   check_dtype(dtype)
 
   def build(x, rngs):
@@ -314,6 +277,12 @@ def vit(
       dtype=dtype,
       remat=remat,
       hidden=hidden,
+      registers=registers,
+      layer_scale=layer_scale,
+      pool=pool,
+      gelu=gelu,
+      epsilon=epsilon,
+      frozen_layers=frozen_layers,
       rngs=rngs,
     )
 

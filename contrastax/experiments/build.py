@@ -17,6 +17,7 @@ from contrastax.data import columns
 from contrastax.data.dataset import labeled_only
 from contrastax.evaluation.embed import count_rows
 from contrastax.experiments.schema import completed, data_name
+from contrastax.experiments.weights import without_files
 from contrastax.methods.base import MAIN, BaseMethod, all_terms
 from contrastax.nouns import nearest
 from contrastax.parts import assemble
@@ -41,6 +42,8 @@ class Parts(NamedTuple):
     refresh: arrays that are computed between segments of the run, or None.
     judged: the examples of the data set that are evaluated: without those whose label is −1, and at
       most `MOST_JUDGED` training examples.
+    from_scratch: the method with random weights in place of those of files. It is `method` itself if
+      no network starts from a file.
   """
 
   dataset: data.Dataset
@@ -49,6 +52,7 @@ class Parts(NamedTuple):
   optimizer: optax.GradientTransformation
   refresh: training.Refresh | None
   judged: data.Dataset
+  from_scratch: core.HasEvaluated
 
   def first_batch(self) -> core.Batch:
     """Returns the batch of the first step."""
@@ -105,10 +109,14 @@ def build(config: ConfigDict, mesh: Mesh, *, allow: Collection[str] | None = Non
     "examples": source.size,
     "steps": values["steps"],
   }
+  method = assemble(core.Method, values["method"], "config.method", given=given, allow=allow)
+  from_scratch, random = method, without_files(values["method"])
+  if random != values["method"]:
+    from_scratch = assemble(core.Method, random, "config.method", given=given, allow=allow)
   return Parts(
     dataset,
     source,
-    assemble(core.Method, values["method"], "config.method", given=given, allow=allow),
+    method,
     assemble(
       optax.GradientTransformation,
       values["optimizer"],
@@ -119,6 +127,7 @@ def build(config: ConfigDict, mesh: Mesh, *, allow: Collection[str] | None = Non
     values["refresh"]
     and assemble(training.Refresh, values["refresh"], "config.refresh", allow=allow),
     judged,
+    from_scratch,
   )
 
 

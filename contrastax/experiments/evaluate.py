@@ -9,14 +9,16 @@ from typing import Any
 
 import jax
 from absl import flags
+from jax.sharding import Mesh
 
 from contrastax import evaluation, load, training
-from contrastax.core import UserError, named_leaves
+from contrastax.core import TrainState, UserError, named_leaves
 from contrastax.evaluation.embed import count_rows
 from contrastax.evaluation.probes import DRAWS
-from contrastax.experiments import commandline, protocols
-from contrastax.experiments.build import build, inputs_of
+from contrastax.experiments import commandline, page, protocols
+from contrastax.experiments.build import Parts, build, inputs_of
 from contrastax.experiments.cache import keep_programs
+from contrastax.experiments.report import is_finished
 from contrastax.experiments.schema import data_name
 from contrastax.experiments.workdir import config_of
 from contrastax.files import write_json
@@ -36,7 +38,7 @@ HELP = f"""Evaluates a run at its last checkpoint: probes, retrieval and geometr
 In a checkout, `python -m experiments.evaluate --workdir=…` is the same program. Flags may be
 combined. The data, the seed and the validation split are those of the run's config.json. The results
 are printed. They are also written, with the values of all draws, to evaluation.json in the run's
-folder, where they replace earlier results. The page "How is an encoder evaluated?" of the
+folder, where they replace earlier results, and to report.html. The page "How is an encoder evaluated?" of the
 documentation defines each measurement:
 {MEASUREMENTS}
 
@@ -64,8 +66,7 @@ def _main(argv: list[str]) -> None:
   options = parse(argv)
   if options:
     workdir = pathlib.Path(options.workdir)
-    results = evaluate(workdir, options.data, options.against, options.finetune, options.allow)
-    write_json(workdir / "evaluation.json", results)
+    evaluate(workdir, options.data, options.against, options.finetune, options.allow)
     print(f"\nsee {workdir}/evaluation.json; each measurement is defined in {MEASUREMENTS}")
 
 
@@ -112,7 +113,9 @@ def evaluate(
   finetune: bool,
   allow: Collection[str] = (),
 ) -> dict[str, Any]:
-  """Evaluates a run and prints the results as tables.
+  """Evaluates a run, prints the results as tables, and writes them to evaluation.json.
+
+  If the run is finished, its report.html is written again, with these results.
 
   Args:
     workdir: the folder of the run.
@@ -153,14 +156,12 @@ def evaluate(
     f"{workdir}: step {run.step} of {settings['steps']}, the last checkpoint; "
     f"evaluated on the {results['judged_on']} split, {count_rows(test['inputs']):,} examples"
   )
-  initial = training.init(
-    parts.method, parts.optimizer, parts.first_batch(), seed=settings["seed"], mesh=mesh
-  )
   network, _, recipes = parts.method.evaluated
   networks = {
-    "untrained": (run.encoder, initial.params[network], initial.state[network]),
-    "trained": (run.encoder, run.params, run.state),
+    row: (run.encoder, state.params[network], state.state[network])
+    for row, state in begun(parts, settings["seed"], mesh).items()
   }
+  networks["trained"] = (run.encoder, run.params, run.state)
   encoders = {row: functools.partial(evaluation.embed, *of_row) for row, of_row in networks.items()}
   if "label" in train:
     results |= protocols.frozen(encoders, train, test)
@@ -184,7 +185,34 @@ def evaluate(
     )
     results["cka"] = {"against": against, "step": peer.step, "cka": biased, "unbiased": unbiased}
     print(f"\nCKA with {against}, step {peer.step}: {biased:.3f}, unbiased {unbiased:.3f}")
+  write_json(workdir / "evaluation.json", results)
+  if is_finished(workdir, run.step):
+    page.write(settings, parts, workdir, encoders["trained"])
   return results
+
+
+def begun(parts: Parts, seed: int, mesh: Mesh) -> dict[str, TrainState]:
+  """Returns the states before the first step.
+
+  Args:
+    parts: the experiment.
+    seed: the seed of the run.
+    mesh: the devices.
+
+  Returns:
+    `untrained`, with random weights, and `start`, with the weights of a file, if the experiment starts
+    from one that can still be read.
+  """
+  batch = parts.first_batch()
+  states = {
+    "untrained": training.init(parts.from_scratch, parts.optimizer, batch, seed=seed, mesh=mesh)
+  }
+  if parts.from_scratch is not parts.method:
+    try:
+      states["start"] = training.init(parts.method, parts.optimizer, batch, seed=seed, mesh=mesh)
+    except UserError as error:
+      print(f"the row 'start' is left out: {error}")
+  return states
 
 
 def image_shape(run: FrozenEncoder, workdir: pathlib.Path) -> tuple[int, ...]:

@@ -19,6 +19,7 @@ from contrastax.experiments.build import build
 from contrastax.experiments.cache import keep_programs
 from contrastax.experiments.overrides import overridden
 from contrastax.experiments.run import run
+from contrastax.experiments.weights import resolved
 from contrastax.experiments.workdir import Workdir
 from contrastax.files import read_json
 from contrastax.training import Stop, make_mesh
@@ -118,6 +119,7 @@ def fit(
   argv = ["contrastax run", f"--config={place}", f"--workdir={folder}"]
   argv += [f"--config.{key}={_text(value)}" for key, value in keys.items()]
   with Stop() as stop, threadpool_limits(1, "blas"):
+    settings = resolved(settings)
     parts = build(settings, mesh)
     with Workdir(folder, settings, argv) as entered:
       run(settings, parts, mesh, entered, stop, argv)

@@ -35,7 +35,8 @@ def frozen(
 
   Returns:
     {"probes": table, "retrieval": table}. If the inputs are a space, `probes` has a row
-    `trained - raw` with the differences draw by draw.
+    `trained - raw` with the differences draw by draw; for an encoder that starts from known weights
+    it has a row `trained - start`.
   """
   label, test_label = train["label"], test["label"]
   neighbors = up_to(len(label), NEIGHBORS, "knn_", "training")
@@ -51,6 +52,8 @@ def frozen(
     retrieval[row] = evaluation.retrieval(features[1], test_label, ks=depths)
   if "raw" in probes:
     probes["trained - raw"] = difference(probes["trained"], probes["raw"])
+  if "start" in probes:
+    probes["trained - start"] = difference(probes["trained"], probes["start"])
   return {"probes": probes, "retrieval": retrieval}
 
 
@@ -94,7 +97,7 @@ def fine_tuned(
     test: `inputs` and `label` of the test examples.
 
   Returns:
-    A row per network, and a row with the differences seed by seed.
+    A row per network, and rows with the differences of `trained` to the others, seed by seed.
 
   Raises:
     UserError: the inputs are a mapping of several arrays.
@@ -115,7 +118,10 @@ def fine_tuned(
         for seed in range(SEEDS)
       ]
       rows[row][f"{fraction:.0%}"] = measures.summarized(accuracies)
-  return {**rows, "trained - untrained": difference(rows["trained"], rows["untrained"])}
+  differences = {
+    f"trained - {row}": difference(rows["trained"], rows[row]) for row in rows if row != "trained"
+  }
+  return {**rows, **differences}
 
 
 def splits(name: str, validation: int, shape: tuple[int, ...]) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import optax
 
@@ -44,7 +44,11 @@ class Experiment:
     related: {name: array of the data}. The array, [size] or [size, k], has the indices of further
       examples. Each batch then has the fields of these examples, such as `name_image`.
     refresh: what is computed between segments of the run, {"name": …, "every": …}, or None.
+    average: the decay of the moving average of the encoder's weights that is evaluated and loaded,
+      above 0 and below 1. None: the weights themselves.
     online_probe: whether a linear probe is trained beside the encoder, to monitor the run.
+    loggers: where metrics are logged beside metrics.jsonl and TensorBoard: any of wandb, trackio and
+      mlflow.
     stop_on_collapse: whether the run stops if the embeddings have collapsed.
     log_every: the number of steps between two records of metrics.
     eval_every: the number of steps between two evaluations on training examples.
@@ -62,7 +66,9 @@ class Experiment:
   order: data.Order | None = None
   related: Mapping[str, str] | None = None
   refresh: training.Refresh | None = None
+  average: float | None = None
   online_probe: bool = False
+  loggers: tuple[Literal["wandb", "trackio", "mlflow"], ...] = ()
   stop_on_collapse: bool = False
   log_every: int = dataclasses.field(default=20, metadata={"least": 1})
   eval_every: int = dataclasses.field(default=100, metadata={"least": 1})
@@ -99,6 +105,9 @@ def completed(values: Mapping[str, Any], *, allow: Collection[str] | None = None
   for key, field in FIELDS.items():
     if field.metadata:
       core.check_integer(f"config.{key}", config[key], **field.metadata)
+  average = config["average"]
+  if average is not None and not 0 < average < 1:
+    raise UserError(f"config.average must be above 0 and below 1, such as 0.999, not {average!r}")
   return config
 
 
@@ -114,21 +123,32 @@ def _completed_data(value: str | Mapping[str, Any]) -> str | dict[str, Any]:
   """
   options = {} if isinstance(value, str) else dict(value)
   name = options.pop("name", None) if isinstance(value, Mapping) else value
+  where = "config.data" if isinstance(value, str) else "config.data.name"
+  if isinstance(value, Mapping) and "name" not in value:
+    raise UserError("config.data needs 'name', such as {'name': 'folder:photos', 'size': 64}")
   if not isinstance(name, str):
     raise UserError(
-      "config.data needs 'name', the name of a data set, such as {'name': 'folder:photos', 'size': 64}"
+      f"{where} must be the name of a data set, such as 'folder:photos', not {name!r}"
     )
   if name.partition(":")[0] in data.KINDS or not PLACE.fullmatch(name):
     try:
       options = data.complete(name, options, "config.data")
     except UserError as error:
-      place = "" if str(error).startswith("config.data") else "config.data: "
-      raise UserError(f"{place}{error}") from None
+      if str(error).startswith("config.data"):
+        raise
+      raise UserError(f"{where}: {error}") from None
   elif options:
     raise UserError(
       f"config.data: the function {name} takes no options; leave out {next(iter(options))!r}"
     )
   return {"name": name, **options} if options else name
+
+
+def modules_of(config: Mapping[str, Any]) -> tuple[str, ...]:
+  """Returns the modules of the user that a config names."""
+  texts = [value for value in flat(config).values() if isinstance(value, str)]
+  modules = {text.partition(":")[0] for text in texts if PLACE.fullmatch(text)}
+  return tuple(sorted(modules - {*data.KINDS}))
 
 
 def is_former(values: Mapping[str, Any]) -> bool:

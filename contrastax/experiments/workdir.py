@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import importlib.metadata
 import json
@@ -21,10 +22,10 @@ import contrastax
 from contrastax.core import UserError
 from contrastax.experiments.commandline import format_command
 from contrastax.experiments.processor import processor_fields
-from contrastax.experiments.schema import flat, is_former
+from contrastax.experiments.schema import completed, flat, is_former, modules_of
 from contrastax.files import read_json, replace_damaged, unfinished_of, write_json
 
-CHANGEABLE = {"steps", "stream", "log_every", "eval_every", "checkpoint_every"}
+CHANGEABLE = {"steps", "stream", "loggers", "log_every", "eval_every", "checkpoint_every"}
 """Keys that may differ when a run is resumed."""
 RESTORE = "restore a copy, such as the one that the same command writes into another --workdir"
 MAX_DIFFERENCES = 5
@@ -149,6 +150,9 @@ def _finite(value: Any) -> Any:
 
 def _compare(before: Mapping[str, Any], now: Mapping[str, Any], path: pathlib.Path) -> None:
   """Raises UserError if two configs differ in a key that determines the run."""
+  # A run of an earlier version has the defaults of the keys that were added since.
+  with contextlib.suppress(UserError):
+    before = json.loads(json.dumps(_finite(completed(before, allow=modules_of(now)))))
   before, now = flat(before), flat(now)
   keys = sorted((before.keys() | now.keys()) - CHANGEABLE)
   differences = [

@@ -17,6 +17,7 @@ from contrastax.core import Encoder, Params, State, UserError, check_kind
 from contrastax.evaluation import embed
 from contrastax.files import read_json, write_json
 from contrastax.parts import assemble
+from contrastax.training.average import ENTRY
 from contrastax.training.checkpoints import Checkpoints
 
 REWRITTEN = "the command that started the run writes the file again"
@@ -62,7 +63,9 @@ class FrozenEncoder:
     )
 
 
-def save_encoder_spec(workdir: str | os.PathLike, spec: Any, network: str, inputs: Any) -> None:
+def save_encoder_spec(
+  workdir: str | os.PathLike, spec: Any, network: str, inputs: Any, *, averaged: bool = False
+) -> None:
   """Writes `encoder.json`, which `load` needs in addition to a checkpoint.
 
   Args:
@@ -70,8 +73,11 @@ def save_encoder_spec(workdir: str | os.PathLike, spec: Any, network: str, input
     spec: the encoder as specified in a config, or None if no config specifies it.
     network: name of the encoder among the run's parameters.
     inputs: the inputs of the encoder: an array, or a tree of arrays, with an axis of examples.
+    averaged: whether the average of the weights is loaded, see `training.with_average`.
   """
   content = {"encoder": spec, "network": network, "inputs": _spec_of(inputs)}
+  if averaged:
+    content["averaged"] = True
   write_json(pathlib.Path(workdir) / "encoder.json", content)
 
 
@@ -84,6 +90,8 @@ def load(
   allow: Collection[str] = (),
 ) -> FrozenEncoder:
   """Loads the encoder of a run, or another of its networks, from its newest intact checkpoint.
+
+  The weights of a run with `average` are the average of those of its steps.
 
   Args:
     workdir: folder of the run, such as `runs/digits_simclr`.
@@ -114,20 +122,26 @@ def load(
     contrastax.core.UserError: nowhere holds no run: it has no encoder.json
   """
   workdir = pathlib.Path(workdir)
-  encoder, network, inputs, params, state = _read_spec(
+  encoder, network, inputs, params, state, averaged = _read_spec(
     workdir / "encoder.json", encoder, network, inputs, allow
   )
+  own: Any = {"params": {network: params}, "state": {network: state}}
+  if averaged:
+    own = {"state": {ENTRY: {"params": params, "state": state}}}
   with contextlib.closing(Checkpoints(workdir / "checkpoints")) as checkpoints:
     step = checkpoints.newest_intact()
     if step is None:
       raise UserError(f"{workdir} has no checkpoint yet; load it when the run has saved one")
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     like = jax.tree.map(
-      lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),
-      {"params": {network: params}, "state": {network: state}},
+      lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), own
     )
     tree = checkpoints.restore(step, like, partial=True)
-  return FrozenEncoder(encoder, tree["params"][network], tree["state"][network], inputs, step)
+  if averaged:
+    params, state = tree["state"][ENTRY]["params"], tree["state"][ENTRY]["state"]
+  else:
+    params, state = tree["params"][network], tree["state"][network]
+  return FrozenEncoder(encoder, params, state, inputs, step)
 
 
 def _read_spec(
@@ -136,12 +150,12 @@ def _read_spec(
   network: str | None,
   examples: Any,
   allow: Collection[str],
-) -> tuple[Encoder, str, Any, Params, State]:
+) -> tuple[Encoder, str, Any, Params, State, bool]:
   """Reads an encoder.json. The arguments of `load` that are not None replace its content.
 
   Returns:
-    The network, its name among the run's parameters, and the shapes of its inputs, parameters and
-    state.
+    The network, its name among the run's parameters, the shapes of its inputs, parameters and
+    state, and whether the average of its weights is loaded.
   """
   try:
     content = read_json(path, dict)
@@ -168,13 +182,14 @@ def _read_spec(
   try:
     spec = content.get("inputs") if examples is None else _spec_of(examples)
     inputs, network = _read_inputs(spec), evaluated if network is None else network
+    averaged = content.get("averaged") is True and network == evaluated
     if not isinstance(network, str):
       raise UserError(f"network must be a name, not {network!r}")
     batch = jax.tree.map(_one_example, inputs)
     if encoder is None:
       described = _assemble(content.get("encoder"), allow)
       params, state = jax.eval_shape(described.init, jax.random.key(0), batch)
-      return described, network, inputs, params, state
+      return described, network, inputs, params, state, averaged
   except NotAllowed as error:
     raise UserError(f"{path}: {error}") from None
   except Exception as error:  # A damaged file may specify any arguments of any encoder.
@@ -182,7 +197,8 @@ def _read_spec(
     raise UserError(
       f"{path} does not describe an encoder of this library: {fault}; {REWRITTEN}"
     ) from error
-  return encoder, network, inputs, *_passed_shapes(encoder, batch, path.parent, network)
+  params, state = _passed_shapes(encoder, batch, path.parent, network)
+  return encoder, network, inputs, params, state, averaged
 
 
 def _passed_shapes(

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from contrastax.core import Array, TrainingDiverged
 from contrastax.files import make_folder, read_records, replace_damaged, write_text
 from contrastax.training.health import Health
+from contrastax.training.loggers import Loggers
 
 FIRST_STEP_ADVICE = (
   "No parameter has changed yet, so the cause is in the data, a view, the network or the loss, such "
@@ -41,6 +42,7 @@ class Log:
     steps: total number of steps.
     batch_size: number of examples per step, which is needed for the speed.
     every: number of steps between two records. The last step has a record too.
+    loggers: further destinations of the records, or None.
   """
 
   def __init__(
@@ -51,6 +53,7 @@ class Log:
     steps: int,
     batch_size: int,
     every: int,
+    loggers: Loggers | None = None,
   ):
     from tensorboardX import SummaryWriter  # It is slow to import.
 
@@ -64,6 +67,8 @@ class Log:
     make_folder(board)
     purge = 0 if restored is None else restored + 1
     self._board = SummaryWriter(str(board), purge_step=purge)
+    self._loggers = [] if loggers is None else loggers.open(workdir, say)
+    self._written = start
     self._progress = _Bar(start, steps) if sys.stderr.isatty() else _Lines(steps)
     self._health = Health(steps)
     self._pending: list[tuple[int, Mapping[str, Array]]] = []
@@ -105,6 +110,9 @@ class Log:
     self._file.write(json.dumps({"step": step, **values}) + "\n")
     for name, value in values.items():
       self._board.add_scalar(name, value, step)
+    for logger in self._loggers if values else ():
+      logger.log(step, values)
+    self._written = max(step, self._written)
 
   def flush(self) -> None:
     """Writes metrics.jsonl to disk. It is called before a checkpoint is saved."""
@@ -116,6 +124,8 @@ class Log:
     self._progress.close()
     self._file.close()
     self._board.close()
+    for logger in self._loggers:
+      logger.close(self._written >= self._steps)
 
   def _fetch(self, count: int) -> None:
     """Fetches and checks the `count` oldest pending steps."""

@@ -26,9 +26,11 @@ from contrastax.core import (
 from contrastax.data import Dataset
 from contrastax.data.source import OrderedSource
 from contrastax.paths import select
+from contrastax.training.average import has_average
 from contrastax.training.checkpoints import Checkpoints
 from contrastax.training.load import save_encoder_spec
 from contrastax.training.log import Log, cut
+from contrastax.training.loggers import Loggers
 from contrastax.training.mesh import block_on_virtual_devices, make_mesh
 from contrastax.training.refresh import Refresh, Segments
 from contrastax.training.signals import Stop
@@ -54,6 +56,7 @@ def train(
   checkpoint_every: int = 1000,
   accepted: Callable[[], None] | None = None,
   encoder: Any = None,
+  loggers: Loggers | None = None,
 ) -> TrainState:
   """Trains a method, starting from the newest intact checkpoint of `workdir` if there is one.
 
@@ -81,6 +84,7 @@ def train(
       file in `workdir` is written.
     encoder: spec of the evaluated encoder, {"name": …}, as in a config. Without it
       `contrastax.load(workdir, encoder=…)` needs the encoder of the method.
+    loggers: loggers beside metrics.jsonl and TensorBoard, such as `training.Loggers(("wandb",))`.
 
   Returns:
     The state after the last step.
@@ -150,7 +154,7 @@ def train(
       lowered = train_step.lower(state, batch)  # Errors of the method are raised here.
     if accepted is not None:
       accepted()
-    _save_spec(workdir, method, source, encoder)
+    _save_spec(workdir, method, source, encoder, has_average(state))
     if lowered is None:
       cut(workdir / "metrics.jsonl", step)
       print(f"finished: checkpoint {step} is the last one and intact", flush=True)
@@ -159,7 +163,12 @@ def train(
       print(f"resuming from checkpoint {restored}", flush=True)
 
     log = Log(
-      workdir, restored=restored, steps=steps, batch_size=source.batch_size, every=log_every
+      workdir,
+      restored=restored,
+      steps=steps,
+      batch_size=source.batch_size,
+      every=log_every,
+      loggers=loggers,
     )
     with (
       ThreadPoolExecutor(1) as executor,
@@ -204,7 +213,9 @@ def _check_source(source: Any) -> None:
     )
 
 
-def _save_spec(workdir: pathlib.Path, method: Method, source: Source, encoder: Any) -> None:
+def _save_spec(
+  workdir: pathlib.Path, method: Method, source: Source, encoder: Any, averaged: bool
+) -> None:
   """Writes encoder.json if the method has a network that is evaluated."""
   if not isinstance(method, HasEvaluated):
     return
@@ -212,7 +223,7 @@ def _save_spec(workdir: pathlib.Path, method: Method, source: Source, encoder: A
   network, names, _ = method.evaluated
   needed = {names} if isinstance(names, str) else {*names}
   if needed <= {*arrays}:  # Otherwise the method computes the input from other fields.
-    save_encoder_spec(workdir, encoder, network, select(arrays, names))
+    save_encoder_spec(workdir, encoder, network, select(arrays, names), averaged=averaged)
 
 
 def _constant(source: Source) -> Callable[[int, TrainState], Source]:

@@ -4,19 +4,28 @@
 `decay` or `no decay`. The expression is searched in the path of a parameter, such as
 `encoder/layers/0/kernel`. The first rule that matches is applied. A parameter that no rule matches
 raises an error.
+
+All optimizers take `clip`, the largest global norm of the gradient, and `layer_decay`, the factor of
+the learning rate from each layer of the encoder to the layer before it, as in BEiT and MAE.
 """
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import optax
+from optax import contrib
 
-from contrastax.core import UserError
+from contrastax.core import Schedule, UserError
+from contrastax.training.transforms import (
+  add_decayed_weights,
+  on_matrices,
+  path_name,
+  scale_by_layer,
+)
 
 Rules = tuple[tuple[str, str], ...]
 """Pairs of a regular expression and `decay` or `no decay`."""
@@ -31,7 +40,8 @@ RULES = (
 
 def sgd(
   *, steps: int, learning_rate: float, warmup: int = 0, momentum: float = 0.9,
-  weight_decay: float = 0.0, rules: Rules = RULES, constant: str = "",
+  weight_decay: float | Schedule = 0.0, rules: Rules = RULES, constant: str = "",
+  clip: float | None = None, layer_decay: float | None = None,
 ) -> optax.GradientTransformation:  # fmt: skip
   """SGD with momentum.
 
@@ -42,10 +52,17 @@ def sgd(
     learning_rate: the largest learning rate.
     warmup: number of steps in which the learning rate rises from 0.
     momentum: factor of the momentum.
-    weight_decay: factor of the weights that is added to the gradient, as in PyTorch's SGD.
+    weight_decay: factor of the weights that is added to the gradient, as in PyTorch's SGD, or its
+      schedule.
     rules: which parameters have weight decay.
     constant: regular expression, such as `^predictor/` in SimSiam. Parameters whose paths match
       keep `learning_rate` in all steps. "" matches none.
+    clip: largest global norm of the gradient. A gradient with a larger norm is scaled to it. None
+      means no clipping. The metric `gradient_norm` is the norm before the clipping.
+    layer_decay: factor of the learning rate from each layer of the encoder to the layer before it:
+      layer l of L has decay^(L − l) times the rate. Layer 0 is the stem of a `resnet`, or what
+      precedes the blocks of a `vit` or a `text`. Layer i is stage or block i. All other networks
+      have the whole rate. None means one rate.
 
   Returns:
     An optax optimizer.
@@ -71,7 +88,8 @@ def sgd(
   if constant:
     steady = optax.sgd(learning_rate, momentum)
     step = optax.partition({True: steady, False: step}, _matches(constant))
-  return optax.chain(optax.add_decayed_weights(weight_decay, _decays(rules)), step)
+  step = optax.chain(add_decayed_weights(weight_decay, _decays(rules)), step)
+  return _with_options(step, clip, layer_decay)
 
 
 def adamw(
@@ -79,8 +97,10 @@ def adamw(
   steps: int,
   learning_rate: float,
   warmup: int = 0,
-  weight_decay: float = 0.0,
+  weight_decay: float | Schedule = 0.0,
   rules: Rules = RULES,
+  clip: float | None = None,
+  layer_decay: float | None = None,
 ) -> optax.GradientTransformation:
   """AdamW with β = (0.9, 0.999) and ε = 1e-8.
 
@@ -88,8 +108,11 @@ def adamw(
     steps: number of steps of the run, over which the learning rate falls to 0.
     learning_rate: the largest learning rate.
     warmup: number of steps in which the learning rate rises from 0.
-    weight_decay: factor of the weights that is subtracted, scaled by the learning rate.
+    weight_decay: factor of the weights that is subtracted, scaled by the learning rate, or its
+      schedule. DINO raises it along a cosine: `schedules.cosine(start=0.04, end=0.4, steps=steps)`.
     rules: which parameters have weight decay.
+    clip: see `sgd`.
+    layer_decay: see `sgd`.
 
   Returns:
     An optax optimizer.
@@ -109,13 +132,14 @@ def adamw(
   References:
     Loshchilov and Hutter, AdamW, 2017, arXiv 1711.05101.
   """
-  schedule = _schedule(steps, learning_rate, warmup)
-  return optax.adamw(schedule, weight_decay=weight_decay, mask=_decays(rules))
+  step = _adamw(_schedule(steps, learning_rate, warmup), weight_decay, rules)
+  return _with_options(step, clip, layer_decay)
 
 
 def lars(
   *, steps: int, learning_rate: float, warmup: int = 0, momentum: float = 0.9,
-  weight_decay: float = 0.0, trust_coefficient: float = 1e-3, rules: Rules = RULES,
+  weight_decay: float | Schedule = 0.0, trust_coefficient: float = 1e-3, rules: Rules = RULES,
+  clip: float | None = None, layer_decay: float | None = None,
 ) -> optax.GradientTransformation:  # fmt: skip
   """LARS: SGD with momentum and a separate learning rate for each parameter array.
 
@@ -131,9 +155,11 @@ def lars(
     learning_rate: the largest learning rate.
     warmup: number of steps in which the learning rate rises from 0.
     momentum: factor of the momentum.
-    weight_decay: factor of the weights that is added to the gradient.
+    weight_decay: factor of the weights that is added to the gradient, or its schedule.
     trust_coefficient: factor of the ratio of the norms.
     rules: which parameters have weight decay and the factor of the norms.
+    clip: see `sgd`.
+    layer_decay: see `sgd`.
 
   Returns:
     An optax optimizer.
@@ -149,14 +175,134 @@ def lars(
     of MoCo v3 and Barlow Twins multiplies the momentum by it, which differs if the rate changes.
   """
   decays = _decays(rules)
-  return optax.lars(
-    _schedule(steps, learning_rate, warmup),
-    weight_decay,
-    weight_decay_mask=decays,
-    trust_coefficient=trust_coefficient,
-    trust_ratio_mask=decays,
-    momentum=momentum,
+  step = optax.chain(
+    add_decayed_weights(weight_decay, decays),
+    optax.masked(optax.scale_by_trust_ratio(trust_coefficient=trust_coefficient), decays),
+    optax.scale_by_learning_rate(_schedule(steps, learning_rate, warmup)),
+    optax.trace(momentum),
   )
+  return _with_options(step, clip, layer_decay)
+
+
+def lamb(
+  *,
+  steps: int,
+  learning_rate: float,
+  warmup: int = 0,
+  weight_decay: float | Schedule = 0.0,
+  rules: Rules = RULES,
+  clip: float | None = None,
+  layer_decay: float | None = None,
+) -> optax.GradientTransformation:
+  """LAMB: Adam with a separate learning rate for each parameter array.
+
+      u = m̂ / (√v̂ + 1e-6) + weight_decay w;   w ← w − rate · u ‖w‖ / ‖u‖
+
+  m̂ and v̂ are Adam's averages of the gradient and of its square, with β = (0.9, 0.999). If ‖w‖ or ‖u‖
+  is 0, the factor ‖w‖ / ‖u‖ is replaced by 1. It is also 1 for parameters without weight decay
+  (biases and scales), as in `lars`.
+
+  Args:
+    steps: number of steps of the run, over which the learning rate falls to 0.
+    learning_rate: the largest learning rate.
+    warmup: number of steps in which the learning rate rises from 0.
+    weight_decay: factor of the weights that is added to Adam's direction, or its schedule.
+    rules: which parameters have weight decay and the factor of the norms.
+    clip: see `sgd`.
+    layer_decay: see `sgd`.
+
+  Returns:
+    An optax optimizer.
+
+  Raises:
+    UserError: an argument is out of range. `init` raises it if no rule matches a parameter.
+
+  References:
+    You et al., LAMB, 2019, arXiv 1904.00962.
+
+  In other libraries:
+    `optax.lamb` applies the factor of the norms to all parameters.
+  """
+  decays = _decays(rules)
+  step = optax.chain(
+    optax.scale_by_adam(eps=1e-6),
+    add_decayed_weights(weight_decay, decays),
+    optax.masked(optax.scale_by_trust_ratio(), decays),
+    optax.scale_by_learning_rate(_schedule(steps, learning_rate, warmup)),
+  )
+  return _with_options(step, clip, layer_decay)
+
+
+def muon(
+  *, steps: int, learning_rate: float, adamw_learning_rate: float, warmup: int = 0,
+  momentum: float = 0.95, weight_decay: float | Schedule = 0.0, rules: Rules = RULES,
+  clip: float | None = None, layer_decay: float | None = None,
+) -> optax.GradientTransformation:  # fmt: skip
+  """Muon for the kernels of layers, and AdamW for all other parameters.
+
+  The update of a matrix [in, out] is Nesterov's momentum of its gradient with all singular values
+  replaced by about 1, times √max(1, out / in). The kernel [h, w, in, out] of a convolution is the
+  matrix [h w in, out].
+
+  Muon updates the parameters with two or more axes that decay by the rules: the kernels. Biases,
+  scales, tokens and position embeddings have AdamW.
+
+  Args:
+    steps: number of steps of the run, over which the learning rates fall to 0.
+    learning_rate: the largest learning rate of Muon, such as 0.02.
+    adamw_learning_rate: the largest learning rate of AdamW, such as 1e-3.
+    warmup: number of steps in which the learning rates rise from 0.
+    momentum: factor of the momentum.
+    weight_decay: factor of the weights that is subtracted, scaled by the learning rate, or its
+      schedule.
+    rules: which parameters have weight decay.
+    clip: see `sgd`.
+    layer_decay: see `sgd`.
+
+  Returns:
+    An optax optimizer.
+
+  Raises:
+    UserError: an argument is out of range. `init` raises it if no rule matches a parameter.
+
+  References:
+    Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024,
+    https://kellerjordan.github.io/posts/muon.
+  """
+  # optax scales the update only in `muon`, so `muon` computes it with the learning rate −1.
+  orthogonal = on_matrices(contrib.muon(-1.0, beta=momentum))
+  kernels = optax.chain(
+    orthogonal,
+    add_decayed_weights(weight_decay, _decays(rules)),
+    optax.scale_by_learning_rate(_schedule(steps, learning_rate, warmup)),
+  )
+  others = _adamw(_schedule(steps, adamw_learning_rate, warmup), weight_decay, rules)
+  step = optax.partition({True: kernels, False: others}, _kernels(rules))
+  return _with_options(step, clip, layer_decay)
+
+
+def _adamw(
+  schedule: optax.Schedule, weight_decay: float | Schedule, rules: Rules
+) -> optax.GradientTransformation:
+  return optax.chain(
+    optax.scale_by_adam(),
+    add_decayed_weights(weight_decay, _decays(rules)),
+    optax.scale_by_learning_rate(schedule),
+  )
+
+
+def _with_options(
+  step: optax.GradientTransformation, clip: float | None, layer_decay: float | None
+) -> optax.GradientTransformation:
+  """Adds clipping and layer-wise learning rates. Without them the optimizer is returned as it is."""
+  parts = [step]
+  if clip is not None:
+    if not 0 < clip < float("inf"):
+      raise UserError(f"clip must be above 0 and finite, not {clip}; None means no clipping")
+    parts = [optax.clip_by_global_norm(clip), *parts]
+  if layer_decay is not None:
+    parts = [*parts, scale_by_layer(layer_decay)]
+  return optax.chain(*parts) if len(parts) > 1 else step
 
 
 def _schedule(steps: int, learning_rate: float, warmup: int) -> optax.Schedule:
@@ -177,7 +323,7 @@ def _decays(rules: Rules) -> Callable[[Any], Any]:
       raise UserError(f"optimizer rule {pattern!r}: {rule!r} is neither 'decay' nor 'no decay'")
 
   def decays(path: tuple[Any, ...], _: Any) -> bool:
-    name = _name(path)
+    name = path_name(path)
     for pattern, rule in rules:
       if re.search(pattern, name):
         return rule == "decay"
@@ -194,7 +340,7 @@ def _matches(pattern: str) -> Callable[[Any], Any]:
 
   def labels(params: Any) -> Any:
     matches = jax.tree_util.tree_map_with_path(
-      lambda path, _: bool(re.search(pattern, _name(path))), params
+      lambda path, _: bool(re.search(pattern, path_name(path))), params
     )
     if not any(jax.tree.leaves(matches)):
       raise UserError(
@@ -205,4 +351,7 @@ def _matches(pattern: str) -> Callable[[Any], Any]:
   return labels
 
 
-_name = functools.partial(jax.tree_util.keystr, simple=True, separator="/")
+def _kernels(rules: Rules) -> Callable[[Any], Any]:
+  """Returns a function from parameters to a tree of booleans, true for kernels that decay."""
+  decays = _decays(rules)
+  return lambda params: jax.tree.map(lambda p, d: d and p.ndim > 1, params, decays(params))

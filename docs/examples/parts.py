@@ -12,7 +12,7 @@ from flax import nnx
 from contrastax import data
 from contrastax.core import Encoder
 from contrastax.encoders import from_nnx
-from contrastax.encoders.vit import Block
+from contrastax.encoders.transformer import Block
 
 LENGTH = 48  # bytes of a text
 MASK = 1  # a byte that no text has: it stands for a hidden one
