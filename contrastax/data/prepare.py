@@ -68,6 +68,7 @@ def main(argv: list[str]) -> int:
     return 130
   except OSError as error:  # the folder cannot be written, or the disk is full
     text = f"{error.filename or 'the data set'} cannot be written: {error.strerror or error}"
-    print(f"error: {text}; free some space, or set another folder", file=sys.stderr)
+    fix = "free some space, or set another folder by --out, CONTRASTAX_DATA_DIR or TMPDIR"
+    print(f"error: {text}; {fix}", file=sys.stderr)
     return 2
   return 0
