@@ -13,7 +13,7 @@ share of 10 is 0.007 (`studies/real_data.py`). Accuracy on the test images:
   trained encoder    0.698  0.178  0.305  0.683
 
 The classes are the first words of the names, so compare the probes with those of SupCon and not of
-SimCLR. Pixels are better at kNN, because most test characters look like one of training.
+SimCLR. Raw pixels are better at kNN.
 
 The learning rate was chosen from 2e-3 and 5e-3 on 2,000 held-out training images
 (--config.validation=2000), by recall@10.
