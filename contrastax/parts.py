@@ -95,7 +95,7 @@ def complete(noun: Any, spec: Any, where: str, *, allow: Collection[str] | None 
   Example:
     >>> from contrastax import core, parts
     >>> parts.complete(core.Encoder, {"name": "projection", "out": 32}, "config.projection")
-    {'name': 'projection', 'widths': (128,), 'out': 32, 'norm_out': False}
+    {'name': 'projection', 'widths': (128,), 'out': 32, 'norm_out': False, 'dtype': None}
   """
   return _Reader(None, allow).read(noun, spec, where)[0]
 

@@ -254,6 +254,12 @@ def test_each_fault_is_found():
   assert "below the untrained encoder" in texts(below, RUN, STEADY, [])
   assert "below the raw inputs" in texts(below, RUN, STEADY, [])
   assert "worse than the untrained encoder" in " ".join(verdict(below))
+  started = {
+    key: {**good[key], "start": good[key]["trained"]} for key in ("table", "draws", "correct")
+  }
+  worse = {**started["correct"], "trained": good["correct"]["raw"]}
+  from_weights = facts_of(**{**started, "correct": worse})
+  assert "below the weights that training started from" in texts(from_weights, RUN, STEADY, [])
   geometry = {"trained": {"embedding_std": 0.001, "effective_rank": 1.0}, "untrained": {}}
   assert "have collapsed" in texts(facts_of(geometry=geometry), RUN, STEADY, [])
   geometry = {"trained": {"embedding_std": None, "effective_rank": None}, "untrained": {}}

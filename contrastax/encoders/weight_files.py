@@ -159,5 +159,6 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
   _check_file(path)
   try:
     return load_file(path)
-  except (SafetensorError, OSError) as error:
+  # Some versions of safetensors do not have all types of NumPy and raise the last two.
+  except (SafetensorError, OSError, KeyError, TypeError) as error:
     raise _damaged(error) from None

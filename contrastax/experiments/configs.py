@@ -7,6 +7,7 @@ from typing import Any
 
 from contrastax.experiments import commandline
 from contrastax.experiments.examples import folder, names, path_of
+from contrastax.experiments.schema import data_name
 from contrastax.files import read_json
 
 HELP = """Lists the example configs with their data, expected results and times.
@@ -46,9 +47,8 @@ def listing() -> str:
   results = read_json(folder() / RESULTS, dict)
   rows = [("name", "data", "expected result", "time")]
   for name in names():
-    data = commandline.get_config(str(path_of(name)))["data"]
-    shown = data if isinstance(data, str) else data["name"]
-    rows.append((name, shown, *_result(results.get(name))))
+    data = data_name(commandline.get_config(str(path_of(name))))
+    rows.append((name, data, *_result(results.get(name))))
   widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
   lines = [
     "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -21,7 +21,12 @@ COLUMN_NAMES = {
   "linear_5": "the probe with 5 labels per class",
   "linear": "the linear probe",
 }
-ROW_NAMES = {"raw": "the raw inputs", "untrained": "the untrained encoder"}
+ROW_NAMES = {
+  "start": "the weights that training started from",
+  "untrained": "the untrained encoder",
+  "raw": "the raw inputs",
+}
+"""The rows of the table with which the trained encoder is compared, as far as a run has them."""
 
 
 class Finding(NamedTuple):
@@ -57,7 +62,7 @@ def verdict(summary: Mapping[str, Any]) -> list[str]:
     f"A linear probe on the trained encoder's embeddings classifies {_percent(trained['linear'])} of "
     f"the {count:,} {split} examples correctly, and kNN {_percent(trained['knn'])}."
   ]
-  for row in ("untrained", "raw"):
+  for row in ROW_NAMES:
     if row in summary["table"]:
       sentences.append(_compared(summary, row))
   return sentences
@@ -132,7 +137,7 @@ def _collapse(geometry: Mapping[str, float | None]) -> Iterable[Finding]:
 
 
 def _below(summary: Mapping[str, Any]) -> Iterable[Finding]:
-  for row in ("untrained", "raw"):
+  for row in ROW_NAMES:
     if row not in summary["table"]:
       continue
     found = differences(summary, "trained", summary, row)
@@ -140,6 +145,8 @@ def _below(summary: Mapping[str, Any]) -> Iterable[Finding]:
     if worse:
       texts = "; ".join(f"{COLUMN_NAMES[name]} {_interval(found[name])}" for name in worse)
       advice = {
+        "start": "Training has made the known weights worse. Lower the learning rate, freeze the first "
+        "layers, or train for fewer steps.",
         "untrained": "Training has removed information that the classes depend on. The views may "
         "change what distinguishes the classes, so look at the views below and weaken them; then try "
         "a lower learning rate or more steps.",

@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from contrastax.experiments.findings import ROW_NAMES
 from contrastax.experiments.paired import differences
 from contrastax.experiments.schema import flat
 from contrastax.reporting import gallery, svg
@@ -89,7 +90,7 @@ def results(summary: Mapping[str, Any]) -> list[Content]:
   )
   found = {
     f"trained − {row}": differences(summary, "trained", summary, row)
-    for row in ("untrained", "raw")
+    for row in ROW_NAMES
     if row in rows
   }
   compared = {

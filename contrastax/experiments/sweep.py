@@ -61,7 +61,9 @@ def sweep(options: Options, argv: list[str], mesh: Mesh, run: Run) -> None:
       if before.get("status") == "diverged" and (place / "config.json").exists():
         print(f"it has diverged before: {before['reason']}")
         continue
-      finished = report.is_finished(place, arm.config.steps) and (place / page.NAME).is_file()
+      finished = (
+        report.is_finished(place, arm.config.to_dict()["steps"]) and (place / page.NAME).is_file()
+      )
       if finished:
         print("it is finished")
       else:
