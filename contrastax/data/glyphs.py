@@ -173,8 +173,8 @@ def is_held_out(names: Sequence[str]) -> np.ndarray:
   """Returns which names are test examples: new combinations of words that occur in training.
 
   A checksum of the name chooses one name in four. A chosen name is a test example if each of its
-  words occurs in at least one name that was not chosen, as A and ACUTE do for "LATIN SMALL LETTER A
-  WITH ACUTE". The choice depends on no other font or version of Unicode, unless a word is new.
+  words occurs in at least one name that was not chosen, as L and CARON do for "LATIN SMALL LETTER L
+  WITH CARON". The choice depends on no other font or version of Unicode, unless a word is new.
 
   Args:
     names: names of characters.
