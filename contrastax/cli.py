@@ -1,4 +1,4 @@
-"""The command `contrastax`: trains, evaluates, lists example configs and prepares data sets."""
+"""The command `contrastax`: trains, evaluates and compares runs, lists configs, prepares data."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import contrastax
 COMMANDS = {
   "run": ("contrastax.experiments.run", "train, evaluate and resume one experiment"),
   "evaluate": ("contrastax.experiments.evaluate", "compute all measurements of a run"),
+  "compare": ("contrastax.experiments.compare", "compare runs on the same data"),
   "configs": ("contrastax.experiments.configs", "list the example configs"),
   "prepare": ("contrastax.data.prepare", "download and convert data sets"),
 }

@@ -8,7 +8,8 @@ Hypotheses:
   learns    in each run the linear probe with 1 label per class is at least 0.05 better on the trained
             encoder than on the untrained one
 
-`python -m studies.example_configs` writes configs/results.json from the records.
+`python -m studies.example_configs` writes configs/results.json from these records and those of
+`real_data`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import tempfile
 import time
 
 from contrastax.files import write_json
+from studies import real_data
 from studies.common.records import Records, read
 from studies.common.report import Verdict, table
 from studies.common.study import Study, grid
@@ -73,4 +75,4 @@ STUDY = Study(
 )  # fmt: skip
 
 if __name__ == "__main__":
-  write_json(CONFIGS / "results.json", results(read(STUDY.path)))
+  write_json(CONFIGS / "results.json", results(read(STUDY.path)) | real_data.entries())

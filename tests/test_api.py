@@ -18,7 +18,11 @@ LIST = pathlib.Path(__file__).parent / "api.txt"
 MODULES = (
   "contrastax",
   "contrastax.core",
-  *(f"contrastax.{name}" for name in contrastax.__all__ if name.islower() and name != "load"),
+  *(
+    f"contrastax.{name}"
+    for name in contrastax.__all__
+    if name.islower() and name not in ("fit", "load")
+  ),
 )
 
 

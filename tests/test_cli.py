@@ -27,7 +27,7 @@ def test_an_unknown_command_is_one_line(capsys):
   error = capsys.readouterr().err
   assert (
     error
-    == "error: there is no command 'train'; the commands are run, evaluate, configs, prepare\n"
+    == "error: there is no command 'train'; the commands are run, evaluate, compare, configs, prepare\n"
   )
 
 

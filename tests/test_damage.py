@@ -39,7 +39,11 @@ DAMAGES = {
 CODES = {
   ("config.json",): {"resume": 2, "load": 0, "evaluate": 2},
   ("encoder.json",): {"resume": 0, "load": 2, "evaluate": 2},
-  ("run.json", "metrics.jsonl", "evaluation.json"): {"resume": 0, "load": 0, "evaluate": 0},
+  ("run.json", "metrics.jsonl", "evaluation.json", "report.html"): {
+    "resume": 0,
+    "load": 0,
+    "evaluate": 0,
+  },
   ("summary.json",): {"resume": 0, "load": 0, "evaluate": 0},
 }
 FOLDERS = {"checkpoints", "tensorboard", "figures"}

@@ -75,13 +75,15 @@ def test_hold_out_leaves_something_on_both_sides(digits, count):
     hold_out(digits, count)
 
 
-@pytest.mark.parametrize("name", ["digit", "", "npz", "npz:", "tfds:", "digits:8", "cvs:x"])
+@pytest.mark.parametrize("name", ["qqq", "", "npz", "npz:", "tfds:", "9:8", "cvs:x"])
 def test_an_unknown_name_is_answered_with_the_known_ones(name):
   with pytest.raises(UserError) as error:
     load(name)
   text = str(error.value)
   assert text.startswith(f"no data set {name!r}; there are: digits, "), text
   assert all(f", {form}" in text for form in ("folder:PATH", "npz:PATH", "tfds:NAME", "words:NAME"))
+  with pytest.raises(UserError, match="no data set 'digit'; did you mean 'digits'?"):
+    load("digit")
 
 
 # npz.

@@ -82,7 +82,9 @@ def run_the_code_of(page):
 @pytest.mark.parametrize(
   "page",
   [
+    "data.md",
     "get_started.md",
+    "how_to/compare_runs.md",
     "how_to/embed_new_data.md",
     "how_to/my_own_augmentation.md",
     "how_to/nan_or_constant_loss.md",
@@ -117,6 +119,7 @@ def write_photos(folder):
     "how_to/image_text_pairs.md",
     "how_to/my_own_encoder.md",
     "how_to/my_own_loss.md",
+    "how_to/read_the_report.md",
     "how_to/resume_on_other_devices.md",
     "how_to/start_from_known_weights.md",
     "how_to/train_on_my_images.md",

@@ -53,7 +53,7 @@ WRONG = {
   ),
   "data": (
     [DIGITS, "--config.data=digit"],
-    "no data set 'digit'; there are: digits, folder:PATH",
+    "config.data: no data set 'digit'; did you mean 'digits'?",
   ),
   "file": ([DIGITS, "--config.data=npz:nowhere.npz"], "there is no file nowhere.npz"),
   "batch 0": ([DIGITS, "--config.batch_size=0"], "batch_size must be between 1 and the data's 1297"),

@@ -99,6 +99,13 @@ def test_probes_and_retrieval(judged, features, split, row):
   )
 
 
+def test_the_page_of_the_run_has_the_tables(judged, runs):
+  page = (runs[0] / "report.html").read_text()
+  assert "Transfer to made:6x4x3: Retrieval" in page and "Linear CKA with the run" in page
+  assert f"{judged['retrieval']['trained']['map@r']:.3f}" in page
+  assert f"{judged['fine_tune']['trained']['10%']['mean']:.3f}" in page
+
+
 def test_differences_are_taken_draw_by_draw(judged):
   probes = judged["probes"]
   assert list(probes) == ["raw", "untrained", "trained", "trained - raw"]

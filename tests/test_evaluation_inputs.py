@@ -61,6 +61,7 @@ def fine_tuned(x, y, x2, y2):
 SPLIT = "features", "test_features"
 VECTORS = {
   "knn": (lambda x, x2: evaluation.knn(x, Y, x2, Y2, k=5), SPLIT),
+  "knn_predictions": (lambda x, x2: evaluation.knn_predictions(x, Y, x2, k=5), SPLIT),
   "knn_leave_one_out": (lambda x, x2: evaluation.knn_leave_one_out(x, Y, k=5), SPLIT[:1]),
   "linear": (lambda x, x2: evaluation.linear(x, Y, x2, Y2), SPLIT),
   "linear_predictions": (lambda x, x2: evaluation.linear_predictions(x, Y, x2), SPLIT),
@@ -81,6 +82,7 @@ VECTORS = {
 
 LABELS = {
   "knn": lambda y, y2: evaluation.knn(X, y, X2, y2, k=5),
+  "knn_predictions": lambda y, y2: evaluation.knn_predictions(X, y, X2, k=5) == np.asarray(y2),
   "knn_leave_one_out": lambda y, y2: evaluation.knn_leave_one_out(X, y, k=5),
   "linear": lambda y, y2: evaluation.linear(X, y, X2, y2),
   "linear_predictions": lambda y, y2: evaluation.linear_predictions(X, y, X2) == np.asarray(y2),
@@ -98,6 +100,7 @@ BY_ORDER = {"linear", "linear_predictions", "few_label", "probes", "transfer", "
 
 ELSEWHERE = {
   "RankedNegatives": "holds results",
+  "accuracy_difference": "takes booleans: test_compare.py",
   "embed": "takes images",
   "mean_and_interval": "takes values: below",
   "online_probe": "takes labels of training: test_online_probe.py",
@@ -300,8 +303,9 @@ def test_bools_are_two_classes(name):
 
 def test_predictions_are_labels_of_the_type_given():
   for y in (Y, Y.astype(np.uint8), Y > 0, Y.astype(str), Y * 2**40 - 1):
-    found = evaluation.linear_predictions(X, y, X2)
-    assert found.dtype == y.dtype and set(found) <= set(y)
+    for predictions in (evaluation.linear_predictions, evaluation.knn_predictions):
+      found = predictions(X, y, X2)
+      assert found.dtype == y.dtype and set(found) <= set(y)
 
 
 @pytest.mark.parametrize("name", ["knn", "linear", "few_label", "fine_tune"])
@@ -353,7 +357,14 @@ NO_LABELS = {
 def test_what_is_no_label_is_refused(name, wrong):
   make, expected = NO_LABELS[wrong]
   assert expected in refused(lambda: LABELS[name](make(Y), Y2))
-  if name not in ("knn_leave_one_out", "linear_predictions", "retrieval", "tolerance"):
+  without_test = (
+    "knn_leave_one_out",
+    "knn_predictions",
+    "linear_predictions",
+    "retrieval",
+    "tolerance",
+  )
+  if name not in without_test:
     line = refused(lambda: LABELS[name](Y, make(Y2)))
     assert expected in line and "test" in line
 

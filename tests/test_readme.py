@@ -1,13 +1,18 @@
 """The README's code runs as it stands, and its commands are those that continuous integration runs."""
 
+import functools
 import json
 import pathlib
 import re
+import shlex
 
 import jax
 import numpy as np
+import pytest
+from images_on_disk import content, picture, two_classes, write
 
-from contrastax import reporting
+import contrastax
+from contrastax import cli, reporting
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -23,23 +28,65 @@ def run(block):
   return names
 
 
-def test_the_losses_of_the_readme():
+SHORT = {
+  "method.encoder": {"name": "convnet", "widths": (8,)},
+  "method.views.blur": 0.0,
+  "eval_every": 4,
+}
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+  """A folder `photos` in the current folder."""
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+  two_classes(tmp_path / "photos", 40)
+  write(
+    tmp_path / "photos",
+    {"cat.jpg": content(picture(1), "JPEG"), "dog.png": content(picture(2), "PNG")},
+  )
+
+
+def test_the_first_lines_of_the_readme(photos, monkeypatch):
+  """With a small encoder and few steps, and otherwise as they stand."""
+  short = functools.partial(contrastax.fit, size=12, steps=4, batch_size=8, overrides=SHORT)
+  monkeypatch.setattr(contrastax, "fit", short)
   names = run(blocks("python")[0])
+  assert names["vectors"].shape == (2, 8) and np.isfinite(names["vectors"]).all()
+  assert names["result"].report.is_file()
+
+
+def test_the_first_commands_of_the_readme(photos):
+  """With a small encoder and few steps, and otherwise as they stand."""
+  commands = [shlex.split(line, comments=True) for line in blocks("bash")[0].splitlines()]
+  assert [command[:2] for command in commands] == [
+    ["contrastax", "run"], ["contrastax", "embed"], ["contrastax", "export"]
+  ]  # fmt: skip
+  keys = SHORT | {"steps": 4, "batch_size": 8, "data.size": 12, "method.views.size": 12}
+  keys["optimizer.warmup"] = 1
+  commands[0] += [f"--config.{key}={value}" for key, value in keys.items()]
+  for command in commands:
+    assert cli.main(command[1:]) == 0
+  assert pathlib.Path("photos.parquet").is_file() and pathlib.Path("photos_encoder").is_dir()
+
+
+def test_the_losses_of_the_readme():
+  names = run(blocks("python")[1])
   assert np.isfinite(names["losses"].nt_xent(names["z1"], names["z2"], temperature=0.2)).all()
 
 
 def test_the_loop_of_the_readme():
-  names = run(blocks("python")[1])
+  names = run(blocks("python")[2])
   assert np.isfinite(names["loss"]) and names["step"] == 19
   assert names["metrics"]["margin"] > 0.5, "twenty steps should have taught it something"
 
 
 def test_no_further_code_in_the_readme():
-  assert len(blocks("python")) == 2
+  assert len(blocks("python")) == 3
 
 
 def test_the_two_commands_are_those_of_continuous_integration():
-  commands = blocks("bash")[0].splitlines()
+  commands = blocks("bash")[1].splitlines()
   assert len(commands) == 2
   script = (ROOT / ".ci" / "run").read_text().replace("pip install --quiet", "pip install")
   for command in commands:

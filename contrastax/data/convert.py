@@ -8,7 +8,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from contrastax import __version__
 from contrastax.core import UserError
 from contrastax.data.datasets import load
 from contrastax.data.shards import write_shards
@@ -29,7 +28,7 @@ def convert(name: str, out: str, **options: Any) -> None:
   """
   begun = time.perf_counter()
   dataset = load(name, **options)
-  write_shards(dataset, out, source=name, options=options, contrastax=__version__)
+  write_shards(dataset, out, source=name, options=options)
   counts = " and ".join(
     f"{len(next(iter(part.values()))):,} {kind}"
     for part, kind in ((dataset.train, "training"), (dataset.test, "test"))

@@ -140,3 +140,8 @@ def encode_texts(texts: Sequence[str], most: int | None = None) -> np.ndarray:
   for row, text in zip(table, encoded, strict=True):
     row[: len(text)] = np.frombuffer(text, np.uint8)
   return table
+
+
+def cut(text: str, length: int) -> str:
+  """Returns the longest beginning of a text that has at most `length` bytes in UTF-8."""
+  return text.encode(errors="replace")[:length].decode(errors="ignore")

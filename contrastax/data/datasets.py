@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import difflib
+import functools
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from contrastax.core import UserError
 from contrastax.data.dataset import Dataset, with_test
+from contrastax.data.docstrings import load_docstrings
 from contrastax.data.folder import read_folder
+from contrastax.data.glyphs import load_glyphs
 from contrastax.data.hugging_face import read_hugging_face
 from contrastax.data.npz import read_npz
+from contrastax.data.prepared import PREPARED, load_prepared
 from contrastax.data.shards import read_shards
 from contrastax.data.small import digits, read_made, with_words
 from contrastax.data.table import read_table
@@ -31,7 +36,12 @@ READERS: Mapping[str, tuple[str, Callable[..., Dataset]]] = {
   "made": ("HxWxC", read_made),
 }
 """{kind: (the place, function that reads the data set KIND:PLACE)}."""
-NAMED: Mapping[str, Callable[..., Dataset]] = {"digits": digits}
+NAMED: Mapping[str, Callable[..., Dataset]] = {
+  "digits": digits,
+  "glyphs": load_glyphs,
+  "docstrings": load_docstrings,
+  **{name: functools.partial(load_prepared, name) for name in PREPARED},
+}
 """{name: function that returns the data set}."""
 KINDS = (*READERS, "words")
 """The kinds of data sets that have a name of the form `KIND:PLACE`."""
@@ -45,6 +55,12 @@ def load(name: str, **options: Any) -> Dataset:
     name: a name of one of these forms.
       `digits`: the 1,797 handwritten digits of scikit-learn, 8×8 pixels, gray. A fixed set of 500
       images are the test images.
+      `glyphs`: 24,767 images of characters in six fonts of matplotlib, with their Unicode names; see
+      `data.glyphs.load_glyphs`.
+      `docstrings`: the functions and classes of Python's standard library with their docstrings; see
+      `data.docstrings.load_docstrings`.
+      `debian_packages`, `wordnet`, `emoji` or `tuxpaint`: a data set that `contrastax prepare NAME`
+      has written; see `data.prepared`.
       `folder:PATH`: the JPEG, PNG, WebP, GIF, BMP and TIFF files of a folder, of any size. The
       subfolders are the classes, which are used for evaluation only; images beside the subfolders
       have no label. If there are two subfolders `train` and `test` (or `val`), these are the
@@ -129,12 +145,16 @@ def complete(name: str, options: Mapping[str, Any], where: str) -> dict[str, Any
     return complete(place, options, where)
   if name not in NAMED and not (kind in READERS and place):
     forms = ", ".join([*NAMED, *(f"{kind}:{place}" for kind, (place, _) in READERS.items())])
-    raise UserError(f"no data set {name!r}; there are: {forms}, words:NAME{_fix(name)}")
+    fix = _fix(name) or f"; there are: {forms}, words:NAME"
+    raise UserError(f"no data set {name!r}{fix}")
   return complete_options(NAMED[name] if name in NAMED else READERS[kind][1], options, where)
 
 
 def _fix(name: str) -> str:
-  """Returns the end of a message for the path of a file or of a folder."""
+  """Returns the end of a message for a similar name, or for the path of a file or of a folder."""
+  close = difflib.get_close_matches(name, NAMED, 1)
+  if close:
+    return f"; did you mean {close[0]!r}?"
   suffix = os.path.splitext(name)[1].lower()
   if suffix in SUFFIXES:
     return f"; did you mean {f'{SUFFIXES[suffix]}:{name}'!r}?"

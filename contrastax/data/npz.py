@@ -36,7 +36,7 @@ def read_npz(path: str) -> Dataset:
     UserError: the file is missing or damaged, or one of its arrays is unsuitable.
   """
   path = os.path.expanduser(path)
-  arrays = _read(path)
+  arrays = read_arrays(path)
   train = {name: values for name, values in arrays.items() if not name.startswith(TEST)}
   test = {name.removeprefix(TEST): arrays[name] for name in arrays if name.startswith(TEST)}
   if not train:
@@ -65,8 +65,12 @@ def read_npz(path: str) -> Dataset:
   return Dataset(train, test, classes)
 
 
-def _read(path: str) -> dict[str, np.ndarray]:
-  """Reads the arrays of a file."""
+def read_arrays(path: str) -> dict[str, np.ndarray]:
+  """Reads the arrays of an npz file.
+
+  Raises:
+    UserError: the file is missing, damaged or too large, or contains objects.
+  """
   try:
     with np.load(path, allow_pickle=False) as file:
       return {name: np.asarray(file[name]) for name in file.files}

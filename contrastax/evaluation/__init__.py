@@ -12,8 +12,10 @@ from contrastax.evaluation.negatives import RankedNegatives as RankedNegatives
 from contrastax.evaluation.negatives import ranked_negatives as ranked_negatives
 from contrastax.evaluation.neighbors import knn as knn
 from contrastax.evaluation.neighbors import knn_leave_one_out as knn_leave_one_out
+from contrastax.evaluation.neighbors import knn_predictions as knn_predictions
 from contrastax.evaluation.online import online_probe as online_probe
 from contrastax.evaluation.online import with_online_probe as with_online_probe
+from contrastax.evaluation.paired import accuracy_difference as accuracy_difference
 from contrastax.evaluation.probes import few_label as few_label
 from contrastax.evaluation.probes import mean_and_interval as mean_and_interval
 from contrastax.evaluation.probes import probes as probes

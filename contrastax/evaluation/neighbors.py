@@ -63,6 +63,42 @@ def knn(
   return float(np.mean(_predicted(corpus, number, queries, k, temperature) == expected))
 
 
+def knn_predictions(
+  features: ArrayLike,
+  labels: ArrayLike,
+  test_features: ArrayLike,
+  *,
+  k: int = 20,
+  temperature: float = 0.1,
+) -> np.ndarray:
+  """Predicts the labels of test examples with the classifier of `knn`.
+
+  Args:
+    features: [n, d], training features.
+    labels: [n], names of classes.
+    test_features: [m, d].
+    k: number of neighbors, 1 or more. If it exceeds n, all n vote.
+    temperature: τ > 0.
+
+  Returns:
+    Labels [m], in the type of `labels`.
+
+  Raises:
+    UserError: features or labels are invalid, or k or τ is out of range.
+
+  Example:
+    >>> import numpy as np
+    >>> from contrastax import evaluation
+    >>> label = np.array(["cat", "dog"])
+    >>> evaluation.knn_predictions(np.eye(2), label, np.array([[0.9, 0.1]]), k=1).tolist()
+    ['cat']
+  """
+  corpus, queries = known_split(features, test_features)
+  names, number = class_numbers(labels, len(corpus))
+  k = min(check_integer("k", k, 1), len(corpus))
+  return names[_predicted(corpus, number, queries, k, temperature)]
+
+
 def knn_leave_one_out(
   features: ArrayLike, labels: ArrayLike, *, k: int = 20, temperature: float = 0.1
 ) -> float:

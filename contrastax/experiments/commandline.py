@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from contrastax.core import TrainingDiverged, UserError
 from contrastax.experiments import examples
+from contrastax.experiments.grid import Arm, arms_of
 from contrastax.experiments.overrides import overridden
 from contrastax.experiments.schema import flat
 
@@ -28,7 +29,7 @@ OUT_OF_MEMORY = (
   "MemoryError", "RESOURCE_EXHAUSTED", "Out of memory", "out of memory", "bad_alloc",
   "can't start new thread",
 )  # fmt: skip
-WITH_VALUE = ("workdir",)
+WITH_VALUE = ("workdir", "by")
 """Flags, besides those of the config, whose value may be the next argument."""
 
 
@@ -36,14 +37,20 @@ class Options(NamedTuple):
   """The options of `contrastax run`.
 
   Args:
-    config: the completed config.
-    workdir: the folder of the run.
+    config: the completed config; of a sweep, that of its first arm.
+    workdir: the folder of the run or of the sweep.
     dry_run: whether sizes are printed and nothing is trained.
+    place: the config file or the name of the config.
+    arms: the arms of the sweep; () if there is no sweep.
+    by: the column of the table by which a sweep chooses its winner, or None for the default.
   """
 
   config: ConfigDict
   workdir: pathlib.Path
   dry_run: bool
+  place: str
+  arms: tuple[Arm, ...]
+  by: str | None
 
 
 def status(command: Callable[[], None]) -> int:
@@ -99,7 +106,9 @@ def parse(argv: list[str], help_text: str) -> Options | None:
     UserError: the arguments are invalid.
   """
   wants_help = any(argument in ("--help", "-help", "-h", "help") for argument in argv[1:])
-  place, overrides, others = _split([arg for arg in argv if arg.lstrip("-") not in ("help", "h")])
+  place, overrides, sweep, others = _split(
+    [arg for arg in argv if arg.lstrip("-") not in ("help", "h")]
+  )
   if wants_help:
     print(help_text.strip())
     if place is None:
@@ -112,21 +121,26 @@ def parse(argv: list[str], help_text: str) -> Options | None:
   values = flags.FlagValues()
   flags.DEFINE_string("workdir", None, "the folder of the run", flag_values=values)
   flags.DEFINE_bool("dry_run", False, "print sizes and train nothing", flag_values=values)
+  flags.DEFINE_string("by", None, "the column by which a sweep chooses", flag_values=values)
   try:
     rest = values(others)[1:]
   except flags.Error as error:
     raise UserError(_line(error)) from None
   if rest:
     raise UserError(f"unexpected argument {rest[0]!r}; overrides are written --config.KEY=VALUE")
-  config = overridden(get_config(place), overrides)
+  if values.by is not None and not sweep:
+    raise UserError("--by is for a sweep, which has --sweep.KEY=VALUE,VALUE; leave --by out")
+  given = get_config(place)
+  arms = arms_of(given, overrides, sweep) if sweep else ()
+  config = arms[0].config if arms else ConfigDict(overridden(given, overrides))
   if wants_help:
     print(f"\nKeys of {place}, each set by --config.KEY=VALUE:\n")
-    print("\n".join(f"  {key} = {value!r}" for key, value in flat(config).items()))
+    print("\n".join(f"  {key} = {value!r}" for key, value in flat(config.to_dict()).items()))
     return None
   path, _, preset = place.partition(":")
-  name = pathlib.Path(path).stem + (f"_{preset}" if preset else "")
+  name = pathlib.Path(path).stem + (f"_{preset}" if preset else "") + ("_sweep" if arms else "")
   workdir = pathlib.Path(values.workdir or pathlib.Path("runs") / name)
-  return Options(ConfigDict(config), workdir, values.dry_run)
+  return Options(config, workdir, values.dry_run, place, arms, values.by)
 
 
 def get_config(place: str) -> dict[str, Any]:
@@ -167,16 +181,25 @@ def program(argv: list[str], name: str = "run") -> str:
   return f"contrastax {name}" if command else f"python -m experiments.{name}"
 
 
-def _split(argv: list[str]) -> tuple[str | None, dict[str, str], list[str]]:
-  """Returns (place of the config, {key: text} of the overrides, the other arguments)."""
-  place, overrides, others, rest = None, {}, argv[:1], list(argv[1:])
+def _split(
+  argv: list[str],
+) -> tuple[str | None, dict[str, str], dict[str, str], list[str]]:
+  """Splits a command line.
+
+  Returns:
+    (place of the config, {key: text} of the overrides, {key: text} of the sweep, the other
+    arguments).
+  """
+  place, others, rest = None, argv[:1], list(argv[1:])
+  texts: dict[str, dict[str, str]] = {"config": {}, "sweep": {}}
   while rest:
     flag, equals, text = rest.pop(0).partition("=")
     name = re.sub("^--?", "", flag) if flag.startswith("-") else ""
     if place is None and not equals and not flag.startswith("-"):
       place = flag
       continue
-    if name != "config" and not name.startswith("config."):
+    kind, dot, key = name.partition(".")
+    if name != "config" and not (dot and kind in texts):
       others.append(flag + equals + text)
       # The next argument may be the value of this flag, so it is not the config.
       if not equals and name in WITH_VALUE and rest:
@@ -188,8 +211,8 @@ def _split(argv: list[str]) -> tuple[str | None, dict[str, str], list[str]]:
     if name == "config":
       place = text
     else:
-      overrides[name.removeprefix("config.")] = text
-  return place, overrides, others
+      texts[kind][key] = text
+  return place, texts["config"], texts["sweep"], others
 
 
 def _close(path: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from contrastax.experiments import commandline
 from contrastax.experiments.examples import folder, names, path_of
+from contrastax.experiments.schema import data_name
 from contrastax.files import read_json
 
 HELP = """Lists the example configs with their data, expected results and times.
@@ -15,7 +16,8 @@ HELP = """Lists the example configs with their data, expected results and times.
   contrastax configs digits_simclr  print one config, which you can copy and change
 
 `contrastax run NAME` runs a config. The results are accuracies of probes of frozen features on the
-test examples. The time is that of a whole run on the machine that the last line names.
+test examples, and recall@10 of retrieval (see the study `real_data`). The time is that of a whole
+run on the machine that the last line names.
 """
 RESULTS = "results.json"
 """The file of `configs/` with the measured results and times."""
@@ -45,7 +47,7 @@ def listing() -> str:
   results = read_json(folder() / RESULTS, dict)
   rows = [("name", "data", "expected result", "time")]
   for name in names():
-    data = commandline.get_config(str(path_of(name)))["data"]
+    data = data_name(commandline.get_config(str(path_of(name))))
     rows.append((name, data, *_result(results.get(name))))
   widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
   lines = [
@@ -60,4 +62,4 @@ def _result(measured: dict[str, Any] | None) -> tuple[str, str]:
   if measured is None:
     return "not measured", ""
   accuracies = ", ".join(f"{probe} {value:.3f}" for probe, value in measured["accuracy"].items())
-  return accuracies, f"{measured['seconds']:.0f} s"
+  return accuracies, f"{measured['seconds']:.0f} s" if "seconds" in measured else ""

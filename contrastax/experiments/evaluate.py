@@ -15,9 +15,10 @@ from contrastax import evaluation, load, training
 from contrastax.core import TrainState, UserError, named_leaves
 from contrastax.evaluation.embed import count_rows
 from contrastax.evaluation.probes import DRAWS
-from contrastax.experiments import commandline, protocols
+from contrastax.experiments import commandline, page, protocols
 from contrastax.experiments.build import Parts, build, inputs_of
 from contrastax.experiments.cache import keep_programs
+from contrastax.experiments.report import is_finished
 from contrastax.experiments.schema import data_name
 from contrastax.experiments.workdir import config_of
 from contrastax.files import write_json
@@ -37,7 +38,7 @@ HELP = f"""Evaluates a run at its last checkpoint: probes, retrieval and geometr
 In a checkout, `python -m experiments.evaluate --workdir=…` is the same program. Flags may be
 combined. The data, the seed and the validation split are those of the run's config.json. The results
 are printed. They are also written, with the values of all draws, to evaluation.json in the run's
-folder, where they replace earlier results. The page "How is an encoder evaluated?" of the
+folder, where they replace earlier results, and to report.html. The page "How is an encoder evaluated?" of the
 documentation defines each measurement:
 {MEASUREMENTS}
 
@@ -65,8 +66,7 @@ def _main(argv: list[str]) -> None:
   options = parse(argv)
   if options:
     workdir = pathlib.Path(options.workdir)
-    results = evaluate(workdir, options.data, options.against, options.finetune, options.allow)
-    write_json(workdir / "evaluation.json", results)
+    evaluate(workdir, options.data, options.against, options.finetune, options.allow)
     print(f"\nsee {workdir}/evaluation.json; each measurement is defined in {MEASUREMENTS}")
 
 
@@ -113,7 +113,9 @@ def evaluate(
   finetune: bool,
   allow: Collection[str] = (),
 ) -> dict[str, Any]:
-  """Evaluates a run and prints the results as tables.
+  """Evaluates a run, prints the results as tables, and writes them to evaluation.json.
+
+  If the run is finished, its report.html is written again, with these results.
 
   Args:
     workdir: the folder of the run.
@@ -183,6 +185,9 @@ def evaluate(
     )
     results["cka"] = {"against": against, "step": peer.step, "cka": biased, "unbiased": unbiased}
     print(f"\nCKA with {against}, step {peer.step}: {biased:.3f}, unbiased {unbiased:.3f}")
+  write_json(workdir / "evaluation.json", results)
+  if is_finished(workdir, run.step):
+    page.write(settings, parts, workdir, encoders["trained"])
   return results
 
 

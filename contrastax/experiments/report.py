@@ -27,6 +27,7 @@ from contrastax.experiments.measures import (
   geometry,
   spaces,
 )
+from contrastax.experiments.paired import fingerprint, pack
 from contrastax.experiments.schema import data_name
 from contrastax.files import make_folder, read_json, replace_damaged, write_json
 from contrastax.training.health import check_collapse
@@ -65,7 +66,7 @@ def progress(config: Mapping[str, Any], parts: Parts, state: TrainState) -> dict
     TrainingDiverged: the embeddings have collapsed, and the config has `stop_on_collapse`.
   """
   inputs, labels = _first(parts.method, parts.judged.train, MEASURED)
-  encode = _encoder(parts.method, state)
+  encode = encoder_of(parts.method, state)
   features = encode(inputs)
   measured = geometry(encode, parts.method.evaluated.views, inputs, labels, features)
   measured |= temperatures.measure(parts.method, state)
@@ -113,7 +114,7 @@ def finish(
   if parts.from_scratch is not parts.method:
     states["start"] = begun(parts.method)
   states["trained"] = state
-  encoders = {row: _encoder(parts.method, of_row) for row, of_row in states.items()}
+  encoders = {row: encoder_of(parts.method, of_row) for row, of_row in states.items()}
   features = spaces(encoders, *(inputs_of(parts.method, split) for split in (train, test)))
   inputs, labels = _first(parts.method, test, MEASURED)
   splits = {
@@ -122,19 +123,19 @@ def finish(
   }
   with _worker() as worker:
     # The linear probes are fitted while the main thread computes the rest.
-    linear = {row: worker.submit(evaluation.linear, *split) for row, split in splits.items()}
-    few = {row: few_labels(*split) for row, split in splits.items()}
-    results: dict[str, dict[str, float]] = {
-      row: {
-        "knn": evaluation.knn(*split),
-        **{name: entry["mean"] for name, entry in few[row].items()},
-      }
-      for row, split in splits.items()
+    linear = {
+      row: worker.submit(evaluation.linear_predictions, *split[:3]) for row, split in splits.items()
     }
+    few = {row: few_labels(*split) for row, split in splits.items()}
+    knn = {row: evaluation.knn_predictions(*split[:3]) for row, split in splits.items()}
     summary = {
-      "table": results,
+      "table": {},
       "half_intervals": {
         row: {name: entry["half_interval"] for name, entry in columns.items()}
+        for row, columns in few.items()
+      },
+      "draws": {
+        row: {name: entry["values"] for name, entry in columns.items()}
         for row, columns in few.items()
       },
       "geometry": {
@@ -145,13 +146,33 @@ def finish(
       },
       "judged_on": split_name,
       "data": data_name(config),
+      "fingerprint": fingerprint(train, test),
+      "examples": {
+        "trained_on": count_rows(parts.dataset.train),
+        "train": count_rows(train),
+        "test": count_rows(test),
+      },
       "seed": config["seed"],
       "steps": config["steps"],
       "parameters": {name: _count(params) for name, params in state.params.items()},
       "train_seconds": seconds,
     }
-    for row, accuracy in linear.items():
-      results[row]["linear"] = accuracy.result()
+    correct = {
+      row: {"knn": knn[row] == split[3], "linear": linear[row].result() == split[3]}
+      for row, split in splits.items()
+    }
+  results: dict[str, dict[str, float]] = {
+    row: {
+      "knn": float(np.mean(columns["knn"])),
+      **{name: entry["mean"] for name, entry in few[row].items()},
+      "linear": float(np.mean(columns["linear"])),
+    }
+    for row, columns in correct.items()
+  }
+  summary["table"] = results
+  summary["correct"] = {
+    row: {name: pack(each) for name, each in columns.items()} for row, columns in correct.items()
+  }
   if labels is not None:
     print(reporting.table.text(results))
   else:
@@ -170,11 +191,15 @@ def finish(
   with figure(figures / "learning_curves.png") as file:
     reporting.learning_curves(workdir / "metrics.jsonl", file)
   with figure(figures / "map.png") as file:
-    reporting.space_map(
+    points = reporting.space_map(
       {row: features[row][1][:EXAMPLES_IN_MAP] for row in ("raw", "trained") if row in features},
       (np.zeros(count_rows(inputs), int) if labels is None else labels)[:EXAMPLES_IN_MAP],
       ("examples",) if labels is None else parts.dataset.classes,
       file,
+    )
+    # report.html draws the same points in the colors of the page.
+    write_json(
+      figures / "map.json", {title: each.round(3).tolist() for title, each in points.items()}
     )
   summary["figures"] = sorted(file.name for file in figures.glob("*.png"))
   write_json(path, summary)
@@ -184,12 +209,13 @@ def finish(
 def is_finished(workdir: pathlib.Path, steps: int) -> bool:
   """Returns whether the report of a run of so many steps is complete.
 
-  It is complete if summary.json lists the figures. A damaged summary.json is renamed.
+  It is complete if summary.json lists the figures, and has what comparisons need, which older
+  versions did not write. A damaged summary.json is renamed.
   """
   path = workdir / "summary.json"
   try:
     summary = read_json(path, dict)
-    return summary.get("steps") == steps and "figures" in summary
+    return summary.get("steps") == steps and {"figures", "fingerprint"} <= summary.keys()
   except FileNotFoundError:
     return False
   except UserError as error:
@@ -210,7 +236,8 @@ def _worker() -> Iterator[ThreadPoolExecutor]:
     thread.shutdown(wait=False, cancel_futures=True)
 
 
-def _encoder(method: HasEvaluated, state: TrainState) -> Encode:
+def encoder_of(method: HasEvaluated, state: TrainState) -> Encode:
+  """Returns the evaluated encoder of a method, in a state."""
   own = training.evaluated_weights(method, state)
   return functools.partial(evaluation.embed, method.network(method.evaluated.network), *own)
 

@@ -11,12 +11,14 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from contrastax.evaluation import online_probe, with_online_probe
-from contrastax.experiments import commandline, report
+from contrastax.experiments import commandline, page, report
 from contrastax.experiments.build import Parts, build, encoder_spec
 from contrastax.experiments.cache import keep_programs
 from contrastax.experiments.schema import flat, modules_of
+from contrastax.experiments.sweep import sweep
 from contrastax.experiments.weights import resolved, without_files
 from contrastax.experiments.workdir import Workdir
+from contrastax.files import remove
 from contrastax.training import Interrupted, Loggers, Stop, make_mesh, train, with_average
 from contrastax.training.mesh import describe, idle_gpu
 
@@ -26,12 +28,21 @@ HELP = """Trains, evaluates and resumes one experiment.
   contrastax run digits_simclr:runlocal         its preset `runlocal`, a run of seconds
   contrastax run my_config.py --dry_run         print shapes, sizes and memory; train nothing
   contrastax run digits_simclr --config.batch_size=128 --workdir=runs/small
+  contrastax run digits_simclr --sweep.optimizer.learning_rate=1e-3,4e-3 --config.validation=200
 
 In a checkout, `python -m experiments.run --config=configs/digits_simclr.py` is the same program.
 The folder --workdir (by default runs/<config>) receives checkpoints/, metrics.jsonl, tensorboard/,
 figures/, config.json (with all defaults), run.json (versions, devices, commit), encoder.json and, at
-the end, summary.json. The same command resumes a run that was stopped. Then only steps, stream,
-loggers, log_every, eval_every and checkpoint_every may differ. `contrastax.load(workdir)` returns the encoder.
+the end, summary.json and report.html, a page with the results, figures and warnings of the run. The
+same command resumes a run that was stopped. Then only steps, stream, loggers, log_every, eval_every
+and checkpoint_every may differ. `contrastax.load(workdir)` returns the encoder.
+
+--sweep.KEY=VALUE,VALUE makes one run for each value, and several such flags make a grid. The folder
+--workdir (by default runs/<config>_sweep) has a folder for each run, a table of all runs in
+compare.html, and sweep.json. The same command resumes a sweep: finished runs are skipped. The best run
+is chosen by --by=COLUMN (linear, knn, linear_1 or linear_5; effective_rank without labels) on the
+held-out training examples, so config.validation must not be 0. The command of a final run with the
+chosen values is printed.
 
 Compiled programs are kept for the next run in the user's cache folder, which is ~/.cache/contrastax on
 Linux. JAX_ENABLE_COMPILATION_CACHE=false switches the cache off, and JAX_COMPILATION_CACHE_DIR moves
@@ -70,6 +81,13 @@ def _main(argv: list[str]) -> None:
         "warning: the machine has an NVIDIA GPU, but JAX runs on the CPU; "
         "pip install -e '.[cuda12]'"
       )
+    if options.arms:
+
+      def run_arm(config: ConfigDict, parts: Parts, workdir: Workdir, own: list[str]) -> None:
+        run(config, parts, mesh, workdir, stop, own)
+
+      sweep(options, argv, mesh, run_arm)
+      return
     config = resolved(options.config)
     parts = build(config, mesh)
     if options.dry_run:
@@ -118,12 +136,15 @@ def run(
     encoder=without_files(encoder_spec(config, parts.method.evaluated.network)),
   )
   if not report.is_finished(workdir, settings["steps"]):
+    remove(workdir / page.NAME)  # It describes an earlier end of the run.
     report.finish(settings, parts, mesh, workdir, state, time.perf_counter() - start)
+  if not (workdir / page.NAME).is_file():
+    page.write(settings, parts, workdir, report.encoder_of(parts.method, state))
   modules = modules_of(settings)
   allow = f", allow={modules}" if modules else ""
   flag = f" --allow={','.join(modules)}" if modules else ""
   print(
-    f"see {workdir}/summary.json and {workdir}/figures/; "
+    f"see {workdir}/{page.NAME}, summary.json and figures/; "
     f"contrastax.load('{workdir}'{allow}) returns the encoder;\n"
     f"all measurements: {commandline.program(argv, 'evaluate')} "
     f"--workdir={shlex.quote(str(workdir))}{flag}"

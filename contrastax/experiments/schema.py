@@ -123,16 +123,20 @@ def _completed_data(value: str | Mapping[str, Any]) -> str | dict[str, Any]:
   """
   options = {} if isinstance(value, str) else dict(value)
   name = options.pop("name", None) if isinstance(value, Mapping) else value
+  where = "config.data" if isinstance(value, str) else "config.data.name"
+  if isinstance(value, Mapping) and "name" not in value:
+    raise UserError("config.data needs 'name', such as {'name': 'folder:photos', 'size': 64}")
   if not isinstance(name, str):
     raise UserError(
-      "config.data needs 'name', the name of a data set, such as {'name': 'folder:photos', 'size': 64}"
+      f"{where} must be the name of a data set, such as 'folder:photos', not {name!r}"
     )
   if name.partition(":")[0] in data.KINDS or not PLACE.fullmatch(name):
     try:
       options = data.complete(name, options, "config.data")
     except UserError as error:
-      place = "" if str(error).startswith("config.data") else "config.data: "
-      raise UserError(f"{place}{error}") from None
+      if str(error).startswith("config.data"):
+        raise
+      raise UserError(f"{where}: {error}") from None
   elif options:
     raise UserError(
       f"config.data: the function {name} takes no options; leave out {next(iter(options))!r}"

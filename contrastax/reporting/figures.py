@@ -56,7 +56,7 @@ def learning_curves(metrics: pathlib.Path, path: pathlib.Path) -> None:
 
 def space_map(
   spaces: Mapping[str, ArrayLike], labels: ArrayLike, classes: Sequence[str], path: pathlib.Path
-) -> None:
+) -> dict[str, np.ndarray]:
   """Draws two-dimensional maps of several spaces of the same examples, colored by class.
 
   A map is t-SNE of the unit vectors, with a fixed seed. It shows which examples are neighbors. The
@@ -70,6 +70,9 @@ def space_map(
     labels: [n], class numbers. Examples whose number is not in `classes` are gray.
     classes: names of the classes.
     path: path of the PNG file.
+
+  Returns:
+    {title: the points [n, 2] of the map}.
 
   Raises:
     UserError: there is no space, or features or labels have another shape.
@@ -91,20 +94,25 @@ def space_map(
   # Each map uses one thread, because its idle threads would spin when other maps use the cores.
   with threadpool_limits(1), ThreadPoolExecutor() as threads:
     maps = list(threads.map(_map, arrays.values()))
-  for place, (title, (points, state)) in enumerate(zip(arrays, maps, strict=True)):
+  drawn = {
+    f"{title} ({state})" if state else title: points
+    for title, (points, state) in zip(arrays, maps, strict=True)
+  }
+  for place, (title, points) in enumerate(drawn.items()):
     axes = figure.add_subplot(1, len(spaces), place + 1)
     axes.scatter(*points[~np.isin(labels, np.arange(len(classes)))].T, s=9, color="0.7")
     for label, name in enumerate(classes):
       members = points[labels == label]
       marker = "o^sD"[label // 10 % 4]
       axes.scatter(*members.T, s=9, color=colors[label % 10], marker=marker, label=name)
-    axes.set_title(f"{title} ({state})" if state else title)
+    axes.set_title(title)
     axes.set_xticks([])
     axes.set_yticks([])
   if len(classes) <= 40:
     handles, names = figure.axes[-1].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside right center", fontsize=8, markerscale=2)
   figure.savefig(path, dpi=120)
+  return drawn
 
 
 def _map(features: np.ndarray) -> tuple[np.ndarray, str]:

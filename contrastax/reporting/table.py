@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+NOT_KNOWN = "–"
+
 
 def text(table: Mapping[str, Mapping[str, Any]]) -> str:
   """Formats a table as aligned text, with three decimals.
 
   Args:
-    table: {row: {column: value}}. A value is a number, or a mapping with `mean` and
-      `half_interval`, which becomes `0.812 ± 0.012`. A row may lack columns.
+    table: {row: {column: value}}. A value is a number, a mapping with `mean` and `half_interval`,
+      which becomes `0.812 ± 0.012`, a text, or None if it is not known. A row may lack columns.
 
   Returns:
     The lines of the table, with a header.
@@ -25,7 +27,7 @@ def text(table: Mapping[str, Mapping[str, Any]]) -> str:
   """
   columns = list(dict.fromkeys(column for values in table.values() for column in values))
   cells = {
-    row: [_cell(values[column]) if column in values else "" for column in columns]
+    row: [formatted(values[column]) if column in values else "" for column in columns]
     for row, values in table.items()
   }
   left = max(len(row) for row in table)
@@ -36,7 +38,15 @@ def text(table: Mapping[str, Mapping[str, Any]]) -> str:
   )
 
 
-def _cell(value: Any) -> str:
+def formatted(value: Any) -> str:
+  """Formats one value: a number with three decimals, a mean with half of its interval, or a text.
+
+  A value that is not known (None, or a mean that is None) becomes a dash.
+  """
+  if isinstance(value, str):
+    return value
+  if value is None or (isinstance(value, Mapping) and value["mean"] is None):
+    return NOT_KNOWN
   if isinstance(value, Mapping):
     return f"{value['mean']:.3f} ± {value['half_interval']:.3f}"
   return str(value) if isinstance(value, int) else f"{value:.3f}"
