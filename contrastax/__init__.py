@@ -33,7 +33,10 @@ if TYPE_CHECKING:
   from contrastax import views as views
   from contrastax.core import TrainingDiverged as TrainingDiverged
   from contrastax.core import UserError as UserError
+  from contrastax.experiments.embed import embed_data as embed_data
+  from contrastax.experiments.export import export as export
   from contrastax.experiments.fit import fit as fit
+  from contrastax.experiments.search import search as search
   from contrastax.training.load import load as load
 
 __version__ = "0.2.0"
@@ -43,8 +46,10 @@ __all__ = [
   "UserError",
   "criteria",
   "data",
+  "embed_data",
   "encoders",
   "evaluation",
+  "export",
   "fit",
   "load",
   "losses",
@@ -54,6 +59,7 @@ __all__ = [
   "relations",
   "reporting",
   "schedules",
+  "search",
   "temperatures",
   "terms",
   "training",
@@ -63,8 +69,11 @@ __all__ = [
 _MODULE_OF = {
   "TrainingDiverged": "contrastax.core",
   "UserError": "contrastax.core",
+  "embed_data": "contrastax.experiments.embed",
+  "export": "contrastax.experiments.export",
   "fit": "contrastax.experiments.fit",
   "load": "contrastax.training.load",
+  "search": "contrastax.experiments.search",
 }
 
 

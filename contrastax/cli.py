@@ -11,6 +11,9 @@ import contrastax
 COMMANDS = {
   "run": ("contrastax.experiments.run", "train, evaluate and resume one experiment"),
   "evaluate": ("contrastax.experiments.evaluate", "compute all measurements of a run"),
+  "embed": ("contrastax.experiments.embed", "write the embeddings of a data set to a file"),
+  "search": ("contrastax.experiments.search", "find the examples that are nearest to a query"),
+  "export": ("contrastax.experiments.export", "write an encoder for use elsewhere"),
   "compare": ("contrastax.experiments.compare", "compare runs on the same data"),
   "configs": ("contrastax.experiments.configs", "list the example configs"),
   "prepare": ("contrastax.data.prepare", "download and convert data sets"),

@@ -15,7 +15,7 @@ from contrastax import data, encoders, methods, training, views
 from contrastax.core import UserError
 from contrastax.training import Checkpoints
 from contrastax.training.checkpoints import SUMS, TIMES
-from contrastax.training.load import save_encoder_spec
+from contrastax.training.description import save_encoder_spec
 
 
 def tree(step):

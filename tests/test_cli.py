@@ -25,9 +25,9 @@ def test_the_version_and_the_help(capsys):
 def test_an_unknown_command_is_one_line(capsys):
   assert main(["train"]) == 2
   error = capsys.readouterr().err
-  assert (
-    error
-    == "error: there is no command 'train'; the commands are run, evaluate, compare, configs, prepare\n"
+  assert error == (
+    "error: there is no command 'train'; the commands are run, evaluate, embed, search, export, "
+    "compare, configs, prepare\n"
   )
 
 

@@ -14,7 +14,7 @@ from contrastax import data, evaluation, views
 from contrastax.experiments import measures, protocols, run
 from contrastax.experiments.evaluate import main
 from contrastax.reporting import table
-from contrastax.training.load import save_encoder_spec
+from contrastax.training.description import save_encoder_spec
 
 CONFIG = pathlib.Path(__file__).parent.parent / "configs" / "digits_simclr.py"
 

@@ -14,7 +14,7 @@ from contrastax import criteria, data, encoders, losses, methods, training, view
 from contrastax.cli import main
 from contrastax.core import UserError
 from contrastax.terms import Apply
-from contrastax.training.load import save_encoder_spec
+from contrastax.training.description import save_encoder_spec
 
 IMAGES = np.zeros((6, 4, 4, 1), np.uint8)
 KEY = jax.random.key(0)

@@ -73,14 +73,14 @@ def _product_of_patches(x: Array, kernel: Array, strides: Sequence[int], padding
     lax.slice(
       x,
       (0, i, j, 0),
-      (len(x), i + strides[0] * (rows - 1) + 1, j + strides[1] * (columns - 1) + 1, channels),
+      (x.shape[0], i + strides[0] * (rows - 1) + 1, j + strides[1] * (columns - 1) + 1, channels),
       (1, *strides, 1),
     )
     for i in range(h)
     for j in range(w)
   ]
   patches = jnp.concatenate(patches, -1).reshape(-1, h * w * channels)
-  return (patches @ kernel.reshape(-1, out)).reshape(len(x), rows, columns, out)
+  return (patches @ kernel.reshape(-1, out)).reshape(x.shape[0], rows, columns, out)
 
 
 def convnet(widths: tuple[int, ...] = (32, 64, 128), *, dtype: str | None = None) -> Encoder:

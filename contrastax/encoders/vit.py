@@ -48,7 +48,7 @@ class Patches(nnx.Module):
   def __call__(self, x: Array) -> Array:
     """Returns the tokens [n, h/p · w/p, width] of images [n, h, w, c]."""
     y = self.proj(x)
-    return y.reshape(len(y), -1, y.shape[-1])
+    return y.reshape(y.shape[0], -1, y.shape[-1])
 
 
 class ViT(nnx.Module):

@@ -157,6 +157,34 @@ def encoder_spec(config: ConfigDict, network: str) -> Any:
   return tower[field]
 
 
+def network_specs(config: ConfigDict, method: core.HasEvaluated) -> dict[str, dict[str, Any]]:
+  """Returns the entries of a config's encoders and projections for `training.train`.
+
+  Args:
+    config: the completed config.
+    method: its method.
+  """
+  spec = config.to_dict()["method"]
+  encoder, fields = method.evaluated.network, method.evaluated.input
+  towers = [(encoder, spec.get("encoder"), fields, "projection", spec.get("projection"))]
+  # With several positives of an example, the field has one more axis than the network's inputs.
+  if spec.get("other_encoder") is not None and not spec.get("positives"):
+    other = "other_projection"
+    towers.append(("other_encoder", spec["other_encoder"], spec["inputs"][1], other, spec[other]))
+  if "towers" in spec:
+    towers = [
+      (f"{tag}_encoder", tower["encoder"], tower["input"], f"{tag}_projection", tower["projection"])
+      for tower in spec["towers"]
+      for tag in (tower["tag"],)
+    ]
+  entries = {}
+  for name, own, names, projection, of_projection in towers:
+    entries[name] = {"encoder": own, "fields": names}
+    if of_projection is not None:
+      entries[projection] = {"encoder": of_projection, "of": name}
+  return entries
+
+
 def _dataset(values: Mapping[str, Any], allow: Collection[str] | None) -> data.Dataset:
   """Loads the data set of a config, or calls the function of the user that its name refers to."""
   name = data_name(values)

@@ -10,7 +10,7 @@ import runpy
 import shlex
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import scipy.linalg  # noqa: F401
@@ -141,6 +141,50 @@ def parse(argv: list[str], help_text: str) -> Options | None:
   name = pathlib.Path(path).stem + (f"_{preset}" if preset else "") + ("_sweep" if arms else "")
   workdir = pathlib.Path(values.workdir or pathlib.Path("runs") / name)
   return Options(config, workdir, values.dry_run, place, arms, values.by)
+
+
+def define_network(values: flags.FlagValues) -> None:
+  """Defines the flags that choose a network of a run."""
+  flags.DEFINE_string("network", None, "another encoder of the run", flag_values=values)
+  flags.DEFINE_bool("projected", False, "whether the projection follows", flag_values=values)
+
+
+def parse_run(
+  argv: list[str], values: flags.FlagValues, help_text: str, *, required: Collection[str] = ()
+) -> bool:
+  """Parses the command line of a command that uses a run: its folder, then flags.
+
+  Args:
+    argv: the program's name and the arguments.
+    values: the flags of the command, which receive the values. `workdir` and `allow` are added.
+    help_text: the text of --help.
+    required: the flags that must have a value.
+
+  Returns:
+    Whether the command goes on. It does not if help was printed.
+
+  Raises:
+    UserError: the arguments are invalid.
+  """
+  if any(argument in ("--help", "-help", "-h", "help") for argument in argv[1:]):
+    print(help_text.strip())
+    return False
+  flags.DEFINE_string("workdir", None, "the folder of the run", flag_values=values)
+  flags.DEFINE_list("allow", [], "modules of your own that may be imported", flag_values=values)
+  try:
+    rest = values(argv)[1:]
+  except flags.Error as error:
+    raise UserError(_line(error)) from None
+  if rest and values.workdir is None:
+    values.workdir = rest.pop(0)
+  if rest:
+    raise UserError(f"unexpected argument {rest[0]!r}; --help lists the flags")
+  if values.workdir is None:
+    raise UserError(f"a run is required; give its folder: {argv[0]} runs/digits_simclr")
+  for name in required:
+    if not values[name].value:
+      raise UserError(f"--{name} is required; --help has examples")
+  return True
 
 
 def get_config(place: str) -> dict[str, Any]:

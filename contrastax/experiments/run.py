@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from contrastax.evaluation import online_probe, with_online_probe
 from contrastax.experiments import commandline, page, report
-from contrastax.experiments.build import Parts, build, encoder_spec
+from contrastax.experiments.build import Parts, build, encoder_spec, network_specs
 from contrastax.experiments.cache import keep_programs
 from contrastax.experiments.schema import flat, modules_of
 from contrastax.experiments.sweep import sweep
@@ -134,6 +134,7 @@ def run(
     accepted=folder.accept,
     loggers=Loggers(settings["loggers"], flat(settings)),
     encoder=without_files(encoder_spec(config, parts.method.evaluated.network)),
+    networks=without_files(network_specs(config, parts.method)),
   )
   if not report.is_finished(workdir, settings["steps"]):
     remove(workdir / page.NAME)  # It describes an earlier end of the run.

@@ -12,15 +12,19 @@ from typing import Any
 import jax
 import numpy as np
 
-from contrastax.annotations import NotAllowed
-from contrastax.core import Encoder, Params, State, UserError, check_kind
+from contrastax.core import Encoder, Params, State, UserError
 from contrastax.evaluation import embed
-from contrastax.files import read_json, write_json
-from contrastax.parts import assemble
 from contrastax.training.average import ENTRY
 from contrastax.training.checkpoints import Checkpoints
-
-REWRITTEN = "the command that started the run writes the file again"
+from contrastax.training.description import (
+  Network,
+  composed,
+  projection_of,
+  read_content,
+  read_network,
+)
+from contrastax.training.inputs import convert
+from contrastax.training.weights import TIMM, TREE, read_weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +38,11 @@ class FrozenEncoder:
     inputs: shape and type of one example, without the axis of examples: a `jax.ShapeDtypeStruct`,
       or a tree of them.
     step: step of the checkpoint that contains the parameters.
+    network: name of the encoder among the run's parameters.
+    fields: the name of the field of the data that is the input, a list of names, or None if it is not
+      known.
+    spec: the encoder as specified in a config, and the projection that follows it, or None. These are
+      None if they were passed to `load`.
   """
 
   encoder: Encoder
@@ -41,44 +50,33 @@ class FrozenEncoder:
   state: State
   inputs: Any
   step: int
+  network: str = "encoder"
+  fields: Any = None
+  spec: tuple[Any, Any] = (None, None)
 
   def __call__(self, inputs: Any, *, batch_size: int = 512, bounded: bool = True) -> np.ndarray:
     """Embeds inputs.
 
     Args:
-      inputs: an array [n, …], or a tree of arrays, with the shapes that the encoder was trained on.
-        Images are uint8, or float in [0, 1].
+      inputs: an array [n, …] or a `data.Column`, or a tree of these, with the shapes that the encoder
+        was trained on. Images are uint8, or float in [0, 1]. For images it may also be a path or a
+        PIL image of any size, or a list of these; they are converted by the rule of
+        `data.decode.decode`. For bytes of texts it may be a text, or a list of texts; a text that is
+        longer than those of the run is cut.
       batch_size: number of inputs in one call of the encoder.
       bounded: whether float images must lie in [0, 1]. Use False for random views.
 
     Returns:
-      Embeddings, NumPy float32 [n, d].
+      Embeddings, NumPy float32 [n, d]; [d] for one path, PIL image or text.
 
     Raises:
-      UserError: the inputs have another structure, shape, type or range.
+      UserError: the inputs have another structure, shape, type or range, or a file cannot be decoded.
     """
-    inputs = _like(self.inputs, inputs)
-    return embed(
-      self.encoder, self.params, self.state, inputs, batch_size=batch_size, bounded=bounded
+    converted, single = convert(self.inputs, inputs)
+    embeddings = embed(
+      self.encoder, self.params, self.state, converted, batch_size=batch_size, bounded=bounded
     )
-
-
-def save_encoder_spec(
-  workdir: str | os.PathLike, spec: Any, network: str, inputs: Any, *, averaged: bool = False
-) -> None:
-  """Writes `encoder.json`, which `load` needs in addition to a checkpoint.
-
-  Args:
-    workdir: folder of the run.
-    spec: the encoder as specified in a config, or None if no config specifies it.
-    network: name of the encoder among the run's parameters.
-    inputs: the inputs of the encoder: an array, or a tree of arrays, with an axis of examples.
-    averaged: whether the average of the weights is loaded, see `training.with_average`.
-  """
-  content = {"encoder": spec, "network": network, "inputs": _spec_of(inputs)}
-  if averaged:
-    content["averaged"] = True
-  write_json(pathlib.Path(workdir) / "encoder.json", content)
+    return embeddings[0] if single else embeddings
 
 
 def load(
@@ -87,22 +85,27 @@ def load(
   encoder: Encoder | None = None,
   network: str | None = None,
   inputs: Any = None,
+  projected: bool = False,
   allow: Collection[str] = (),
 ) -> FrozenEncoder:
   """Loads the encoder of a run, or another of its networks, from its newest intact checkpoint.
 
   The weights of a run with `average` are the average of those of its steps.
 
+  The folder may also be one that `contrastax export` has written. Nothing in the folder is executed
+  or imported, so the folder may come from a stranger.
+
   Args:
     workdir: folder of the run, such as `runs/digits_simclr`.
     encoder: the encoder of the method, for a run that was started from code. None reads it from the
       run's config.
-    network: the name of a network of the method, such as "other_encoder" of CLIP. `encoder`
-      is then this network. None means the encoder that is evaluated. The input of a projection is an
-      embedding.
+    network: the name of a network of the method, such as "other_encoder" of CLIP. None means the
+      encoder that is evaluated. The input of a projection is an embedding. For a run that was started
+      from code, `encoder` is this network.
     inputs: example inputs of the network, an array [n, …] or a tree of arrays, of which only the
-      shapes and types are read. None reads these from the run, which has them for the encoder that
-      is evaluated.
+      shapes and types are read. None reads these from the run.
+    projected: whether the projection follows the encoder. The result are the vectors that the loss
+      compared. It needs a run from a config.
     allow: your own modules that the spec of the encoder may use, as `"package.module:function"`. No
       other module is imported.
 
@@ -111,8 +114,8 @@ def load(
 
   Raises:
     UserError: `workdir` has no run or no checkpoint, its files are damaged, its encoder is in a
-      module that `allow` does not list, `encoder` is not the encoder of the run, or `network` needs
-      `encoder` and `inputs`.
+      module that `allow` does not list, `encoder` is not the encoder of the run, or the run does not
+      describe the network or its projection.
 
   Example:
     >>> import contrastax
@@ -122,155 +125,93 @@ def load(
     contrastax.core.UserError: nowhere holds no run: it has no encoder.json
   """
   workdir = pathlib.Path(workdir)
-  encoder, network, inputs, params, state, averaged = _read_spec(
-    workdir / "encoder.json", encoder, network, inputs, allow
-  )
-  own: Any = {"params": {network: params}, "state": {network: state}}
-  if averaged:
-    own = {"state": {ENTRY: {"params": params, "state": state}}}
+  content = read_content(workdir)
+  first = read_network(workdir, content, encoder, network, inputs, allow)
+  if "layout" in content:
+    if projected:
+      raise UserError(f"{workdir} is an export of one network; export the run with projected")
+    return _exported(workdir, content, first, allow)
+  networks = [first]
+  if projected:
+    if encoder is not None:
+      raise UserError("projected needs a run from a config; leave out encoder")
+    name = projection_of(content, first.name)
+    networks.append(read_network(workdir, content, None, name, None, allow))
   with contextlib.closing(Checkpoints(workdir / "checkpoints")) as checkpoints:
     step = checkpoints.newest_intact()
     if step is None:
       raise UserError(f"{workdir} has no checkpoint yet; load it when the run has saved one")
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    own: dict[str, dict[str, Any]] = {"params": {}, "state": {}}
+    for each in networks:
+      if each.averaged:
+        own["state"][ENTRY] = {"params": each.params, "state": each.state}
+      else:
+        own["params"][each.name], own["state"][each.name] = each.params, each.state
     like = jax.tree.map(
-      lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), own
+      lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),
+      {name: part for name, part in own.items() if part},
     )
     tree = checkpoints.restore(step, like, partial=True)
-  if averaged:
-    params, state = tree["state"][ENTRY]["params"], tree["state"][ENTRY]["state"]
-  else:
-    params, state = tree["params"][network], tree["state"][network]
-  return FrozenEncoder(encoder, params, state, inputs, step)
+  average = tree["state"].get(ENTRY, {})
+  trees = [
+    (average["params"], average["state"])
+    if each.averaged
+    else (tree["params"][each.name], tree["state"][each.name])
+    for each in networks
+  ]
+  if not projected:
+    return FrozenEncoder(
+      first.encoder, *trees[0], first.inputs, step, first.name, first.fields, (first.spec, None)
+    )
+  (params, state), (last_params, last_state) = trees
+  last = networks[1]
+  return FrozenEncoder(
+    composed(first.encoder, last.encoder),
+    {"encoder": params, "projection": last_params},
+    {"encoder": state, "projection": last_state},
+    first.inputs,
+    step,
+    first.name,
+    first.fields,
+    (first.spec, last.spec),
+  )
 
 
-def _read_spec(
-  path: pathlib.Path,
-  encoder: Encoder | None,
-  network: str | None,
-  examples: Any,
-  allow: Collection[str],
-) -> tuple[Encoder, str, Any, Params, State, bool]:
-  """Reads an encoder.json. The arguments of `load` that are not None replace its content.
+def data_fingerprint(workdir: str | os.PathLike, step: int) -> int | None:
+  """Returns the fingerprint of the data of a run, see `core.Source`, or None without a checkpoint.
 
-  Returns:
-    The network, its name among the run's parameters, the shapes of its inputs, parameters and
-    state, and whether the average of its weights is loaded.
+  Args:
+    workdir: the folder of the run.
+    step: the step of a checkpoint.
   """
-  try:
-    content = read_json(path, dict)
-  except (FileNotFoundError, NotADirectoryError):
-    raise UserError(f"{path.parent} holds no run: it has no encoder.json") from None
-  except UserError as error:
-    raise UserError(f"{error}; {REWRITTEN}") from None
-  if "image_shape" in content:
-    raise UserError(
-      f"{path.parent} is a run of contrastax before version 0.2, which this version cannot read; "
-      "train it again in another folder"
+  folder = pathlib.Path(workdir) / "checkpoints"
+  if not (folder / str(step)).is_dir():
+    return None
+  with contextlib.closing(Checkpoints(folder)) as checkpoints:
+    return int(checkpoints.restore(step, {"data": np.zeros((), np.uint32)}, partial=True)["data"])
+
+
+def _exported(
+  workdir: pathlib.Path,
+  content: Mapping[str, Any],
+  first: Network,
+  allow: Collection[str],
+) -> FrozenEncoder:
+  """Loads the encoder of a folder that `contrastax export` has written."""
+  encoder, params, state = first.encoder, first.params, first.state
+  projection = content.get("projection")
+  if projection is not None:
+    entry = {"encoder": projection, "of": first.name}
+    last = read_network(workdir, {**content, "networks": {"": entry}}, None, "", None, allow)
+    encoder = composed(encoder, last.encoder)
+    params, state = (
+      {"encoder": own, "projection": of_last}
+      for own, of_last in ((params, last.params), (state, last.state))
     )
-  evaluated = content.get("network")
-  if network not in (None, evaluated) and (encoder is None or examples is None):
-    raise UserError(
-      f"{path} describes the network {evaluated!r} only; pass another one together with an example of "
-      f"its inputs: load(workdir, network={network!r}, encoder=…, inputs=…)"
-    )
-  if encoder is None and "encoder" in content and content["encoder"] is None:
-    raise UserError(
-      f"{path.parent} was trained from code; pass the encoder of its method to load: "
-      "load(workdir, encoder=…)"
-    )
-  try:
-    spec = content.get("inputs") if examples is None else _spec_of(examples)
-    inputs, network = _read_inputs(spec), evaluated if network is None else network
-    averaged = content.get("averaged") is True and network == evaluated
-    if not isinstance(network, str):
-      raise UserError(f"network must be a name, not {network!r}")
-    batch = jax.tree.map(_one_example, inputs)
-    if encoder is None:
-      described = _assemble(content.get("encoder"), allow)
-      params, state = jax.eval_shape(described.init, jax.random.key(0), batch)
-      return described, network, inputs, params, state, averaged
-  except NotAllowed as error:
-    raise UserError(f"{path}: {error}") from None
-  except Exception as error:  # A damaged file may specify any arguments of any encoder.
-    fault = " ".join(str(error).split()) or type(error).__name__
-    raise UserError(
-      f"{path} does not describe an encoder of this library: {fault}; {REWRITTEN}"
-    ) from error
-  params, state = _passed_shapes(encoder, batch, path.parent, network)
-  return encoder, network, inputs, params, state, averaged
-
-
-def _passed_shapes(
-  encoder: Encoder, batch: Any, workdir: pathlib.Path, network: str
-) -> tuple[Params, State]:
-  """Returns the shapes of the parameters and the state of the encoder that was passed to `load`."""
-  check_kind("encoder", encoder, Encoder, "encoders.mlp((64,))")
-  try:
-    return jax.eval_shape(encoder.init, jax.random.key(0), batch)
-  except Exception as error:  # An encoder may raise any error for inputs of another kind.
-    fault = " ".join(str(error).split()) or type(error).__name__
-    raise UserError(
-      f"the encoder does not accept the inputs of the run in {workdir}: {fault}; pass the encoder that "
-      f"the run had as {network!r}"
-    ) from error
-
-
-def _assemble(spec: Any, allow: Collection[str]) -> Encoder:
-  return assemble(Encoder, spec, "encoder", allow=allow)
-
-
-def _one_example(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-  """Returns a batch of one example for the encoder, in which images are float."""
-  image = len(leaf.shape) > 2 and leaf.dtype == np.uint8
-  return jax.ShapeDtypeStruct((1, *leaf.shape), np.float32 if image else leaf.dtype)
-
-
-def _spec_of(inputs: Any) -> Any:
-  """Returns the shapes and types of a tree of inputs, as JSON."""
-  if isinstance(inputs, Mapping):
-    return {name: _spec_of(values) for name, values in inputs.items()}
-  if isinstance(inputs, tuple):
-    return [_spec_of(values) for values in inputs]
-  return {"shape": list(inputs.shape[1:]), "dtype": str(inputs.dtype)}
-
-
-def _read_inputs(spec: Any) -> Any:
-  """Returns the tree of `jax.ShapeDtypeStruct` that `_spec_of` wrote."""
-  if isinstance(spec, list) and spec:
-    return tuple(map(_read_inputs, spec))
-  if not (isinstance(spec, dict) and spec):
-    raise UserError(f"inputs must be shapes and types, not {spec!r}")
-  if isinstance(spec.get("shape"), list):
-    shape = spec["shape"]
-    if not all(type(size) is int and size > 0 for size in shape):
-      raise UserError(f"a shape must be positive integers, not {shape!r}")
-    return jax.ShapeDtypeStruct(tuple(shape), np.dtype(spec.get("dtype")))
-  return {name: _read_inputs(inner) for name, inner in spec.items()}
-
-
-def _like(spec: Any, inputs: Any, name: str = "inputs") -> Any:
-  """Returns the inputs as NumPy arrays; raises UserError unless each example fits the spec."""
-  if isinstance(spec, Mapping):
-    if not (isinstance(inputs, Mapping) and set(inputs) == set(spec)):
-      found = sorted(inputs) if isinstance(inputs, Mapping) else type(inputs).__name__
-      raise UserError(f"this encoder takes a mapping of {sorted(spec)} for {name}, not {found}")
-    return {field: _like(spec[field], inputs[field], f"{name} {field!r}") for field in spec}
-  if isinstance(spec, tuple):
-    if not (isinstance(inputs, tuple) and len(inputs) == len(spec)):
-      raise UserError(
-        f"this encoder takes a tuple of {len(spec)} for {name}, not {type(inputs).__name__}"
-      )
-    return tuple(
-      _like(*pair, f"{name} {i}") for i, pair in enumerate(zip(spec, inputs, strict=True))
-    )
-  inputs = np.asarray(inputs)
-  if inputs.shape[1:] != spec.shape:
-    what = "images" if len(spec.shape) == 3 else name
-    expected, found = ", ".join(map(str, spec.shape)), list(inputs.shape)
-    fix = ": pass images[..., None]" if (*found[1:], 1) == spec.shape else ""
-    raise UserError(f"this encoder takes {what} [n, {expected}], not {found}{fix}")
-  image = len(spec.shape) == 3
-  if not image and np.issubdtype(spec.dtype, np.integer) and inputs.dtype.kind == "f":
-    raise UserError(f"this encoder takes integers for {name}, not {inputs.dtype}")
-  return inputs
+  step = content.get("step")
+  if type(step) is not int or content["layout"] not in (TIMM, TREE):
+    raise UserError(f"{workdir}/encoder.json is damaged; export the run again")
+  params, state = read_weights(workdir, params, state, content["layout"])
+  spec = (first.spec, projection)
+  return FrozenEncoder(encoder, params, state, first.inputs, step, first.name, first.fields, spec)

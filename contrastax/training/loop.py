@@ -28,7 +28,7 @@ from contrastax.data.source import OrderedSource
 from contrastax.paths import select
 from contrastax.training.average import has_average
 from contrastax.training.checkpoints import Checkpoints
-from contrastax.training.load import save_encoder_spec
+from contrastax.training.description import save_encoder_spec
 from contrastax.training.log import Log, cut
 from contrastax.training.loggers import Loggers
 from contrastax.training.mesh import block_on_virtual_devices, make_mesh
@@ -56,6 +56,7 @@ def train(
   checkpoint_every: int = 1000,
   accepted: Callable[[], None] | None = None,
   encoder: Any = None,
+  networks: Mapping[str, Mapping[str, Any]] | None = None,
   loggers: Loggers | None = None,
 ) -> TrainState:
   """Trains a method, starting from the newest intact checkpoint of `workdir` if there is one.
@@ -84,6 +85,9 @@ def train(
       file in `workdir` is written.
     encoder: spec of the evaluated encoder, {"name": …}, as in a config. Without it
       `contrastax.load(workdir, encoder=…)` needs the encoder of the method.
+    networks: {name: entry} of the other networks that `contrastax.load` can return. The entry of an
+      encoder has its spec `encoder` and `fields`, the fields of the data that it takes. The entry of
+      a projection has its spec `encoder` and `of`, the name of the encoder whose embeddings it takes.
     loggers: loggers beside metrics.jsonl and TensorBoard, such as `training.Loggers(("wandb",))`.
 
   Returns:
@@ -154,7 +158,7 @@ def train(
       lowered = train_step.lower(state, batch)  # Errors of the method are raised here.
     if accepted is not None:
       accepted()
-    _save_spec(workdir, method, source, encoder, has_average(state))
+    _save_spec(workdir, method, source, encoder, networks, has_average(state))
     if lowered is None:
       cut(workdir / "metrics.jsonl", step)
       print(f"finished: checkpoint {step} is the last one and intact", flush=True)
@@ -214,16 +218,32 @@ def _check_source(source: Any) -> None:
 
 
 def _save_spec(
-  workdir: pathlib.Path, method: Method, source: Source, encoder: Any, averaged: bool
+  workdir: pathlib.Path,
+  method: Method,
+  source: Source,
+  encoder: Any,
+  networks: Mapping[str, Mapping[str, Any]] | None,
+  averaged: bool,
 ) -> None:
   """Writes encoder.json if the method has a network that is evaluated."""
   if not isinstance(method, HasEvaluated):
     return
   arrays = source.arrays if isinstance(source, OrderedSource) else source.batch(0)
   network, names, _ = method.evaluated
-  needed = {names} if isinstance(names, str) else {*names}
-  if needed <= {*arrays}:  # Otherwise the method computes the input from other fields.
-    save_encoder_spec(workdir, encoder, network, select(arrays, names), averaged=averaged)
+  if {*_listed(names)} <= {*arrays}:  # Otherwise the method computes the input from other fields.
+    others = {
+      name: {**entry, "inputs": select(arrays, entry["fields"])} if "fields" in entry else entry
+      for name, entry in (networks or {}).items()
+      if name != network and {*_listed(entry.get("fields", ()))} <= {*arrays}
+    }
+    inputs = select(arrays, names)
+    save_encoder_spec(
+      workdir, encoder, network, inputs, fields=names, networks=others, averaged=averaged
+    )
+
+
+def _listed(names: str | tuple[str, ...]) -> tuple[str, ...]:
+  return (names,) if isinstance(names, str) else names
 
 
 def _constant(source: Source) -> Callable[[int, TrainState], Source]:

@@ -1,0 +1,374 @@
+"""The command `contrastax search`: the examples that are nearest to a query, see `HELP`."""
+
+from __future__ import annotations
+
+import functools
+import os
+import pathlib
+import sys
+import warnings
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from absl import flags
+from PIL import Image
+
+from contrastax import load
+from contrastax.core import UserError, check_integer
+from contrastax.data.columns import Column
+from contrastax.data.decode import decode
+from contrastax.data.encoded import Images
+from contrastax.data.folder import printable
+from contrastax.experiments import commandline
+from contrastax.experiments.cache import keep_programs
+from contrastax.experiments.rows import Rows, digest_of, embedded, open_rows
+from contrastax.experiments.vectors import read_index
+from contrastax.files import write_bytes
+from contrastax.nouns import nearest
+from contrastax.pairwise import cosine, top_k
+from contrastax.reporting.grid import Answer, Cell, to_html, to_png
+from contrastax.training.description import has_projection, read_content, shapes_of
+from contrastax.training.inputs import is_image, is_text
+from contrastax.training.load import FrozenEncoder
+from contrastax.views import to_float
+
+HELP = """Finds the examples of a data set that are nearest to a query, by the cosine of embeddings.
+
+  contrastax search runs/x --data=folder:photos --query=a.jpg
+  contrastax search runs/x --index=photos.npz --query=cats/12.jpg --query=b.jpg --k=20 --out=found.html
+  contrastax search runs/clip --data=folder:photos --query="a cat on a sofa" --out=found.png
+
+--query is the name of an example of the data, which is then left out of its own result; or else the
+path of an image file; or else a text, for a run with an encoder of texts. If a run has encoders of
+images and of texts, such as CLIP, one kind is found by the other, in the space after the projections.
+--query may be given several times.
+
+--data is embedded for each search. To search often, write the vectors once with `contrastax embed`,
+as .npz or .parquet, and give this file as --index. For a search across kinds, embed with --projected.
+--data or, if it can be opened, the data set that the index was made from has the pictures.
+
+The search is exact. The names and the scores are printed. --out=FILE.html writes a page with the
+pictures, which is a single file; --out=FILE.png writes an image.
+
+  --k=10              the number of examples that are found
+  --network=NAME      the encoder of the data, if it is not the evaluated one
+  --projected         compare the vectors after the projection
+  --field=NAME        the field of the data, if several can be the input
+  --batch_size=256    the number of examples in one call of the encoder
+  --allow=MODULES     modules of your own that the encoder may use
+
+Exit status: 0 finished; 2 invalid input, explained in one line; 130 interrupted.
+"""
+SIDE = 160
+"""The side of a picture from a file, in pixels."""
+
+
+class Found(NamedTuple):
+  """The examples that are nearest to a query.
+
+  Args:
+    query: the query.
+    names: the names of the examples, nearest first.
+    scores: the cosine of each.
+    positions: the number of each in the data.
+    classes: the class of each, or None.
+  """
+
+  query: str
+  names: tuple[str, ...]
+  scores: tuple[float, ...]
+  positions: tuple[int, ...]
+  classes: tuple[str, ...] | None
+
+
+class Corpus(NamedTuple):
+  """The examples that are searched.
+
+  Args:
+    vectors: their embeddings, float32 [n, d].
+    names: their names.
+    classes: the class of each, or None.
+    rows: the examples themselves for pictures, or None.
+  """
+
+  vectors: np.ndarray
+  names: Sequence[str]
+  classes: Sequence[str] | None
+  rows: Rows | None
+
+
+def main(argv: list[str]) -> int:
+  """Runs one command line and returns its exit status.
+
+  Args:
+    argv: the program's name and the arguments.
+  """
+  try:
+    return commandline.status(functools.partial(_main, argv))
+  except KeyboardInterrupt:
+    return 130
+
+
+def _main(argv: list[str]) -> None:
+  values = flags.FlagValues()
+  flags.DEFINE_string("data", None, "the data set", flag_values=values)
+  flags.DEFINE_string("index", None, "a file of contrastax embed", flag_values=values)
+  flags.DEFINE_multi_string("query", [], "what is searched for", flag_values=values)
+  flags.DEFINE_integer("k", 10, "the number of examples", flag_values=values)
+  flags.DEFINE_string("out", None, "the file of the pictures", flag_values=values)
+  flags.DEFINE_string("field", None, "the field of the data", flag_values=values)
+  flags.DEFINE_integer("batch_size", 256, "examples in one call", flag_values=values)
+  commandline.define_network(values)
+  if not commandline.parse_run(argv, values, HELP, required=("query",)):
+    return
+  keep_programs()
+  found = search(
+    values.workdir,
+    values.query,
+    data=values.data,
+    index=values.index,
+    k=values.k,
+    out=values.out,
+    network=values.network,
+    projected=values.projected,
+    field=values.field,
+    batch_size=values.batch_size,
+    allow=values.allow,
+  )
+  for result in found:
+    print(printable(result.query))
+    for i, (name, score) in enumerate(zip(result.names, result.scores, strict=True)):
+      of_class = f"  ({result.classes[i]})" if result.classes and result.classes[i] else ""
+      print(f"  {score:7.4f}  {printable(name)}{of_class}")
+  if values.out:
+    print(f"see {values.out}")
+
+
+def search(
+  workdir: str | os.PathLike,
+  queries: str | Sequence[str],
+  *,
+  data: str | None = None,
+  index: str | os.PathLike | None = None,
+  k: int = 10,
+  out: str | os.PathLike | None = None,
+  network: str | None = None,
+  projected: bool = False,
+  field: str | None = None,
+  batch_size: int = 256,
+  allow: Collection[str] = (),
+) -> list[Found]:
+  """Finds the examples that are nearest to queries, exactly, by the cosine of their embeddings.
+
+  Args:
+    workdir: the folder of a run.
+    queries: a query or several. Each is the name of an example of the data, which is then left out of
+      its own result; or else the path of an image file; or else a text.
+    data: the name of the data set that is searched, see `data.load`. None needs an index.
+    index: a .npz or .parquet file of `embed_data` with the vectors of the data. None embeds the data.
+    k: the number of examples that are found. If there are fewer, all are.
+    out: a file for a grid of pictures, .html or .png, or None.
+    network: the encoder of the data. None means the evaluated one.
+    projected: whether the vectors after the projection are compared. Between images and texts they
+      always are.
+    field: the field of the data that is the input, or None.
+    batch_size: the number of examples in one call of the encoder.
+    allow: your own modules that the encoders may use.
+
+  Returns:
+    The result of each query.
+
+  Raises:
+    UserError: the run, the data, the index or a query cannot be opened, or they do not fit.
+
+  Example:
+    >>> import contrastax
+    >>> contrastax.search("runs/x", "a.jpg")
+    Traceback (most recent call last):
+      ...
+    contrastax.core.UserError: search needs data or an index; give data="folder:photos"
+  """
+  if data is None and index is None:
+    raise UserError('search needs data or an index; give data="folder:photos"')
+  if out is not None and pathlib.Path(out).suffix.lower() not in (".html", ".png"):
+    raise UserError(f"the output {out} must end with .html or .png")
+  check_integer("k", k, 1)
+  queries = [queries] if isinstance(queries, str) else list(queries)
+  folder = pathlib.Path(workdir)
+  run = load(folder, network=network, projected=projected, allow=allow)
+  stored = None if index is None else read_index(pathlib.Path(index))
+  rows = None if data is None else open_rows(run, data, field)
+  if rows is None and stored is not None:
+    rows = _pictured(run, stored.about)
+  names = stored.names if stored is not None else rows.names if rows else ()
+  position = {name: i for i, name in enumerate(names)}
+  other = _other_kind(folder, run, network, [each for each in queries if each not in position])
+  if other is not None and not projected:
+    projected = has_projection(read_content(folder), run.network)
+    run = load(folder, network=network, projected=projected, allow=allow)
+  if stored is not None:
+    _check_index(index, stored.about, run, projected)
+    corpus = Corpus(stored.vectors.astype(np.float32), stored.names, stored.classes, rows)
+  else:
+    assert rows is not None
+    parts = [vectors for _, vectors in embedded(run, rows.parts(batch_size), batch_size)]
+    corpus = Corpus(np.concatenate(parts), rows.names, rows.class_names(), rows)
+  encoders = [run] if other is None else [run, _tower(folder, other, allow)]
+  vectors, excluded = _query_vectors(queries, corpus, position, encoders)
+  count = min(k, len(corpus.names))
+  scores, found = top_k(vectors, corpus.vectors, count, score=cosine(), exclude=excluded)
+  results = [
+    _found(query, np.asarray(own), np.asarray(where), corpus)
+    for query, own, where in zip(queries, scores, found, strict=True)
+  ]
+  if out is not None:
+    _draw(pathlib.Path(out), results, corpus, position)
+  return results
+
+
+def _found(query: str, scores: np.ndarray, positions: np.ndarray, corpus: Corpus) -> Found:
+  kept = [(float(s), int(i)) for s, i in zip(scores, positions, strict=True) if i >= 0]
+  return Found(
+    query,
+    tuple(corpus.names[i] for _, i in kept),
+    tuple(score for score, _ in kept),
+    tuple(i for _, i in kept),
+    None if corpus.classes is None else tuple(corpus.classes[i] or "" for _, i in kept),
+  )
+
+
+def _query_vectors(
+  queries: Sequence[str],
+  corpus: Corpus,
+  position: Mapping[str, int],
+  encoders: Sequence[FrozenEncoder],
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns the vectors of the queries, and the position of each in the data or −1."""
+  vectors, excluded = [], []
+  for query in queries:
+    excluded.append(position.get(query, -1))
+    if query in position:
+      vectors.append(corpus.vectors[position[query]])
+      continue
+    kind = is_image if os.path.isfile(query) else is_text
+    fitting = [encoder for encoder in encoders if kind(encoder.inputs)]
+    if not fitting:
+      raise _unknown(query, position, [encoder.inputs for encoder in encoders])
+    vectors.append(fitting[0](query))
+  return np.stack(vectors), np.array(excluded)
+
+
+def _other_kind(
+  folder: pathlib.Path, run: FrozenEncoder, network: str | None, queries: Sequence[str]
+) -> str | None:
+  """Returns the name of the encoder of queries that the encoder of the data cannot take, or None.
+
+  Args:
+    folder: the folder of the run.
+    run: the encoder of the data.
+    network: its name, or None for the evaluated one.
+    queries: files and texts.
+  """
+  kinds = {is_image if os.path.isfile(query) else is_text for query in queries}
+  missing = [kind for kind in kinds if not kind(run.inputs)]
+  if not missing:
+    return None
+  content = read_content(folder)
+  described = {content.get("network"): content, **(content.get("networks") or {})}
+  for name, entry in described.items():
+    if name != run.network and "inputs" in entry and missing[0](shapes_of(entry["inputs"])):
+      return name
+  return None
+
+
+def _tower(folder: pathlib.Path, name: str, allow: Collection[str]) -> FrozenEncoder:
+  """Loads an encoder with its projection, if it has one."""
+  projected = has_projection(read_content(folder), name)
+  return load(folder, network=name, projected=projected, allow=allow)
+
+
+def _unknown(query: str, names: Mapping[str, int], inputs: Sequence[Any]) -> UserError:
+  kinds = [
+    kind
+    for test, kind in ((is_image, "the path of an image"), (is_text, "a text"))
+    if any(map(test, inputs))
+  ]
+  taken = " or ".join(["the name of an example of the data", *kinds])
+  close = nearest(query, names) if names else ""
+  hint = close if "did you mean" in close else ""
+  return UserError(f"the query {printable(query)!r} is not {taken}{hint}")
+
+
+def _check_index(path: Any, about: Mapping[str, Any], run: FrozenEncoder, projected: bool) -> None:
+  if about.get("encoder") == digest_of(run):
+    return
+  space = "the vectors after the projection" if projected else "this encoder"
+  fix = " --projected" if projected else ""
+  raise UserError(
+    f"the index {path} is not of {space} at step {run.step}; write it again: contrastax embed … "
+    f"--out={path}{fix}"
+  )
+
+
+def _pictured(run: FrozenEncoder, about: Mapping[str, Any]) -> Rows | None:
+  """Opens the data set that an index was made from; None if it cannot be opened."""
+  try:
+    return open_rows(run, str(about.get("data")), about.get("field"))
+  except (UserError, OSError) as error:
+    print(f"no pictures: {error}", file=sys.stderr)
+    return None
+
+
+def _draw(
+  out: pathlib.Path, results: Sequence[Found], corpus: Corpus, position: Mapping[str, int]
+) -> None:
+  """Writes the grid of pictures."""
+  places = {} if corpus.rows is None else {name: i for i, name in enumerate(corpus.rows.names)}
+
+  def cell(name: str, caption: str) -> Cell:
+    if corpus.rows is None or name not in places:
+      return Cell(printable(name), caption)
+    return _cell(corpus.rows.row(places[name]), printable(name), caption)
+
+  answers = []
+  for result in results:
+    if result.query in position:
+      query = cell(result.query, "query")
+    elif os.path.isfile(result.query):
+      picture = Image.fromarray(decode(result.query, (SIDE, SIDE, 3)))
+      query = Cell(printable(result.query), "query", picture)
+    else:
+      query = Cell("", "query", None, result.query)
+    captions = [f"{score:.4f}" for score in result.scores]
+    if result.classes is not None:
+      captions = [f"{score}  {of}" for score, of in zip(captions, result.classes, strict=True)]
+    hits = [cell(*pair) for pair in zip(result.names, captions, strict=True)]
+    answers.append(Answer(query, hits))
+  out.parent.mkdir(parents=True, exist_ok=True)
+  if out.suffix.lower() == ".html":
+    write_bytes(out, to_html("Nearest examples", answers))
+    return
+  with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+    write_bytes(out, to_png(answers))
+
+
+def _cell(inputs: Any, name: str, caption: str) -> Cell:
+  """Returns one example with its picture or its text."""
+  for leaf in jax.tree.leaves(inputs):
+    if isinstance(leaf, Column) and isinstance(leaf.reader, Images):
+      content = leaf.reader.content(int(leaf.rows[0]))
+      return Cell(name, caption, Image.fromarray(decode(content, (SIDE, SIDE, 3))))
+    row = np.asarray(leaf)[0]
+    if row.ndim == 3 and row.shape[-1] in (1, 3):
+      pixels = row
+      if row.dtype != np.uint8:
+        pixels = np.uint8(np.asarray(to_float(row)) * 255 + 0.5)
+      return Cell(
+        name, caption, Image.fromarray(np.broadcast_to(pixels, (*row.shape[:2], 3)).copy())
+      )
+    if row.ndim == 1 and row.dtype == np.uint8:
+      return Cell(name, caption, None, bytes(row).rstrip(b"\0").decode("utf-8", "replace"))
+  return Cell(name, caption)
