@@ -338,7 +338,9 @@ def test_what_is_no_file_of_weights(tmp_path):
   path.write_bytes(path.read_bytes()[:-10])
   assert refused(encoder, path).startswith("the file is damaged or not a safetensors file (")
   path.write_bytes(b"PK\x03\x04")
-  assert refused(encoder, path).startswith("the file is damaged or not a safetensors file (")
+  message = refused(encoder, path)
+  assert message.startswith("the file is damaged or not a safetensors file (")
+  assert "safetensors.torch.save_file(torch.load(path), new)" in message
 
 
 # The names of other libraries.
