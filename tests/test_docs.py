@@ -90,6 +90,7 @@ def run_the_code_of(page):
     "how_to/nan_or_constant_loss.md",
     "how_to/probe_an_encoder.md",
     "how_to/retrieve_neighbors.md",
+    "how_to/search_by_example.md",
   ],
 )
 def test_the_code_of_short_pages_runs(page, tmp_path, monkeypatch):
@@ -116,6 +117,7 @@ def write_photos(folder):
     "config.md",
     "evaluation.md",
     "family.md",
+    "how_to/export_an_encoder.md",
     "how_to/image_text_pairs.md",
     "how_to/my_own_encoder.md",
     "how_to/my_own_loss.md",
