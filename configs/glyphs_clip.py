@@ -1,7 +1,22 @@
 """CLIP on characters of fonts and their Unicode names: 1,000 steps, no download.
 
-contrastax run glyphs_clip            # the whole run
-contrastax run glyphs_clip:runlocal   # a run of seconds
+  contrastax run glyphs_clip            # the whole run
+  contrastax run glyphs_clip:runlocal   # a short run with small images of two fonts
+
+The 1,400 test names are new combinations of words that occur in training. A test image finds its
+name among the first 10 of these names in a share of 0.305, and as the first in 0.056; by chance the
+share of 10 is 0.007 (`studies/real_data.py`). Accuracy on the test images:
+
+                     kNN    linear probe, by labels per class: 1, 5, all
+  raw pixels         0.762  0.140  0.253  0.678
+  untrained encoder  0.602  0.117  0.191  0.554
+  trained encoder    0.698  0.178  0.305  0.683
+
+The classes are the first words of the names, so compare the probes with those of SupCon and not of
+SimCLR. Raw pixels are better at kNN.
+
+The learning rate was chosen from 2e-3 and 5e-3 on 2,000 held-out training images
+(--config.validation=2000), by recall@10.
 """
 
 from ml_collections import ConfigDict
@@ -13,7 +28,8 @@ def get_config(arg: str = "") -> ConfigDict:
   runlocal = arg == "runlocal"
   config = ConfigDict()
 
-  config.data = {"name": "glyphs", "size": 16 if runlocal else 32}
+  small = {"name": "glyphs", "size": 16, "fonts": ("DejaVuSansMono", "DejaVuSerif")}
+  config.data = small if runlocal else "glyphs"
   config.batch_size = 32 if runlocal else 128
   config.steps = 20 if runlocal else 1000
 

@@ -21,7 +21,7 @@ MODULES = (
   *(
     f"contrastax.{name}"
     for name in contrastax.__all__
-    if name.islower() and name not in ("fit", "load")
+    if isinstance(getattr(contrastax, name), types.ModuleType)
   ),
 )
 

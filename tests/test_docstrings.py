@@ -146,7 +146,7 @@ def test_a_cut_keeps_whole_characters():
 
 
 def test_the_lengths_are_arguments(library):
-  made = docstrings.load_docstrings(code_bytes=12, text_bytes=25)
+  made = data.load("docstrings", code_bytes=12, text_bytes=25)
   assert made.train["code"].shape[1] == 12 and made.train["text"].shape[1] == 25
   for wrong in ({"code_bytes": 0}, {"text_bytes": 1.5}):
     with pytest.raises(UserError, match=next(iter(wrong))):

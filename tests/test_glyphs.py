@@ -94,7 +94,7 @@ def test_ink_keeps_its_place_and_its_scale(dataset):
 
 
 def test_ink_that_is_larger_than_the_image_is_shrunk(dataset):
-  for path in glyphs.font_files():
+  for path in glyphs.font_files(glyphs.FONTS):
     drawn = glyphs.draw(path, 8)
     assert drawn.image.shape[1:] == (8, 8) and drawn.image.any((1, 2)).all()
     assert (np.diff(drawn.character) > 0).all()
@@ -108,10 +108,25 @@ def test_the_size_is_an_option():
   again = glyphs.load_glyphs(size=12)
   for one, other in zip(small[:2], again[:2], strict=True):
     assert all((one[name] == other[name]).all() for name in one)
-  for wrong in ("big", 4, 1000, -8):
-    with pytest.raises(UserError, match="glyphs") as error:
+  for wrong in (4, 1000, -8, "big", 12.5):
+    with pytest.raises(UserError, match="size") as error:
       data.load("glyphs", size=wrong)
     assert "\n" not in str(error.value)
+
+
+def test_the_fonts_are_an_option():
+  one = data.load("glyphs", size=8, fonts=("STIXGeneral",))
+  for split in splits(one):
+    assert not split["font"].any() and len(np.unique(split["character"])) == len(split["character"])
+  for wrong, text in (
+    ((), "one or more different names"),
+    (("STIXGeneral", "STIXGeneral"), "one or more different names"),
+    (("DejaVuSan",), "did you mean 'DejaVuSans'?"),
+    ((3,), "fonts"),
+  ):
+    with pytest.raises(UserError, match="fonts|font ") as error:
+      data.load("glyphs", fonts=wrong)
+    assert text in str(error.value) and "\n" not in str(error.value)
 
 
 def test_the_split_of_a_key_does_not_depend_on_the_others():

@@ -256,6 +256,16 @@ def test_a_damaged_file_is_one_line(small, folder):
       data.load(name)
 
 
+def test_a_data_set_of_the_user_is_converted(tmp_path, capsys):
+  np.savez(tmp_path / "x.npz", image=np.zeros((10, 4, 4, 3), np.uint8))
+  out = tmp_path / "shards"
+  assert main(["prepare", f"npz:{tmp_path}/x.npz", f"--out={out}"]) == 0
+  assert data.load(f"arrayrecord:{out}").train["image"].shape[1:] == (4, 4, 3)
+  capsys.readouterr()
+  assert main(["prepare", "folder:photos"]) == 2
+  assert "--out=" in capsys.readouterr().err
+
+
 def test_packages_with_other_files_are_one_line(folder, monkeypatch, capsys):
   empty = files.Preparation(lambda folder: {"wordnet-base": "9"}, wordnet.read, "free")
   monkeypatch.setitem(prepared.PREPARED, "wordnet", empty)

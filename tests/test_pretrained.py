@@ -1,5 +1,6 @@
 """Others' weights: layouts there and back, activations against NumPy, and what does not fit."""
 
+import functools
 import hashlib
 import json
 import math
@@ -337,7 +338,9 @@ def test_what_is_no_file_of_weights(tmp_path):
   path.write_bytes(path.read_bytes()[:-10])
   assert refused(encoder, path).startswith("the file is damaged or not a safetensors file (")
   path.write_bytes(b"PK\x03\x04")
-  assert refused(encoder, path).startswith("the file is damaged or not a safetensors file (")
+  message = refused(encoder, path)
+  assert message.startswith("the file is damaged or not a safetensors file (")
+  assert "safetensors.torch.save_file(torch.load(path), new)" in message
 
 
 # The names of other libraries.
@@ -381,7 +384,7 @@ def hugging_face_dinov2(weights):
   return found | renamed(weights, table)
 
 
-def hugging_face_dinov3(weights):
+def hugging_face_dinov3(weights, model=""):
   """Its keys have no bias, so the bias of the keys of these weights must be 0."""
   weights, found = dict(weights), {}
   table = {
@@ -391,7 +394,7 @@ def hugging_face_dinov3(weights):
     "norm": "norm",
   }
   for b in range(2):
-    ours, theirs = f"blocks.{b}", f"layer.{b}"
+    ours, theirs = f"blocks.{b}", f"{model}layer.{b}"
     names = [f"{theirs}.attention.{each}_proj" for each in "qkv"]
     found |= parts_of_qkv(weights, f"{ours}.attn.qkv", names)
     assert not found.pop(f"{theirs}.attention.k_proj.bias").any()
@@ -455,8 +458,12 @@ def published_dinov3(weights):
   return found | {"mask_token": np.ones((1, 16), np.float32)}
 
 
-def dinov3_in_timm(weights):
-  weights = {name: a for name, a in weights.items() if not name.endswith("qkv.bias")}
+def dinov3_in_timm(weights, bias=False):
+  weights = dict(weights)
+  for b in range(2):
+    q, _, v = np.split(weights.pop(f"blocks.{b}.attn.qkv.bias"), 3)
+    if bias:
+      weights |= {f"blocks.{b}.attn.q_bias": q, f"blocks.{b}.attn.v_bias": v}
   for b in range(2):
     for i in (1, 2):
       weights[f"blocks.{b}.gamma_{i}"] = weights.pop(f"blocks.{b}.ls{i}.gamma")
@@ -468,6 +475,16 @@ LAYOUTS = {
   "dinov2 of its code": ("dinov2", published_dinov2, ""),
   "dinov2 of timm": ("dinov2", dinov2_in_timm, ""),
   "dinov3 of Hugging Face": ("dinov3", hugging_face_dinov3, "blocks.*.attn.qkv.bias, keys"),
+  "dinov3 of a later Hugging Face": (
+    "dinov3",
+    functools.partial(hugging_face_dinov3, model="model."),
+    "blocks.*.attn.qkv.bias, keys",
+  ),
+  "dinov3 of timm, qkvb": (
+    "dinov3",
+    functools.partial(dinov3_in_timm, bias=True),
+    "blocks.*.attn.qkv.bias, keys",
+  ),
   "dinov3 of its code": ("dinov3", published_dinov3, "blocks.*.attn.qkv.bias, keys"),
   "dinov3 of timm": ("dinov3", dinov3_in_timm, "blocks.*.attn.qkv.bias, all"),
   "siglip of Hugging Face": ("siglip", hugging_face_siglip, ""),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import functools
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,7 +14,7 @@ from contrastax.data.folder import read_folder
 from contrastax.data.glyphs import load_glyphs
 from contrastax.data.hugging_face import read_hugging_face
 from contrastax.data.npz import read_npz
-from contrastax.data.prepared import PREPARED, load_prepared
+from contrastax.data.prepared import PREPARED, loader
 from contrastax.data.shards import read_shards
 from contrastax.data.small import digits, read_made, with_words
 from contrastax.data.table import read_table
@@ -40,7 +39,7 @@ NAMED: Mapping[str, Callable[..., Dataset]] = {
   "digits": digits,
   "glyphs": load_glyphs,
   "docstrings": load_docstrings,
-  **{name: functools.partial(load_prepared, name) for name in PREPARED},
+  **{name: loader(name) for name in PREPARED},
 }
 """{name: function that returns the data set}."""
 KINDS = (*READERS, "words")
@@ -55,11 +54,11 @@ def load(name: str, **options: Any) -> Dataset:
     name: a name of one of these forms.
       `digits`: the 1,797 handwritten digits of scikit-learn, 8×8 pixels, gray. A fixed set of 500
       images are the test images.
-      `glyphs`: 24,767 images of characters in six fonts of matplotlib, with their Unicode names; see
+      `glyphs`: images of characters in six fonts of matplotlib, with their Unicode names; see
       `data.glyphs.load_glyphs`.
       `docstrings`: the functions and classes of Python's standard library with their docstrings; see
       `data.docstrings.load_docstrings`.
-      `debian_packages`, `wordnet`, `emoji` or `tuxpaint`: a data set that `contrastax prepare NAME`
+      `debian_packages`, `emoji`, `tuxpaint`, `wordnet`: a data set that `contrastax prepare NAME`
       has written; see `data.prepared`.
       `folder:PATH`: the JPEG, PNG, WebP, GIF, BMP and TIFF files of a folder, of any size. The
       subfolders are the classes, which are used for evaluation only; images beside the subfolders

@@ -12,13 +12,13 @@ import numpy as np
 from contrastax.core import UserError, check_integer
 from contrastax.data.dataset import Dataset, encode_texts
 from contrastax.data.splits import divide, frequent_classes, one_in
+from contrastax.nouns import nearest
 
 FONTS = (
   "DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSansMono", "DejaVuSerif",
   "STIXGeneral",
 )  # fmt: skip
-"""The fonts, in the order of their numbers. They are files that matplotlib installs."""
-SIZE = 32
+"""The default fonts. They are files that matplotlib installs."""
 LEAST = 50  # The fewest training characters of a class.
 HELD_OUT = 4  # One in so many characters is a candidate for the test examples.
 
@@ -35,8 +35,8 @@ class Drawn(NamedTuple):
   image: np.ndarray
 
 
-def load_glyphs(*, size: int = SIZE) -> Dataset:
-  """Renders the characters of six fonts that matplotlib ships, with their Unicode names.
+def load_glyphs(*, size: int = 32, fonts: tuple[str, ...] = FONTS) -> Dataset:
+  """Renders the characters of fonts that matplotlib ships, with their Unicode names.
 
   Every character that has a name and ink is an example of each font that contains it. The fields:
 
@@ -46,7 +46,7 @@ def load_glyphs(*, size: int = SIZE) -> Dataset:
   - `label` [n] int32: the first word of the name, which is often the script. A word with fewer than
     50 training characters is no class, and the label is −1.
   - `character` [n] int32: the code point.
-  - `font` [n] int32: the number of the font in `FONTS`.
+  - `font` [n] int32: the number of the font in `fonts`.
   - `next_font` [n] int32: the index of the same character in the next font that has it. It is the
     example's own index if no other font has the character.
 
@@ -58,6 +58,7 @@ def load_glyphs(*, size: int = SIZE) -> Dataset:
 
   Args:
     size: height and width of the images, 8 to 128.
+    fonts: names of fonts of matplotlib, such as "DejaVuSerif-Italic", at least one.
 
   Returns:
     The data set.
@@ -65,14 +66,20 @@ def load_glyphs(*, size: int = SIZE) -> Dataset:
   Raises:
     UserError: the size is not an integer from 8 to 128, or matplotlib has no such font.
 
+  Example:
+    >>> from contrastax import data
+    >>> small = data.load("glyphs", size=16, fonts=("STIXGeneral",))
+    >>> small.train["image"].shape[1:], "LATIN" in small.classes
+    ((16, 16, 1), True)
+
   References:
     The fonts are DejaVu (Bitstream Vera license) and STIX (SIL Open Font License).
   """
-  pixels = check_integer("the size of glyphs", size, 8, 128)
-  fonts = [draw(path, pixels) for path in font_files()]
-  character = np.concatenate([font.character for font in fonts])
-  image = np.concatenate([font.image for font in fonts])[..., None]
-  font = np.repeat(np.arange(len(fonts)), [len(each.character) for each in fonts])
+  check_integer("size", size, 8, 128)
+  drawn = [draw(path, size) for path in font_files(fonts)]
+  character = np.concatenate([each.character for each in drawn])
+  image = np.concatenate([each.image for each in drawn])[..., None]
+  font = np.repeat(np.arange(len(drawn)), [len(each.character) for each in drawn])
   order = np.lexsort((font, character))  # The fonts of a character are adjacent.
   first: dict[bytes, int] = {}
   rows = [
@@ -97,20 +104,25 @@ def load_glyphs(*, size: int = SIZE) -> Dataset:
   return dataset
 
 
-def font_files() -> list[pathlib.Path]:
-  """Returns the files of the fonts.
+def font_files(names: Sequence[str]) -> list[pathlib.Path]:
+  """Returns the files of fonts of matplotlib.
+
+  Args:
+    names: the names of the fonts.
 
   Raises:
-    UserError: matplotlib does not contain one of them.
+    UserError: there are no names, a name occurs twice, or matplotlib does not contain such a font.
   """
   import matplotlib
 
   folder = pathlib.Path(matplotlib.get_data_path(), "fonts", "ttf")
-  paths = [folder / f"{name}.ttf" for name in FONTS]
-  for path in paths:
-    if not path.exists():
-      raise UserError(f"the data set glyphs needs the font {path}; install matplotlib again")
-  return paths
+  known = {path.stem: path for path in sorted(folder.glob("*.ttf"))}
+  if not names or len(set(names)) < len(names):
+    raise UserError(f"glyphs: fonts must be one or more different names, not {names!r}")
+  for name in names:
+    if name not in known:
+      raise UserError(f"glyphs: matplotlib has no font {name!r}{nearest(name, known)}")
+  return [known[name] for name in names]
 
 
 def draw(path: pathlib.Path, size: int) -> Drawn:
@@ -161,8 +173,8 @@ def is_held_out(names: Sequence[str]) -> np.ndarray:
   """Returns which names are test examples: new combinations of words that occur in training.
 
   A checksum of the name chooses one name in four. A chosen name is a test example if each of its
-  words occurs in at least one name that was not chosen, as A and ACUTE do for "LATIN SMALL LETTER A
-  WITH ACUTE". The choice depends on no other font or version of Unicode, unless a word is new.
+  words occurs in at least one name that was not chosen, as L and CARON do for "LATIN SMALL LETTER L
+  WITH CARON". The choice depends on no other font or version of Unicode, unless a word is new.
 
   Args:
     names: names of characters.

@@ -41,15 +41,15 @@ def main(argv: list[str]) -> int:
   """Runs one command line and returns its exit status.
 
   Args:
-    argv: the program's name and the names of data sets. Without a name, those of `TFDS` are
-      prepared.
+    argv: the program's name and the names of data sets, or the arguments of
+      `contrastax.data.convert.convert_command`. Without a name, those of `TFDS` are prepared.
   """
   names = argv[1:]
   if any(name in ("--help", "-h") for name in names):
     print(HELP.strip())
     return 0
   try:
-    if any(name.startswith("--") for name in names):
+    if any(name.startswith("--") or ":" in name for name in names):
       convert_command(names)
       return 0
     for name in names or TFDS:
@@ -68,6 +68,7 @@ def main(argv: list[str]) -> int:
     return 130
   except OSError as error:  # the folder cannot be written, or the disk is full
     text = f"{error.filename or 'the data set'} cannot be written: {error.strerror or error}"
-    print(f"error: {text}; free some space, or set another folder", file=sys.stderr)
+    fix = "free some space, or set another folder by --out, CONTRASTAX_DATA_DIR or TMPDIR"
+    print(f"error: {text}; {fix}", file=sys.stderr)
     return 2
   return 0

@@ -7,6 +7,7 @@ such as the labels, and the checksum of each record. `dataset.json` is written l
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import os
@@ -117,15 +118,19 @@ def _write_field(folder: pathlib.Path, stem: str, values: Any) -> tuple[list[str
   with progress:
     for first in range(0, len(starts), blocks):
       names.append(f"{stem}-{len(names):05d}.arrayrecord")
-      writer = ArrayRecordWriter(os.fspath(folder / names[-1]), OPTIONS)
+      path = os.fspath(folder / names[-1])
       try:
-        for start in starts[first : first + blocks]:
-          for row in np.ascontiguousarray(np.asarray(values[start : start + BLOCK])):
-            writer.write(row.tobytes())
-            codes.append(zlib.crc32(row))
-            progress.update()
-      finally:
-        writer.close()
+        with contextlib.closing(ArrayRecordWriter(path, OPTIONS)) as writer:
+          for start in starts[first : first + blocks]:
+            for row in np.ascontiguousarray(np.asarray(values[start : start + BLOCK])):
+              writer.write(row.tobytes())
+              codes.append(zlib.crc32(row))
+              progress.update()
+      except RuntimeError as error:  # The library has no other error, such as for a full disk.
+        fault = str(error).partition(";")[0].removeprefix("write() failed: ")
+        raise UserError(
+          f"{path} cannot be written: {fault}; free some space and try again"
+        ) from None
   return names, np.array(codes, np.uint64)
 
 

@@ -27,7 +27,7 @@ def one_in(count: int, keys: Sequence[str]) -> np.ndarray:
 
   Example:
     >>> from contrastax.data.splits import one_in
-    >>> one_in(2, ["a", "b", "a"])
+    >>> one_in(2, ["a", "d", "a"])
     array([False,  True, False])
   """
   return np.array([zlib.crc32(key.encode()) % count == 0 for key in keys], bool)

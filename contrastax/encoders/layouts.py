@@ -52,12 +52,13 @@ RENAMES = tuple(
     # DINOv2, DINOv3 and their models in timm
     (r"^(?:register_tokens|storage_tokens)$", "reg_token"),
     (r"\.gamma_([12])$", r".ls\1.gamma"),
+    (r"\.attn\.(q|k|v)_bias$", r".attn.\1.bias"),
     # Hugging Face
     (r"^embeddings\.(?:register_tokens)$", "reg_token"),
     (r"^embeddings\.(cls_token|mask_token)$", r"\1"),
     (r"^embeddings\.patch_embeddings?\.(?:projection\.)?", "patch_embed.proj."),
     (r"^embeddings\.position_embeddings?(?:\.weight)?$", "pos_embed"),
-    (r"^(?:encoder\.)?layers?\.(\d+)\.", r"blocks.\1."),
+    (r"^(?:encoder\.|model\.)?layers?\.(\d+)\.", r"blocks.\1."),
     (r"\.(?:layernorm_before|layer_norm1)\.", ".norm1."),
     (r"\.(?:layernorm_after|layer_norm2)\.", ".norm2."),
     (r"\.(?:attention|self_attn)(?:\.attention)?\.(q|k|v)(?:uery|ey|alue|_proj)\.", r".attn.\1."),
@@ -148,8 +149,8 @@ def arranged(weights: Named) -> Named:
     mask, bias = weights.pop(name)[1], name.removesuffix("_mask")
     if bias in weights:
       weights[bias] = (weights[bias][0], np.where(mask == 0, 0, weights[bias][1]))
-  for name in [name for name in weights if name.endswith(".attn.q.weight")]:
-    block = name.removesuffix("q.weight")
+  ends = (".attn.q.weight", ".attn.q.bias")
+  for block in {name.rpartition("q.")[0] for name in weights if name.endswith(ends)}:
     for kind in ("weight", "bias"):
       parts = {part: weights.pop(f"{block}{part}.{kind}", None) for part in "qkv"}
       known = [found for found in parts.values() if found is not None]

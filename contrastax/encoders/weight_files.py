@@ -63,7 +63,7 @@ def read_weights(path: str | os.PathLike, prefix: str | None = None, *, infer: b
           for timm, name in timm_names(names, prefix).items()
         }
     except (SafetensorError, OSError) as error:
-      raise _damaged(error) from None
+      raise _damaged(path, error) from None
     encoder = architecture(shapes) if infer else None
     return Weights(encoder, prefix, _stated(pathlib.Path(path), metadata))
 
@@ -146,8 +146,14 @@ def _check_file(path: str | os.PathLike) -> None:
     raise UserError("no such file")
 
 
-def _damaged(error: Exception) -> UserError:
-  return UserError(f"the file is damaged or not a safetensors file ({error})")
+def _damaged(path: str | os.PathLike, error: Exception) -> UserError:
+  fault = f"the file is damaged or not a safetensors file ({' '.join(str(error).split())})"
+  with contextlib.suppress(OSError), open(path, "rb") as file:
+    if file.read(2) == b"PK":
+      fault += (
+        "; PyTorch converts its checkpoints by safetensors.torch.save_file(torch.load(path), new)"
+      )
+  return UserError(fault)
 
 
 def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -161,4 +167,4 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
     return load_file(path)
   # Some versions of safetensors do not have all types of NumPy and raise the last two.
   except (SafetensorError, OSError, KeyError, TypeError) as error:
-    raise _damaged(error) from None
+    raise _damaged(path, error) from None

@@ -14,6 +14,7 @@ from contrastax.data.prepared.debian_packages import DEBIAN_PACKAGES
 from contrastax.data.prepared.emoji import EMOJI
 from contrastax.data.prepared.files import Preparation as Preparation
 from contrastax.data.prepared.files import load_prepared as load_prepared
+from contrastax.data.prepared.files import loader as loader
 from contrastax.data.prepared.files import path_of, save
 from contrastax.data.prepared.tuxpaint import TUXPAINT
 from contrastax.data.prepared.wordnet import WORDNET

@@ -63,6 +63,15 @@ def save(path: pathlib.Path, dataset: Dataset, about: Mapping[str, Any]) -> None
   write_bytes(path, buffer.getvalue())
 
 
+def loader(name: str) -> Callable[[], Dataset]:
+  """Returns a function without arguments that reads a prepared data set, see `load_prepared`."""
+
+  def load() -> Dataset:
+    return load_prepared(name)
+
+  return load
+
+
 def load_prepared(name: str) -> Dataset:
   """Reads a data set that `contrastax prepare NAME` has written.
 
