@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import re
 import shutil
 import sys
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from jax import export as jax_export
+from made_run import made_run, write_photos
 from safetensors.numpy import load_file
 
 import contrastax
@@ -21,9 +23,8 @@ from contrastax.experiments import artifacts, run
 from contrastax.experiments.export import main
 from contrastax.experiments.onnx_operations import rewritten
 from contrastax.training.load import FrozenEncoder
-from tests.made_run import made_run, write_photos
-from tests.test_evaluate import CONFIG
 
+CONFIG = pathlib.Path(__file__).parent.parent / "configs" / "digits_simclr.py"
 MODEL, HLO, ONNX = "model.safetensors", "model.stablehlo", "model.onnx"
 
 

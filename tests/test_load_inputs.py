@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import io
 import json
+import os
 import pathlib
 import pickle
 import re
@@ -13,6 +14,7 @@ import sys
 import jax
 import numpy as np
 import pytest
+from made_run import HEAD, IMAGE_ENCODER, made_run, write_photos
 from PIL import Image
 
 import contrastax
@@ -20,7 +22,6 @@ from contrastax import data, encoders
 from contrastax.core import UserError
 from contrastax.data.decode import decode
 from contrastax.training.inputs import convert, with_length
-from tests.made_run import HEAD, made_run, write_photos
 
 SPEC = jax.ShapeDtypeStruct((8, 8, 3), np.uint8)
 
@@ -249,3 +250,12 @@ def test_a_checkpoint_of_a_stranger_imports_nothing(tmp_path, run, monkeypatch, 
   with contextlib.suppress(UserError):
     assert contrastax.load(tmp_path / "run").step == 3
   assert not (tmp_path / "executed").exists() and "evil" not in sys.modules
+
+
+def test_a_file_that_the_description_names_is_not_read(tmp_path, run, encode):
+  os.mkfifo(tmp_path / "weights.safetensors")
+  part = {"name": "pretrained", "encoder": IMAGE_ENCODER, "path": f"{tmp_path}/weights.safetensors"}
+  folder = strange(tmp_path, run, encoder={**part, "normalization": "none"})
+  (folder / "checkpoints").symlink_to(run / "checkpoints")
+  x = np.ones((2, 8, 8, 3), np.uint8)
+  np.testing.assert_array_equal(contrastax.load(folder)(x), encode(x))

@@ -5,12 +5,12 @@ import re
 
 import numpy as np
 import pytest
+from made_run import made_run, write_photos
 from PIL import Image
 
 import contrastax
 from contrastax.experiments.search import main
 from contrastax.reporting.grid import Answer, Cell, to_html, to_png
-from tests.made_run import made_run, write_photos
 
 
 @pytest.fixture(scope="module")
