@@ -19,6 +19,9 @@ from safetensors.numpy import load_file
 import contrastax
 from contrastax import data, encoders
 from contrastax.core import UserError
+from contrastax.data.licenses import license_of
+from contrastax.data.prepared.files import save
+from contrastax.data.shards import write_shards
 from contrastax.experiments import artifacts, run
 from contrastax.experiments.export import main
 from contrastax.experiments.onnx_operations import rewritten
@@ -174,6 +177,20 @@ def test_the_model_card_has_the_facts_of_the_run(trained, exported):
   assert [fact for fact in facts if fact not in card] == []
   config = json.loads(re.search(r"````json\n(.*?)\n````", card, re.DOTALL)[1])
   assert config == json.loads((trained / "config.json").read_text())
+
+
+def test_the_license_of_the_data(tmp_path, monkeypatch):
+  shards = tmp_path / "shards"
+  write_shards(data.load("made:4x4x1"), shards, license="CC0")
+  monkeypatch.setenv("CONTRASTAX_DATA_DIR", str(tmp_path))
+  save(tmp_path / "emoji.npz", data.load("made:4x4x1"), {"license": "OFL"})
+  names = {"digits": "CC BY 4.0", "words:made:4x4x1": "none is needed", "emoji": "OFL"}
+  names |= {f"arrayrecord:{shards}": "CC0"}
+  for name, expected in names.items():
+    assert license_of(name).startswith(expected)
+  (shards / "dataset.json").write_text("{")
+  for name in ("folder:x", "arrayrecord:none", f"arrayrecord:{shards}", "npz:digits"):
+    assert license_of(name) is None
 
 
 def test_the_code_of_the_model_card_runs(exported, monkeypatch):

@@ -12,17 +12,12 @@ import numpy as np
 
 import contrastax
 from contrastax.core import UserError
+from contrastax.data.licenses import license_of
 from contrastax.experiments.artifacts import ONNX, STABLEHLO
 from contrastax.files import read_json
 from contrastax.training import weights
 from contrastax.training.inputs import is_image, is_text
 from contrastax.training.load import FrozenEncoder, data_fingerprint
-
-LICENSES = {
-  "digits": "CC BY 4.0 (Optical Recognition of Handwritten Digits, UCI Machine Learning Repository)",
-  "made": "none is needed; the images are generated",
-}
-"""The licenses of data sets, by name or by kind."""
 
 
 def model_card(
@@ -155,13 +150,11 @@ def _data(config: Mapping[str, Any], workdir: pathlib.Path | None, step: int) ->
   if data is None:
     return "It is not recorded. License: not known."
   name = data["name"] if isinstance(data, dict) else str(data)
-  base = name.removeprefix("words:")
-  known = LICENSES.get(base) or LICENSES.get(base.partition(":")[0])
   code = None if workdir is None else data_fingerprint(workdir, step)
   lines = [
     f"- Name: `{name.replace('`', ' ')}`",
     f"- Fingerprint of the training examples: {'not known' if code is None else f'{code:08x}'}",
-    f"- License: {known or 'not known; state it before you publish the encoder'}",
+    f"- License: {license_of(name) or 'not known; state it before you publish the encoder'}",
   ]
   return "\n".join(lines)
 
