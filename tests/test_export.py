@@ -22,7 +22,7 @@ from contrastax.core import UserError
 from contrastax.data.licenses import license_of
 from contrastax.data.prepared.files import save
 from contrastax.data.shards import write_shards
-from contrastax.experiments import artifacts, run
+from contrastax.experiments import artifacts, evaluate, run
 from contrastax.experiments.export import main
 from contrastax.experiments.onnx_operations import rewritten
 from contrastax.training.load import FrozenEncoder
@@ -160,6 +160,11 @@ def test_an_export_needs_nothing_else(tmp_path, exported, monkeypatch):
   np.testing.assert_allclose(
     contrastax.load("again")(paths), contrastax.load("copy")(paths), rtol=1e-5, atol=1e-6
   )
+
+
+def test_an_export_is_not_evaluated(exported, capsys):
+  assert evaluate.main(["contrastax evaluate", str(exported)]) == 2
+  assert "is an export, which has no data and no config" in capsys.readouterr().err
 
 
 def test_the_model_card_has_the_facts_of_the_run(trained, exported):

@@ -10,17 +10,20 @@ import pickle
 import re
 import shutil
 import sys
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
-from made_run import HEAD, IMAGE_ENCODER, made_run, write_photos
+from made_run import HEAD, IMAGE_ENCODER, TEXT_ENCODER, made_run, write_photos
+from ml_collections import ConfigDict
 from PIL import Image
 
 import contrastax
 from contrastax import data, encoders
-from contrastax.core import UserError
+from contrastax.core import Evaluated, UserError
 from contrastax.data.decode import decode
+from contrastax.experiments.build import network_specs
 from contrastax.training.inputs import convert, with_length
 
 SPEC = jax.ShapeDtypeStruct((8, 8, 3), np.uint8)
@@ -135,6 +138,29 @@ def test_the_networks_that_the_run_describes(run, encode):
   assert other("a cat").shape == (6,)
   found = message(contrastax.load, run, network="third")
   assert "describes encoder, projection, other_encoder, other_projection, not" in found
+
+
+def test_the_networks_of_towers_and_pairs():
+  def names(method, evaluated):
+    config = ConfigDict({"method": method})
+    found = network_specs(config, SimpleNamespace(evaluated=evaluated))
+    return {name: entry.get("of", entry.get("fields")) for name, entry in found.items()}
+
+  towers = [
+    {"tag": "a", "input": "x", "encoder": IMAGE_ENCODER, "projection": HEAD},
+    {"tag": "b", "input": "y", "encoder": TEXT_ENCODER, "projection": None},
+  ]
+  evaluated = Evaluated("a_encoder", "x", None)
+  expected = {"a_encoder": "x", "a_projection": "a_encoder", "b_encoder": "y"}
+  assert names({"name": "Towers", "towers": towers}, evaluated) == expected
+  pairs = {"name": "Pairs", "encoder": IMAGE_ENCODER, "projection": HEAD, "inputs": ("x", "y")}
+  others = {"other_encoder": TEXT_ENCODER, "other_projection": HEAD}
+  evaluated = Evaluated("encoder", "x", None)
+  alone = {"encoder": "x", "projection": "encoder"}
+  both = {**alone, "other_encoder": "y", "other_projection": "other_encoder"}
+  assert names({**pairs, **others, "positives": 0}, evaluated) == both
+  assert names({**pairs, **others, "positives": 2}, evaluated) == alone
+  assert names({**pairs, "other_encoder": None, "other_projection": None}, evaluated) == alone
 
 
 def test_a_projection_needs_one_that_the_run_describes(run):

@@ -89,6 +89,20 @@ def test_an_image_finds_texts(tmp_path, run, files):
   assert found.names == ("0",)
 
 
+def test_the_encoder_of_queries_can_be_chosen(run, photos, files):
+  """Here it is a text that is compared in the space after the projections, as without the choice."""
+  options = {"data": f"folder:{photos}", "k": 3}
+  chosen = contrastax.search(run, "a cat", query_network="other_encoder", **options)
+  assert chosen == contrastax.search(run, "a cat", **options)
+  path = str(next(iter(files.values())))
+  (found,) = contrastax.search(run, path, query_network="encoder", **options)
+  corpus = contrastax.load(run, projected=True)([*files.values()])
+  query = contrastax.load(run, projected=True)(path)
+  assert list(found.names) == ranked(query, corpus, list(files))[0][:3]
+  with pytest.raises(contrastax.UserError, match="is not the name of an example"):
+    contrastax.search(run, path, query_network="other_encoder", **options)
+
+
 def test_several_queries_and_k_beyond_the_data(run, photos, files):
   queries = [*list(files)[:2], str(next(iter(files.values())))]
   found = contrastax.search(run, queries, data=f"folder:{photos}", k=99)

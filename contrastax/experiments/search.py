@@ -55,6 +55,8 @@ pictures, which is a single file; --out=FILE.png writes an image.
   --k=10              the number of examples that are found
   --network=NAME      the encoder of the data, if it is not the evaluated one
   --projected         compare the vectors after the projection
+  --query_network=NAME  the encoder of queries, if both encoders take the same kind of inputs, such as
+                      code and its description
   --field=NAME        the field of the data, if several can be the input
   --batch_size=256    the number of examples in one call of the encoder
   --allow=MODULES     modules of your own that the encoder may use
@@ -119,6 +121,7 @@ def _main(argv: list[str]) -> None:
   flags.DEFINE_integer("k", 10, "the number of examples", flag_values=values)
   flags.DEFINE_string("out", None, "the file of the pictures", flag_values=values)
   flags.DEFINE_string("field", None, "the field of the data", flag_values=values)
+  flags.DEFINE_string("query_network", None, "the encoder of queries", flag_values=values)
   flags.DEFINE_integer("batch_size", 256, "examples in one call", flag_values=values)
   commandline.define_network(values)
   if not commandline.parse_run(argv, values, HELP, required=("query",)):
@@ -133,6 +136,7 @@ def _main(argv: list[str]) -> None:
     out=values.out,
     network=values.network,
     projected=values.projected,
+    query_network=values.query_network,
     field=values.field,
     batch_size=values.batch_size,
     allow=values.allow,
@@ -156,6 +160,7 @@ def search(
   out: str | os.PathLike | None = None,
   network: str | None = None,
   projected: bool = False,
+  query_network: str | None = None,
   field: str | None = None,
   batch_size: int = 256,
   allow: Collection[str] = (),
@@ -173,6 +178,9 @@ def search(
     network: the encoder of the data. None means the evaluated one.
     projected: whether the vectors after the projection are compared. Between images and texts they
       always are.
+    query_network: the encoder of files and texts, for a run whose encoders take the same kind of
+      inputs, such as code and its description. None means the encoder of the data, or the one that
+      takes the query. The vectors after the projections are compared.
     field: the field of the data that is the input, or None.
     batch_size: the number of examples in one call of the encoder.
     allow: your own modules that the encoders may use.
@@ -204,7 +212,7 @@ def search(
     rows = _pictured(run, stored.about)
   names = stored.names if stored is not None else rows.names if rows else ()
   position = {name: i for i, name in enumerate(names)}
-  other = _other_kind(folder, run, network, [each for each in queries if each not in position])
+  other = query_network or _other_kind(folder, run, [q for q in queries if q not in position])
   if other is not None and not projected:
     projected = has_projection(read_content(folder), run.network)
     run = load(folder, network=network, projected=projected, allow=allow)
@@ -215,7 +223,8 @@ def search(
     assert rows is not None
     parts = [vectors for _, vectors in embedded(run, rows.parts(batch_size), batch_size)]
     corpus = Corpus(np.concatenate(parts), rows.names, rows.class_names(), rows)
-  encoders = [run] if other is None else [run, _tower(folder, other, allow)]
+  encoders = [run] if query_network is None else []
+  encoders += [] if other is None else [_tower(folder, other, allow)]
   vectors, excluded = _query_vectors(queries, corpus, position, encoders)
   count = min(k, len(corpus.names))
   scores, found = top_k(vectors, corpus.vectors, count, score=cosine(), exclude=excluded)
@@ -260,15 +269,12 @@ def _query_vectors(
   return np.stack(vectors), np.array(excluded)
 
 
-def _other_kind(
-  folder: pathlib.Path, run: FrozenEncoder, network: str | None, queries: Sequence[str]
-) -> str | None:
+def _other_kind(folder: pathlib.Path, run: FrozenEncoder, queries: Sequence[str]) -> str | None:
   """Returns the name of the encoder of queries that the encoder of the data cannot take, or None.
 
   Args:
     folder: the folder of the run.
     run: the encoder of the data.
-    network: its name, or None for the evaluated one.
     queries: files and texts.
   """
   kinds = {is_image if os.path.isfile(query) else is_text for query in queries}
