@@ -24,6 +24,7 @@ from contrastax.data.prepared.files import save
 from contrastax.data.shards import write_shards
 from contrastax.experiments import artifacts, evaluate, run
 from contrastax.experiments.export import main
+from contrastax.experiments.model_card import _in_timm
 from contrastax.experiments.onnx_operations import rewritten
 from contrastax.training.load import FrozenEncoder
 
@@ -79,6 +80,19 @@ FAMILY = {
     encoders.vit(8, depth=1, heads=2, patch=4, positions="learned"),
     IMAGE,
   ),
+  "frozen": (
+    {
+      "name": "pretrained",
+      "path": None,
+      "normalization": "imagenet",
+      "frozen": True,
+      "encoder": {"name": "resnet", "depth": 8, "width": 4, "stem": "cifar"},
+    },
+    encoders.pretrained(
+      encoders.resnet(8, width=4, stem="cifar"), None, normalization="imagenet", frozen=True
+    ),
+    IMAGE,
+  ),
   "text": (
     {"name": "text", "width": 8, "depth": 1, "heads": 2},
     encoders.text(8, depth=1, heads=2),
@@ -131,13 +145,20 @@ def test_every_file_gives_the_same_embeddings(family):
 def test_the_layout_of_the_parameters(family):
   name, encode, folder, _ = family
   arrays = load_file(folder / MODEL)
-  if name in ("resnet", "vit", "bfloat16"):
+  if name in ("resnet", "vit", "frozen", "bfloat16"):
     first = "patch_embed.proj.weight" if name == "vit" else "conv1.weight"
     assert arrays[first].shape[1:] == (3, *[{"vit": 4, "resnet": 7}.get(name, 3)] * 2)
     assert arrays.keys() == encoders.to_torch(encode.params, encode.state).keys()
   else:
     leaves = len(jax.tree.leaves((encode.params, encode.state)))
     assert len(arrays) == leaves and all(key.startswith(("params/", "state/")) for key in arrays)
+
+
+def test_the_model_card_has_the_normalization_and_the_positions():
+  resnet, vit = FAMILY["frozen"][0], {"name": "vit", "positions": "sincos"}
+  assert 'must first be normalized: "imagenet".' in _in_timm(resnet)
+  assert "without a normalization." in _in_timm(resnet["encoder"])
+  assert "fixed positions are not among them" in _in_timm({"name": "chunked", "encoder": vit})
 
 
 def test_a_run_by_its_command(trained, exported):

@@ -128,12 +128,31 @@ def _loading(run: FrozenEncoder, files: Collection[str]) -> str:
     f'parameters = load_file("{weights.FILE}")\n```',
   ]
   if layout == weights.TIMM:
-    blocks.append(
-      "They have timm's names and PyTorch's layout, without a classifier. A model of timm with the same "
-      "layers takes them by `load_state_dict(parameters, strict=False)`, after "
-      "`safetensors.torch.load_file`. It takes images in [0, 1], [n, c, h, w], without a normalization."
-    )
+    blocks.append(_in_timm(run.spec[0]))
   return "\n\n".join(blocks)
+
+
+def _in_timm(spec: Any) -> str:
+  """Returns what a user of timm needs to know.
+
+  Args:
+    spec: the encoder as specified in a config: a ResNet or a ViT, or a part that contains one.
+  """
+  normalization = "none"
+  while isinstance(spec.get("encoder"), dict):
+    normalization = spec.get("normalization", normalization)
+    spec = spec["encoder"]
+  images = "without a normalization"
+  if normalization != "none":
+    images = f"which must first be normalized: {json.dumps(normalization)}"
+  text = (
+    "They have timm's names and PyTorch's layout, without a classifier. A model of timm with the same "
+    "layers takes them by `load_state_dict(parameters, strict=False)`, after "
+    f"`safetensors.torch.load_file`. It takes images in [0, 1], [n, c, h, w], {images}."
+  )
+  if spec.get("name") == "vit" and spec.get("positions") == "sincos":
+    text += " The fixed positions are not among them; `from contrastax.encoders.vit import sincos` gives the function that returns them."
+  return text
 
 
 def _checked(errors: Mapping[str, float], tolerance: float) -> str:
