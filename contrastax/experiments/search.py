@@ -6,33 +6,25 @@ import functools
 import os
 import pathlib
 import sys
-import warnings
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
 import numpy as np
 from absl import flags
-from PIL import Image
 
 from contrastax import load
 from contrastax.core import UserError, check_integer
-from contrastax.data.columns import Column
-from contrastax.data.decode import decode
-from contrastax.data.encoded import Images
 from contrastax.data.folder import printable
 from contrastax.experiments import commandline
 from contrastax.experiments.cache import keep_programs
+from contrastax.experiments.found import Corpus, Found, draw
 from contrastax.experiments.rows import Rows, digest_of, embedded, open_rows
 from contrastax.experiments.vectors import read_index
-from contrastax.files import write_bytes
 from contrastax.nouns import nearest
 from contrastax.pairwise import cosine, top_k
-from contrastax.reporting.grid import Answer, Cell, to_html, to_png
 from contrastax.training.description import has_projection, read_content, shapes_of
 from contrastax.training.inputs import is_image, is_text
 from contrastax.training.load import FrozenEncoder
-from contrastax.views import to_float
 
 HELP = """Finds the examples of a data set that are nearest to a query, by the cosine of embeddings.
 
@@ -63,42 +55,6 @@ pictures, which is a single file; --out=FILE.png writes an image.
 
 Exit status: 0 finished; 2 invalid input, explained in one line; 130 interrupted.
 """
-SIDE = 160
-"""The side of a picture from a file, in pixels."""
-
-
-class Found(NamedTuple):
-  """The examples that are nearest to a query.
-
-  Args:
-    query: the query.
-    names: the names of the examples, nearest first.
-    scores: the cosine of each.
-    positions: the number of each in the data.
-    classes: the class of each, or None.
-  """
-
-  query: str
-  names: tuple[str, ...]
-  scores: tuple[float, ...]
-  positions: tuple[int, ...]
-  classes: tuple[str, ...] | None
-
-
-class Corpus(NamedTuple):
-  """The examples that are searched.
-
-  Args:
-    vectors: their embeddings, float32 [n, d].
-    names: their names.
-    classes: the class of each, or None.
-    rows: the examples themselves for pictures, or None.
-  """
-
-  vectors: np.ndarray
-  names: Sequence[str]
-  classes: Sequence[str] | None
-  rows: Rows | None
 
 
 def main(argv: list[str]) -> int:
@@ -233,7 +189,7 @@ def search(
     for query, own, where in zip(queries, scores, found, strict=True)
   ]
   if out is not None:
-    _draw(pathlib.Path(out), results, corpus, position)
+    draw(pathlib.Path(out), results, corpus, position)
   return results
 
 
@@ -325,56 +281,3 @@ def _pictured(run: FrozenEncoder, about: Mapping[str, Any]) -> Rows | None:
   except (UserError, OSError) as error:
     print(f"no pictures: {error}", file=sys.stderr)
     return None
-
-
-def _draw(
-  out: pathlib.Path, results: Sequence[Found], corpus: Corpus, position: Mapping[str, int]
-) -> None:
-  """Writes the grid of pictures."""
-  places = {} if corpus.rows is None else {name: i for i, name in enumerate(corpus.rows.names)}
-
-  def cell(name: str, caption: str) -> Cell:
-    if corpus.rows is None or name not in places:
-      return Cell(printable(name), caption)
-    return _cell(corpus.rows.row(places[name]), printable(name), caption)
-
-  answers = []
-  for result in results:
-    if result.query in position:
-      query = cell(result.query, "query")
-    elif os.path.isfile(result.query):
-      picture = Image.fromarray(decode(result.query, (SIDE, SIDE, 3)))
-      query = Cell(printable(result.query), "query", picture)
-    else:
-      query = Cell("", "query", None, result.query)
-    captions = [f"{score:.4f}" for score in result.scores]
-    if result.classes is not None:
-      captions = [f"{score}  {of}" for score, of in zip(captions, result.classes, strict=True)]
-    hits = [cell(*pair) for pair in zip(result.names, captions, strict=True)]
-    answers.append(Answer(query, hits))
-  out.parent.mkdir(parents=True, exist_ok=True)
-  if out.suffix.lower() == ".html":
-    write_bytes(out, to_html("Nearest examples", answers))
-    return
-  with warnings.catch_warnings():
-    warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
-    write_bytes(out, to_png(answers))
-
-
-def _cell(inputs: Any, name: str, caption: str) -> Cell:
-  """Returns one example with its picture or its text."""
-  for leaf in jax.tree.leaves(inputs):
-    if isinstance(leaf, Column) and isinstance(leaf.reader, Images):
-      content = leaf.reader.content(int(leaf.rows[0]))
-      return Cell(name, caption, Image.fromarray(decode(content, (SIDE, SIDE, 3))))
-    row = np.asarray(leaf)[0]
-    if row.ndim == 3 and row.shape[-1] in (1, 3):
-      pixels = row
-      if row.dtype != np.uint8:
-        pixels = np.uint8(np.asarray(to_float(row)) * 255 + 0.5)
-      return Cell(
-        name, caption, Image.fromarray(np.broadcast_to(pixels, (*row.shape[:2], 3)).copy())
-      )
-    if row.ndim == 1 and row.dtype == np.uint8:
-      return Cell(name, caption, None, bytes(row).rstrip(b"\0").decode("utf-8", "replace"))
-  return Cell(name, caption)
