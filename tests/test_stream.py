@@ -1,5 +1,8 @@
 """A stream has the batches of a resident source, and reads them when they are needed."""
 
+import threading
+import time
+
 import chex
 import jax
 import numpy as np
@@ -67,6 +70,56 @@ def test_other_related_examples_are_read_from_the_next_batch_on(photos):
   batch = other.batch(2)
   np.testing.assert_array_equal(batch["pair_index"], places[batch["index"]])
   assert "pair_index" not in stream.batch(2)
+
+
+def test_a_replaced_order_holds_from_the_next_batch_on(photos):
+  """Neither source takes the batches that the other has read ahead."""
+  sources = [kind(photos.train, batch_size=4) for kind in (data.Stream, data.Resident)]
+  for source in sources:
+    source.batch(0), source.batch(1)
+  others = [source.replace(order=data.in_order(source.size, 4)) for source in sources]
+  for stream, resident in (others, sources, [source.replace() for source in sources], sources):
+    for step in (2, 3, 4):
+      same(stream.batch(step), resident.batch(step))
+
+
+def test_the_threads_of_dropped_streams_end():
+  """The threads of a stream end when it is deleted, or when its batches are not successive."""
+  arrays = {"x": np.arange(40)}
+  data.Stream(arrays, batch_size=4).batch(0)
+  before = threading.active_count()
+  jumping = data.Stream(arrays, batch_size=4)
+  for i in range(10):
+    data.Stream(arrays, batch_size=4).batch(0)
+    jumping.batch(10 * i), jumping.batch(10 * i + 1)
+  del jumping
+  for _ in range(100):
+    if threading.active_count() <= before:
+      break
+    time.sleep(0.05)
+  assert threading.active_count() <= before
+
+
+def test_after_an_error_the_batches_are_those_of_their_steps(photos):
+  class Failing(Kept):
+    fail = False
+
+    def read(self, rows):
+      if self.fail:
+        raise UserError("the image 'x' cannot be decoded")
+      return super().read(rows)
+
+  reader = Failing(np.arange(40))
+  stream = data.Stream({"x": Column(reader, np.arange(40))}, batch_size=4)
+  resident = data.Resident({"x": np.arange(40)}, batch_size=4)
+  stream.batch(0)
+  reader.fail = True
+  with pytest.raises(UserError, match="cannot be decoded"):
+    for step in range(1, 30):
+      stream.batch(step)
+  reader.fail = False
+  for later in range(step + 1, step + 9):
+    same(stream.batch(later), resident.batch(later))
 
 
 def test_columns_in_memory_are_the_same(photos):
