@@ -221,9 +221,42 @@ def test_a_broken_image_leaves_its_sample_out(tmp_path, capsys):
   assert "d/001.png: the file is not an image" in capsys.readouterr().err
 
 
+def test_the_index_of_a_tar_file_holds_in_every_folder(tmp_path, monkeypatch):
+  write_tar(tmp_path / "a.tar", tar_samples(0, 2))
+  monkeypatch.chdir(tmp_path)
+  first = np.asarray(data.read("webdataset:a.tar").train["image"])
+  (tmp_path / "other").mkdir()
+  monkeypatch.chdir(tmp_path / "other")
+  for path in ("../a.tar", tmp_path / "a.tar"):
+    np.testing.assert_array_equal(data.read(f"webdataset:{path}").train["image"], first)
+
+
+def test_an_index_keeps_infinite_numbers(tmp_path):
+  write_tar(tmp_path / "a.tar", [("0.json", b'{"v": Infinity}'), ("1.json", b'{"v": 1}')])
+  for _ in range(2):
+    assert list(data.read(f"webdataset:{tmp_path}/a.tar").train["v"]) == [np.inf, 1]
+
+
+def test_suffixes_in_capitals_and_files_of_no_sample(tmp_path):
+  samples = [(name[:-3] + name[-3:].upper(), d) for name, d in tar_samples(0, 2) if "son" not in name]
+  write_tar(tmp_path / "a.tar", [("README", b"x"), ("LICENSE.md", b"x"), *samples])
+  assert set(data.read(f"webdataset:{tmp_path}/a.tar").train) == {"image", "text", "label"}
+
+
+def test_json_can_neither_replace_the_image_nor_name_another_file(tmp_path):
+  entry = json.dumps({"image": ["/etc/passwd", 0, 9], "key": "0", "error_message": None}).encode()
+  write_tar(tmp_path / "a.tar", [("0.png", content(picture(0), "PNG")), ("0.json", entry)])
+  train = data.read(f"webdataset:{tmp_path}/a.tar", columns=("image",), size=(30, 40)).train
+  np.testing.assert_array_equal(train["image"], np.asarray(picture(0))[None])
+
+
 @pytest.mark.parametrize(
   "pattern, words",
   [
+    ("two.tar", "the sample 0 has two images"),
+    ("header.tar", "a header is damaged"),
+    ("deep.tar", "nested too deeply"),
+    ("list.tar", "0.json must contain a JSON object"),
     ("none.tar", "there is no file"),
     ("b-{0..2}.tar", "there is no file"),
     ("gz.tar", "without compression"),
@@ -237,6 +270,12 @@ def test_a_wrong_tar_file_is_one_line(tmp_path, pattern, words):
   with tarfile.open(tmp_path / "gz.tar", "w:gz") as archive:
     archive.add(tmp_path / "b-0.tar", "x.png")
   (tmp_path / "text.tar").write_text("text" * 1000)
+  write_tar(tmp_path / "two.tar", [("0.png", b"x"), ("0.jpg", b"y")])
+  write_tar(tmp_path / "deep.tar", [("0.json", b"[" * 100_000)])
+  write_tar(tmp_path / "list.tar", [("0.json", b"[1]")])
+  write_tar(tmp_path / "header.tar", tar_samples(0, 2))
+  header = (tmp_path / "header.tar").read_bytes().replace(b"d/001.txt", b"d/001.tyt", 1)
+  (tmp_path / "header.tar").write_bytes(header)
   with pytest.raises(UserError) as error:
     data.load(f"webdataset:{tmp_path}/{pattern}")
   assert words in str(error.value) and "\n" not in str(error.value)
