@@ -119,8 +119,13 @@ def report_faults(
 
 def printable(name: str) -> str:
   """Returns a file name as valid UTF-8 in one line. Other bytes are written as escapes."""
-  text = os.fsencode(name).decode("utf-8", "backslashreplace")
-  return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+  def escaped(c: str) -> str:
+    if "\udc80" <= c <= "\udcff":  # a byte that is not UTF-8, as Python represents it
+      return f"\\x{ord(c) - 0xDC00:02x}"
+    return c if c.isprintable() else c.encode("unicode_escape").decode()
+
+  return "".join(map(escaped, name))
 
 
 def _splits(tops: set[str]) -> tuple[str, str] | None:

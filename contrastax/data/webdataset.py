@@ -97,9 +97,7 @@ def read_webdataset(
     images["image"] = image_column(
       lambda row: content(usable[row]), [files[row] for row in usable], shape
     )
-  table = {
-    name: [samples[row].fields[name] for row in usable] for name in samples[0].fields
-  }
+  table = {name: [samples[row].fields[name] for row in usable] for name in samples[0].fields}
   return dataset_of(f"webdataset:{pattern}", table, images, text_bytes)
 
 
