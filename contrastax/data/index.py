@@ -181,7 +181,7 @@ def _examined(file: File, content: Callable[[], bytes], verify: bool) -> File:
     ending = ENDS.get(image.format or "")
     decoded = verify or ending is None or ending not in data[-TAIL:]
     if decoded:
-      decode(image, (32, 32, 3))
+      decode(data, (32, 32, 3))
   except NotDecoded as error:
     return dataclasses.replace(file, fault=str(error), decoded=True)
   return dataclasses.replace(file, decoded=decoded)
