@@ -1,5 +1,6 @@
 """A stream has the batches of a resident source, and reads them when they are needed."""
 
+import json
 import threading
 import time
 
@@ -200,6 +201,54 @@ def test_an_unfinished_or_damaged_folder_of_shards_is_one_line(photos, tmp_path)
   (tmp_path / "mine" / "thesis.tex").write_text("")
   with pytest.raises(UserError, match=r"contains 'thesis.tex'; give an empty folder"):
     write_shards(photos, tmp_path / "mine")
+
+
+@pytest.mark.parametrize(
+  "entry, value, words",
+  [
+    ("shape", [-1, 8, 3], "the shape"),
+    ("shape", [8.0, 8, 3], "the shape"),
+    ("shape", [10**9, 10**9, 3], "cannot reshape"),
+    ("dtype", "O", "OBJECT"),
+    ("files", ["../photos/x.arrayrecord"], "is not in the folder"),
+    ("files", [], "is damaged"),
+    ("shards", {}, "no training examples"),
+  ],
+)
+def test_false_entries_of_dataset_json_are_one_line(photos, tmp_path, entry, value, words):
+  folder = tmp_path / "shards"
+  write_shards(photos, folder)
+  info = json.loads((folder / "dataset.json").read_text())
+  if entry == "files":
+    info["shards"]["train"]["image"] = value
+  elif entry == "shards":
+    info["shards"] = value
+  else:
+    info["fields"]["image"][entry] = value
+  (folder / "dataset.json").write_text(json.dumps(info))
+  with pytest.raises(UserError, match=words) as error:
+    read_shards(str(folder))
+  assert "\n" not in str(error.value)
+
+
+def test_fields_of_any_name_are_written_or_refused(tmp_path):
+  image = np.zeros((5, 2, 2, 3), np.uint8)
+  fields = {name: np.arange(5) for name in ("file", "allow_pickle", "codes of image", "a/b")}
+  dataset = data.Dataset({"image": image, **fields}, {})
+  write_shards(dataset, tmp_path / "shards")
+  same(read_shards(str(tmp_path / "shards")).train, dataset.train)
+  for name in ("a/b", "../x", "a\0b", "\ud800"):
+    with pytest.raises(UserError, match="cannot be a part of the name of a file"):
+      write_shards(data.Dataset({name: image}, {}), tmp_path / "other")
+
+
+def test_files_of_the_user_are_never_removed(photos, tmp_path):
+  for name in ("data.npz", "train.npz", "x.arrayrecord"):
+    (tmp_path / name[0]).mkdir()
+    (tmp_path / name[0] / name).write_text("mine")
+    with pytest.raises(UserError, match=f"contains {name!r}; give an empty folder"):
+      write_shards(photos, tmp_path / name[0])
+    assert (tmp_path / name[0] / name).read_text() == "mine"
 
 
 def test_a_run_resumes_bit_for_bit_within_an_epoch_and_from_the_other_source(tmp_path):
