@@ -23,7 +23,7 @@ from tqdm import tqdm
 from contrastax.core import UserError
 from contrastax.data.columns import Column
 from contrastax.data.dataset import Dataset
-from contrastax.files import make_folder, read_json, write_json
+from contrastax.files import read_json, write_json
 
 SHARD = 2**28  # the size of one file in bytes, before compression
 BLOCK = 256  # examples that are converted at a time
@@ -52,7 +52,9 @@ def write_shards(dataset: Dataset, folder: str | os.PathLike, **facts: Any) -> N
     UserError: the folder contains other files, or a data set.
   """
   folder = pathlib.Path(folder)
-  make_folder(folder)
+  if folder.exists() and not folder.is_dir():
+    raise UserError(f"{folder} is a file; give a folder")
+  folder.mkdir(parents=True, exist_ok=True)
   if (folder / INFO).exists():
     raise UserError(f"{folder} already contains a data set; give another folder, or remove it")
   # The files of a killed call are removed. An npz file is one of these only beside records.
