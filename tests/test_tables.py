@@ -181,6 +181,7 @@ def test_encoded_texts_of_a_lone_surrogate_are_valid():
 
 WRONG = {
   "no file": ("csv:none.csv", None, "there is no file none.csv"),
+  "below a file": ("csv:t.csv/u.csv", None, "t.csv/u.csv cannot be read: not a directory"),
   "suffix": ("csv:t.txt", "a", "must be a .csv, .tsv, .jsonl or .parquet file"),
   "no rows": ("csv:t.csv", "a,b\n", "has no rows"),
   "empty": ("csv:t.csv", "", "has no rows"),
@@ -217,6 +218,7 @@ def test_a_wrong_table_is_one_line(tmp_path, monkeypatch, case):
   name, text, words = WRONG[case]
   monkeypatch.chdir(tmp_path)
   (tmp_path / "sub.csv").mkdir()
+  (tmp_path / "t.csv").write_text("")
   if text is not None:
     path = tmp_path / name.partition(":")[2]
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -248,6 +250,28 @@ def test_a_column_that_does_not_exist(tmp_path):
   for options in ({"columns": ("answr",)}, {"label": "answr"}):
     with pytest.raises(UserError, match="no column 'answr'; did you mean 'answer'"):
       data.load(f"jsonl:{path}", **options)
+
+
+@pytest.mark.parametrize(
+  "name, function",
+  [
+    ("csv:t.csv", "builtins.open"),
+    ("webdataset:t.csv", "tarfile.open"),
+    ("npz:t.csv", "numpy.load"),
+  ],
+)
+def test_a_file_that_may_not_be_read_is_one_line(tmp_path, monkeypatch, name, function):
+  (tmp_path / "t.csv").write_text("a,b\n")
+  monkeypatch.chdir(tmp_path)
+
+  def denied(path, *arguments, **options):
+    raise PermissionError(13, "Permission denied", path)
+
+  with monkeypatch.context() as context:
+    context.setattr(function, denied)
+    with pytest.raises(UserError) as error:
+      data.load(name)
+  assert str(error.value) == "t.csv cannot be read: permission denied"
 
 
 # WebDataset.

@@ -109,6 +109,8 @@ def _read(path: str) -> Columns:
     ) from None
   except IsADirectoryError:
     raise UserError(f"{path} is a folder; give a file") from None
+  except OSError as error:
+    raise UserError(f"{path} cannot be read: {(error.strerror or '').lower()}") from None
   except UnicodeDecodeError as error:
     raise UserError(f"{path} is not UTF-8 ({error.reason}); save it as UTF-8") from None
 

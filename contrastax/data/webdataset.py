@@ -195,6 +195,8 @@ def _samples(path: str) -> list[_Sample]:
       f"{path} is not an intact tar file without compression ({error}); unpack it by gunzip, or write "
       "it again"
     ) from None
+  except OSError as error:
+    raise UserError(f"{path} cannot be read: {(error.strerror or '').lower()}") from None
   except RecursionError:
     raise UserError(f"{path}: a JSON file is nested too deeply; leave it out") from None
   except UserError:
