@@ -31,9 +31,9 @@ def test_the_examples_the_splits_and_the_classes_are_the_same(capsys):
 
 
 def test_data_in_memory_are_written_too():
-  assert prepare("made:8x8x3", "--out=made") == 0
+  assert prepare("made:8x8x3", "--out=new/made") == 0
   np.testing.assert_array_equal(
-    data.load("arrayrecord:made").train["image"], data.load("made:8x8x3").train["image"]
+    data.load("arrayrecord:new/made").train["image"], data.load("made:8x8x3").train["image"]
   )
 
 
@@ -44,6 +44,7 @@ WRONG = {
   "option": (["folder:photos", "--out=x", "--siz=8"], "it takes no 'siz'; did you mean 'size'?"),
   "value": (["folder:photos", "--out"], "--out needs a value"),
   "size": (["folder:photos", "--out=x", "--size=0"], "size must be"),
+  "a file": (["folder:photos", "--out=photos/a/000.png"], "is a file; give a folder"),
   "not empty": (["folder:photos", "--out=photos"], "contains"),
 }
 

@@ -1,5 +1,8 @@
 """Image files become arrays by one rule."""
 
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from images_on_disk import content, picture
@@ -80,6 +83,48 @@ def test_pixels_are_close_where_the_format_is_lossy(case):
 def test_a_transparent_color_of_a_palette_is_white():
   expected = [[[255, 0, 0], [255, 255, 255]], [[255, 255, 255], [255, 0, 0]]]
   np.testing.assert_array_equal(decode(palette_with_transparency(), (2, 2, 3)), expected)
+
+
+def png_16_bits(pixels, transparent):
+  """A PNG file of 16 bits per channel, with a transparent color. Pillow cannot write all of these."""
+
+  def chunk(kind, body):
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+  height, width, channels = pixels.shape
+  header = struct.pack(">IIBBBBB", width, height, 16, {1: 0, 3: 2}[channels], 0, 0, 0)
+  rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+  return b"".join(
+    [b"\x89PNG\r\n\x1a\n", chunk(b"IHDR", header),
+     chunk(b"tRNS", struct.pack(f">{channels}H", *transparent)),
+     chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")]
+  )  # fmt: skip
+
+
+@pytest.mark.parametrize("transparent", [(40_000,), (40_000, 3_000, 5)])
+def test_a_transparent_color_of_16_bits_is_white(transparent):
+  pixels = np.full((2, 2, len(transparent)), 257 * 10)
+  pixels[0, 0] = transparent
+  image = decode(png_16_bits(pixels, transparent), (2, 2, 3))
+  np.testing.assert_array_equal(image[0, 0], [255] * 3)
+  np.testing.assert_array_equal(image[1], np.full((2, 3), 10))
+
+
+def test_a_rotated_photo_with_odd_exif_entries_is_decoded():
+  """Pillow reads the entry Software of the type rational, but cannot write it again."""
+  entries = [(0x0112, 3, 1, struct.pack("<HH", 6, 0)), (0x0131, 5, 1, struct.pack("<I", 38))]
+  tags = b"".join(struct.pack("<HHI", *entry[:3]) + entry[3] for entry in entries)
+  ifd = b"II*\0" + struct.pack("<IH", 8, len(entries)) + tags + struct.pack("<III", 0, 1, 3)
+  photo = PICTURE.transpose(Image.Transpose.ROTATE_90)
+  decoded = decode(content(photo, "JPEG", quality=95, exif=b"Exif\0\0" + ifd), SHAPE)
+  assert np.abs(decoded.astype(int) - PIXELS).mean() < 4
+
+
+def test_an_image_that_the_caller_has_opened_is_not_changed(tmp_path):
+  picture(2, 1600, 1200).save(tmp_path / "x.jpg")
+  with Image.open(tmp_path / "x.jpg") as image:
+    decode(image, (8, 8, 3))
+    assert image.size == (1600, 1200)
 
 
 def test_one_channel_is_the_luma():

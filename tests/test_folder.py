@@ -10,6 +10,8 @@ from PIL import Image
 from contrastax import data
 from contrastax.core import UserError
 from contrastax.data import index
+from contrastax.data.columns import Column, Kept
+from contrastax.data.dataset import split
 from contrastax.data.decode import decode
 
 
@@ -62,6 +64,42 @@ def test_subfolders_train_and_val_are_the_splits(tmp_path):
   assert dataset.classes == ("a", "b")
   assert [len(part["label"]) for part in dataset[:2]] == [6, 4]
   assert all(name.startswith("val/") for name in names(dataset.test))
+
+
+def test_of_train_val_and_test_the_splits_are_never_classes(tmp_path, capsys):
+  splits = ("Train", "val", "Test")
+  files = {f"{s}/{c}/0{s}{c}.png": content(picture(1), "PNG") for s in splits for c in "ab"}
+  root = write(tmp_path / "photos", files)
+  train, test, classes = data.read(f"folder:{root}")
+  assert classes == ("a", "b")
+  assert names(train) == ["Train/a/0Traina.png", "Train/b/0Trainb.png"]
+  assert names(test) == ["Test/a/0Testa.png", "Test/b/0Testb.png"]
+  assert "Train and Test are the splits; left out: val" in capsys.readouterr().err
+  write(root, {"loose.png": content(picture(1), "PNG")})
+  with pytest.raises(UserError, match=r"beside the subfolders Train and Test, such as loose.png"):
+    data.read(f"folder:{root}")
+
+
+def test_pipes_and_devices_are_not_read(tmp_path, capsys):
+  root = two_classes(tmp_path / "photos", 4)
+  os.mkfifo(root / "a" / "pipe.png")
+  (root / "a" / "zero.png").symlink_to("/dev/zero")
+  assert len(data.read(f"folder:{root}").train["image"]) == 4
+  assert capsys.readouterr().err.count("it is not a regular file") == 2
+
+
+def test_copies_in_two_columns_are_not_divided_between_the_splits():
+  """An example that moves because of one column may have a copy in another column."""
+  held_out = np.flatnonzero(np.isin(np.arange(5), split({"x": np.arange(5)}, 2, ()).test["x"]))
+  one, two = np.arange(5), np.arange(5)
+  one[held_out] = held_out[0]  # The two test examples have one image,
+  two[held_out[0]] = two[~np.isin(two, held_out)][
+    0
+  ]  # and the first has that of a training example.
+  kept = Kept(np.arange(5))
+  train, test, _ = split({"one": Column(kept, one), "two": Column(kept, two)}, 2, ())
+  for name in ("one", "two"):
+    assert not {*train[name].codes} & {*test[name].codes}
 
 
 def test_images_beside_the_subfolders_have_no_label(tmp_path):
@@ -225,7 +263,7 @@ def test_an_image_that_is_removed_later_is_named(tmp_path):
   root = two_classes(tmp_path / "photos", 4)
   images = data.read(f"folder:{root}").train["image"]
   (root / "a/000.png").unlink()
-  with pytest.raises(UserError, match=r"'a/000.png' cannot be decoded"):
+  with pytest.raises(UserError, match=r"'a/000.png' cannot be decoded: no such file or directory;"):
     np.asarray(images)
 
 

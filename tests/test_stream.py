@@ -1,5 +1,9 @@
 """A stream has the batches of a resident source, and reads them when they are needed."""
 
+import json
+import threading
+import time
+
 import chex
 import jax
 import numpy as np
@@ -67,6 +71,56 @@ def test_other_related_examples_are_read_from_the_next_batch_on(photos):
   batch = other.batch(2)
   np.testing.assert_array_equal(batch["pair_index"], places[batch["index"]])
   assert "pair_index" not in stream.batch(2)
+
+
+def test_a_replaced_order_holds_from_the_next_batch_on(photos):
+  """Neither source takes the batches that the other has read ahead."""
+  sources = [kind(photos.train, batch_size=4) for kind in (data.Stream, data.Resident)]
+  for source in sources:
+    source.batch(0), source.batch(1)
+  others = [source.replace(order=data.in_order(source.size, 4)) for source in sources]
+  for stream, resident in (others, sources, [source.replace() for source in sources], sources):
+    for step in (2, 3, 4):
+      same(stream.batch(step), resident.batch(step))
+
+
+def test_the_threads_of_dropped_streams_end():
+  """The threads of a stream end when it is deleted, or when its batches are not successive."""
+  arrays = {"x": np.arange(40)}
+  data.Stream(arrays, batch_size=4).batch(0)
+  before = threading.active_count()
+  jumping = data.Stream(arrays, batch_size=4)
+  for i in range(10):
+    data.Stream(arrays, batch_size=4).batch(0)
+    jumping.batch(10 * i), jumping.batch(10 * i + 1)
+  del jumping
+  for _ in range(100):
+    if threading.active_count() <= before:
+      break
+    time.sleep(0.05)
+  assert threading.active_count() <= before
+
+
+def test_after_an_error_the_batches_are_those_of_their_steps(photos):
+  class Failing(Kept):
+    fail = False
+
+    def read(self, rows):
+      if self.fail:
+        raise UserError("the image 'x' cannot be decoded")
+      return super().read(rows)
+
+  reader = Failing(np.arange(40))
+  stream = data.Stream({"x": Column(reader, np.arange(40))}, batch_size=4)
+  resident = data.Resident({"x": np.arange(40)}, batch_size=4)
+  stream.batch(0)
+  reader.fail = True
+  with pytest.raises(UserError, match="cannot be decoded"):
+    for step in range(1, 30):
+      stream.batch(step)
+  reader.fail = False
+  for later in range(step + 1, step + 9):
+    same(stream.batch(later), resident.batch(later))
 
 
 def test_columns_in_memory_are_the_same(photos):
@@ -147,6 +201,54 @@ def test_an_unfinished_or_damaged_folder_of_shards_is_one_line(photos, tmp_path)
   (tmp_path / "mine" / "thesis.tex").write_text("")
   with pytest.raises(UserError, match=r"contains 'thesis.tex'; give an empty folder"):
     write_shards(photos, tmp_path / "mine")
+
+
+@pytest.mark.parametrize(
+  "entry, value, words",
+  [
+    ("shape", [-1, 8, 3], "the shape"),
+    ("shape", [8.0, 8, 3], "the shape"),
+    ("shape", [10**9, 10**9, 3], "cannot reshape"),
+    ("dtype", "O", "OBJECT"),
+    ("files", ["../photos/x.arrayrecord"], "is not in the folder"),
+    ("files", [], "is damaged"),
+    ("shards", {}, "no training examples"),
+  ],
+)
+def test_false_entries_of_dataset_json_are_one_line(photos, tmp_path, entry, value, words):
+  folder = tmp_path / "shards"
+  write_shards(photos, folder)
+  info = json.loads((folder / "dataset.json").read_text())
+  if entry == "files":
+    info["shards"]["train"]["image"] = value
+  elif entry == "shards":
+    info["shards"] = value
+  else:
+    info["fields"]["image"][entry] = value
+  (folder / "dataset.json").write_text(json.dumps(info))
+  with pytest.raises(UserError, match=words) as error:
+    read_shards(str(folder))
+  assert "\n" not in str(error.value)
+
+
+def test_fields_of_any_name_are_written_or_refused(tmp_path):
+  image = np.zeros((5, 2, 2, 3), np.uint8)
+  fields = {name: np.arange(5) for name in ("file", "allow_pickle", "codes of image", "a/b")}
+  dataset = data.Dataset({"image": image, **fields}, {})
+  write_shards(dataset, tmp_path / "shards")
+  same(read_shards(str(tmp_path / "shards")).train, dataset.train)
+  for name in ("a/b", "../x", "a\0b", "\ud800"):
+    with pytest.raises(UserError, match="cannot be a part of the name of a file"):
+      write_shards(data.Dataset({name: image}, {}), tmp_path / "other")
+
+
+def test_files_of_the_user_are_never_removed(photos, tmp_path):
+  for name in ("data.npz", "train.npz", "x.arrayrecord"):
+    (tmp_path / name[0]).mkdir()
+    (tmp_path / name[0] / name).write_text("mine")
+    with pytest.raises(UserError, match=f"contains {name!r}; give an empty folder"):
+      write_shards(photos, tmp_path / name[0])
+    assert (tmp_path / name[0] / name).read_text() == "mine"
 
 
 def test_a_run_resumes_bit_for_bit_within_an_epoch_and_from_the_other_source(tmp_path):

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import tarfile
 
 import numpy as np
@@ -118,6 +119,50 @@ def test_a_missing_label_is_no_label(tmp_path):
   assert dataset.classes == ("3", "5") and list(dataset.train["label"]) == [0, 1, 0]
 
 
+def test_a_chosen_label_replaces_the_column_label(tmp_path):
+  rows = [{"a": "x", "topic": topic, "label": "z"} for topic in "pqp"]
+  for kind in ("csv", "jsonl"):
+    path = write_table(tmp_path / f"t.{kind}", rows)
+    dataset = data.read(f"{kind}:{path}", label="topic")
+    assert dataset.classes == ("p", "q") and set(dataset.train) == {"a", "label"}
+  (tmp_path / "hf").mkdir()
+  write_table(tmp_path / "hf" / "train.parquet", rows)
+  assert data.read(f"hf:{tmp_path}/hf", label="topic").classes == ("p", "q")
+
+
+def test_numbers_of_a_csv_column(tmp_path):
+  """Python reads 1_2 as 12, and an empty number must not make the column a column of texts."""
+  path = tmp_path / "t.csv"
+  path.write_text("id,n,label\n1_2, 7,10\n3_4,1e3,\n5_6,-2,9\n")
+  train, _, classes = data.read(f"csv:{path}")
+  assert texts(train["id"]) == ["1_2", "3_4", "5_6"]
+  np.testing.assert_array_equal(train["n"], [7, 1000, -2])
+  assert classes == ("9", "10") and list(train["label"]) == [1, -1, 0]
+
+
+def test_long_values_and_marks_of_byte_order(tmp_path):
+  (tmp_path / "t.csv").write_bytes("\ufeffa,b\r\n".encode() + b"x" * 200_000 + b",1\r\n")
+  assert data.read(f"csv:{tmp_path}/t.csv").train["a"].shape == (1, 512)
+  (tmp_path / "t.jsonl").write_bytes('\ufeff{"a": "x"}\n'.encode())
+  assert texts(data.read(f"jsonl:{tmp_path}/t.jsonl").train["a"]) == ["x"]
+
+
+def test_paths_that_are_no_regular_files_are_listed(tmp_path, capsys):
+  """None of them may stop the program: a pipe has no end, and a lone surrogate has no bytes."""
+  two_classes(tmp_path / "p", 2)
+  os.mkfifo(tmp_path / "pipe.png")
+  (tmp_path / "zero.png").symlink_to("/dev/zero")
+  (tmp_path / "folder.png").mkdir()
+  odd = ("pipe.png", "zero.png", "folder.png", "a\0b.png", "\ud800.png")
+  path = write_table(tmp_path / "t.jsonl", [{"p": name} for name in ("p/a/000.png", *odd)])
+  for _ in range(2):  # The second time, from the index.
+    assert list(data.read(f"jsonl:{path}").train["p"].names) == ["p/a/000.png"]
+    printed = capsys.readouterr().err
+    assert printed.count("it is not a regular file") == 3
+    assert "a\\x00b.png: the path is not valid" in printed
+    assert "\\ud800.png: the path is not valid" in printed
+
+
 def test_columns_selects_columns(tmp_path):
   path = write_table(tmp_path / "pairs.jsonl", ROWS)
   assert set(data.read(f"jsonl:{path}", columns=("answer",)).train) == {"answer", "label"}
@@ -136,6 +181,7 @@ def test_encoded_texts_of_a_lone_surrogate_are_valid():
 
 WRONG = {
   "no file": ("csv:none.csv", None, "there is no file none.csv"),
+  "below a file": ("csv:t.csv/u.csv", None, "t.csv/u.csv cannot be read: not a directory"),
   "suffix": ("csv:t.txt", "a", "must be a .csv, .tsv, .jsonl or .parquet file"),
   "no rows": ("csv:t.csv", "a,b\n", "has no rows"),
   "empty": ("csv:t.csv", "", "has no rows"),
@@ -145,6 +191,15 @@ WRONG = {
   "not json": ("jsonl:t.jsonl", '{"a": 1}\n{"a"\n', "t.jsonl:2: the line is not JSON"),
   "not an object": ("jsonl:t.jsonl", "[1]\n", "t.jsonl:1: the line must be an object"),
   "keys": ("jsonl:t.jsonl", '{"a": 1}\n{"b": 1}\n', "t.jsonl:2: the line and the first line"),
+  "semicolons": ("csv:t.csv", "a;b\n1;2\n", "separate the columns by commas"),
+  "empty number": ("csv:t.csv", "a,b\n1,2\n,3\n", "column 'a' has no value in row 1"),
+  "large integer": ("csv:t.csv", f"a\n{10**30}\n", "does not fit into 64 bits"),
+  "deep": ("jsonl:t.jsonl", "[" * 100_000, "t.jsonl:1: the line is not JSON"),
+  "deep list": (
+    "jsonl:t.jsonl",
+    f'{{"a": {"[" * 900}1{"]" * 900}}}',
+    "must contain texts, numbers",
+  ),
   "null": ("jsonl:t.jsonl", '{"a": 1}\n{"a": null}\n', "column 'a' has no value in row 1"),
   "mixed": ("jsonl:t.jsonl", '{"a": 1}\n{"a": "x"}\n', "must contain texts, numbers, or lists"),
   "ragged": ("jsonl:t.jsonl", '{"a": [1]}\n{"a": [1, 2]}\n', "lists of equal length"),
@@ -163,6 +218,7 @@ def test_a_wrong_table_is_one_line(tmp_path, monkeypatch, case):
   name, text, words = WRONG[case]
   monkeypatch.chdir(tmp_path)
   (tmp_path / "sub.csv").mkdir()
+  (tmp_path / "t.csv").write_text("")
   if text is not None:
     path = tmp_path / name.partition(":")[2]
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -171,11 +227,51 @@ def test_a_wrong_table_is_one_line(tmp_path, monkeypatch, case):
   assert words in str(error.value) and "\n" not in str(error.value)
 
 
+def test_a_date_of_nanoseconds_is_one_line(tmp_path):
+  dates = pyarrow.array([1, 2], pyarrow.timestamp("ns"))
+  for path in (tmp_path / "t.parquet", tmp_path / "hf" / "train.parquet"):
+    path.parent.mkdir(exist_ok=True)
+    pyarrow.parquet.write_table(pyarrow.table({"when": dates, "text": ["a", "b"]}), path)
+  for name in (f"parquet:{tmp_path}/t.parquet", f"hf:{tmp_path}/hf"):
+    with pytest.raises(UserError, match="values that Python cannot represent"):
+      data.read(name)
+  assert set(data.read(f"hf:{tmp_path}/hf", columns=("text",)).train) == {"text"}
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_the_length_of_texts_is_checked(tmp_path, kind):
+  path = write_table(tmp_path / f"t.{kind}", [{"a": "xyz"}])
+  with pytest.raises(UserError, match="text_bytes must be at least 1, not 0"):
+    data.read(f"{kind}:{path}", text_bytes=0)
+
+
 def test_a_column_that_does_not_exist(tmp_path):
   path = write_table(tmp_path / "pairs.jsonl", ROWS)
   for options in ({"columns": ("answr",)}, {"label": "answr"}):
     with pytest.raises(UserError, match="no column 'answr'; did you mean 'answer'"):
       data.load(f"jsonl:{path}", **options)
+
+
+@pytest.mark.parametrize(
+  "name, function",
+  [
+    ("csv:t.csv", "builtins.open"),
+    ("webdataset:t.csv", "tarfile.open"),
+    ("npz:t.csv", "numpy.load"),
+  ],
+)
+def test_a_file_that_may_not_be_read_is_one_line(tmp_path, monkeypatch, name, function):
+  (tmp_path / "t.csv").write_text("a,b\n")
+  monkeypatch.chdir(tmp_path)
+
+  def denied(path, *arguments, **options):
+    raise PermissionError(13, "Permission denied", path)
+
+  with monkeypatch.context() as context:
+    context.setattr(function, denied)
+    with pytest.raises(UserError) as error:
+      data.load(name)
+  assert str(error.value) == "t.csv cannot be read: permission denied"
 
 
 # WebDataset.
@@ -221,9 +317,44 @@ def test_a_broken_image_leaves_its_sample_out(tmp_path, capsys):
   assert "d/001.png: the file is not an image" in capsys.readouterr().err
 
 
+def test_the_index_of_a_tar_file_holds_in_every_folder(tmp_path, monkeypatch):
+  write_tar(tmp_path / "a.tar", tar_samples(0, 2))
+  monkeypatch.chdir(tmp_path)
+  first = np.asarray(data.read("webdataset:a.tar").train["image"])
+  (tmp_path / "other").mkdir()
+  monkeypatch.chdir(tmp_path / "other")
+  for path in ("../a.tar", tmp_path / "a.tar"):
+    np.testing.assert_array_equal(data.read(f"webdataset:{path}").train["image"], first)
+
+
+def test_an_index_keeps_infinite_numbers(tmp_path):
+  write_tar(tmp_path / "a.tar", [("0.json", b'{"v": Infinity}'), ("1.json", b'{"v": 1}')])
+  for _ in range(2):
+    assert list(data.read(f"webdataset:{tmp_path}/a.tar").train["v"]) == [np.inf, 1]
+
+
+def test_suffixes_in_capitals_and_files_of_no_sample(tmp_path):
+  samples = [
+    (name[:-3] + name[-3:].upper(), d) for name, d in tar_samples(0, 2) if "son" not in name
+  ]
+  write_tar(tmp_path / "a.tar", [("README", b"x"), ("LICENSE.md", b"x"), *samples])
+  assert set(data.read(f"webdataset:{tmp_path}/a.tar").train) == {"image", "text", "label"}
+
+
+def test_json_can_neither_replace_the_image_nor_name_another_file(tmp_path):
+  entry = json.dumps({"image": ["/etc/passwd", 0, 9], "key": "0", "error_message": None}).encode()
+  write_tar(tmp_path / "a.tar", [("0.png", content(picture(0), "PNG")), ("0.json", entry)])
+  train = data.read(f"webdataset:{tmp_path}/a.tar", columns=("image",), size=(30, 40)).train
+  np.testing.assert_array_equal(train["image"], np.asarray(picture(0))[None])
+
+
 @pytest.mark.parametrize(
   "pattern, words",
   [
+    ("two.tar", "the sample 0 has two images"),
+    ("header.tar", "a header is damaged"),
+    ("deep.tar", "nested too deeply"),
+    ("list.tar", "0.json must contain a JSON object"),
     ("none.tar", "there is no file"),
     ("b-{0..2}.tar", "there is no file"),
     ("gz.tar", "without compression"),
@@ -237,6 +368,12 @@ def test_a_wrong_tar_file_is_one_line(tmp_path, pattern, words):
   with tarfile.open(tmp_path / "gz.tar", "w:gz") as archive:
     archive.add(tmp_path / "b-0.tar", "x.png")
   (tmp_path / "text.tar").write_text("text" * 1000)
+  write_tar(tmp_path / "two.tar", [("0.png", b"x"), ("0.jpg", b"y")])
+  write_tar(tmp_path / "deep.tar", [("0.json", b"[" * 100_000)])
+  write_tar(tmp_path / "list.tar", [("0.json", b"[1]")])
+  write_tar(tmp_path / "header.tar", tar_samples(0, 2))
+  header = (tmp_path / "header.tar").read_bytes().replace(b"d/001.txt", b"d/001.tyt", 1)
+  (tmp_path / "header.tar").write_bytes(header)
   with pytest.raises(UserError) as error:
     data.load(f"webdataset:{tmp_path}/{pattern}")
   assert words in str(error.value) and "\n" not in str(error.value)
@@ -290,6 +427,50 @@ def test_a_folder_of_hugging_face_keeps_splits_and_class_names(tmp_path, format_
   np.testing.assert_array_equal(
     np.asarray(train["image"]), [np.asarray(picture(i)) for i in range(6)]
   )
+
+
+def test_columns_of_hugging_face_that_are_no_images(tmp_path):
+  """Audio, paths that are pipes or devices, and a false description of the columns."""
+  rows = [
+    {"image": {"bytes": encoded, "path": path}, "sound": {"bytes": b"RIFF", "path": None}}
+    for encoded, path in (
+      (content(picture(1), "PNG"), "1.png"), (None, "/dev/zero"), (None, "a\0b"), (None, None)
+    )
+  ]  # fmt: skip
+  (tmp_path / "set").mkdir()
+  table = pyarrow.Table.from_pylist(rows)
+  features = {"image": {"_type": "Image"}, "sound": {"_type": "Audio"}}
+  metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+  pyarrow.parquet.write_table(
+    table.replace_schema_metadata(metadata), tmp_path / "set" / "x.parquet"
+  )
+  with pytest.raises(UserError, match="column 'sound' must contain texts"):
+    data.read(f"hf:{tmp_path}/set")
+  images = data.read(f"hf:{tmp_path}/set", columns=("image",)).train["image"]
+  assert list(images.names) == ["0:1.png"]
+
+
+def test_labels_that_are_no_classes_of_hugging_face(tmp_path):
+  features = {"label": {"_type": "ClassLabel", "names": ["a", "b"]}}
+  metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+  (tmp_path / "set").mkdir()
+  for wrong in (2, -2, "a"):
+    table = pyarrow.Table.from_pylist([{"text": "x", "label": wrong}])
+    pyarrow.parquet.write_table(
+      table.replace_schema_metadata(metadata), tmp_path / "set" / "x.parquet"
+    )
+    with pytest.raises(UserError, match="must contain numbers of 2 classes"):
+      data.read(f"hf:{tmp_path}/set")
+
+
+def test_splits_in_names_and_several_configs(tmp_path):
+  for name in ("set/cifar-train.parquet", "set/cifar-test.parquet", "en/x/train.parquet"):
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    pyarrow.parquet.write_table(hugging_face_table(0, 3), tmp_path / name)
+  dataset = data.read(f"hf:{tmp_path}/set")
+  assert [len(part["label"]) for part in dataset[:2]] == [3, 3]
+  with pytest.raises(UserError, match="the split 'train' in 2 folders"):
+    data.read(f"hf:{tmp_path}")
 
 
 def test_wrong_folders_of_hugging_face(tmp_path):

@@ -88,8 +88,11 @@ def split(arrays: dict[str, Any], count: int, classes: tuple[str, ...]) -> Datas
   """
   is_test = np.zeros(_size(arrays), bool)
   is_test[np.random.default_rng(0).permutation(len(is_test))[:count]] = True
-  for column in jax.tree.leaves(arrays):
-    if isinstance(column, Column):
+  columns = [leaf for leaf in jax.tree.leaves(arrays) if isinstance(leaf, Column)]
+  before = -1
+  while is_test.sum() != before:  # An example that is moved may have a copy in another column.
+    before = is_test.sum()
+    for column in columns:
       is_test &= ~np.isin(column.codes, column.codes[~is_test])
   return Dataset(
     _take(arrays, np.flatnonzero(~is_test)), _take(arrays, np.flatnonzero(is_test)), classes

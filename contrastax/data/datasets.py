@@ -62,8 +62,8 @@ def load(name: str, **options: Any) -> Dataset:
       has written; see `data.prepared`.
       `folder:PATH`: the JPEG, PNG, WebP, GIF, BMP and TIFF files of a folder, of any size. The
       subfolders are the classes, which are used for evaluation only; images beside the subfolders
-      have no label. If there are two subfolders `train` and `test` (or `val`), these are the
-      splits. Hidden files are ignored.
+      have no label. If the subfolders are `train` and `test` (or `val`), these are the splits; of
+      `train`, `val` and `test`, the images in `val` are left out. Hidden files are ignored.
       `csv:PATH`, `jsonl:PATH`, `parquet:PATH`: a table. Each column is a field. A column whose
       values end with the suffix of an image file contains paths of images, relative to the table.
       Other texts become bytes [n, length] uint8, in UTF-8 and followed by zeros. A field of jsonl

@@ -8,7 +8,7 @@ import warnings
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps
+from PIL import ExifTags, Image, ImageFile, ImageOps
 
 from contrastax.core import UserError
 
@@ -19,8 +19,19 @@ SUFFIXES = (
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF")
 MOST_PIXELS = 89_478_485
 """The largest number of pixels of an image: 256 MB in RGB. It is also Pillow's limit."""
-RULE = 1
+RULE = 2
 """The number of the rule by which images are decoded. A change of the rule changes the number."""
+
+_TURNS = {
+  2: Image.Transpose.FLIP_LEFT_RIGHT,
+  3: Image.Transpose.ROTATE_180,
+  4: Image.Transpose.FLIP_TOP_BOTTOM,
+  5: Image.Transpose.TRANSPOSE,
+  6: Image.Transpose.ROTATE_270,
+  7: Image.Transpose.TRANSVERSE,
+  8: Image.Transpose.ROTATE_90,
+}
+"""How an image of each orientation in the EXIF data becomes upright."""
 
 # An image above Pillow's limit is refused here, so Pillow's warning is redundant.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -64,11 +75,12 @@ def decode(image: Any, shape: tuple[int, int, int]) -> np.ndarray:
   height, width, channels = shape
   opened = image if isinstance(image, Image.Image) else open_image(image)
   try:
-    if opened.format in ("JPEG", "MPO"):
+    # An image that the caller has opened is not changed.
+    if opened is not image and opened.format in ("JPEG", "MPO"):
       # The sides may be exchanged by the rotation, so both must be large enough.
       longer = 2 * max(height, width)
       opened.draft(None, (longer, longer))
-    converted = _converted(ImageOps.exif_transpose(opened), channels)
+    converted = _converted(_upright(opened), channels)
   except NotDecoded:
     raise
   except Exception as error:  # Pillow's decoders raise errors of many classes.
@@ -115,13 +127,30 @@ def _read(path: str | os.PathLike) -> bytes:
     return file.read()
 
 
+def _upright(image: Image.Image) -> Image.Image:
+  """Applies the rotation in the EXIF data.
+
+  `ImageOps.exif_transpose` also writes the EXIF data again, which fails if a camera has written
+  entries of a wrong type.
+  """
+  image.load()
+  turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+  return image if turn is None else image.transpose(turn)
+
+
 def _converted(image: Image.Image, channels: int) -> Image.Image:
   """Returns an image of 8 bits with one or three channels."""
   if image.mode.startswith("I;16"):
     pixels = np.asarray(image).astype(np.uint32)
-    image = Image.fromarray(((pixels + 128) // 257).astype(np.uint8))
+    transparent = pixels == image.info.get("transparency", -1)
+    image = Image.fromarray(np.where(transparent, 255, (pixels + 128) // 257).astype(np.uint8))
   elif image.mode in ("I", "F"):
     raise NotDecoded("the pixels have 32 bits, whose scale is unknown")
+  color = image.info.get("transparency")
+  if image.mode == "RGB" and isinstance(color, tuple) and max(color) > 255:
+    # Pillow reduces colors of 16 bits to 8 bits, but not the transparent color.
+    image = image.copy()
+    image.info["transparency"] = tuple(value >> 8 for value in color)
   if image.has_transparency_data:
     image = image.convert("RGBA")
     white = Image.new("RGBA", image.size, "white")

@@ -40,8 +40,9 @@ class Images:
       try:
         images[place] = decode(self.content(int(row)), self.shape)
       except (NotDecoded, OSError) as error:
+        fault = (error.strerror or "").lower() if isinstance(error, OSError) else error
         raise UserError(
-          f"the image {self.names[row]!r} cannot be decoded: {error}; remove it or repair it, and "
+          f"the image {self.names[row]!r} cannot be decoded: {fault}; remove it or repair it, and "
           "start again"
         ) from None
     return images

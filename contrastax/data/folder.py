@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -50,12 +49,11 @@ def read_folder(
   report_faults(path, [(file.name, file.fault) for file in files if file.fault], broken)
   if not usable:
     raise UserError(f"{path} contains no image files that can be decoded; give a folder of images")
+  parts_of_split = _splits(path, [pathlib.PurePath(file.name).parts for file in usable])
+  if parts_of_split is not None:
+    usable = [file for file in usable if pathlib.PurePath(file.name).parts[0] in parts_of_split]
   image = image_column(lambda row: (root / usable[row].name).read_bytes(), usable, shape)
   names = [pathlib.PurePath(file.name).parts for file in usable]
-  tops = {parts[0] for parts in names}
-  parts_of_split = None
-  if all(len(parts) > 1 for parts in names):
-    parts_of_split = _splits(tops)
   depth = 0 if parts_of_split is None else 1
   label, classes = number_classes(
     [parts[depth] if len(parts) > depth + 1 else None for parts in names]
@@ -119,12 +117,35 @@ def report_faults(
 
 def printable(name: str) -> str:
   """Returns a file name as valid UTF-8 in one line. Other bytes are written as escapes."""
-  text = os.fsencode(name).decode("utf-8", "backslashreplace")
-  return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+  def escaped(c: str) -> str:
+    if "\udc80" <= c <= "\udcff":  # a byte that is not UTF-8, as Python represents it
+      return f"\\x{ord(c) - 0xDC00:02x}"
+    return c if c.isprintable() else c.encode("unicode_escape").decode()
+
+  return "".join(map(escaped, name))
 
 
-def _splits(tops: set[str]) -> tuple[str, str] | None:
-  """Returns the subfolders of training and test images, or None if there are no such two."""
-  train = [name for name in TRAIN if name in tops]
-  test = [name for name in TEST if name in tops]
-  return (train[0], test[0]) if len(tops) == 2 and train and test else None
+def _splits(path: str, names: Sequence[tuple[str, ...]]) -> tuple[str, str] | None:
+  """Returns the subfolders of training and test images, or None if there are no such two.
+
+  Args:
+    path: the folder, for messages.
+    names: the parts of the path of each image.
+  """
+  tops = {parts[0].lower(): parts[0] for parts in names if len(parts) > 1}
+  train = [tops[name] for name in TRAIN if name in tops]
+  test = [tops[name] for name in TEST if name in tops]
+  if not train or not test or not tops.keys() <= {*TRAIN, *TEST}:
+    return None
+  if loose := [parts[0] for parts in names if len(parts) == 1]:
+    raise UserError(
+      f"{path} has images beside the subfolders {train[0]} and {test[0]}, such as "
+      f"{printable(loose[0])}; move them into one of the two"
+    )
+  if others := train[1:] + test[1:]:
+    print(
+      f"{path}: {train[0]} and {test[0]} are the splits; left out: {', '.join(others)}",
+      file=sys.stderr,
+    )
+  return train[0], test[0]

@@ -7,6 +7,7 @@ import hashlib
 import io
 import os
 import pathlib
+import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -124,6 +125,12 @@ def index_files(
   return files
 
 
+def listed_file(name: str, status: os.stat_result) -> File:
+  """Returns the entry of a file before it is read. A pipe or a device is never read."""
+  fault = "" if stat.S_ISREG(status.st_mode) else "it is not a regular file"
+  return File(name, status.st_size, status.st_mtime_ns, fault=fault)
+
+
 def checksum(content: bytes) -> int:
   """Returns a 64-bit checksum."""
   return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
@@ -154,8 +161,7 @@ def _walk(root: pathlib.Path) -> Iterator[File]:
         if entry.is_dir():
           folders.append(name)
         elif entry.name.lower().endswith(SUFFIXES):
-          status = entry.stat()
-          yield File(name, status.st_size, status.st_mtime_ns)
+          yield listed_file(name, entry.stat())
       except OSError as error:  # A link to nothing, or a loop of links.
         yield File(name, 0, 0, fault=(error.strerror or "it cannot be read").lower())
 
@@ -166,15 +172,16 @@ def _examined(file: File, content: Callable[[], bytes], verify: bool) -> File:
     return file
   try:
     data = content()
-  except OSError as error:
-    return dataclasses.replace(file, fault=(error.strerror or "it cannot be read").lower())
+  except (OSError, ValueError) as error:  # ValueError: the path has a character without a code.
+    fault = error.strerror if isinstance(error, OSError) else "the path is not valid"
+    return dataclasses.replace(file, fault=(fault or "it cannot be read").lower())
   file = dataclasses.replace(file, code=checksum(data))
   try:
     image = open_image(data)
     ending = ENDS.get(image.format or "")
     decoded = verify or ending is None or ending not in data[-TAIL:]
     if decoded:
-      decode(image, (32, 32, 3))
+      decode(data, (32, 32, 3))
   except NotDecoded as error:
     return dataclasses.replace(file, fault=str(error), decoded=True)
   return dataclasses.replace(file, decoded=decoded)
@@ -185,24 +192,31 @@ def _place(owner: str) -> pathlib.Path:
   return cache_folder() / "contrastax" / "folders" / f"{name}_{RULE}.npz"
 
 
-def _read(place: pathlib.Path) -> Iterator[File]:
-  """Yields the files of an index; nothing if there is none or it is damaged."""
+def _read(place: pathlib.Path) -> list[File]:
+  """Returns the files of an index; [] if there is none or it is damaged."""
   try:
     with np.load(io.BytesIO(place.read_bytes()), allow_pickle=False) as content:
-      names = os.fsdecode(content["names"].tobytes()).split("\0")
-      faults = os.fsdecode(content["faults"].tobytes()).split("\0")
-      numbers = [content[name].tolist() for name in ("size", "time", "code", "decoded")]
+      names, faults = (
+        content[name].tobytes().decode("utf-8", "surrogatepass").split("\0")
+        for name in ("names", "faults")
+      )
+      sizes, times, codes, decoded = (
+        content[name].tolist() for name in ("size", "time", "code", "decoded")
+      )
+    return [
+      File(*values) for values in zip(names, sizes, times, codes, faults, decoded, strict=True)
+    ]
   except Exception:  # Any error means that the folder is read again.
-    return
-  for name, fault, size, time, code, decoded in zip(names, faults, *numbers, strict=False):
-    yield File(name, size, time, code, fault, decoded)
+    return []
 
 
 def _write(place: pathlib.Path, files: tuple[File, ...]) -> None:
   """Writes an index. Without a folder that can be written, the next call reads all files again."""
 
   def joined(texts: Iterable[str]) -> np.ndarray:
-    return np.frombuffer(os.fsencode("\0".join(texts)), np.uint8)
+    # A NUL within a text would divide it.
+    texts = [text.replace("\0", "\ufffd") for text in texts]
+    return np.frombuffer("\0".join(texts).encode("utf-8", "surrogatepass"), np.uint8)
 
   buffer = io.BytesIO()
   np.savez(

@@ -78,6 +78,8 @@ def read_arrays(path: str) -> dict[str, np.ndarray]:
     raise UserError(
       f"there is no file {path}; a relative path starts in the current folder"
     ) from None
+  except PermissionError:
+    raise UserError(f"{path} cannot be read: permission denied") from None
   except MemoryError:
     raise UserError(f"{path} has arrays that do not fit into memory; use a smaller file") from None
   except (AttributeError, EOFError, OSError, TypeError, ValueError, zipfile.BadZipFile):

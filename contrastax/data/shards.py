@@ -12,6 +12,7 @@ import dataclasses
 import functools
 import os
 import pathlib
+import re
 import zipfile
 import zlib
 from typing import Any
@@ -22,13 +23,17 @@ from tqdm import tqdm
 from contrastax.core import UserError
 from contrastax.data.columns import Column
 from contrastax.data.dataset import Dataset
-from contrastax.files import make_folder, read_json, write_json
+from contrastax.files import read_json, write_json
 
 SHARD = 2**28  # the size of one file in bytes, before compression
 BLOCK = 256  # examples that are converted at a time
 OPTIONS = "group_size:1,zstd:1"  # With one record per group, records can be read in any order.
 INFO = "dataset.json"
-CODES = "codes of "
+DAMAGED = (AttributeError, KeyError, MemoryError, OSError, TypeError, ValueError)
+CODES, VALUES = "codes of ", "values of "
+"""What precedes the name of a field in an npz file."""
+RECORDS = re.compile(r"(train|test)-.+-\d{5}\.arrayrecord", re.DOTALL)
+"""The names of the files that a killed call leaves behind."""
 SPLITS = ("train", "test")
 
 
@@ -47,14 +52,19 @@ def write_shards(dataset: Dataset, folder: str | os.PathLike, **facts: Any) -> N
     UserError: the folder contains other files, or a data set.
   """
   folder = pathlib.Path(folder)
-  make_folder(folder)
+  if folder.exists() and not folder.is_dir():
+    raise UserError(f"{folder} is a file; give a folder")
+  folder.mkdir(parents=True, exist_ok=True)
   if (folder / INFO).exists():
     raise UserError(f"{folder} already contains a data set; give another folder, or remove it")
-  others = [file.name for file in folder.iterdir() if file.suffix not in (".arrayrecord", ".npz")]
-  if others:
+  # The files of a killed call are removed. An npz file is one of these only beside records.
+  files = {file.name for file in folder.iterdir()}
+  ours = {name for name in files if RECORDS.fullmatch(name)}
+  ours |= files & {"train.npz", "test.npz"} if ours else set()
+  if others := sorted(files - ours):
     raise UserError(f"{folder} contains {others[0]!r}; give an empty folder")
-  for file in folder.iterdir():
-    file.unlink()
+  for name in ours:
+    (folder / name).unlink()
   content: dict[str, Any] = {"classes": list(dataset.classes), "fields": {}, "shards": {}, **facts}
   for split, fields in zip(SPLITS, dataset[:2], strict=True):
     small, shards = {}, {}
@@ -62,8 +72,12 @@ def write_shards(dataset: Dataset, folder: str | os.PathLike, **facts: Any) -> N
       if not isinstance(values, np.ndarray | Column):
         raise UserError(f"the field {name!r} is not one array; only arrays can be written")
       if values.ndim < 2:
-        small[name] = np.asarray(values)
+        small[VALUES + name] = np.asarray(values)
         continue
+      if "/" in name or not name.isprintable():
+        raise UserError(
+          f"the field {name!r} cannot be a part of the name of a file; rename it, or leave it out"
+        )
       content["fields"][name] = {"shape": list(values.shape[1:]), "dtype": str(values.dtype)}
       shards[name], small[CODES + name] = _write_field(folder, f"{split}-{name}", values)
     if fields:
@@ -90,6 +104,8 @@ def read_shards(path: str) -> Dataset:
       f"{path} has no {INFO}; give a folder that contrastax prepare has written completely"
     ) from None
   try:
+    if "train" not in info["shards"]:
+      raise ValueError("there are no training examples")
     parts = [
       _read_split(folder, split, info["fields"], info["shards"][split])
       if split in info["shards"]
@@ -99,7 +115,7 @@ def read_shards(path: str) -> Dataset:
     return Dataset(parts[0], parts[1], tuple(info["classes"]))
   except UserError:
     raise
-  except (AttributeError, KeyError, OSError, TypeError, ValueError, zipfile.BadZipFile) as error:
+  except (*DAMAGED, zipfile.BadZipFile) as error:
     fault = " ".join(str(error).split())
     raise UserError(
       f"{path} is damaged ({fault}); write it again with contrastax prepare"
@@ -143,12 +159,20 @@ def _read_split(
   for name, files in shards.items():
     codes = arrays.pop(CODES + name)
     shape, dtype = tuple(fields[name]["shape"]), np.dtype(fields[name]["dtype"])
+    if not all(type(side) is int and side >= 0 for side in shape):
+      raise ValueError(f"the shape {shape}")
+    if outside := [file for file in files if os.path.basename(file) != file]:
+      raise ValueError(f"{outside[0]!r} is not in the folder")
     paths = tuple(os.fspath(folder / file) for file in files)
     for path in paths:
       if not os.path.isfile(path):
         raise UserError(f"{path} is missing; write {folder} again with contrastax prepare")
     columns[name] = Column(Records(paths, shape, dtype, codes), np.arange(len(codes)))
-  return {**columns, **arrays}
+    if len(codes) and not paths:
+      raise ValueError(f"the field {name!r} has no file")
+    if len(codes):
+      columns[name][-1]  # It finds missing records, and a wrong shape before it takes memory.
+  return {**columns, **{name.removeprefix(VALUES): values for name, values in arrays.items()}}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from typing import Any
+import weakref
+from collections.abc import Mapping
+from typing import Any, Self
 
 import jax
 import numpy as np
@@ -65,28 +66,53 @@ class Stream(OrderedSource):
     )
 
   @override
-  def _set_related(self, related: Mapping[str, Any]) -> None:
-    super()._set_related(related)
-    self._last, self._batches = -1, None
+  def _begin(self) -> None:
+    self._next, self._batches = 0, None
+
+  @override
+  def replace(
+    self,
+    *,
+    order: Order | None = None,
+    related: Mapping[str, Array | np.ndarray | Related] | None = None,
+  ) -> Self:
+    new = super().replace(order=order, related=related)
+    new._begin()  # The batches that were read ahead are those of this source.
+    return new
 
   @override
   def batch(self, step: Any) -> Batch:
     rows = self.order(step)
-    step = int(step)
-    successive, self._last = step == self._last + 1, step
-    if not successive:
+    step, expected = int(step), self._next
+    self._next = step + 1
+    if step != expected:
       # Batches are read ahead only for a caller that takes one after another.
-      self._batches = None
-      return jax.device_put(self._read(rows), self._sharding)
+      self._stop()
+      return jax.device_put(_read(self._host_arrays, self._related, rows), self._sharding)
     if self._batches is None:
       self._batches = self._read_ahead(step)
-    return next(self._batches)
+      self._close = weakref.finalize(self, self._batches.close)
+    try:
+      return next(self._batches)
+    except BaseException:
+      self._stop()  # The next batch of the iterator need not be that of the next step.
+      raise
 
-  def _read_ahead(self, start: int) -> Iterator[Batch]:
-    """Returns the batches from a step on, which threads read in advance."""
+  def _stop(self) -> None:
+    """Ends the threads that read ahead."""
+    if self._batches is not None:
+      self._close()
+      self._batches = None
+
+  def _read_ahead(self, start: int) -> Any:
+    """Returns an iterator of the batches from a step on, which threads read in advance."""
     import grain
 
-    batches = grain.MapDataset.range(start, MOST).map(lambda step: self._read(self.order(step)))
+    # The threads hold no reference to the source, so they end when it is deleted.
+    arrays, related, order = self._host_arrays, self._related, self.order
+    batches = grain.MapDataset.range(start, MOST).map(
+      lambda step: _read(arrays, related, order(step))
+    )
     options = grain.ReadOptions(self._threads, prefetch_buffer_size=self._threads)
     return iter(
       grain.experimental.device_put(
@@ -94,17 +120,20 @@ class Stream(OrderedSource):
       )
     )
 
-  def _read(self, rows: np.ndarray) -> dict[str, Any]:
-    """Returns the batch of the examples `rows`, [b] or [b, T], as NumPy arrays."""
-    batch = _rows_of(self._host_arrays, rows)
-    batch["index"] = rows if rows.ndim == 1 else rows[:, 0]
-    for name, related in self._related.items():
-      index = np.asarray(related.places)[rows]
-      fields = {field: self._host_arrays[field] for field in related.fields or ()}
-      gathered = _rows_of(fields, np.maximum(index, 0))
-      batch |= {f"{name}_{field}": values for field, values in gathered.items()}
-      batch[f"{name}_index"] = index
-    return batch
+
+def _read(
+  arrays: Mapping[str, Any], related: Mapping[str, Related], rows: np.ndarray
+) -> dict[str, Any]:
+  """Returns the batch of the examples `rows`, [b] or [b, T], as NumPy arrays."""
+  batch = _rows_of(arrays, rows)
+  batch["index"] = rows if rows.ndim == 1 else rows[:, 0]
+  for name, each in related.items():
+    index = np.asarray(each.places)[rows]
+    fields = {field: arrays[field] for field in each.fields or ()}
+    gathered = _rows_of(fields, np.maximum(index, 0))
+    batch |= {f"{name}_{field}": values for field, values in gathered.items()}
+    batch[f"{name}_index"] = index
+  return batch
 
 
 def _rows_of(arrays: Mapping[str, Any], rows: np.ndarray) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from contrastax.data.dataset import Dataset
 from contrastax.data.decode import SUFFIXES
 from contrastax.data.encoded import image_column, image_shape
 from contrastax.data.folder import report_faults
-from contrastax.data.index import File, index_files
+from contrastax.data.index import File, index_files, listed_file
 from contrastax.data.values import LABEL, SPLIT, Columns, dataset_of
 from contrastax.nouns import nearest
 
@@ -60,7 +60,12 @@ def read_table(
     table = {name: table[name] for name in (*columns, label, SPLIT) if name in table}
   if not table or not len(next(iter(table.values()))):
     raise UserError(f"{path} has no rows; give 1 example or more")
-  table = {LABEL if name == label else name: values for name, values in table.items()}
+  # If another column contains the classes, the column "label" is left out.
+  table = {
+    LABEL if name == label else name: values
+    for name, values in table.items()
+    if name == label or name != LABEL
+  }
   root = pathlib.Path(path).expanduser().absolute().parent
   images = [
     name for name, values in table.items() if name not in (LABEL, SPLIT) and _are_paths(values)
@@ -104,17 +109,22 @@ def _read(path: str) -> Columns:
     ) from None
   except IsADirectoryError:
     raise UserError(f"{path} is a folder; give a file") from None
+  except OSError as error:
+    raise UserError(f"{path} cannot be read: {(error.strerror or '').lower()}") from None
   except UnicodeDecodeError as error:
     raise UserError(f"{path} is not UTF-8 ({error.reason}); save it as UTF-8") from None
 
 
 def _read_csv(path: pathlib.Path) -> Columns:
+  csv.field_size_limit(2**31 - 1)  # By default, a value may have at most 131,072 characters.
   with open(path, encoding="utf-8-sig", newline="") as file:
     reader = csv.reader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
     try:
       header = next(reader, [])
       if len(set(header)) != len(header) or not all(header):
         raise UserError(f"{path}: the first line must name the columns, each once, not {header}")
+      if len(header) == 1 and (";" in header[0] or "\t" in header[0]):
+        raise UserError(f"{path}: separate the columns by commas; the first line is {header[0]!r}")
       rows = []
       for row in reader:
         if row and len(row) != len(header):
@@ -132,13 +142,13 @@ def _read_csv(path: pathlib.Path) -> Columns:
 
 def _read_jsonl(path: pathlib.Path) -> Columns:
   rows = []
-  with open(path, encoding="utf-8") as file:
+  with open(path, encoding="utf-8-sig") as file:
     for number, line in enumerate(file, 1):
       if not line.strip():
         continue
       try:
         row = json.loads(line)
-      except ValueError as error:
+      except (ValueError, RecursionError) as error:
         raise UserError(f"{path}:{number}: the line is not JSON: {error}") from None
       if not isinstance(row, dict):
         raise UserError(f'{path}:{number}: the line must be an object, {{"name": value, …}}')
@@ -158,12 +168,19 @@ def read_parquet(path: pathlib.Path) -> Columns:
   import pyarrow.parquet
 
   try:
-    return pyarrow.parquet.read_table(path).to_pydict()
-  except (pyarrow.ArrowInvalid, OSError) as error:
+    table = pyarrow.parquet.read_table(path)
+  except (pyarrow.ArrowException, OSError) as error:
     if isinstance(error, FileNotFoundError | IsADirectoryError):
       raise
     raise UserError(
       f"{path} is not an intact parquet file: {' '.join(str(error).split())}"
+    ) from None
+  try:
+    return table.to_pydict()
+  except (pyarrow.ArrowException, OverflowError, ValueError) as error:  # such as for a date
+    raise UserError(
+      f"{path} has values that Python cannot represent ({' '.join(str(error).split())}); store them as "
+      "texts or numbers"
     ) from None
 
 
@@ -179,8 +196,7 @@ def _files(
   listed = []
   for name in dict.fromkeys(value for column in images for value in table[column]):
     try:
-      status = os.stat(root / name)
-      listed.append(File(name, status.st_size, status.st_mtime_ns))
+      listed.append(listed_file(name, os.stat(root / name)))
     except (OSError, ValueError) as error:
       fault = error.strerror if isinstance(error, OSError) else None
       listed.append(File(name, 0, 0, fault=(fault or "the path is not valid").lower()))
@@ -193,10 +209,16 @@ def _files(
 
 
 def _numbers(values: Sequence[str]) -> Sequence[Any]:
-  """Returns the numbers that the texts of a csv column contain, or the texts."""
+  """Returns the numbers that the texts of a csv column contain, or the texts.
+
+  An empty text among numbers is a missing value, None.
+  """
+  # Python reads "1_2" as 12, but it is a text.
+  if not any(values) or any("_" in value for value in values):
+    return values
   for kind in (int, float):
     try:
-      return [kind(value) for value in values]
+      return [kind(value) if value else None for value in values]
     except ValueError:
       continue
   return values

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from contrastax.core import UserError
+from contrastax.core import UserError, check_integer
 from contrastax.data.dataset import Dataset, encode_texts
 from contrastax.data.folder import TEST, TRAIN, number_classes
 from contrastax.labels import NONE
@@ -39,6 +39,7 @@ def dataset_of(
   Raises:
     UserError: a column is unsuitable.
   """
+  check_integer("text_bytes", text_bytes, 1)
   if "index" in (*table, *images):
     raise UserError(f"{place}: rename the column 'index', because a batch has a field of this name")
   if not {*table, *images} - {LABEL, SPLIT}:
@@ -82,6 +83,12 @@ def _labels(
         f"{place}: the column 'label' must contain classes, not {type(value).__name__} (row {row})"
       )
   if classes:
+    for row, value in enumerate(values):
+      if isinstance(value, str) or value is not None and not NONE <= value < len(classes):
+        raise UserError(
+          f"{place}: the column 'label' must contain numbers of {len(classes)} classes, not {value!r} "
+          f"(row {row})"
+        )
     numbers = [NONE if value is None else int(value) for value in values]
     return np.array(numbers, np.int32), tuple(classes)
   if not any(isinstance(value, str) for value in values):
@@ -114,6 +121,10 @@ def _field(where: str, values: Sequence[Any], text_bytes: int) -> np.ndarray:
       array = np.array(values)
     except (ValueError, OverflowError):
       raise UserError(f"{where} must contain lists of equal length") from None
+    if array.dtype.kind == "O":
+      raise UserError(
+        f"{where} has an integer that does not fit into 64 bits; give texts or floats"
+      )
     return array.astype(np.float32) if array.dtype.kind == "f" else array
   if depth == 0:
     return _encoded(where, values, text_bytes)
@@ -136,15 +147,18 @@ def _encoded(where: str, texts: Sequence[str], most: int) -> np.ndarray:
   return encode_texts(texts, most)
 
 
-def _kind(value: Any) -> tuple[int, str] | None:
-  """Returns (number of axes, "text" or "number") of a value, or None for another type."""
+def _kind(value: Any, most: int = 16) -> tuple[int, str] | None:
+  """Returns (number of axes, "text" or "number") of a value, or None for another type.
+
+  A list with more than `most` axes is another type.
+  """
   if isinstance(value, str):
     return 0, "text"
   if isinstance(value, bool | int | float | np.number):
     return 0, "number"
-  if not isinstance(value, list | tuple) or not value:
+  if not isinstance(value, list | tuple) or not value or not most:
     return None
-  kinds = {_kind(each) for each in value}
+  kinds = {_kind(each, most - 1) for each in value}
   inner = kinds.pop()
   return None if kinds or inner is None else (inner[0] + 1, inner[1])
 

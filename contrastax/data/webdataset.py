@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import glob
 import hashlib
 import itertools
@@ -20,15 +21,19 @@ from contrastax.data.encoded import image_column, image_shape
 from contrastax.data.folder import report_faults
 from contrastax.data.index import File, index_files
 from contrastax.data.values import LABEL, dataset_of
-from contrastax.files import cache_folder, read_json, write_json
+from contrastax.files import cache_folder, read_json, write_text
+from contrastax.nouns import nearest
 
 TEXTS = {"txt": "text", "text": "text", "cls": LABEL}
 """The field of each kind of text file."""
+INDEX = 2
+"""The number of the format of the index of a tar file."""
 
 
 def read_webdataset(
   pattern: str,
   *,
+  columns: tuple[str, ...] | None = None,
   size: int | tuple[int, int] = 64,
   channels: Literal[1, 3] = 3,
   broken: Literal["skip", "fail"] = "skip",
@@ -40,6 +45,7 @@ def read_webdataset(
   Args:
     pattern: the path of a tar file, or of several by `*` or by braces, such as
       `shards/{000..012}.tar`.
+    columns: the fields that are read, besides the label. None means all.
     size: the side of the decoded images in pixels, or (height, width).
     channels: 3 for color, or 1 for gray.
     broken: "skip" lists images that cannot be decoded and leaves their samples out; "fail" raises
@@ -54,23 +60,30 @@ def read_webdataset(
     UserError: there is no such file, a file is damaged, or the samples have different fields.
   """
   shape = image_shape(size, channels)
-  samples: list[dict[str, Any]] = []
-  for path in _expand(pattern):
-    samples += _indexed(path)
+  samples = [sample for path in _expand(pattern) for sample in _indexed(path)]
   if not samples:
-    raise UserError(f"webdataset:{pattern} has no samples; a sample is a set of files of one name")
-  names = samples[0].keys()
+    raise UserError(
+      f"webdataset:{pattern} has no samples; a sample has an image, .txt, .cls or .json file"
+    )
+  if columns is not None:
+    known = {name for sample in samples for name in sample.names()}
+    for name in columns:
+      if name not in known:
+        raise UserError(f"webdataset:{pattern} has no field {name!r}{nearest(name, known)}")
+    samples = [sample.select({*columns, LABEL}) for sample in samples]
+  names = samples[0].names()
   for sample in samples:
-    if sample.keys() != names:
+    if sample.names() != names:
       raise UserError(
-        f"{sample['key']} has the fields {sorted(sample)[1:]}, but {samples[0]['key']} has "
-        f"{sorted(names)[1:]}; give every sample the same fields"
+        f"{sample.path}/{sample.key} has the fields {sorted(sample.names())}, but "
+        f"{samples[0].path}/{samples[0].key} has {sorted(names)}; give every sample the same fields"
       )
-  members = [sample["image"] for sample in samples] if "image" in names else []
-  listed = [File(f"{path}/{name}", length, time) for path, name, _, length, time in members]
+  times = {path: os.stat(path).st_mtime_ns for path in {sample.path for sample in samples}}
+  members = [(sample.path, *sample.image) for sample in samples if sample.image]
+  listed = [File(f"{path}/{name}", length, times[path]) for path, name, _, length in members]
 
   def content(i: int) -> bytes:
-    path, _, offset, length, _ = members[i]
+    path, _, offset, length = members[i]
     with open(path, "rb") as file:
       return os.pread(file.fileno(), length, offset)
 
@@ -84,9 +97,7 @@ def read_webdataset(
     images["image"] = image_column(
       lambda row: content(usable[row]), [files[row] for row in usable], shape
     )
-  table = {
-    name: [samples[row][name] for row in usable] for name in names if name not in ("key", "image")
-  }
+  table = {name: [samples[row].fields[name] for row in usable] for name in samples[0].fields}
   return dataset_of(f"webdataset:{pattern}", table, images, text_bytes)
 
 
@@ -106,28 +117,56 @@ def _expand(pattern: str) -> list[str]:
   return found
 
 
-def _indexed(path: str) -> list[dict[str, Any]]:
+@dataclasses.dataclass(frozen=True)
+class _Sample:
+  """A sample of a tar file.
+
+  Args:
+    path: the tar file.
+    key: the common name of the sample's files.
+    image: (name, offset, length) of the image in the tar file, or None.
+    fields: the values of the other fields.
+  """
+
+  path: str
+  key: str
+  image: tuple[str, int, int] | None
+  fields: dict[str, Any]
+
+  def names(self) -> set[str]:
+    """Returns the names of the fields."""
+    return {*self.fields, *(("image",) if self.image else ())}
+
+  def select(self, names: set[str]) -> _Sample:
+    """Returns the sample with these fields only."""
+    return dataclasses.replace(
+      self,
+      image=self.image if "image" in names else None,
+      fields={name: value for name, value in self.fields.items() if name in names},
+    )
+
+
+def _indexed(path: str) -> list[_Sample]:
   """Returns the samples of a tar file, which are kept in the user's cache folder."""
   status = os.stat(path)
-  key = f"{os.path.abspath(path)} {status.st_size} {status.st_mtime_ns}"
+  key = f"{INDEX} {os.path.abspath(path)} {status.st_size} {status.st_mtime_ns}"
   name = hashlib.sha256(os.fsencode(key)).hexdigest()[:16]
   place = cache_folder() / "contrastax" / "tar_files" / f"{name}.json"
   with contextlib.suppress(OSError, UserError):
-    return read_json(place, list)
+    return [_Sample(path, *each) for each in read_json(place, list)]
   samples = _samples(path)
   with contextlib.suppress(OSError):
     place.parent.mkdir(parents=True, exist_ok=True)
-    write_json(place, samples)
+    # The path is left out: it may be relative, and the next call may be in another folder.
+    rows = [(each.key, each.image, each.fields) for each in samples]
+    write_text(place, json.dumps(rows))
   return samples
 
 
-def _samples(path: str) -> list[dict[str, Any]]:
-  """Returns the samples of a tar file: their key and the values of their fields.
-
-  The value of `image` is (path of the tar file, name, offset, length, time).
-  """
-  samples: dict[str, dict[str, Any]] = {}
-  time = os.stat(path).st_mtime_ns
+def _samples(path: str) -> list[_Sample]:
+  """Reads the samples of a tar file."""
+  images: dict[str, tuple[str, int, int]] = {}
+  fields: dict[str, dict[str, Any]] = {}
   try:
     with tarfile.open(path, "r:") as archive:
       for member in archive:
@@ -135,22 +174,49 @@ def _samples(path: str) -> list[dict[str, Any]]:
           continue
         folder, base = os.path.split(member.name)
         stem, _, kind = base.partition(".")
-        key = os.path.join(folder, stem)
-        sample = samples.setdefault(key, {"key": f"{path}/{key}"})
-        if f".{kind.lower()}" in SUFFIXES:
-          sample["image"] = path, member.name, member.offset_data, member.size, time
+        key, kind = os.path.join(folder, stem), kind.lower()
+        if f".{kind}" in SUFFIXES:
+          if key in images:
+            raise UserError(f"{path}: the sample {key} has two images; give each its own name")
+          images[key] = member.name, member.offset_data, member.size
         elif kind in TEXTS or kind == "json":
           file = archive.extractfile(member)
           text = file.read().decode() if file else ""
-          sample |= json.loads(text) if kind == "json" else {TEXTS[kind]: _value(kind, text)}
+          new = json.loads(text) if kind == "json" else {TEXTS[kind]: _value(kind, text)}
+          if not isinstance(new, dict):
+            raise UserError(f"{path}: {member.name} must contain a JSON object")
+          fields.setdefault(key, {}).update(new)
+        else:
+          continue
+        fields.setdefault(key, {})
+      _check_end(archive)
   except tarfile.ReadError as error:
     raise UserError(
       f"{path} is not an intact tar file without compression ({error}); unpack it by gunzip, or write "
       "it again"
     ) from None
-  except (UnicodeDecodeError, ValueError, TypeError) as error:
+  except OSError as error:
+    raise UserError(f"{path} cannot be read: {(error.strerror or '').lower()}") from None
+  except RecursionError:
+    raise UserError(f"{path}: a JSON file is nested too deeply; leave it out") from None
+  except UserError:
+    raise
+  except ValueError as error:
     raise UserError(f"{path}: a sample cannot be read: {error}") from None
-  return list(samples.values())
+  for key in images:
+    fields[key].pop("image", None)  # An image file has priority over an entry of the JSON file.
+  return [_Sample(path, key, images.get(key), values) for key, values in fields.items()]
+
+
+def _check_end(archive: tarfile.TarFile) -> None:
+  """Raises ReadError if the last member is followed by anything but zeros.
+
+  `tarfile` takes a damaged header for the end of the file.
+  """
+  file: Any = archive.fileobj
+  file.seek(archive.offset)
+  if file.read(tarfile.BLOCKSIZE).strip(b"\0"):
+    raise tarfile.ReadError("a header is damaged")
 
 
 def _value(kind: str, text: str) -> int | str:
