@@ -102,6 +102,14 @@ def test_splits_and_arrays_of_another_size(tmp_path, run):
     np.testing.assert_array_equal(found["label"][200:], data.read("made:6x10x1").test["label"])
 
 
+def test_options_of_images_in_files_only():
+  shape = (8, 10, 1)
+  files = {"size": (8, 10), "channels": 1}
+  assert rows.image_options("folder:x", shape) == rows.image_options("csv:x", shape) == files
+  assert rows.image_options("tfds:x", shape) == {"size": (8, 10)}
+  assert rows.image_options("glyphs", shape) == rows.image_options("digits", shape) == {}
+
+
 def test_texts_of_another_length(tmp_path, run):
   texts = ["a cat", "a text that is longer than the run's", "é"]
   np.savez(tmp_path / "texts.npz", caption=np.array(texts))

@@ -147,6 +147,8 @@ WRONG = {
   ),
   "pickle": (["--index=pickle.npz", "--query=a"], "not an intact file of contrastax embed"),
   "another npz": (["--index=other.npz", "--query=a"], "not an intact file of contrastax embed"),
+  "few classes": (["--index=classes.npz", "--query=a"], "names and classes differ"),
+  "numbers as names": (["--index=names.npz", "--query=a"], "a name is not a text"),
   "half a file": (["--index=half.parquet", "--query=a"], "not an intact file of contrastax embed"),
 }
 
@@ -159,6 +161,10 @@ def test_a_wrong_command_is_one_line(tmp_path, run, indexes, monkeypatch, capsys
     tmp_path / "pickle.npz", vector=np.array([{}], object), contrastax=np.array([{}], object)
   )
   np.savez(tmp_path / "other.npz", x=np.zeros(3))
+  with np.load(indexes / "plain.npz") as arrays:
+    index = dict(arrays)
+  np.savez(tmp_path / "classes.npz", **{**index, "class": index["name"][:2]})
+  np.savez(tmp_path / "names.npz", **{**index, "name": np.arange(len(index["name"]))})
   whole = (indexes / "projected.parquet").read_bytes()
   (tmp_path / "half.parquet").write_bytes(whole[: len(whole) // 2])
   arguments, expected = WRONG[case]

@@ -109,14 +109,13 @@ def open_rows(run: FrozenEncoder, name: str, field: str | None = None) -> Rows:
   Raises:
     UserError: the data set cannot be opened, or has no such field.
   """
-  options = data.complete(name, {}, name)
   given: dict[str, Any] = {}
   leaves = jax.tree.leaves(run.inputs)
   images = [leaf.shape for leaf in leaves if is_image(leaf)]
   texts = [leaf.shape[0] for leaf in leaves if is_text(leaf)]
-  if images and "size" in options and images[0][2] in (1, 3):
-    given |= {"size": images[0][:2], "channels": images[0][2]}
-  if texts and "text_bytes" in options:
+  if images and images[0][2] in (1, 3):
+    given |= image_options(name, images[0])
+  if texts and "text_bytes" in data.complete(name, {}, name):
     given["text_bytes"] = max(texts)
   dataset = data.read(name, **given)
   names = _field_names(run, name, dataset.train, field)
@@ -131,6 +130,29 @@ def open_rows(run: FrozenEncoder, name: str, field: str | None = None) -> Rows:
     label = np.concatenate([np.asarray(each) for each in labels])
   total = sum(map(count_rows, splits.values()))
   return Rows(splits, _row_names(splits, total), label, dataset.classes)
+
+
+def image_options(name: str, shape: tuple[int, ...]) -> dict[str, Any]:
+  """Returns the options with which a data set decodes the images in its files to a shape.
+
+  Args:
+    name: the name of the data set, see `data.load`.
+    shape: (height, width, channels).
+
+  Returns:
+    The options that the data set has. There are none for images that are not in files.
+
+  Raises:
+    UserError: there is no such data set.
+  """
+  known = data.complete(name, {}, name)
+  wanted = {"size": tuple(shape[:2]), "channels": shape[2]}
+  options = {key: value for key, value in wanted.items() if key in known}
+  try:
+    data.complete(name, options, name)
+  except UserError:  # `glyphs` draws squares, which are converted afterwards.
+    return {}
+  return options
 
 
 def embedded(

@@ -38,6 +38,14 @@ def text(table: Mapping[str, Mapping[str, Any]]) -> str:
   )
 
 
+def markdown(text: object) -> str:
+  """Returns a text as one line of Markdown, in which it has no markup and no HTML."""
+  line = " ".join(str(text).split())
+  for character in "\\|<*_`[":
+    line = line.replace(character, f"\\{character}")
+  return line
+
+
 def formatted(value: Any) -> str:
   """Formats one value: a number with three decimals, a mean with half of its interval, or a text.
 
