@@ -268,7 +268,7 @@ def test_predictions_give_the_accuracies_of_the_probes():
 
 def test_a_table_shows_texts_and_what_is_not_known():
   shown = table.text(
-    {"a": {"x": "text", "y": None}, "b": {"x": {"mean": None, "half_interval": None}}}
+    {"a": {"x": "text", "y": float("nan")}, "b": {"x": {"mean": None, "half_interval": None}}}
   )
   assert [line.split() for line in shown.splitlines()] == [
     ["x", "y"],

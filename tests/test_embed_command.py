@@ -194,8 +194,9 @@ WRONG = {
   "a label": (["{run}", "--data=digits", "--out=x.npz", "--field=label"], "'label' is int32"),
   "no texts": (
     ["{run}", "--data=digits", "--out=x.npz", "--network=other_encoder"],
-    "digits has no field that the encoder can take (image)",
+    "digits has no field that the encoder can take (image); the encoder takes uint8 [n, 16], which are",
   ),
+  "the data": (["{run}", "--data=npz:data.npz", "--out=./data.npz"], "./data.npz is the data"),
   "a flag": (["{run}", "--data=digits", "--out=x.npz", "--speed=9"], "Unknown command line flag"),
   "two runs": (["{run}", "b", "--data=digits", "--out=x.npz"], "unexpected argument 'b'"),
   "a folder": (["{run}", "--data=digits", "--out=made.npz"], "made.npz is a folder"),

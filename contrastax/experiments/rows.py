@@ -218,10 +218,14 @@ def _field_names(
     field = run.fields
   if field is None:
     fitting = [each for each in known if _fits(run.inputs, arrays[each])]
-    if len(fitting) != 1:
-      which = "several fields" if fitting else "no field"
+    if not fitting:
       raise UserError(
-        f"{name} has {which} that the encoder can take ({', '.join(fitting or known)}); give one by "
+        f"{name} has no field that the encoder can take ({', '.join(known)}); the encoder takes "
+        f"{_taken(run.inputs)}"
+      )
+    if len(fitting) > 1:
+      raise UserError(
+        f"{name} has several fields that the encoder can take ({', '.join(fitting)}); give one by "
         "--field"
       )
     return fitting[0]
@@ -229,7 +233,7 @@ def _field_names(
   if not _fits(run.inputs, arrays[field]):
     raise UserError(
       f"{name}: the field {field!r} is {arrays[field].dtype} {list(arrays[field].shape)}; the encoder "
-      f"takes {run.inputs.dtype} [n, {', '.join(map(str, run.inputs.shape))}]"
+      f"takes {_taken(run.inputs)}"
     )
   return field
 
@@ -244,6 +248,15 @@ def _fits(spec: Any, values: Any) -> bool:
   if is_text(spec):
     return values.ndim == 2 and values.dtype == np.uint8
   return values.shape[1:] == spec.shape and values.dtype.kind == np.dtype(spec.dtype).kind
+
+
+def _taken(inputs: Any) -> str:
+  """Returns what an encoder takes, as text."""
+  leaves = [
+    f"{leaf.dtype} [n, {', '.join(map(str, leaf.shape))}]" for leaf in jax.tree.leaves(inputs)
+  ]
+  texts = ", which are texts in UTF-8" if is_text(inputs) else ""
+  return " and ".join(leaves) + texts
 
 
 def _row_names(splits: Mapping[str, Any], total: int) -> Sequence[str]:
