@@ -96,6 +96,14 @@ def test_several_queries_and_k_beyond_the_data(run, photos, files):
   assert [each.query for each in found] == queries
 
 
+def test_queries_of_other_types(run, photos, files):
+  data, path = f"folder:{photos}", next(iter(files.values()))
+  assert contrastax.search(run, path, data=data) == contrastax.search(run, str(path), data=data)
+  for wrong in (np.zeros((8, 8, 3)), [], 5):
+    with pytest.raises(contrastax.UserError, match="quer"):
+      contrastax.search(run, wrong, data=data)
+
+
 def test_the_command_prints_names_and_writes_a_page(tmp_path, run, photos, indexes, files, capsys):
   name = next(iter(files))
   arguments = [

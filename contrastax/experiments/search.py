@@ -148,7 +148,7 @@ def _main(argv: list[str]) -> None:
 
 def search(
   workdir: str | os.PathLike,
-  queries: str | Sequence[str],
+  queries: str | os.PathLike | Sequence[str | os.PathLike],
   *,
   data: str | None = None,
   index: str | os.PathLike | None = None,
@@ -195,7 +195,16 @@ def search(
   if out is not None and pathlib.Path(out).suffix.lower() not in (".html", ".png"):
     raise UserError(f"the output {out} must end with .html or .png")
   check_integer("k", k, 1)
-  queries = [queries] if isinstance(queries, str) else list(queries)
+  try:
+    given = [queries] if isinstance(queries, str | os.PathLike) else queries
+    texts = [os.fspath(query) for query in given]
+  except TypeError:
+    raise UserError(
+      f"queries must be names, paths of images or texts, not {type(queries).__name__}; contrastax.load "
+      "embeds arrays"
+    ) from None
+  if not texts:
+    raise UserError("search needs a query; there are none")
   folder = pathlib.Path(workdir)
   run = load(folder, network=network, projected=projected, allow=allow)
   stored = None if index is None else read_index(pathlib.Path(index))
@@ -204,7 +213,7 @@ def search(
     rows = _pictured(run, stored.about)
   names = stored.names if stored is not None else rows.names if rows else ()
   position = {name: i for i, name in enumerate(names)}
-  other = _other_kind(folder, run, network, [each for each in queries if each not in position])
+  other = _other_kind(folder, run, network, [each for each in texts if each not in position])
   if other is not None and not projected:
     projected = has_projection(read_content(folder), run.network)
     run = load(folder, network=network, projected=projected, allow=allow)
@@ -216,12 +225,12 @@ def search(
     parts = [vectors for _, vectors in embedded(run, rows.parts(batch_size), batch_size)]
     corpus = Corpus(np.concatenate(parts), rows.names, rows.class_names(), rows)
   encoders = [run] if other is None else [run, _tower(folder, other, allow)]
-  vectors, excluded = _query_vectors(queries, corpus, position, encoders)
+  vectors, excluded = _query_vectors(texts, corpus, position, encoders)
   count = min(k, len(corpus.names))
   scores, found = top_k(vectors, corpus.vectors, count, score=cosine(), exclude=excluded)
   results = [
     _found(query, np.asarray(own), np.asarray(where), corpus)
-    for query, own, where in zip(queries, scores, found, strict=True)
+    for query, own, where in zip(texts, scores, found, strict=True)
   ]
   if out is not None:
     _draw(pathlib.Path(out), results, corpus, position)
