@@ -194,7 +194,7 @@ def test_one_line_and_exit_code_2(mistake, runs, tmp_path, capsys, monkeypatch):
   assert main(["compare", *arguments]) == 2
   out, printed = capsys.readouterr()
   assert printed.count("\n") == 1 and expected in printed
-  assert ("export is an export" in out) == (mistake == "an export")
+  assert ("export is an export, which" in out) == (mistake == "an export")
 
 
 def test_packed_booleans_are_the_same_afterwards():

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from made_run import CLASSES, made_run, write_photos
 from PIL import Image
 
 import contrastax
@@ -17,7 +18,6 @@ from contrastax.core import UserError
 from contrastax.data.decode import decode
 from contrastax.experiments import embed, rows
 from contrastax.experiments.embed import main
-from tests.made_run import CLASSES, made_run, write_photos
 
 
 @pytest.fixture(scope="module")

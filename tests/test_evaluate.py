@@ -208,7 +208,10 @@ WRONG = {
   "file": (["--workdir={config}"], "holds no run: it has no config.json"),
   "unknown flag": (["--workdir={a}", "--fine_tune"], "Unknown command line flag 'fine_tune'"),
   "loose word": (["{a}", "loose"], "unexpected argument "),
-  "no such data": (["--workdir={a}", "--data=digit"], "no data set 'digit'; did you mean 'digits'?"),
+  "no such data": (
+    ["--workdir={a}", "--data=digit"],
+    "no data set 'digit'; did you mean 'digits'?",
+  ),
   "transfer without labels": (
     ["--workdir={a}", "--data={unlabeled}"],
     "transfer is probed by labels; npz:",

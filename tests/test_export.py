@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import re
 import shutil
 import sys
@@ -12,19 +13,22 @@ import numpy as np
 import pytest
 from flax import nnx
 from jax import export as jax_export
+from made_run import made_run, write_photos
 from safetensors.numpy import load_file
 
 import contrastax
 from contrastax import data, encoders
 from contrastax.core import UserError
-from contrastax.experiments import artifacts, run
+from contrastax.data.licenses import license_of
+from contrastax.data.prepared.files import save
+from contrastax.data.shards import write_shards
+from contrastax.experiments import artifacts, evaluate, run
 from contrastax.experiments.export import main
-from contrastax.experiments.model_card import model_card
+from contrastax.experiments.model_card import _in_timm, model_card
 from contrastax.experiments.onnx_operations import rewritten
 from contrastax.training.load import FrozenEncoder
-from tests.made_run import made_run, write_photos
-from tests.test_evaluate import CONFIG
 
+CONFIG = pathlib.Path(__file__).parent.parent / "configs" / "digits_simclr.py"
 MODEL, HLO, ONNX = "model.safetensors", "model.stablehlo", "model.onnx"
 
 
@@ -74,6 +78,19 @@ FAMILY = {
   "vit": (
     {"name": "vit", "width": 8, "depth": 1, "heads": 2, "patch": 4, "positions": "learned"},
     encoders.vit(8, depth=1, heads=2, patch=4, positions="learned"),
+    IMAGE,
+  ),
+  "frozen": (
+    {
+      "name": "pretrained",
+      "path": None,
+      "normalization": "imagenet",
+      "frozen": True,
+      "encoder": {"name": "resnet", "depth": 8, "width": 4, "stem": "cifar"},
+    },
+    encoders.pretrained(
+      encoders.resnet(8, width=4, stem="cifar"), None, normalization="imagenet", frozen=True
+    ),
     IMAGE,
   ),
   "text": (
@@ -128,13 +145,20 @@ def test_every_file_gives_the_same_embeddings(family):
 def test_the_layout_of_the_parameters(family):
   name, encode, folder, _ = family
   arrays = load_file(folder / MODEL)
-  if name in ("resnet", "vit", "bfloat16"):
+  if name in ("resnet", "vit", "frozen", "bfloat16"):
     first = "patch_embed.proj.weight" if name == "vit" else "conv1.weight"
     assert arrays[first].shape[1:] == (3, *[{"vit": 4, "resnet": 7}.get(name, 3)] * 2)
     assert arrays.keys() == encoders.to_torch(encode.params, encode.state).keys()
   else:
     leaves = len(jax.tree.leaves((encode.params, encode.state)))
     assert len(arrays) == leaves and all(key.startswith(("params/", "state/")) for key in arrays)
+
+
+def test_the_model_card_has_the_normalization_and_the_positions():
+  resnet, vit = FAMILY["frozen"][0], {"name": "vit", "positions": "sincos"}
+  assert 'must first be normalized: "imagenet".' in _in_timm(resnet)
+  assert "without a normalization." in _in_timm(resnet["encoder"])
+  assert "fixed positions are not among them" in _in_timm({"name": "chunked", "encoder": vit})
 
 
 def test_a_run_by_its_command(trained, exported):
@@ -157,6 +181,11 @@ def test_an_export_needs_nothing_else(tmp_path, exported, monkeypatch):
   np.testing.assert_allclose(
     contrastax.load("again")(paths), contrastax.load("copy")(paths), rtol=1e-5, atol=1e-6
   )
+
+
+def test_an_export_is_not_evaluated(exported, capsys):
+  assert evaluate.main(["contrastax evaluate", str(exported)]) == 2
+  assert "is an export, which has no data and no config" in capsys.readouterr().err
 
 
 def test_the_model_card_has_the_facts_of_the_run(trained, exported):
@@ -197,6 +226,20 @@ def test_the_model_card_of_a_stranger_has_no_markup(tmp_path, trained, case):
   assert card.count("\n# ") == 1
   outside = re.sub(r"````(json)?\n.*?\n````|`[^`\n]*`", "", card, flags=re.DOTALL)
   assert not re.search(r"(?<!\\)(<|\[a\]|\*)", outside) and "````" not in outside
+
+
+def test_the_license_of_the_data(tmp_path, monkeypatch):
+  shards = tmp_path / "shards"
+  write_shards(data.load("made:4x4x1"), shards, license="CC0")
+  monkeypatch.setenv("CONTRASTAX_DATA_DIR", str(tmp_path))
+  save(tmp_path / "emoji.npz", data.load("made:4x4x1"), {"license": "OFL"})
+  names = {"digits": "CC BY 4.0", "words:made:4x4x1": "none is needed", "emoji": "OFL"}
+  names |= {f"arrayrecord:{shards}": "CC0"}
+  for name, expected in names.items():
+    assert license_of(name).startswith(expected)
+  (shards / "dataset.json").write_text("{")
+  for name in ("folder:x", "arrayrecord:none", f"arrayrecord:{shards}", "npz:digits"):
+    assert license_of(name) is None
 
 
 def test_the_code_of_the_model_card_runs(exported, monkeypatch):

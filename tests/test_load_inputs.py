@@ -1,22 +1,30 @@
 """What a loaded encoder takes: paths, PIL images, arrays and texts; and runs that a stranger sent."""
 
+import contextlib
+import hashlib
 import io
 import json
+import os
 import pathlib
 import pickle
+import re
+import shutil
 import sys
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
+from made_run import HEAD, IMAGE_ENCODER, TEXT_ENCODER, made_run, write_photos
+from ml_collections import ConfigDict
 from PIL import Image
 
 import contrastax
 from contrastax import data, encoders
-from contrastax.core import UserError
+from contrastax.core import Evaluated, UserError
 from contrastax.data.decode import decode
+from contrastax.experiments.build import network_specs
 from contrastax.training.inputs import convert, with_length
-from tests.made_run import HEAD, made_run, write_photos
 
 SPEC = jax.ShapeDtypeStruct((8, 8, 3), np.uint8)
 
@@ -132,6 +140,29 @@ def test_the_networks_that_the_run_describes(run, encode):
   assert "describes encoder, projection, other_encoder, other_projection, not" in found
 
 
+def test_the_networks_of_towers_and_pairs():
+  def names(method, evaluated):
+    config = ConfigDict({"method": method})
+    found = network_specs(config, SimpleNamespace(evaluated=evaluated))
+    return {name: entry.get("of", entry.get("fields")) for name, entry in found.items()}
+
+  towers = [
+    {"tag": "a", "input": "x", "encoder": IMAGE_ENCODER, "projection": HEAD},
+    {"tag": "b", "input": "y", "encoder": TEXT_ENCODER, "projection": None},
+  ]
+  evaluated = Evaluated("a_encoder", "x", None)
+  expected = {"a_encoder": "x", "a_projection": "a_encoder", "b_encoder": "y"}
+  assert names({"name": "Towers", "towers": towers}, evaluated) == expected
+  pairs = {"name": "Pairs", "encoder": IMAGE_ENCODER, "projection": HEAD, "inputs": ("x", "y")}
+  others = {"other_encoder": TEXT_ENCODER, "other_projection": HEAD}
+  evaluated = Evaluated("encoder", "x", None)
+  alone = {"encoder": "x", "projection": "encoder"}
+  both = {**alone, "other_encoder": "y", "other_projection": "other_encoder"}
+  assert names({**pairs, **others, "positives": 0}, evaluated) == both
+  assert names({**pairs, **others, "positives": 2}, evaluated) == alone
+  assert names({**pairs, "other_encoder": None, "other_projection": None}, evaluated) == alone
+
+
 def test_a_projection_needs_one_that_the_run_describes(run):
   assert "no projection of 'projection'" in message(
     contrastax.load, run, network="projection", projected=True
@@ -214,3 +245,45 @@ def test_strange_parameters_are_one_line(tmp_path, run, monkeypatch, content):
   (folder / "model.safetensors").write_bytes(content)
   assert "not an intact safetensors file" in message(contrastax.load, folder)
   assert not (tmp_path / "executed").exists()
+
+
+HOSTILE = {
+  "_CHECKPOINT_METADATA": [(r'"item_handlers": "[^"]*"', '"item_handlers": "evil.Handler"')],
+  "_METADATA": [
+    (r'"value_type": "jax.Array"', '"value_type": "evil.Array"'),
+    (r'"use_ocdbt": true', '"use_ocdbt": false'),
+  ],
+  "_sharding": [(r"SingleDeviceSharding", "evil.Sharding"), (r"cpu:0", "evil:0")],
+}
+
+
+@pytest.mark.parametrize(
+  "name, place", [(n, i) for n, each in HOSTILE.items() for i in range(len(each))]
+)
+def test_a_checkpoint_of_a_stranger_imports_nothing(tmp_path, run, monkeypatch, name, place):
+  """The checksums are those of the changed files, as a stranger would write them."""
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.syspath_prepend(tmp_path)
+  (tmp_path / "evil.py").write_text("import pathlib\npathlib.Path('executed').touch()\n")
+  shutil.copytree(run, tmp_path / "run")
+  checkpoint = tmp_path / "run" / "checkpoints" / "3"
+  pattern, replacement = HOSTILE[name][place]
+  text = (checkpoint / name).read_text()
+  changed = re.sub(pattern, replacement, text)
+  assert changed != text
+  (checkpoint / name).write_text(changed)
+  sums = json.loads((checkpoint / "checksums.json").read_text())
+  sums[name] = sums[name] and hashlib.sha256(changed.encode()).hexdigest()
+  (checkpoint / "checksums.json").write_text(json.dumps(sums))
+  with contextlib.suppress(UserError):
+    assert contrastax.load(tmp_path / "run").step == 3
+  assert not (tmp_path / "executed").exists() and "evil" not in sys.modules
+
+
+def test_a_file_that_the_description_names_is_not_read(tmp_path, run, encode):
+  os.mkfifo(tmp_path / "weights.safetensors")
+  part = {"name": "pretrained", "encoder": IMAGE_ENCODER, "path": f"{tmp_path}/weights.safetensors"}
+  folder = strange(tmp_path, run, encoder={**part, "normalization": "none"})
+  (folder / "checkpoints").symlink_to(run / "checkpoints")
+  x = np.ones((2, 8, 8, 3), np.uint8)
+  np.testing.assert_array_equal(contrastax.load(folder)(x), encode(x))

@@ -1,16 +1,18 @@
 """The command `contrastax search`: exact neighbors, of files, names and texts, and the grid."""
 
+import collections
 import io
 import re
+from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from made_run import made_run, write_photos
 from PIL import Image
 
 import contrastax
 from contrastax.experiments.search import main
 from contrastax.reporting.grid import Answer, Cell, to_html, to_png
-from tests.made_run import made_run, write_photos
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +91,20 @@ def test_an_image_finds_texts(tmp_path, run, files):
   assert found.names == ("0",)
 
 
+def test_the_encoder_of_queries_can_be_chosen(run, photos, files):
+  """Here it is a text that is compared in the space after the projections, as without the choice."""
+  options = {"data": f"folder:{photos}", "k": 3}
+  chosen = contrastax.search(run, "a cat", query_network="other_encoder", **options)
+  assert chosen == contrastax.search(run, "a cat", **options)
+  path = str(next(iter(files.values())))
+  (found,) = contrastax.search(run, path, query_network="encoder", **options)
+  corpus = contrastax.load(run, projected=True)([*files.values()])
+  query = contrastax.load(run, projected=True)(path)
+  assert list(found.names) == ranked(query, corpus, list(files))[0][:3]
+  with pytest.raises(contrastax.UserError, match="is not the name of an example"):
+    contrastax.search(run, path, query_network="other_encoder", **options)
+
+
 def test_several_queries_and_k_beyond_the_data(run, photos, files):
   queries = [*list(files)[:2], str(next(iter(files.values())))]
   found = contrastax.search(run, queries, data=f"folder:{photos}", k=99)
@@ -120,7 +136,7 @@ def test_the_command_prints_names_and_writes_a_page(tmp_path, run, photos, index
   page = (tmp_path / "new" / "x.html").read_text()
   assert page.count('src="data:image/jpeg;base64,') == 7  # one query and 2 · 3 hits
   assert "<b>" not in page and "a &lt;b&gt;cat&lt;/b&gt; &amp; dog" in page
-  assert not re.search(r"<script|src=\"(?!data:)|href", page)
+  assert not re.search(r"<script|src=\"(?!data:)|href=\"(?!#)", page)
   assert main([*arguments, f"--out={tmp_path}/x.png"]) == 0
   assert Image.open(tmp_path / "x.png").size[0] > 500
 
@@ -134,7 +150,7 @@ def test_without_the_data_there_are_names_only(tmp_path, run, capsys):
   assert main(["contrastax search", str(run), *options]) == 0
   assert "no pictures: there is no folder" in capsys.readouterr().err
   page = (tmp_path / "x.html").read_text()
-  assert page.count("<li") == 6 and page.count("data:image") == 1
+  assert page.count("<li class") == 6 and page.count("data:image") == 1
 
 
 WRONG = {
@@ -193,9 +209,21 @@ def test_a_query_that_is_nothing_names_the_nearest(tmp_path, run, files):
   assert f"or the path of an image; did you mean {name!r}?" in str(error.value)
 
 
+class Tags(HTMLParser):
+  """Counts the tags of a page, as a browser reads it."""
+
+  def __init__(self, page):
+    super().__init__()
+    self.counts = collections.Counter()
+    self.feed(page)
+
+  def handle_starttag(self, tag, attrs):
+    self.counts[tag] += 1
+
+
 def test_the_grid_shows_hostile_names():
-  cells = [Cell("<script>alert(1)</script>\n$x$", "0.5", None, "</pre><b>" * 90)] * 25
+  cells = [Cell('"><script>alert(1)</script>\n$x$', "0.5", None, "</blockquote><b>" * 90)] * 25
   answers = [Answer(Cell("", "query", None, "a & b"), cells)]
-  page = to_html("x", answers).decode()
-  assert "<script" not in page and page.count("<pre>") == page.count("</pre>") == 26
+  counts = Tags(to_html("x", answers).decode()).counts
+  assert counts["blockquote"] == 26 and not counts.keys() & {"script", "b"}
   assert Image.open(io.BytesIO(to_png(answers))).size[1] > 400  # three rows of ten

@@ -17,12 +17,12 @@ from contrastax.data import columns
 from contrastax.data.dataset import labeled_only
 from contrastax.evaluation.embed import count_rows
 from contrastax.experiments.schema import completed, data_name
-from contrastax.experiments.weights import without_files
 from contrastax.methods.base import MAIN, BaseMethod, all_terms
 from contrastax.nouns import nearest
 from contrastax.parts import assemble
 from contrastax.paths import fields
 from contrastax.terms import Contrast
+from contrastax.training.description import without_files
 
 MIN_TEST_EXAMPLES = 4
 MOST_JUDGED = 100_000

@@ -12,18 +12,13 @@ import numpy as np
 
 import contrastax
 from contrastax.core import UserError
+from contrastax.data.licenses import license_of
 from contrastax.experiments.artifacts import ONNX, STABLEHLO
 from contrastax.files import read_json
 from contrastax.reporting.table import markdown
 from contrastax.training import weights
 from contrastax.training.inputs import is_image, is_text
 from contrastax.training.load import FrozenEncoder, data_fingerprint
-
-LICENSES = {
-  "digits": "CC BY 4.0 (Optical Recognition of Handwritten Digits, UCI Machine Learning Repository)",
-  "made": "none is needed; the images are generated",
-}
-"""The licenses of data sets, by name or by kind."""
 
 
 def model_card(
@@ -143,12 +138,31 @@ def _loading(run: FrozenEncoder, files: Collection[str]) -> str:
     f'parameters = load_file("{weights.FILE}")\n```',
   ]
   if layout == weights.TIMM:
-    blocks.append(
-      "They have timm's names and PyTorch's layout, without a classifier. A model of timm with the same "
-      "layers takes them by `load_state_dict(parameters, strict=False)`, after "
-      "`safetensors.torch.load_file`. It takes images in [0, 1], [n, c, h, w], without a normalization."
-    )
+    blocks.append(_in_timm(run.spec[0]))
   return "\n\n".join(blocks)
+
+
+def _in_timm(spec: Any) -> str:
+  """Returns what a user of timm needs to know.
+
+  Args:
+    spec: the encoder as specified in a config: a ResNet or a ViT, or a part that contains one.
+  """
+  normalization = "none"
+  while isinstance(spec.get("encoder"), dict):
+    normalization = spec.get("normalization", normalization)
+    spec = spec["encoder"]
+  images = "without a normalization"
+  if normalization != "none":
+    images = f"which must first be normalized: {json.dumps(normalization)}"
+  text = (
+    "They have timm's names and PyTorch's layout, without a classifier. A model of timm with the same "
+    "layers takes them by `load_state_dict(parameters, strict=False)`, after "
+    f"`safetensors.torch.load_file`. It takes images in [0, 1], [n, c, h, w], {images}."
+  )
+  if spec.get("name") == "vit" and spec.get("positions") == "sincos":
+    text += " The fixed positions are not among them; `from contrastax.encoders.vit import sincos` gives the function that returns them."
+  return text
 
 
 def _checked(errors: Mapping[str, float], tolerance: float) -> str:
@@ -165,13 +179,11 @@ def _data(config: Mapping[str, Any], workdir: pathlib.Path | None, step: int) ->
   if data is None:
     return "It is not recorded. License: not known."
   name = data["name"] if isinstance(data, dict) else str(data)
-  base = name.removeprefix("words:")
-  known = LICENSES.get(base) or LICENSES.get(base.partition(":")[0])
   code = None if workdir is None else data_fingerprint(workdir, step)
   lines = [
     f"- Name: `{' '.join(name.replace('`', ' ').split())}`",
     f"- Fingerprint of the training examples: {'not known' if code is None else f'{code:08x}'}",
-    f"- License: {known or 'not known; state it before you publish the encoder'}",
+    f"- License: {markdown(license_of(name) or 'not known; state it before you publish the encoder')}",
   ]
   return "\n".join(lines)
 

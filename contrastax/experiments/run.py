@@ -16,10 +16,11 @@ from contrastax.experiments.build import Parts, build, encoder_spec, network_spe
 from contrastax.experiments.cache import keep_programs
 from contrastax.experiments.schema import flat, modules_of
 from contrastax.experiments.sweep import sweep
-from contrastax.experiments.weights import resolved, without_files
+from contrastax.experiments.weights import resolved
 from contrastax.experiments.workdir import Workdir
 from contrastax.files import remove
 from contrastax.training import Interrupted, Loggers, Stop, make_mesh, train, with_average
+from contrastax.training.description import without_files
 from contrastax.training.mesh import describe, idle_gpu
 
 HELP = """Trains, evaluates and resumes one experiment.

@@ -6,33 +6,25 @@ import functools
 import os
 import pathlib
 import sys
-import warnings
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
 import numpy as np
 from absl import flags
-from PIL import Image
 
 from contrastax import load
 from contrastax.core import UserError, check_integer
-from contrastax.data.columns import Column
-from contrastax.data.decode import decode
-from contrastax.data.encoded import Images
 from contrastax.data.folder import printable
 from contrastax.experiments import commandline
 from contrastax.experiments.cache import keep_programs
+from contrastax.experiments.found import Corpus, Found, draw
 from contrastax.experiments.rows import Rows, digest_of, embedded, open_rows
 from contrastax.experiments.vectors import read_index
-from contrastax.files import write_bytes
 from contrastax.nouns import nearest
 from contrastax.pairwise import cosine, top_k
-from contrastax.reporting.grid import Answer, Cell, to_html, to_png
 from contrastax.training.description import has_projection, read_content, shapes_of
 from contrastax.training.inputs import is_image, is_text
 from contrastax.training.load import FrozenEncoder
-from contrastax.views import to_float
 
 HELP = """Finds the examples of a data set that are nearest to a query, by the cosine of embeddings.
 
@@ -55,48 +47,14 @@ pictures, which is a single file; --out=FILE.png writes an image.
   --k=10              the number of examples that are found
   --network=NAME      the encoder of the data, if it is not the evaluated one
   --projected         compare the vectors after the projection
+  --query_network=NAME  the encoder of queries, if both encoders take the same kind of inputs, such as
+                      code and its description
   --field=NAME        the field of the data, if several can be the input
   --batch_size=256    the number of examples in one call of the encoder
   --allow=MODULES     modules of your own that the encoder may use
 
 Exit status: 0 finished; 2 invalid input, explained in one line; 130 interrupted.
 """
-SIDE = 160
-"""The side of a picture from a file, in pixels."""
-
-
-class Found(NamedTuple):
-  """The examples that are nearest to a query.
-
-  Args:
-    query: the query.
-    names: the names of the examples, nearest first.
-    scores: the cosine of each.
-    positions: the number of each in the data.
-    classes: the class of each, or None.
-  """
-
-  query: str
-  names: tuple[str, ...]
-  scores: tuple[float, ...]
-  positions: tuple[int, ...]
-  classes: tuple[str, ...] | None
-
-
-class Corpus(NamedTuple):
-  """The examples that are searched.
-
-  Args:
-    vectors: their embeddings, float32 [n, d].
-    names: their names.
-    classes: the class of each, or None.
-    rows: the examples themselves for pictures, or None.
-  """
-
-  vectors: np.ndarray
-  names: Sequence[str]
-  classes: Sequence[str] | None
-  rows: Rows | None
 
 
 def main(argv: list[str]) -> int:
@@ -119,6 +77,7 @@ def _main(argv: list[str]) -> None:
   flags.DEFINE_integer("k", 10, "the number of examples", flag_values=values)
   flags.DEFINE_string("out", None, "the file of the pictures", flag_values=values)
   flags.DEFINE_string("field", None, "the field of the data", flag_values=values)
+  flags.DEFINE_string("query_network", None, "the encoder of queries", flag_values=values)
   flags.DEFINE_integer("batch_size", 256, "examples in one call", flag_values=values)
   commandline.define_network(values)
   if not commandline.parse_run(argv, values, HELP, required=("query",)):
@@ -133,6 +92,7 @@ def _main(argv: list[str]) -> None:
     out=values.out,
     network=values.network,
     projected=values.projected,
+    query_network=values.query_network,
     field=values.field,
     batch_size=values.batch_size,
     allow=values.allow,
@@ -156,6 +116,7 @@ def search(
   out: str | os.PathLike | None = None,
   network: str | None = None,
   projected: bool = False,
+  query_network: str | None = None,
   field: str | None = None,
   batch_size: int = 256,
   allow: Collection[str] = (),
@@ -173,6 +134,9 @@ def search(
     network: the encoder of the data. None means the evaluated one.
     projected: whether the vectors after the projection are compared. Between images and texts they
       always are.
+    query_network: the encoder of files and texts, for a run whose encoders take the same kind of
+      inputs, such as code and its description. None means the encoder of the data, or the one that
+      takes the query. The vectors after the projections are compared.
     field: the field of the data that is the input, or None.
     batch_size: the number of examples in one call of the encoder.
     allow: your own modules that the encoders may use.
@@ -213,7 +177,7 @@ def search(
     rows = _pictured(run, stored.about)
   names = stored.names if stored is not None else rows.names if rows else ()
   position = {name: i for i, name in enumerate(names)}
-  other = _other_kind(folder, run, network, [each for each in texts if each not in position])
+  other = query_network or _other_kind(folder, run, [q for q in texts if q not in position])
   if other is not None and not projected:
     projected = has_projection(read_content(folder), run.network)
     run = load(folder, network=network, projected=projected, allow=allow)
@@ -224,7 +188,8 @@ def search(
     assert rows is not None
     parts = [vectors for _, vectors in embedded(run, rows.parts(batch_size), batch_size)]
     corpus = Corpus(np.concatenate(parts), rows.names, rows.class_names(), rows)
-  encoders = [run] if other is None else [run, _tower(folder, other, allow)]
+  encoders = [run] if query_network is None else []
+  encoders += [] if other is None else [_tower(folder, other, allow)]
   vectors, excluded = _query_vectors(texts, corpus, position, encoders)
   count = min(k, len(corpus.names))
   scores, found = top_k(vectors, corpus.vectors, count, score=cosine(), exclude=excluded)
@@ -233,7 +198,7 @@ def search(
     for query, own, where in zip(texts, scores, found, strict=True)
   ]
   if out is not None:
-    _draw(pathlib.Path(out), results, corpus, position)
+    draw(pathlib.Path(out), results, corpus, position)
   return results
 
 
@@ -269,15 +234,12 @@ def _query_vectors(
   return np.stack(vectors), np.array(excluded)
 
 
-def _other_kind(
-  folder: pathlib.Path, run: FrozenEncoder, network: str | None, queries: Sequence[str]
-) -> str | None:
+def _other_kind(folder: pathlib.Path, run: FrozenEncoder, queries: Sequence[str]) -> str | None:
   """Returns the name of the encoder of queries that the encoder of the data cannot take, or None.
 
   Args:
     folder: the folder of the run.
     run: the encoder of the data.
-    network: its name, or None for the evaluated one.
     queries: files and texts.
   """
   kinds = {is_image if os.path.isfile(query) else is_text for query in queries}
@@ -328,56 +290,3 @@ def _pictured(run: FrozenEncoder, about: Mapping[str, Any]) -> Rows | None:
   except (UserError, OSError) as error:
     print(f"no pictures: {error}", file=sys.stderr)
     return None
-
-
-def _draw(
-  out: pathlib.Path, results: Sequence[Found], corpus: Corpus, position: Mapping[str, int]
-) -> None:
-  """Writes the grid of pictures."""
-  places = {} if corpus.rows is None else {name: i for i, name in enumerate(corpus.rows.names)}
-
-  def cell(name: str, caption: str) -> Cell:
-    if corpus.rows is None or name not in places:
-      return Cell(printable(name), caption)
-    return _cell(corpus.rows.row(places[name]), printable(name), caption)
-
-  answers = []
-  for result in results:
-    if result.query in position:
-      query = cell(result.query, "query")
-    elif os.path.isfile(result.query):
-      picture = Image.fromarray(decode(result.query, (SIDE, SIDE, 3)))
-      query = Cell(printable(result.query), "query", picture)
-    else:
-      query = Cell("", "query", None, result.query)
-    captions = [f"{score:.4f}" for score in result.scores]
-    if result.classes is not None:
-      captions = [f"{score}  {of}" for score, of in zip(captions, result.classes, strict=True)]
-    hits = [cell(*pair) for pair in zip(result.names, captions, strict=True)]
-    answers.append(Answer(query, hits))
-  out.parent.mkdir(parents=True, exist_ok=True)
-  if out.suffix.lower() == ".html":
-    write_bytes(out, to_html("Nearest examples", answers))
-    return
-  with warnings.catch_warnings():
-    warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
-    write_bytes(out, to_png(answers))
-
-
-def _cell(inputs: Any, name: str, caption: str) -> Cell:
-  """Returns one example with its picture or its text."""
-  for leaf in jax.tree.leaves(inputs):
-    if isinstance(leaf, Column) and isinstance(leaf.reader, Images):
-      content = leaf.reader.content(int(leaf.rows[0]))
-      return Cell(name, caption, Image.fromarray(decode(content, (SIDE, SIDE, 3))))
-    row = np.asarray(leaf)[0]
-    if row.ndim == 3 and row.shape[-1] in (1, 3):
-      pixels = row
-      if row.dtype != np.uint8:
-        pixels = np.uint8(np.asarray(to_float(row)) * 255 + 0.5)
-      return Cell(
-        name, caption, Image.fromarray(np.broadcast_to(pixels, (*row.shape[:2], 3)).copy())
-      )
-    if row.ndim == 1 and row.dtype == np.uint8:
-      return Cell(name, caption, None, bytes(row).rstrip(b"\0").decode("utf-8", "replace"))
-  return Cell(name, caption)

@@ -11,8 +11,7 @@ from ml_collections import ConfigDict
 from contrastax.core import Encoder, UserError
 from contrastax.encoders.weight_files import checksum, naming, read_weights
 from contrastax.parts import complete
-
-PART = "pretrained"
+from contrastax.training.description import changed
 
 
 def resolved(config: ConfigDict, say: Callable[[str], object] = print) -> ConfigDict:
@@ -59,25 +58,8 @@ def resolved(config: ConfigDict, say: Callable[[str], object] = print) -> Config
       "sha256": found,
     }
 
-  method = _changed(values["method"], fill, "config.method")
+  method = changed(values["method"], fill, "config.method")
   return config if method == values["method"] else ConfigDict({**values, "method": method})
-
-
-def without_files(spec: Any) -> Any:
-  """Returns the spec with random weights in place of those of files."""
-  return _changed(spec, lambda part, _: {**part, "path": None}, "")
-
-
-def _changed(
-  value: Any, change: Callable[[dict[str, Any], str], dict[str, Any]], where: str
-) -> Any:
-  """Returns a spec in which `change(part, path)` replaces each part that reads a file of weights."""
-  if isinstance(value, Mapping):
-    inner = {key: _changed(each, change, f"{where}.{key}") for key, each in value.items()}
-    return change(inner, where) if value.get("name") == PART else inner
-  if isinstance(value, list | tuple):
-    return tuple(_changed(each, change, f"{where}[{i}]") for i, each in enumerate(value))
-  return value
 
 
 def _facts(

@@ -24,7 +24,7 @@ from contrastax.experiments.commandline import format_command
 from contrastax.experiments.processor import processor_fields
 from contrastax.experiments.schema import completed, flat, is_former, modules_of
 from contrastax.files import read_json, replace_damaged, unfinished_of, write_json
-from contrastax.training.weights import FILE as MODEL
+from contrastax.training import weights
 
 CHANGEABLE = {"steps", "stream", "loggers", "log_every", "eval_every", "checkpoint_every"}
 """Keys that may differ when a run is resumed."""
@@ -112,10 +112,9 @@ def config_of(workdir: pathlib.Path) -> ConfigDict:
   try:
     return ConfigDict(_config_json(workdir))
   except (FileNotFoundError, NotADirectoryError):
-    if (workdir / MODEL).exists():
+    if (workdir / weights.FILE).exists():
       raise UserError(
-        f"{workdir} is an export: it has no config.json, which this command needs; give the run that it "
-        "was exported from"
+        f"{workdir} is an export, which has no data and no config; give the folder of the run"
       ) from None
     if (workdir / "encoder.json").exists():
       raise UserError(

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import base64
-import html
 import io
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from PIL import Image
 
+from contrastax.reporting.html import Element, Section, document, element, image
+
 COLUMNS = 11
 """The number of columns of a PNG file: a query and ten examples."""
-STYLE = """
-:root { color-scheme: light dark; }
-body { font: 14px/1.4 system-ui, sans-serif; margin: 1.5rem auto; max-width: 80rem; padding: 0 1rem; }
-h1 { font-size: 1.3rem; } h2 { font-size: 1rem; overflow-wrap: anywhere; }
-ol { display: grid; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); gap: .8rem;
-  list-style: none; padding: 0; }
-li { overflow-wrap: anywhere; font-size: .85rem; }
-li.query { outline: 3px solid #2a78d6; outline-offset: 3px; }
-img { display: block; width: 100%; aspect-ratio: 1; object-fit: contain; background: #8883; }
-img.small { image-rendering: pixelated; }
-pre { white-space: pre-wrap; margin: 0; padding: .5rem; background: #8883; font: inherit; }
-"""
+SMALL = 48
+"""Pictures up to this size are stored as PNG, and shown with visible pixels."""
+MOST_TEXT = 400
+"""The number of characters of a text that a page shows."""
 
 
 class Cell(NamedTuple):
@@ -58,19 +50,12 @@ def to_html(title: str, answers: Sequence[Answer]) -> bytes:
     answers: the rows of the grid.
   """
   sections = []
-  for query, hits in answers:
+  for number, (query, hits) in enumerate(answers):
+    kind = "pictures" if any(cell.picture for cell in (query, *hits)) else "texts"
     items = [_item(query, "query"), *(_item(hit, "") for hit in hits)]
-    heading = html.escape(query.name or query.text)
-    sections.append(f"<section><h2>{heading}</h2><ol>\n{''.join(items)}</ol></section>\n")
-  policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-  page = (
-    f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'
-    f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-    '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-    f"<title>{html.escape(title)}</title><style>{STYLE}</style></head>\n"
-    f"<body><h1>{html.escape(title)}</h1>\n{''.join(sections)}</body></html>\n"
-  )
-  return page.encode("utf-8", "replace")
+    rows = element("ul", items, class_=f"row {kind}")
+    sections.append(Section(f"query-{number}", query.name or query.text, [rows]))
+  return document(title, [], sections)
 
 
 def to_png(answers: Sequence[Answer]) -> bytes:
@@ -116,21 +101,18 @@ def to_png(answers: Sequence[Answer]) -> bytes:
   return buffer.getvalue()
 
 
-def _item(cell: Cell, kind: str) -> str:
-  content = ""
+def _item(cell: Cell, kind: str) -> Element:
+  content = None
   if cell.picture is not None:
-    buffer = io.BytesIO()
-    small = max(cell.picture.size) <= 48
-    picture = cell.picture.convert("RGB")
-    picture.save(buffer, "PNG" if small else "JPEG", **({} if small else {"quality": 88}))
-    code = base64.b64encode(buffer.getvalue()).decode()
-    mime = "png" if small else "jpeg"
-    alt, class_ = html.escape(cell.name, quote=True), "small" if small else ""
-    content = f'<img class="{class_}" alt="{alt}" src="data:image/{mime};base64,{code}">'
+    small, buffer = max(cell.picture.size) <= SMALL, io.BytesIO()
+    options: dict[str, Any] = {} if small else {"quality": 88}
+    cell.picture.convert("RGB").save(buffer, "png" if small else "jpeg", **options)
+    form, shown = ("png", {"class_": "small"}) if small else ("jpeg", {})
+    content = image(buffer.getvalue(), form, cell.name, **shown)
   elif cell.text:
-    content = f"<pre>{html.escape(_cut(cell.text, 400))}</pre>"
-  lines = "<br>".join(html.escape(text) for text in (cell.name, cell.caption) if text)
-  return f'<li class="{kind}">{content}{lines}</li>\n'
+    content = element("blockquote", _cut(cell.text, MOST_TEXT))
+  lines = [element("span", text) for text in (cell.name, cell.caption) if text]
+  return element("li", content, lines, class_=kind, title=cell.name)
 
 
 def _cut(text: str, most: int, *, end: bool = False) -> str:

@@ -172,6 +172,11 @@ class Checkpoints:
     like = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
     # Shapes are checked first, because a failure in Orbax prints tracebacks of its threads.
     metadata: Any = self._orbax.metadata(self._directory / str(step))
+    if metadata.item_metadata is None:  # Orbax cannot read the file `_METADATA`.
+      raise UserError(
+        f"checkpoint {step} in {self._directory} has damaged metadata; remove its folder, so that an "
+        "earlier checkpoint is used"
+      )
     saved = _shapes(metadata.item_metadata.tree)
     expected = _shapes(like)
     if partial:

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import os
 import pathlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import jax
@@ -209,7 +209,8 @@ def described(spec: Any, inputs: Any, allow: Collection[str]) -> tuple[Encoder, 
   """
   if _layers(spec) > MOST_LAYERS:
     raise UserError(f"a network must have at most {MOST_LAYERS:,} layers")
-  encoder = assemble(Encoder, spec, "encoder", allow=allow)
+  # A file that the spec names is not read: the parameters come from the checkpoint.
+  encoder = assemble(Encoder, without_files(spec), "encoder", allow=allow)
   return encoder, *jax.eval_shape(encoder.init, jax.random.key(0), _batch(inputs))
 
 
@@ -242,6 +243,27 @@ def composed(encoder: Encoder, projection: Encoder) -> Encoder:
     return z, {"encoder": first, "projection": last}
 
   return Encoder(init, apply, encoder.together and projection.together)
+
+
+def without_files(spec: Any) -> Any:
+  """Returns the spec with random weights in place of those of files."""
+  return changed(spec, lambda part, _: {**part, "path": None}, "")
+
+
+def changed(value: Any, change: Callable[[dict[str, Any], str], dict[str, Any]], where: str) -> Any:
+  """Replaces each part of a spec that reads a file of weights.
+
+  Args:
+    value: the spec.
+    change: function `(part, path) -> part`.
+    where: the path of the spec in the config.
+  """
+  if isinstance(value, Mapping):
+    inner = {key: changed(each, change, f"{where}.{key}") for key, each in value.items()}
+    return change(inner, where) if value.get("name") == "pretrained" else inner
+  if isinstance(value, list | tuple):
+    return tuple(changed(each, change, f"{where}[{i}]") for i, each in enumerate(value))
+  return value
 
 
 def spec_of(inputs: Any) -> Any:
