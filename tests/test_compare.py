@@ -119,6 +119,33 @@ def test_what_is_no_finished_run_is_left_out(runs, tmp_path, capsys):
   assert "of an older version" in printed
 
 
+DAMAGED = {
+  "a huge count": {"examples": {"test": 10**12}},
+  "another count": {"examples": {"test": 80}},
+  "a text as count": {"examples": {"test": "x"}},
+  "no row": {"table": {"x": {}}},
+  "a list": {"correct": []},
+  "a number as row": {"table": {"trained": 5}},
+  "a text as accuracy": {"table": {"trained": {"knn": "<b>"}}},
+  "a number as draws": {"draws": {"trained": {"linear_1": 5}}},
+  "no booleans": {"correct": {"trained": {"knn": "!!!"}}},
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_a_damaged_summary_is_left_out(runs, tmp_path, capsys, case):
+  other = made(tmp_path / "d", 4, **DAMAGED[case])
+  assert main(["compare", *map(str, [other, *runs])]) == 0
+  assert f"{other} is left out: its summary.json is damaged" in capsys.readouterr().out
+
+
+def test_runs_with_other_columns_are_compared_in_those_of_both(runs, tmp_path):
+  other = made(tmp_path / "d", 4, correct={"trained": {}})
+  for folders in ([runs[0], other], [other, runs[0]]):
+    (compared,) = [run["differences"] for run in compare(folders)["runs"].values()][1:]
+    assert set(compared) == {"linear_1", "linear_5"}
+
+
 def test_folders_of_one_name_are_told_apart(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   folders = [made(tmp_path / part / "run", seed) for seed, part in enumerate("ab")]
@@ -150,6 +177,7 @@ WRONG = {
   "no folder": (["a", "z"], "give the folders of runs"),
   "suffix": (["a", "b", "--out=x.csv"], "the name must end with .json, .html, .md"),
   "no folder for the file": (["a", "b", "--out=z/x.md"], "No such file or directory"),
+  "an export": (["a", "b", "--to=export"], "--to=export is not a finished run"),
   "flag": (["a", "b", "--too=a"], "Unknown command line flag 'too'"),
   "to": (["a", "b", "--to=empty"], "--to=empty is not a finished run"),
 }
@@ -159,10 +187,14 @@ WRONG = {
 def test_one_line_and_exit_code_2(mistake, runs, tmp_path, capsys, monkeypatch):
   monkeypatch.chdir(tmp_path)
   (tmp_path / "empty").mkdir()
+  (tmp_path / "export").mkdir()
+  for name in ("encoder.json", "model.safetensors"):
+    (tmp_path / "export" / name).write_text("{}")
   arguments, expected = WRONG[mistake]
   assert main(["compare", *arguments]) == 2
-  printed = capsys.readouterr().err
+  out, printed = capsys.readouterr()
   assert printed.count("\n") == 1 and expected in printed
+  assert ("export is an export, which" in out) == (mistake == "an export")
 
 
 def test_packed_booleans_are_the_same_afterwards():
@@ -236,7 +268,7 @@ def test_predictions_give_the_accuracies_of_the_probes():
 
 def test_a_table_shows_texts_and_what_is_not_known():
   shown = table.text(
-    {"a": {"x": "text", "y": None}, "b": {"x": {"mean": None, "half_interval": None}}}
+    {"a": {"x": "text", "y": float("nan")}, "b": {"x": {"mean": None, "half_interval": None}}}
   )
   assert [line.split() for line in shown.splitlines()] == [
     ["x", "y"],

@@ -102,6 +102,14 @@ def test_splits_and_arrays_of_another_size(tmp_path, run):
     np.testing.assert_array_equal(found["label"][200:], data.read("made:6x10x1").test["label"])
 
 
+def test_options_of_images_in_files_only():
+  shape = (8, 10, 1)
+  files = {"size": (8, 10), "channels": 1}
+  assert rows.image_options("folder:x", shape) == rows.image_options("csv:x", shape) == files
+  assert rows.image_options("tfds:x", shape) == {"size": (8, 10)}
+  assert rows.image_options("glyphs", shape) == rows.image_options("digits", shape) == {}
+
+
 def test_texts_of_another_length(tmp_path, run):
   texts = ["a cat", "a text that is longer than the run's", "é"]
   np.savez(tmp_path / "texts.npz", caption=np.array(texts))
@@ -186,8 +194,9 @@ WRONG = {
   "a label": (["{run}", "--data=digits", "--out=x.npz", "--field=label"], "'label' is int32"),
   "no texts": (
     ["{run}", "--data=digits", "--out=x.npz", "--network=other_encoder"],
-    "digits has no field that the encoder can take (image)",
+    "digits has no field that the encoder can take (image); the encoder takes uint8 [n, 16], which are",
   ),
+  "the data": (["{run}", "--data=npz:data.npz", "--out=./data.npz"], "./data.npz is the data"),
   "a flag": (["{run}", "--data=digits", "--out=x.npz", "--speed=9"], "Unknown command line flag"),
   "two runs": (["{run}", "b", "--data=digits", "--out=x.npz"], "unexpected argument 'b'"),
   "a folder": (["{run}", "--data=digits", "--out=made.npz"], "made.npz is a folder"),

@@ -203,12 +203,15 @@ def test_an_unlabeled_run_is_judged_by_its_geometry(runs, capsys, monkeypatch):
 
 
 WRONG = {
-  "no flag": ([], "a run is required; give its folder: --workdir=runs/digits_simclr"),
+  "no flag": ([], "a run is required; give its folder: "),
   "no run": (["--workdir={here}"], "holds no run: it has no config.json"),
   "file": (["--workdir={config}"], "holds no run: it has no config.json"),
   "unknown flag": (["--workdir={a}", "--fine_tune"], "Unknown command line flag 'fine_tune'"),
   "loose word": (["{a}", "loose"], "unexpected argument "),
-  "no such data": (["--workdir={a}", "--data=digit"], "no data set 'digit'; there are: digits"),
+  "no such data": (
+    ["--workdir={a}", "--data=digit"],
+    "no data set 'digit'; did you mean 'digits'?",
+  ),
   "transfer without labels": (
     ["--workdir={a}", "--data={unlabeled}"],
     "transfer is probed by labels; npz:",

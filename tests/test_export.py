@@ -24,7 +24,7 @@ from contrastax.data.prepared.files import save
 from contrastax.data.shards import write_shards
 from contrastax.experiments import artifacts, evaluate, run
 from contrastax.experiments.export import main
-from contrastax.experiments.model_card import _in_timm
+from contrastax.experiments.model_card import _in_timm, model_card
 from contrastax.experiments.onnx_operations import rewritten
 from contrastax.training.load import FrozenEncoder
 
@@ -203,6 +203,29 @@ def test_the_model_card_has_the_facts_of_the_run(trained, exported):
   assert [fact for fact in facts if fact not in card] == []
   config = json.loads(re.search(r"````json\n(.*?)\n````", card, re.DOTALL)[1])
   assert config == json.loads((trained / "config.json").read_text())
+
+
+HOSTILE = "<script>\n# x\n````\n[a](b) |`*"
+STRANGE = {
+  "the process": ("run.json", [dict.fromkeys(("command", "time", "machine", "commit"), HOSTILE)]),
+  "its types": ("run.json", [{"versions": [1], "devices": 5}]),
+  "the table": ("summary.json", {"table": {HOSTILE: {HOSTILE: 0.5}}, "judged_on": HOSTILE}),
+  "a value": ("summary.json", {"table": {"trained": {"knn": HOSTILE}}, "steps": HOSTILE}),
+  "a list": ("summary.json", {"table": [1], "half_intervals": [1]}),
+  "the data": ("config.json", {"data": {"name": HOSTILE}, "method": {"name": HOSTILE}}),
+  "no data": ("config.json", {"data": {"x": 1}, "method": [HOSTILE]}),
+}
+
+
+@pytest.mark.parametrize("case", STRANGE)
+def test_the_model_card_of_a_stranger_has_no_markup(tmp_path, trained, case):
+  shutil.copytree(trained, tmp_path / "run")
+  name, content = STRANGE[case]
+  (tmp_path / "run" / name).write_text(json.dumps(content))
+  card = model_card(contrastax.load(tmp_path / "run"), tmp_path / "run", {}, 1e-4)
+  assert card.count("\n# ") == 1
+  outside = re.sub(r"````(json)?\n.*?\n````|`[^`\n]*`", "", card, flags=re.DOTALL)
+  assert not re.search(r"(?<!\\)(<|\[a\]|\*)", outside) and "````" not in outside
 
 
 def test_the_license_of_the_data(tmp_path, monkeypatch):

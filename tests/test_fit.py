@@ -1,6 +1,8 @@
 """One call trains on a folder, and it is the same run as that of the command."""
 
 import json
+import pathlib
+import threading
 
 import chex
 import numpy as np
@@ -70,12 +72,27 @@ def test_the_same_call_continues_the_run_and_streaming_does_not_change_it(fitted
   assert streamed.table == fitted.table
 
 
+def test_numbers_of_numpy_and_another_thread(fitted, photos):
+  """The same run, started from a thread with the seed as a NumPy integer."""
+  results = []
+  again = threading.Thread(
+    target=lambda: results.append(
+      fit(photos, fitted.workdir, overrides={"seed": np.int64(0), "eval_every": np.int32(4)})
+    )
+  )
+  again.start()
+  again.join()
+  assert results == [fitted]
+
+
 WRONG = {
   "method": ({"method": "simclrr"}, "fit has no method 'simclrr'; there are: moco, simclr, vicreg"),
   "data": ({"data": "photos"}, "no data set 'photos'"),
   "config": ({"config": "imagess"}, "there is no config imagess"),
   "override": ({"overrides": {"stepz": 3}}, "config.stepz: there is no such key"),
-  "steps": ({"steps": 0}, "config.steps must be"),
+  "steps": ({"steps": 0}, "steps must be at least 1, not 0"),
+  "a text": ({"steps": "x"}, "steps must be an integer, not 'x'"),
+  "a path": ({"data": pathlib.Path("photos")}, 'data must be a name such as "folder:photos"'),
   "size": ({"size": 0}, "size must be the side of the images in pixels"),
 }
 

@@ -212,6 +212,8 @@ HUGE = {
   "an input": {"inputs": {"shape": [10**6, 10**6, 3], "dtype": "uint8"}},
   "beyond int64": {"inputs": {"shape": [10**30, 1, 3], "dtype": "uint8"}},
   "a width": {"encoder": {"name": "mlp", "widths": [10**12]}},
+  "a depth": {"encoder": {"name": "vit", "width": 8, "heads": 2, "patch": 4, "depth": 10**7}},
+  "layers": {"encoder": {"name": "chunked", "encoder": {"name": "mlp", "widths": [1] * 10**5}}},
   "object": {"inputs": {"shape": [8, 8, 3], "dtype": "O"}},
   "a step": {"layout": "contrastax", "step": "../../x"},
   "a layout": {"layout": "../x", "step": 1},

@@ -112,6 +112,14 @@ def test_several_queries_and_k_beyond_the_data(run, photos, files):
   assert [each.query for each in found] == queries
 
 
+def test_queries_of_other_types(run, photos, files):
+  data, path = f"folder:{photos}", next(iter(files.values()))
+  assert contrastax.search(run, path, data=data) == contrastax.search(run, str(path), data=data)
+  for wrong in (np.zeros((8, 8, 3)), [], 5):
+    with pytest.raises(contrastax.UserError, match="quer"):
+      contrastax.search(run, wrong, data=data)
+
+
 def test_the_command_prints_names_and_writes_a_page(tmp_path, run, photos, indexes, files, capsys):
   name = next(iter(files))
   arguments = [
@@ -163,6 +171,8 @@ WRONG = {
   ),
   "pickle": (["--index=pickle.npz", "--query=a"], "not an intact file of contrastax embed"),
   "another npz": (["--index=other.npz", "--query=a"], "not an intact file of contrastax embed"),
+  "few classes": (["--index=classes.npz", "--query=a"], "names and classes differ"),
+  "numbers as names": (["--index=names.npz", "--query=a"], "a name is not a text"),
   "half a file": (["--index=half.parquet", "--query=a"], "not an intact file of contrastax embed"),
 }
 
@@ -175,6 +185,10 @@ def test_a_wrong_command_is_one_line(tmp_path, run, indexes, monkeypatch, capsys
     tmp_path / "pickle.npz", vector=np.array([{}], object), contrastax=np.array([{}], object)
   )
   np.savez(tmp_path / "other.npz", x=np.zeros(3))
+  with np.load(indexes / "plain.npz") as arrays:
+    index = dict(arrays)
+  np.savez(tmp_path / "classes.npz", **{**index, "class": index["name"][:2]})
+  np.savez(tmp_path / "names.npz", **{**index, "name": np.arange(len(index["name"]))})
   whole = (indexes / "projected.parquet").read_bytes()
   (tmp_path / "half.parquet").write_bytes(whole[: len(whole) // 2])
   arguments, expected = WRONG[case]

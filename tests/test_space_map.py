@@ -81,6 +81,19 @@ def test_the_map_is_a_picture(tmp_path):
   assert matplotlib.image.imread(tmp_path / "map.png").std() > 0
 
 
+@pytest.mark.parametrize("name", ["$\\frac$", "_x", "x" * 3000])
+def test_the_legend_shows_any_name_of_a_class(monkeypatch, tmp_path, name):
+  figures = []
+  monkeypatch.setattr(
+    matplotlib.figure.Figure, "savefig", lambda figure, *_, **__: figures.append(figure)
+  )
+  reporting.space_map({"x": RNG.normal(size=(4, 3))}, np.arange(4) % 2, (name, "b"), tmp_path / "x")
+  figures[0].canvas.draw()
+  (legend,) = figures[0].legends
+  shown = [text.get_text() for text in legend.get_texts()]
+  assert len(shown[0]) <= 41 and name.startswith(shown[0].rstrip("…")) and shown[1] == "b"
+
+
 @pytest.mark.parametrize("labels", [np.zeros((20, 1), int), np.zeros(5, int)])
 def test_labels_that_do_not_fit_are_refused(labels, tmp_path):
   with pytest.raises(UserError, match=r"features must be \[n, d\] and labels \[n\]"):

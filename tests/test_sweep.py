@@ -94,6 +94,17 @@ def test_a_second_start_runs_only_what_is_missing(swept, tmp_path, capsys):
   assert found["table"] == expected["table"] and found["correct"] == expected["correct"]
 
 
+def test_a_column_without_results_chooses_no_run(swept, tmp_path, capsys):
+  folder = tmp_path / "rates"
+  shutil.copytree(swept[0], folder)
+  for path in folder.glob("*/summary.json"):
+    summary = json.loads(path.read_text())
+    summary["table"]["trained"]["linear_5"] = None
+    write_json(path, summary)
+  assert run.main(command(folder, RATES, "--by=linear_5")) == 2
+  assert "no run has a result of linear_5; choose another column" in capsys.readouterr().err
+
+
 def test_another_base_config_is_refused(swept, tmp_path, capsys):
   folder = tmp_path / "rates"
   shutil.copytree(swept[0], folder)

@@ -86,7 +86,10 @@ def compare(folders: Sequence[pathlib.Path], to: pathlib.Path | None = None) -> 
   places = list(dict.fromkeys(each.resolve() for each in (*folders, *([to] if to else []))))
   found = {place: summary for place in places if (summary := _summary(place)) is not None}
   if len(found) < 2:
-    raise UserError(f"a comparison needs two finished runs or more, and there is {len(found)}")
+    raise UserError(
+      f"a comparison needs two finished runs or more, and there is {len(found)}; give the folders of "
+      "different runs"
+    )
   reference = to.resolve() if to else next(iter(found))
   if reference not in found:
     raise UserError(f"--to={to} is not a finished run")
@@ -130,6 +133,8 @@ def _summary(place: pathlib.Path) -> dict[str, Any] | None:
       reason = "it is not finished; run its command to the end"
     elif not summary.keys() >= NEEDED:
       reason = "its summary.json is of an older version; run its command again to evaluate it"
+    elif not _is_whole(summary):
+      reason = "its summary.json is damaged; remove the file and run its command again"
   except FileNotFoundError:
     reason, summary = "it is not finished; run its command to the end", {}
   except UserError as error:
@@ -138,6 +143,18 @@ def _summary(place: pathlib.Path) -> dict[str, Any] | None:
     return summary
   print(f"{_shown(place)} is left out: {reason}")
   return None
+
+
+def _is_whole(summary: Mapping[str, Any]) -> bool:
+  """Returns whether the entries of a summary.json have the types that a comparison reads."""
+  try:
+    rows = [summary["table"] or summary["geometry"], summary["half_intervals"]]
+    values = [value for row in rows for each in row.values() for value in each.values()]
+    differences(summary, "trained", summary, "trained")
+    judged(summary)
+  except (AttributeError, KeyError, TypeError, ValueError, UserError):
+    return False
+  return "trained" in rows[0] and all(type(each) in (int, float, type(None)) for each in values)
 
 
 def _shown(place: pathlib.Path) -> str:

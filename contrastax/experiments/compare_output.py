@@ -93,7 +93,7 @@ def _markdown(result: Mapping[str, Any]) -> str:
     for row, values in rows.items():
       cells = [table.formatted(values[column]) if column in values else "" for column in columns]
       lines.append([row, *cells])
-    parts.append(f"**{_escaped(title)}**\n\n" + _lines(lines))
+    parts.append(f"**{table.markdown(title)}**\n\n" + _lines(lines))
   parts.append(NOTES)
   listed = [["key", "value", "runs"], ["---"] * 3, *map(list, changes(result))]
   if len(listed) > 2:
@@ -102,13 +102,7 @@ def _markdown(result: Mapping[str, Any]) -> str:
 
 
 def _lines(rows: Sequence[Sequence[str]]) -> str:
-  return "\n".join(f"| {' | '.join(map(_escaped, row))} |" for row in rows)
-
-
-def _escaped(text: str) -> str:
-  for character in "\\|<*_`[":
-    text = text.replace(character, f"\\{character}")
-  return text
+  return "\n".join(f"| {' | '.join(map(table.markdown, row))} |" for row in rows)
 
 
 def _page(result: Mapping[str, Any]) -> bytes:

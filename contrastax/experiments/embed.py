@@ -33,7 +33,7 @@ HELP = """Embeds a data set and writes the vectors to a file.
 
   contrastax embed runs/x --data=folder:photos --out=photos.parquet
   contrastax embed runs/x --data=folder:photos --out=photos.npz --dtype=float16
-  contrastax embed runs/x --data=csv:table.csv --out=table.csv --field=picture
+  contrastax embed runs/x --data=csv:table.csv --out=vectors.csv --field=picture
   contrastax embed runs/clip --data=jsonl:captions.jsonl --out=texts.npz --network=other_encoder --projected
 
 --data is any name of a data set, see docs/config.md. Images are decoded to the size that the encoder
@@ -136,6 +136,11 @@ def embed_data(
     raise UserError(f"the output {out} must end with {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
   if path.is_dir():
     raise UserError(f"the output {out} is a folder; give a file")
+  if (
+    path.resolve()
+    == pathlib.Path(name.removeprefix("words:").partition(":")[2]).expanduser().resolve()
+  ):
+    raise UserError(f"the output {out} is the data; give another file")
   if dtype not in ("float32", "float16"):
     raise UserError(f"dtype must be 'float32' or 'float16', not {dtype!r}")
   check_integer("batch_size", batch_size, 1)

@@ -18,14 +18,13 @@ from contrastax.evaluation.probes import DRAWS
 from contrastax.experiments import commandline, page, protocols
 from contrastax.experiments.build import Parts, build, inputs_of
 from contrastax.experiments.cache import keep_programs
+from contrastax.experiments.page_sections import DEFINITIONS
 from contrastax.experiments.report import is_finished
 from contrastax.experiments.schema import data_name
 from contrastax.experiments.workdir import config_of
 from contrastax.files import write_json
 from contrastax.reporting import table
 from contrastax.training.load import FrozenEncoder
-
-MEASUREMENTS = "https://github.com/contrastax/contrastax/blob/main/docs/evaluation.md"
 
 HELP = f"""Evaluates a run at its last checkpoint: probes, retrieval and geometry.
 
@@ -40,7 +39,7 @@ combined. The data, the seed and the validation split are those of the run's con
 are printed. They are also written, with the values of all draws, to evaluation.json in the run's
 folder, where they replace earlier results, and to report.html. The page "How is an encoder evaluated?" of the
 documentation defines each measurement:
-{MEASUREMENTS}
+{DEFINITIONS}
 
 Exit status: 0 finished; 2 invalid input, explained in one line.
 """
@@ -67,7 +66,7 @@ def _main(argv: list[str]) -> None:
   if options:
     workdir = pathlib.Path(options.workdir)
     evaluate(workdir, options.data, options.against, options.finetune, options.allow)
-    print(f"\nsee {workdir}/evaluation.json; each measurement is defined in {MEASUREMENTS}")
+    print(f"\nsee {workdir}/evaluation.json; each measurement is defined in {DEFINITIONS}")
 
 
 def parse(argv: list[str]) -> flags.FlagValues | None:
@@ -82,28 +81,13 @@ def parse(argv: list[str]) -> flags.FlagValues | None:
   Raises:
     UserError: the arguments are invalid.
   """
-  if any(argument in ("--help", "-help", "-h", "help") for argument in argv[1:]):
-    print(HELP.strip())
-    return None
   values = flags.FlagValues()
-  flags.DEFINE_string("workdir", None, "the folder of the run", flag_values=values)
   flags.DEFINE_bool("finetune", False, "fine-tune with few labels", flag_values=values)
   flags.DEFINE_string("data", None, "another data set to transfer to", flag_values=values)
-  flags.DEFINE_list("allow", [], "modules of your own that may be imported", flag_values=values)
   flags.DEFINE_string(
     "against", None, "the folder of another run to compare with", flag_values=values
   )
-  try:
-    rest = values(argv)[1:]
-  except flags.Error as error:
-    raise UserError(" ".join(str(error).split())) from None
-  if len(rest) == 1 and values.workdir is None:
-    values.workdir = rest.pop()
-  if rest:
-    raise UserError(f"unexpected argument {rest[0]!r}; --help lists the flags")
-  if values.workdir is None:
-    raise UserError("a run is required; give its folder: --workdir=runs/digits_simclr")
-  return values
+  return values if commandline.parse_run(argv, values, HELP) else None
 
 
 def evaluate(

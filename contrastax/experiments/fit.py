@@ -9,11 +9,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from ml_collections import ConfigDict
 from threadpoolctl import threadpool_limits
 
 from contrastax import reporting
-from contrastax.core import UserError
+from contrastax.core import UserError, check_integer
 from contrastax.experiments import commandline, examples
 from contrastax.experiments.build import build
 from contrastax.experiments.cache import keep_programs
@@ -96,6 +97,10 @@ def fit(
     >>> print(result.table)  # doctest: +SKIP
     >>> vectors = result.encoder(["new.jpg"])  # doctest: +SKIP
   """
+  if not isinstance(data, str):
+    raise UserError(f'data must be a name such as "folder:photos", not {data!r}')
+  if steps is not None:
+    steps = check_integer("steps", steps, 1)
   place = f"images_{method}" if config is None else config
   if config is None and place not in examples.names():
     known = [
@@ -128,4 +133,5 @@ def fit(
 
 def _text(value: Any) -> str:
   """Returns a value as an override on a command line has it."""
+  value = value.item() if isinstance(value, np.generic) else value
   return value if isinstance(value, str) else repr(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import jax
@@ -15,6 +15,7 @@ from contrastax.core import UserError
 from contrastax.data.licenses import license_of
 from contrastax.experiments.artifacts import ONNX, STABLEHLO
 from contrastax.files import read_json
+from contrastax.reporting.table import markdown
 from contrastax.training import weights
 from contrastax.training.inputs import is_image, is_text
 from contrastax.training.load import FrozenEncoder, data_fingerprint
@@ -35,9 +36,10 @@ def model_card(
     _read(workdir, name, kind)
     for name, kind in (("config.json", dict), ("summary.json", dict), ("run.json", list))
   )
-  method = config.get("method", {})
+  method = config.get("method")
   encoder = run.spec[0] if isinstance(run.spec[0], dict) else {}
-  title = " ".join(filter(None, (str(method.get("name", "")), str(encoder.get("name", "encoder")))))
+  name = method.get("name", "") if isinstance(method, dict) else ""
+  title = markdown(f"{name} {encoder.get('name', 'encoder')}")
   width = run(_zeros(run.inputs)).shape[1]
   after = ", after the projection" if run.spec[1] is not None else ""
   sections = [
@@ -47,14 +49,22 @@ def model_card(
     f"## Input\n\n{_input(run.inputs)}",
     f"## How to load it\n\n{_loading(run, errors)}",
     _checked(errors, tolerance),
-    f"## Training data\n\n{_data(config, workdir, run.step)}",
-    f"## Evaluation\n\n{_evaluation(run, summary, _read(workdir, 'encoder.json', dict))}",
-    f"## Training\n\n{_training(run, processes, summary)}",
+    f"## Training data\n\n{_facts(_data, config, workdir, run.step)}",
+    f"## Evaluation\n\n{_facts(_evaluation, run, summary, _read(workdir, 'encoder.json', dict))}",
+    f"## Training\n\n{_facts(_training, run, processes, summary)}",
   ]
   if config:
     text = json.dumps(config, indent=1, ensure_ascii=False)
     sections.append(f"The config of the run:\n\n````json\n{text}\n````")
   return "\n\n".join(sections) + "\n"
+
+
+def _facts(write: Callable[..., str], *arguments: Any) -> str:
+  """Returns a section from files of the run, whose entries may have any types in a damaged run."""
+  try:
+    return write(*arguments)
+  except (AttributeError, KeyError, TypeError, ValueError):
+    return "The files of the run that record this are damaged."
 
 
 def _kind(inputs: Any) -> str:
@@ -171,9 +181,9 @@ def _data(config: Mapping[str, Any], workdir: pathlib.Path | None, step: int) ->
   name = data["name"] if isinstance(data, dict) else str(data)
   code = None if workdir is None else data_fingerprint(workdir, step)
   lines = [
-    f"- Name: `{name.replace('`', ' ')}`",
+    f"- Name: `{' '.join(name.replace('`', ' ').split())}`",
     f"- Fingerprint of the training examples: {'not known' if code is None else f'{code:08x}'}",
-    f"- License: {license_of(name) or 'not known; state it before you publish the encoder'}",
+    f"- License: {markdown(license_of(name) or 'not known; state it before you publish the encoder')}",
   ]
   return "\n".join(lines)
 
@@ -187,21 +197,21 @@ def _evaluation(
   if not table:
     return "The run has no evaluation by labels."
   columns = list(dict.fromkeys(name for row in table.values() for name in row))
-  lines = [f"| | {' | '.join(columns)} |", "|---|" + "---|" * len(columns)]
+  lines = [f"| | {' | '.join(map(markdown, columns))} |", "|---|" + "---|" * len(columns)]
   for row, values in table.items():
     cells = []
     for name in columns:
       half = intervals.get(row, {}).get(name)
       value = "" if values.get(name) is None else f"{values[name]:.3f}"
       cells.append(value if half is None else f"{value} ± {half:.3f}")
-    lines.append(f"| {row} | {' | '.join(cells)} |")
+    lines.append(f"| {markdown(row)} | {' | '.join(cells)} |")
   notes = ""
   if run.spec[1] is not None:
     notes += "The figures are of the encoder without the projection. "
   if summary.get("steps") != run.step:
-    notes += f"The figures are of step {summary.get('steps')}. "
+    notes += f"The figures are of step {markdown(summary.get('steps'))}. "
   return (
-    f"{notes}Accuracies on the {summary.get('judged_on', 'test')} examples of the same data. `knn` and `linear` "
+    f"{notes}Accuracies on the {markdown(summary.get('judged_on', 'test'))} examples of the same data. `knn` and `linear` "
     "are probes with all labels, `linear_1` and `linear_5` with one and five labels per class "
     "(± 95 % over draws of labels). The row `raw` is for the inputs themselves, and `untrained` for the "
     "encoder before training.\n\n" + "\n".join(lines)
@@ -210,17 +220,19 @@ def _evaluation(
 
 def _training(run: FrozenEncoder, processes: Any, summary: Mapping[str, Any]) -> str:
   steps = f" of {summary['steps']:,}" if isinstance(summary.get("steps"), int) else ""
-  lines = [f"- Step: {run.step:,}{steps}", f"- Network: `{run.network}`"]
+  lines = [f"- Step: {run.step:,}{steps}", f"- Network: {markdown(run.network)}"]
   last = processes[-1] if isinstance(processes, list) and processes else {}
   if isinstance(last, dict) and last:
     versions = ", ".join(f"{name} {each}" for name, each in last.get("versions", {}).items())
-    lines += [
-      f"- Time: {last.get('time')}",
-      f"- contrastax {last.get('contrastax')}, commit {last.get('commit') or 'of a release'}",
-      f"- Python {last.get('python')}, {versions}",
-      f"- Machine: {last.get('machine')}; {', '.join(last.get('devices', []))}",
-      f"- Command:\n\n````\n{last.get('command')}\n````",
-    ]
+    recorded = (
+      f"Time: {last.get('time')}",
+      f"contrastax {last.get('contrastax')}, commit {last.get('commit') or 'of a release'}",
+      f"Python {last.get('python')}, {versions}",
+      f"Machine: {last.get('machine')}; {', '.join(last.get('devices', []))}",
+    )
+    lines += [f"- {markdown(line)}" for line in recorded]
+    command = " ".join(str(last.get("command")).split()).replace("````", "")
+    lines.append(f"- Command:\n\n````\n{command}\n````")
   return "\n".join(lines)
 
 

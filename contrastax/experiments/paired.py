@@ -43,8 +43,15 @@ def pack(correct: np.ndarray) -> str:
 
 
 def unpack(text: str, count: int) -> np.ndarray:
-  """Returns the `count` booleans of a text from `pack`."""
-  return np.unpackbits(np.frombuffer(base64.b64decode(text), np.uint8), count=count).astype(bool)
+  """Returns the `count` booleans of a text from `pack`.
+
+  Raises:
+    ValueError: the text has another number of booleans.
+  """
+  packed = np.frombuffer(base64.b64decode(text, validate=True), np.uint8)
+  if len(packed) != -(-count // 8):
+    raise ValueError(f"the text has {len(packed)} bytes, which are not {count} booleans")
+  return np.unpackbits(packed, count=count).astype(bool)
 
 
 def fingerprint(*splits: Mapping[str, Any]) -> str:
@@ -86,19 +93,15 @@ def differences(
   Returns:
     {column: difference} of the columns that both rows have. It is empty without labels.
   """
-  found = {}
+  found, rows = {}, ((summary, row), (other, other_row))
   for column in COLUMNS:
-    if column in summary["draws"].get(row, {}):
-      ours, theirs = (
-        np.array(each["draws"][name][column], float)
-        for each, name in ((summary, row), (other, other_row))
-      )
+    if all(column in each["draws"].get(name, {}) for each, name in rows):
+      ours, theirs = (np.array(each["draws"][name][column], float) for each, name in rows)
       mean, half = evaluation.mean_and_interval(ours - theirs)
       difference = Difference(mean, mean - half, mean + half)
-    elif column in summary["correct"].get(row, {}):
+    elif all(column in each["correct"].get(name, {}) for each, name in rows):
       ours, theirs = (
-        unpack(each["correct"][name][column], each["examples"]["test"])
-        for each, name in ((summary, row), (other, other_row))
+        unpack(each["correct"][name][column], each["examples"]["test"]) for each, name in rows
       )
       difference = Difference(*evaluation.accuracy_difference(ours, theirs))
     else:

@@ -13,6 +13,7 @@ from contrastax.data.dataset import labeled_only
 from contrastax.evaluation.finetune import labeled
 from contrastax.evaluation.transfer import fitted
 from contrastax.experiments import measures
+from contrastax.experiments.rows import image_options
 
 NEIGHBORS = (20, 200)
 RECALLS = (1, 5, 10)
@@ -139,10 +140,7 @@ def splits(name: str, validation: int, shape: tuple[int, ...]) -> list[dict[str,
   Raises:
     UserError: the data set does not exist, has no labels, or has images that do not fit.
   """
-  height, width, channels = shape
-  wanted = {"size": (height, width), "channels": channels}
-  options = data.complete(name, {}, name)
-  dataset = data.load(name, **{key: value for key, value in wanted.items() if key in options})
+  dataset = data.load(name, **image_options(name, shape))
   if "label" not in dataset.train:
     raise UserError(f"transfer is probed by labels; {name} has none")
   if "image" not in dataset.train:

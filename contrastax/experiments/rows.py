@@ -109,14 +109,13 @@ def open_rows(run: FrozenEncoder, name: str, field: str | None = None) -> Rows:
   Raises:
     UserError: the data set cannot be opened, or has no such field.
   """
-  options = data.complete(name, {}, name)
   given: dict[str, Any] = {}
   leaves = jax.tree.leaves(run.inputs)
   images = [leaf.shape for leaf in leaves if is_image(leaf)]
   texts = [leaf.shape[0] for leaf in leaves if is_text(leaf)]
-  if images and "size" in options and images[0][2] in (1, 3):
-    given |= {"size": images[0][:2], "channels": images[0][2]}
-  if texts and "text_bytes" in options:
+  if images and images[0][2] in (1, 3):
+    given |= image_options(name, images[0])
+  if texts and "text_bytes" in data.complete(name, {}, name):
     given["text_bytes"] = max(texts)
   dataset = data.read(name, **given)
   names = _field_names(run, name, dataset.train, field)
@@ -131,6 +130,29 @@ def open_rows(run: FrozenEncoder, name: str, field: str | None = None) -> Rows:
     label = np.concatenate([np.asarray(each) for each in labels])
   total = sum(map(count_rows, splits.values()))
   return Rows(splits, _row_names(splits, total), label, dataset.classes)
+
+
+def image_options(name: str, shape: tuple[int, ...]) -> dict[str, Any]:
+  """Returns the options with which a data set decodes the images in its files to a shape.
+
+  Args:
+    name: the name of the data set, see `data.load`.
+    shape: (height, width, channels).
+
+  Returns:
+    The options that the data set has. There are none for images that are not in files.
+
+  Raises:
+    UserError: there is no such data set.
+  """
+  known = data.complete(name, {}, name)
+  wanted = {"size": tuple(shape[:2]), "channels": shape[2]}
+  options = {key: value for key, value in wanted.items() if key in known}
+  try:
+    data.complete(name, options, name)
+  except UserError:  # `glyphs` draws squares, which are converted afterwards.
+    return {}
+  return options
 
 
 def embedded(
@@ -196,10 +218,14 @@ def _field_names(
     field = run.fields
   if field is None:
     fitting = [each for each in known if _fits(run.inputs, arrays[each])]
-    if len(fitting) != 1:
-      which = "several fields" if fitting else "no field"
+    if not fitting:
       raise UserError(
-        f"{name} has {which} that the encoder can take ({', '.join(fitting or known)}); give one by "
+        f"{name} has no field that the encoder can take ({', '.join(known)}); the encoder takes "
+        f"{_taken(run.inputs)}"
+      )
+    if len(fitting) > 1:
+      raise UserError(
+        f"{name} has several fields that the encoder can take ({', '.join(fitting)}); give one by "
         "--field"
       )
     return fitting[0]
@@ -207,7 +233,7 @@ def _field_names(
   if not _fits(run.inputs, arrays[field]):
     raise UserError(
       f"{name}: the field {field!r} is {arrays[field].dtype} {list(arrays[field].shape)}; the encoder "
-      f"takes {run.inputs.dtype} [n, {', '.join(map(str, run.inputs.shape))}]"
+      f"takes {_taken(run.inputs)}"
     )
   return field
 
@@ -222,6 +248,15 @@ def _fits(spec: Any, values: Any) -> bool:
   if is_text(spec):
     return values.ndim == 2 and values.dtype == np.uint8
   return values.shape[1:] == spec.shape and values.dtype.kind == np.dtype(spec.dtype).kind
+
+
+def _taken(inputs: Any) -> str:
+  """Returns what an encoder takes, as text."""
+  leaves = [
+    f"{leaf.dtype} [n, {', '.join(map(str, leaf.shape))}]" for leaf in jax.tree.leaves(inputs)
+  ]
+  texts = ", which are texts in UTF-8" if is_text(inputs) else ""
+  return " and ".join(leaves) + texts
 
 
 def _row_names(splits: Mapping[str, Any], total: int) -> Sequence[str]:

@@ -108,7 +108,7 @@ def _main(argv: list[str]) -> None:
 
 def search(
   workdir: str | os.PathLike,
-  queries: str | Sequence[str],
+  queries: str | os.PathLike | Sequence[str | os.PathLike],
   *,
   data: str | None = None,
   index: str | os.PathLike | None = None,
@@ -159,7 +159,16 @@ def search(
   if out is not None and pathlib.Path(out).suffix.lower() not in (".html", ".png"):
     raise UserError(f"the output {out} must end with .html or .png")
   check_integer("k", k, 1)
-  queries = [queries] if isinstance(queries, str) else list(queries)
+  try:
+    given = [queries] if isinstance(queries, str | os.PathLike) else queries
+    texts = [os.fspath(query) for query in given]
+  except TypeError:
+    raise UserError(
+      f"queries must be names, paths of images or texts, not {type(queries).__name__}; contrastax.load "
+      "embeds arrays"
+    ) from None
+  if not texts:
+    raise UserError("search needs a query; there are none")
   folder = pathlib.Path(workdir)
   run = load(folder, network=network, projected=projected, allow=allow)
   stored = None if index is None else read_index(pathlib.Path(index))
@@ -168,7 +177,7 @@ def search(
     rows = _pictured(run, stored.about)
   names = stored.names if stored is not None else rows.names if rows else ()
   position = {name: i for i, name in enumerate(names)}
-  other = query_network or _other_kind(folder, run, [q for q in queries if q not in position])
+  other = query_network or _other_kind(folder, run, [q for q in texts if q not in position])
   if other is not None and not projected:
     projected = has_projection(read_content(folder), run.network)
     run = load(folder, network=network, projected=projected, allow=allow)
@@ -181,12 +190,12 @@ def search(
     corpus = Corpus(np.concatenate(parts), rows.names, rows.class_names(), rows)
   encoders = [run] if query_network is None else []
   encoders += [] if other is None else [_tower(folder, other, allow)]
-  vectors, excluded = _query_vectors(queries, corpus, position, encoders)
+  vectors, excluded = _query_vectors(texts, corpus, position, encoders)
   count = min(k, len(corpus.names))
   scores, found = top_k(vectors, corpus.vectors, count, score=cosine(), exclude=excluded)
   results = [
     _found(query, np.asarray(own), np.asarray(where), corpus)
-    for query, own, where in zip(queries, scores, found, strict=True)
+    for query, own, where in zip(texts, scores, found, strict=True)
   ]
   if out is not None:
     draw(pathlib.Path(out), results, corpus, position)

@@ -174,6 +174,10 @@ def _values(
     raise UserError(f"--by={by} needs labels, and the data have none; use --by={WITHOUT_LABELS}")
   part = "table" if by in COLUMNS else "geometry"
   values = {name: summary[part]["trained"].get(by) for name, summary in summaries.items()}
+  if all(value is None for value in values.values()):
+    raise UserError(
+      f"--by={by}: no run has a result of {by}; choose another column, such as --by=knn"
+    )
   return by, {name: -math.inf if value is None else value for name, value in values.items()}
 
 

@@ -81,8 +81,11 @@ def read_index(path: pathlib.Path) -> Index:
     index = readers[path.suffix.lower()](path)
     if not isinstance(index.about, dict) or index.vectors.ndim != 2:
       raise ValueError("it has no vectors")
-    if len(index.vectors) != len(index.names):
-      raise ValueError("the numbers of vectors and names differ")
+    columns = [each for each in (index.names, index.classes) if each is not None]
+    if any(len(each) != len(index.vectors) for each in columns):
+      raise ValueError("the numbers of vectors, names and classes differ")
+    if not all(isinstance(name, str) for each in columns for name in each):
+      raise ValueError("a name is not a text")
     return index
   except FileNotFoundError:
     raise UserError(

@@ -16,6 +16,9 @@ from contrastax.files import read_records
 COLLAPSED = 1e-5
 """Unit vectors whose entries all differ by less than this are equal up to rounding."""
 
+LONGEST_NAME = 40
+"""The number of characters of the name of a class in a legend."""
+
 
 def learning_curves(metrics: pathlib.Path, path: pathlib.Path) -> None:
   """Draws the metrics of a run against the step, one panel per metric.
@@ -101,16 +104,21 @@ def space_map(
   for place, (title, points) in enumerate(drawn.items()):
     axes = figure.add_subplot(1, len(spaces), place + 1)
     axes.scatter(*points[~np.isin(labels, np.arange(len(classes)))].T, s=9, color="0.7")
-    for label, name in enumerate(classes):
+    for label in range(len(classes)):
       members = points[labels == label]
       marker = "o^sD"[label // 10 % 4]
-      axes.scatter(*members.T, s=9, color=colors[label % 10], marker=marker, label=name)
+      axes.scatter(*members.T, s=9, color=colors[label % 10], marker=marker, label=str(label))
     axes.set_title(title)
     axes.set_xticks([])
     axes.set_yticks([])
   if len(classes) <= 40:
-    handles, names = figure.axes[-1].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside right center", fontsize=8, markerscale=2)
+    entries = figure.axes[-1].get_legend_handles_labels()
+    legend = figure.legend(*entries, loc="outside right center", fontsize=8, markerscale=2)
+    # A name may contain $, which starts a formula, or start with _, which hides a label.
+    for text, name in zip(legend.get_texts(), classes, strict=True):
+      text.set(
+        text=name if len(name) <= LONGEST_NAME else name[:LONGEST_NAME] + "…", parse_math=False
+      )
   figure.savefig(path, dpi=120)
   return drawn
 

@@ -38,14 +38,23 @@ def text(table: Mapping[str, Mapping[str, Any]]) -> str:
   )
 
 
+def markdown(text: object) -> str:
+  """Returns a text as one line of Markdown, in which it has no markup and no HTML."""
+  line = " ".join(str(text).split())
+  for character in "\\|<*_`[":
+    line = line.replace(character, f"\\{character}")
+  return line
+
+
 def formatted(value: Any) -> str:
   """Formats one value: a number with three decimals, a mean with half of its interval, or a text.
 
-  A value that is not known (None, or a mean that is None) becomes a dash.
+  A value or a mean that is not known (None or NaN) becomes a dash.
   """
   if isinstance(value, str):
     return value
-  if value is None or (isinstance(value, Mapping) and value["mean"] is None):
+  mean = value["mean"] if isinstance(value, Mapping) else value
+  if mean is None or mean != mean:
     return NOT_KNOWN
   if isinstance(value, Mapping):
     return f"{value['mean']:.3f} ± {value['half_interval']:.3f}"

@@ -22,6 +22,8 @@ FILE = "encoder.json"
 REWRITTEN = "the command that started the run writes the file again"
 MOST_VALUES = 2**28
 """The largest number of values of one example. A file with a larger shape is refused."""
+MOST_LAYERS = 1000
+"""The largest number of layers of a network. A file with more, which take minutes to build, is refused."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,10 +203,23 @@ def described(spec: Any, inputs: Any, allow: Collection[str]) -> tuple[Encoder, 
     spec: the encoder as specified in a config.
     inputs: the shape and type of one example.
     allow: the modules of the user that may be imported.
+
+  Raises:
+    UserError: the spec is invalid, or has too many layers.
   """
+  if _layers(spec) > MOST_LAYERS:
+    raise UserError(f"a network must have at most {MOST_LAYERS:,} layers")
   # A file that the spec names is not read: the parameters come from the checkpoint.
   encoder = assemble(Encoder, without_files(spec), "encoder", allow=allow)
   return encoder, *jax.eval_shape(encoder.init, jax.random.key(0), _batch(inputs))
+
+
+def _layers(spec: Any) -> int:
+  """Returns the number of layers of a spec, or more: every depth, and the length of every list."""
+  if isinstance(spec, Mapping):
+    depth = spec.get("depth")
+    return sum(map(_layers, spec.values())) + (depth if type(depth) is int else 0)
+  return len(spec) + sum(map(_layers, spec)) if isinstance(spec, list | tuple) else 0
 
 
 def composed(encoder: Encoder, projection: Encoder) -> Encoder:

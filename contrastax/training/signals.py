@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import threading
 from collections.abc import Iterator
 from typing import Any, Self
 
@@ -32,7 +33,8 @@ class Stop:
 
   After the first signal the previous handlers of SIGTERM and SIGINT are restored, so a second
   signal ends the process immediately. A second SIGHUP is ignored, because closing a terminal sends
-  several of them. If SIGHUP was ignored before (`nohup`), it stays ignored.
+  several of them. If SIGHUP was ignored before (`nohup`), it stays ignored. Only the main thread of a
+  process can handle signals, so in another thread nothing is changed.
 
   Example:
     >>> from contrastax import training
@@ -50,6 +52,8 @@ class Stop:
     self._previous: dict[int, Any] = {}
 
   def __enter__(self) -> Self:
+    if threading.current_thread() is not threading.main_thread():
+      return self
     hangup = getattr(signal, "SIGHUP", None)  # Windows has no SIGHUP.
     if hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN:
       self._previous[hangup] = signal.signal(hangup, self._on_signal)

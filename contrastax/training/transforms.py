@@ -63,8 +63,8 @@ def layers_of(params: Any) -> Any:
   matches = [match for match in map(NUMBERED.match, paths) if match]
   if not matches:
     raise UserError(
-      "layer_decay needs an encoder with blocks or stages (vit, text or resnet), which this method "
-      "does not have; remove layer_decay"
+      "layer_decay needs a trained encoder with blocks or stages (vit, text or resnet), which this "
+      "method does not have; remove layer_decay"
     )
   last: dict[str, int] = {}
   for match in matches:
