@@ -5,11 +5,14 @@ A file is written completely or not at all. A damaged file raises `UserError`.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import pathlib
 import shutil
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from contrastax.core import UserError
@@ -77,6 +80,35 @@ def write_bytes(path: str | os.PathLike, content: bytes) -> None:
     if unfinished.is_file():
       unfinished.unlink()
     raise
+
+
+def new_output(out: str | os.PathLike) -> pathlib.Path:
+  """Returns the path of an output that a command writes.
+
+  Raises:
+    UserError: the path exists. Nothing is written over a file of the user.
+  """
+  path = pathlib.Path(out).expanduser()
+  if os.path.lexists(path):
+    raise UserError(f"the output {out} already exists; choose another --out, or remove it")
+  return path
+
+
+@contextlib.contextmanager
+def writing(out: str | os.PathLike) -> Iterator[None]:
+  """Returns a context whose errors of writing name the output, not the temporary files beside it.
+
+  Args:
+    out: the output as the user gave it.
+  """
+  try:
+    yield
+  except OSError as error:
+    fault = (error.strerror or str(error)).lower()
+    fix = "choose an --out in a folder that can be written"
+    if error.errno == errno.ENOSPC:
+      fault, fix = "the disk is full", "free some space, or choose another --out"
+    raise UserError(f"the output {out} cannot be written: {fault}; {fix}") from error
 
 
 def unfinished_of(path: pathlib.Path) -> pathlib.Path:

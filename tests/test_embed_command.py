@@ -1,8 +1,10 @@
 """The command `contrastax embed`: what its files contain, and what an interruption leaves."""
 
 import csv
+import errno
 import fcntl
 import json
+import os
 import subprocess
 import sys
 
@@ -142,16 +144,49 @@ def count_embedded(monkeypatch, stop_after=None):
 def test_an_interrupted_command_continues(tmp_path, run, photos, small, monkeypatch):
   out, whole = tmp_path / "x.npz", tmp_path / "whole.npz"
   assert command(run, photos, whole, "--batch_size=2") == 0
-  out.write_bytes(b"old")
   count_embedded(monkeypatch, stop_after=2)
   with pytest.raises(Stopped):
     command(run, photos, out, "--batch_size=2")
-  assert out.read_bytes() == b"old"
+  assert not out.exists()
   counted = count_embedded(monkeypatch)
   assert command(run, photos, out, "--batch_size=2") == 0
   assert counted == [2]  # two parts of four were finished
   assert out.read_bytes() == whole.read_bytes()
   assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("kind", ["another file", "the table", "a link to the table"])
+def test_no_file_is_overwritten(tmp_path, run, photos, capsys, kind):
+  """The table is not overwritten either by its own path, by a link or if a command was interrupted."""
+  table, out = tmp_path / "table.csv", tmp_path / "table.csv"
+  table.write_text("photo\n" + "".join(f"{path}\n" for path in sorted(photos.rglob("é*"))))
+  if kind != "the table":
+    out = tmp_path / "out.csv"
+    out.symlink_to(table) if kind == "a link to the table" else out.write_text("old")
+  before = out.read_bytes(), table.read_bytes()
+  options = ["--data=csv:" + str(table), f"--out={out}"]
+  assert main(["contrastax embed", str(run), *options]) == 2
+  (line,) = capsys.readouterr().err.splitlines()
+  assert str(out) in line and ("--out" in line or "give another file" in line)
+  assert (out.read_bytes(), table.read_bytes()) == before
+  assert {path.name for path in tmp_path.iterdir()} == {table.name, out.name}
+
+
+@pytest.mark.parametrize("kind", ["read-only", "full"])
+def test_an_output_that_cannot_be_written_is_named(
+  tmp_path, run, photos, monkeypatch, capsys, kind
+):
+  """The message names the output that the user gave, and not a temporary file beside it."""
+  error = {"read-only": errno.EROFS, "full": errno.ENOSPC}[kind]
+
+  def fail(path, *arguments):
+    raise OSError(error, os.strerror(error), str(path))
+
+  monkeypatch.setattr(embed, "write_bytes", fail)
+  assert command(run, photos, f"{tmp_path}/x.npz") == 2
+  line = capsys.readouterr().err.splitlines()[-1]
+  fault = {"read-only": "read-only file system; choose an --out", "full": "the disk is full; free"}
+  assert line.startswith(f"error: the output {tmp_path}/x.npz cannot be written: {fault[kind]}")
 
 
 CHANGES = ["nothing", "data", "checkpoint", "dtype", "batch_size"]

@@ -66,6 +66,9 @@ def test_one_input_gives_one_vector(encode, paths):
   for one in (paths[2], str(paths[2]), Image.open(paths[2])):
     assert encode(one).shape == (32,)
     np.testing.assert_allclose(encode(one), expected, rtol=1e-5, atol=1e-6)
+  array = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+  for one in (array, array / np.float32(255)):
+    np.testing.assert_allclose(encode(one), encode(array[None])[0], rtol=1e-5, atol=1e-6)
 
 
 def test_texts_are_their_bytes(run):
@@ -105,9 +108,12 @@ WRONG = {
   "nothing": ([], "must not be empty"),
   "mixed": (["a.png", np.zeros((8, 8, 3))], "takes paths and PIL images for inputs, not ndarray"),
   "another size": (np.zeros((2, 9, 9, 3), np.uint8), "Image.fromarray(x) for x in images"),
-  "one image": (np.zeros((8, 8, 3), np.uint8), "pass images[None]"),
+  "channels first": (np.zeros((2, 3, 8, 8)), "pass images.transpose(0, 2, 3, 1)"),
+  "one with channels first": (np.zeros((3, 8, 8)), "pass image.transpose(1, 2, 0)"),
   "ragged": ([np.zeros((8, 8, 3)), np.zeros((9, 8, 3))], "different shapes"),
-  "a number": (3, "takes images [n, 8, 8, 3], not []"),
+  "a number": (3, "takes images [n, 8, 8, 3], not int"),
+  "none": (None, "takes images [n, 8, 8, 3], not NoneType"),
+  "bytes": (b"x", "takes images [n, 8, 8, 3], not bytes"),
 }
 
 
@@ -212,7 +218,15 @@ HUGE = {
   "an input": {"inputs": {"shape": [10**6, 10**6, 3], "dtype": "uint8"}},
   "beyond int64": {"inputs": {"shape": [10**30, 1, 3], "dtype": "uint8"}},
   "a width": {"encoder": {"name": "mlp", "widths": [10**12]}},
-  "a depth": {"encoder": {"name": "vit", "width": 8, "heads": 2, "patch": 4, "depth": 10**7}},
+  "a depth": {"encoder": {"name": "vit", "width": 8, "heads": 2, "patch": 4, "depth": 10**9}},
+  "a negative depth": {
+    "encoder": {
+      "name": "chunked",
+      "depth": -(10**9),
+      "encoder": {"name": "vit", "width": 8, "heads": 2, "patch": 4, "depth": 10**9},
+    }
+  },
+  "a size": {"padding": "x" * 2**21},
   "layers": {"encoder": {"name": "chunked", "encoder": {"name": "mlp", "widths": [1] * 10**5}}},
   "object": {"inputs": {"shape": [8, 8, 3], "dtype": "O"}},
   "a step": {"layout": "contrastax", "step": "../../x"},

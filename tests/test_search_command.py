@@ -1,7 +1,9 @@
 """The command `contrastax search`: exact neighbors, of files, names and texts, and the grid."""
 
 import collections
+import errno
 import io
+import os
 import re
 from html.parser import HTMLParser
 
@@ -11,6 +13,7 @@ from made_run import made_run, write_photos
 from PIL import Image
 
 import contrastax
+from contrastax.experiments import found as found_module
 from contrastax.experiments.search import main
 from contrastax.reporting.grid import Answer, Cell, to_html, to_png
 
@@ -49,14 +52,18 @@ def ranked(query, corpus, names, leave_out=None):
 
 
 @pytest.mark.parametrize("source", ["data", "index"])
-@pytest.mark.parametrize("kind", ["a file", "a name"])
-def test_the_neighbors_are_exact(run, photos, indexes, files, source, kind):
+@pytest.mark.parametrize("kind", ["a file", "a name", "another file"])
+def test_the_neighbors_are_exact(tmp_path, run, photos, indexes, files, source, kind):
+  """An example is left out of its own result, also if its file is given by another path."""
   encode, names = contrastax.load(run), list(files)
   where = {"data": f"folder:{photos}"} if source == "data" else {"index": indexes / "plain.npz"}
   name = names[3]
   query = name if kind == "a name" else str(files[name])
+  if kind == "another file":  # the same pixels in a file with other bytes
+    query = str(tmp_path / "other.png")
+    Image.open(files[name]).save(query, compress_level=0)
   (found,) = contrastax.search(run, query, k=4, **where)
-  own = name if kind == "a name" else None
+  own = None if kind == "another file" else name
   expected, cosines = ranked(encode(files[name]), encode([*files.values()]), names, own)
   assert list(found.names) == expected[:4]
   np.testing.assert_allclose(found.scores, cosines[:4], rtol=1e-4, atol=1e-5)
@@ -87,8 +94,53 @@ def test_an_image_finds_texts(tmp_path, run, files):
   corpus = contrastax.load(run, network="other_encoder", projected=True)(texts)
   query = contrastax.load(run, projected=True)(path)
   assert list(found.names) == ranked(query, corpus, ["0", "1", "2"])[0][:2]
+  assert found.texts == tuple(texts[int(name)] for name in found.names)
   (found,) = contrastax.search(run, "a cat", data=data, k=1, network="other_encoder")
-  assert found.names == ("0",)
+  assert found.names == ("0",) and found.texts == ("a cat",)
+
+
+def test_found_texts_are_printed_in_one_line(tmp_path, run, capsys):
+  np.savez(tmp_path / "texts.npz", text=np.array(["a\n\x1b[31mcat", "two dogs"]))
+  options = [f"--data=npz:{tmp_path}/texts.npz", "--network=other_encoder", "--query=a cat"]
+  assert main(["contrastax search", str(run), *options]) == 0
+  lines = capsys.readouterr().out.splitlines()
+  assert len(lines) == 3 and lines[0] == "a cat"
+  assert {line.split(maxsplit=2)[2] for line in lines[1:]} == {r"a \x1b[31mcat", "two dogs"}
+
+
+def test_of_two_copies_the_one_at_the_path_of_the_query_is_left_out(tmp_path, run):
+  photos = write_photos(tmp_path / "photos", 4)
+  path = sorted(photos.rglob("é*"))[0]
+  copies = [path.with_name(name) for name in ("a.png", "z.png")]
+  for copy in copies:
+    copy.write_bytes(path.read_bytes())
+  for own in (path, *copies):
+    (found,) = contrastax.search(run, str(own), data=f"folder:{photos}", k=2)
+    others = {str(each.relative_to(photos)) for each in (path, *copies) if each != own}
+    assert set(found.names) == others
+
+
+def test_no_file_is_overwritten(tmp_path, run, capsys):
+  out = tmp_path / "found.html"
+  out.write_text("old")
+  options = ["--data=digits", "--query=0", f"--out={out}"]
+  assert main(["contrastax search", str(run), *options]) == 2
+  (line,) = capsys.readouterr().err.splitlines()
+  assert line == f"error: the output {out} already exists; choose another --out, or remove it"
+  assert out.read_text() == "old"
+
+
+def test_an_output_that_cannot_be_written_is_named(
+  tmp_path, run, photos, files, monkeypatch, capsys
+):
+  def fail(path, content):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+  monkeypatch.setattr(found_module, "write_bytes", fail)
+  options = [f"--data=folder:{photos}", f"--query={next(iter(files))}", f"--out={tmp_path}/x.html"]
+  assert main(["contrastax search", str(run), *options]) == 2
+  line = capsys.readouterr().err.splitlines()[-1]
+  assert line.startswith(f"error: the output {tmp_path}/x.html cannot be written: the disk is full")
 
 
 def test_the_encoder_of_queries_can_be_chosen(run, photos, files):
@@ -108,7 +160,7 @@ def test_the_encoder_of_queries_can_be_chosen(run, photos, files):
 def test_several_queries_and_k_beyond_the_data(run, photos, files):
   queries = [*list(files)[:2], str(next(iter(files.values())))]
   found = contrastax.search(run, queries, data=f"folder:{photos}", k=99)
-  assert [len(each.names) for each in found] == [9, 9, 10]  # a name is left out of its own result
+  assert [len(each.names) for each in found] == [9, 9, 9]  # each is left out of its own result
   assert [each.query for each in found] == queries
 
 
@@ -155,7 +207,7 @@ def test_without_the_data_there_are_names_only(tmp_path, run, capsys):
 
 WRONG = {
   "no query": (["--data=digits"], "--query is required"),
-  "no data": (["--query=a"], "search needs data or an index"),
+  "no data": (["--query=a"], "needs data or an index; give --data=folder:photos"),
   "k": (["--data=digits", "--query=0", "--k=0"], "k must be at least 1, not 0"),
   "out": (["--data=digits", "--query=0", "--out=x.pdf"], "must end with .html or .png"),
   "no index": (["--index=none.npz", "--query=a"], "there is no index none.npz"),
@@ -204,6 +256,8 @@ def test_a_query_that_is_nothing_names_the_nearest(tmp_path, run, files):
   contrastax.export(contrastax.load(run), tmp_path / "export")
   data = f"folder:{next(iter(files.values())).parents[1]}"
   name = next(iter(files))
+  with pytest.raises(contrastax.UserError, match="no such file; the first name is .* a text needs"):
+    contrastax.search(tmp_path / "export", "a nice picture", data=data)
   with pytest.raises(contrastax.UserError) as error:
     contrastax.search(tmp_path / "export", name[:-1], data=data)
   assert f"or the path of an image; did you mean {name!r}?" in str(error.value)

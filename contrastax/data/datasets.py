@@ -139,6 +139,10 @@ def complete(name: str, options: Mapping[str, Any], where: str) -> dict[str, Any
   Raises:
     UserError: there is no such data set, or an option is unknown or has a wrong type.
   """
+  if not isinstance(name, str):
+    kind = type(name).__name__
+    fix = f"; give {_of_path(name) or f'folder:{name}'!r}" if isinstance(name, os.PathLike) else ""
+    raise UserError(f"the name of a data set must be a str, not {kind}{fix}")
   kind, _, place = name.partition(":")
   if kind == "words" and place:
     return complete(place, options, where)
@@ -154,9 +158,19 @@ def _fix(name: str) -> str:
   close = difflib.get_close_matches(name, NAMED, 1)
   if close:
     return f"; did you mean {close[0]!r}?"
-  suffix = os.path.splitext(name)[1].lower()
+  suggested = _of_path(name)
+  return f"; did you mean {suggested!r}?" if suggested else ""
+
+
+def _of_path(path: str | os.PathLike[str]) -> str:
+  """Returns the name of the data set in a file or a folder, or "" if the path is of neither.
+
+  A kind that does not exist, such as "json:", is removed from the start.
+  """
+  place = os.fspath(path)
+  if ":" in place and not os.path.exists(place):
+    place = place.partition(":")[2]
+  suffix = os.path.splitext(place)[1].lower()
   if suffix in SUFFIXES:
-    return f"; did you mean {f'{SUFFIXES[suffix]}:{name}'!r}?"
-  if name and os.path.isdir(name):
-    return f"; did you mean {f'folder:{name}'!r}?"
-  return ""
+    return f"{SUFFIXES[suffix]}:{place}"
+  return f"folder:{place}" if place and os.path.isdir(place) else ""

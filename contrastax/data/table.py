@@ -199,7 +199,10 @@ def _files(
       listed.append(listed_file(name, os.stat(root / name)))
     except (OSError, ValueError) as error:
       fault = error.strerror if isinstance(error, OSError) else None
-      listed.append(File(name, 0, 0, fault=(fault or "the path is not valid").lower()))
+      fault = (fault or "the path is not valid").lower()
+      if name.partition("://")[0].lower() in ("http", "https", "ftp", "s3", "gs"):
+        fault = "URLs are not read; download the image and give the path of its file"
+      listed.append(File(name, 0, 0, fault=fault))
   return index_files(
     listed,
     lambda i: (root / listed[i].name).read_bytes(),

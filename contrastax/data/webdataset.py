@@ -112,6 +112,8 @@ def _expand(pattern: str) -> list[str]:
   paths = ["".join(parts) for parts in itertools.product(*choices)]
   found = [path for each in paths for path in (sorted(glob.glob(each)) or [each])]
   for path in found:
+    if os.path.isdir(path):
+      raise UserError(f"webdataset:{path} is a folder; give its tar files: webdataset:{path}/*.tar")
     if not pathlib.Path(path).is_file():
       raise UserError(f"there is no file {path}; a relative path starts in the current folder")
   return found

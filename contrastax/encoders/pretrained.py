@@ -53,8 +53,8 @@ def pretrained(
       it started from.
     normalization: how images are normalized. "imagenet" is the mean (0.485, 0.456, 0.406) and the
       deviation (0.229, 0.224, 0.225), "half" is 0.5 for both, "none" is no normalization, and a pair
-      (mean, deviation) has one number per channel. "file" is what the file states: as `mean` and
-      `std` in its metadata, in a `config.json` of timm or in a `preprocessor_config.json` of Hugging
+      (mean, deviation) has one number per channel. "file" is what the file states: in the metadata
+      that `contrastax export` writes, as `mean` and `std` in its metadata, in a `config.json` of timm or in a `preprocessor_config.json` of Hugging
       Face beside it; otherwise there is no normalization.
     prefix: the prefix of the names, such as "module.encoder_q". None finds the usual ones: `module.`,
       `model.`, `backbone.`, `encoder_q.`, `teacher.`, `vision_model.` and their combinations. It is
@@ -83,7 +83,8 @@ def pretrained(
   moments = None if normalization == "file" else moments_of(normalization)
   if path is not None and (encoder is None or normalization == "file") and os.path.exists(path):
     known = read_weights(path, prefix, infer=encoder is None)
-    moments = known.normalization if normalization == "file" else moments
+    if normalization == "file" and known.normalization is not None:
+      moments = moments_of(known.normalization)
     if known.encoder is not None:
       kind, arguments = known.encoder["name"], known.encoder
       make = {"resnet": resnet, "vit": vit}[kind]

@@ -33,12 +33,13 @@ class Weights(NamedTuple):
   Args:
     encoder: the spec of the encoder, {"name": …}; None if it was not asked for.
     prefix: the prefix of the names.
-    normalization: mean and deviation of the images, or None if the file does not state them.
+    normalization: a name of `NORMALIZATIONS`, or the mean and the deviation of the images; None if
+      the file does not state it.
   """
 
   encoder: dict[str, Any] | None
   prefix: str
-  normalization: Moments | None
+  normalization: str | Moments | None
 
 
 def read_weights(path: str | os.PathLike, prefix: str | None = None, *, infer: bool) -> Weights:
@@ -110,8 +111,15 @@ def moments_of(value: Any) -> Moments | None:
   return mean, deviation
 
 
-def _stated(path: pathlib.Path, metadata: Mapping[str, str]) -> Moments | None:
+def _stated(path: pathlib.Path, metadata: Mapping[str, str]) -> str | Moments | None:
   """Returns the normalization in the metadata of a file or in a file of settings beside it."""
+  if "normalization" in metadata:  # The file is of `contrastax export`.
+    try:
+      value = json.loads(metadata["normalization"])
+    except json.JSONDecodeError:
+      value = metadata["normalization"]
+    moments = moments_of(value)
+    return value if isinstance(value, str) else moments
   found = _pair(metadata, ("mean", "std"))
   for name in ("config.json", "preprocessor_config.json"):
     if found is None and (path.parent / name).is_file():

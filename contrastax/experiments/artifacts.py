@@ -20,7 +20,7 @@ from contrastax.files import write_json
 from contrastax.training.description import FILE, spec_of
 from contrastax.training.inputs import is_text
 from contrastax.training.load import FrozenEncoder, load
-from contrastax.training.weights import layout_of, write_weights
+from contrastax.training.weights import TIMM, layout_of, normalization_of, write_weights
 
 STABLEHLO, ONNX = "model.stablehlo", "model.onnx"
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -108,7 +108,8 @@ def write_parameters(run: FrozenEncoder, folder: pathlib.Path) -> None:
     "layout": layout,
     "step": run.step,
   }
-  write_weights(folder, run.params, run.state, layout)
+  normalization = normalization_of(spec) if layout == TIMM else None
+  write_weights(folder, run.params, run.state, layout, normalization)
   write_json(folder / FILE, content)
 
 
@@ -128,9 +129,10 @@ def write_stablehlo(run: FrozenEncoder, folder: pathlib.Path) -> None:
   """
   try:
     exported = jax_export.export(jax.jit(program(run)), platforms=PLATFORMS)(_symbolic(run.inputs))
-    (folder / STABLEHLO).write_bytes(exported.serialize())
+    content = exported.serialize()
   except Exception as error:  # An encoder may raise any error for a symbolic number of examples.
     raise NotWritten(_line(error)) from error
+  (folder / STABLEHLO).write_bytes(content)
 
 
 def call_stablehlo(folder: pathlib.Path) -> Callable[[Any], np.ndarray]:
@@ -162,6 +164,8 @@ def write_onnx(run: FrozenEncoder, folder: pathlib.Path) -> None:
       model = jax2onnx.to_onnx(rewritten(traced), inputs=leaves, input_names=names)
       (folder / ONNX).write_bytes(model.SerializeToString())
       call_onnx(folder, run.inputs)
+  except OSError:  # The folder cannot be written.
+    raise
   except Exception as error:  # The converter raises errors of many classes.
     (folder / ONNX).unlink(missing_ok=True)
     raise NotWritten(f"jax2onnx cannot convert this encoder: {_line(error)}") from error

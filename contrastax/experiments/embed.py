@@ -26,7 +26,7 @@ from contrastax.experiments import commandline
 from contrastax.experiments.cache import keep_programs
 from contrastax.experiments.rows import Part, content_of, digest_of, embedded, open_rows
 from contrastax.experiments.vectors import SUFFIXES, write_vectors
-from contrastax.files import write_bytes
+from contrastax.files import new_output, write_bytes, writing
 from contrastax.training.load import FrozenEncoder
 
 HELP = """Embeds a data set and writes the vectors to a file.
@@ -36,8 +36,8 @@ HELP = """Embeds a data set and writes the vectors to a file.
   contrastax embed runs/x --data=csv:table.csv --out=vectors.csv --field=picture
   contrastax embed runs/clip --data=jsonl:captions.jsonl --out=texts.npz --network=other_encoder --projected
 
---data is any name of a data set, see docs/config.md. Images are decoded to the size that the encoder
-takes; files that cannot be decoded are listed and left out. Each row of the file has the name of the
+--data is any name of a data set, see docs/data.md. Images are decoded to the size that the encoder
+takes; files that cannot be decoded are listed and left out. --out must not exist yet. Each row of the file has the name of the
 example (the path of its file, else its number), `split` if the data have several, `label` and `class`
 if the classes are known, and `vector`, in the order of the data. A csv file has a column for each
 number of the vector.
@@ -109,7 +109,7 @@ def embed_data(
   Args:
     run: the folder of a run, or the result of `contrastax.load`.
     name: the name of the data set, see `data.load`.
-    out: the file: .parquet, .npz or .csv.
+    out: the file, which must not exist yet: .parquet, .npz or .csv.
     field: the field of the data that is the input. None means the field that the run was trained on,
       or the only one that fits.
     dtype: "float32" or "float16".
@@ -121,8 +121,8 @@ def embed_data(
     The path of the file.
 
   Raises:
-    UserError: the run or the data set cannot be opened, an argument is invalid, or the file is being
-      written by another process.
+    UserError: the run or the data set cannot be opened, an argument is invalid, or the file exists,
+      cannot be written, or is being written by another process.
 
   Example:
     >>> import contrastax
@@ -136,18 +136,17 @@ def embed_data(
     raise UserError(f"the output {out} must end with {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
   if path.is_dir():
     raise UserError(f"the output {out} is a folder; give a file")
-  if (
-    path.resolve()
-    == pathlib.Path(name.removeprefix("words:").partition(":")[2]).expanduser().resolve()
-  ):
+  source = str(name).removeprefix("words:").partition(":")[2]
+  if path.resolve() == pathlib.Path(source).expanduser().resolve():
     raise UserError(f"the output {out} is the data; give another file")
+  new_output(out)
   if dtype not in ("float32", "float16"):
     raise UserError(f"dtype must be 'float32' or 'float16', not {dtype!r}")
   check_integer("batch_size", batch_size, 1)
   if not isinstance(run, FrozenEncoder):
     run = load(run, allow=allow)
   rows = open_rows(run, name, field)
-  with _kept_parts(path) as folder:
+  with _kept_parts(path, out) as folder:
     parts, digest, kind = rows.parts(batch_size), digest_of(run), np.dtype(dtype)
     options = f"{digest} {dtype} {batch_size} {jax.__version__} {jax.default_backend()}"
     files = [folder / f"{_code(options, part)}.npy" for part in parts]
@@ -159,7 +158,9 @@ def embed_data(
     )
     with progress:
       for part, vectors in embedded(run, new, batch_size):
-        write_bytes(by_start[part.start], _npy(vectors, kind))
+        content = _npy(vectors, kind)
+        with writing(out):
+          write_bytes(by_start[part.start], content)
         progress.update(len(vectors))
     seconds = time.perf_counter() - start
     width = np.load(files[0], mmap_mode="r").shape[1]
@@ -169,7 +170,8 @@ def embed_data(
       columns |= {"label": rows.label, "class": rows.class_names()}
     about = {"encoder": digest, "step": run.step, "data": name, "field": field}
     readers = [functools.partial(np.load, file, allow_pickle=False) for file in files]
-    write_vectors(path, columns, readers, (len(rows), width), kind, about)
+    with writing(out):
+      write_vectors(path, columns, readers, (len(rows), width), kind, about)
   if say is not None:
     reused = (
       f", {len(rows) - todo:,} of them from the interrupted command" if todo < len(rows) else ""
@@ -182,17 +184,24 @@ def embed_data(
 
 
 @contextlib.contextmanager
-def _kept_parts(path: pathlib.Path) -> Iterator[pathlib.Path]:
-  """Returns the folder of the finished parts of a file. It is removed when the file is complete."""
-  path.parent.mkdir(parents=True, exist_ok=True)
+def _kept_parts(path: pathlib.Path, out: str | os.PathLike) -> Iterator[pathlib.Path]:
+  """Returns the folder of the finished parts of a file. It is removed when the file is complete.
+
+  Args:
+    path: the file.
+    out: the file as the user gave it, for messages.
+  """
   folder = path.with_name(f".{path.name}.parts")
-  folder.mkdir(exist_ok=True)
-  with open(folder / "lock", "w") as lock:
+  with writing(out):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)
+    opened = open(folder / "lock", "w")  # noqa: SIM115
+  with opened as lock:
     try:
       fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
       raise UserError(
-        f"{path} is being written by another process; wait, or give another --out"
+        f"{out} is being written by another process; wait, or give another --out"
       ) from None
     yield folder
     shutil.rmtree(folder)

@@ -126,7 +126,8 @@ def evaluate(
     raise UserError(f"fine-tuning needs labels; {data_name(settings)} has none")
   target = None
   if other:
-    target = protocols.splits(other, settings["validation"], image_shape(run, workdir))
+    check_images(run, workdir)
+    target = protocols.splits(run, other, settings["validation"])
   peer = load_peer(run.inputs, against, allow) if against else None
 
   results = {
@@ -199,17 +200,12 @@ def begun(parts: Parts, seed: int, mesh: Mesh) -> dict[str, TrainState]:
   return states
 
 
-def image_shape(run: FrozenEncoder, workdir: pathlib.Path) -> tuple[int, ...]:
-  """Returns the shape of the images that an encoder takes.
-
-  Raises:
-    UserError: the encoder takes other inputs than images.
-  """
+def check_images(run: FrozenEncoder, workdir: pathlib.Path) -> None:
+  """Raises UserError if an encoder takes other inputs than images."""
   if not (isinstance(run.inputs, jax.ShapeDtypeStruct) and len(run.inputs.shape) == 3):
     raise UserError(
       f"the encoder of {workdir} takes no images, so it cannot be transferred to another data set"
     )
-  return run.inputs.shape
 
 
 def load_peer(inputs: Any, workdir: str, allow: Collection[str] = ()) -> FrozenEncoder:

@@ -19,7 +19,7 @@ from contrastax.experiments import artifacts, commandline
 from contrastax.experiments.artifacts import NotWritten, check
 from contrastax.experiments.cache import keep_programs
 from contrastax.experiments.model_card import model_card
-from contrastax.files import remove, write_text
+from contrastax.files import new_output, remove, write_text, writing
 from contrastax.training import weights
 from contrastax.training.load import FrozenEncoder
 
@@ -136,20 +136,21 @@ def export(
     contrastax.core.UserError: nowhere holds no run: it has no encoder.json
   """
   folder = pathlib.Path(out).expanduser()
-  if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-    raise UserError(f"the output {out} already exists; choose another --out, or remove it")
+  if not (folder.is_dir() and not any(folder.iterdir())):
+    new_output(out)
   workdir = None
   if not isinstance(run, FrozenEncoder):
     workdir = pathlib.Path(run)
     run = load(workdir, network=network, projected=projected, allow=allow)
   unfinished = folder.with_name(f".{folder.name}.tmp")
   try:
-    remove(unfinished)
-    unfinished.mkdir(parents=True)
-    written = _write(run, workdir, unfinished, folder, allow)
-    if folder.exists():
-      folder.rmdir()
-    unfinished.rename(folder)
+    with writing(out):
+      remove(unfinished)
+      unfinished.mkdir(parents=True)
+      written = _write(run, workdir, unfinished, folder, allow)
+      if folder.exists():
+        folder.rmdir()
+      unfinished.rename(folder)
   finally:
     shutil.rmtree(unfinished, ignore_errors=True)
   return written

@@ -17,7 +17,8 @@ from contrastax.data.decode import decode
 from contrastax.data.encoded import Images
 from contrastax.data.folder import printable
 from contrastax.experiments.rows import Rows
-from contrastax.files import write_bytes
+from contrastax.files import write_bytes, writing
+from contrastax.reporting import gallery
 from contrastax.reporting.grid import Answer, Cell, to_html, to_png
 from contrastax.views import to_float
 
@@ -34,6 +35,7 @@ class Found(NamedTuple):
     scores: the cosine of each.
     positions: the number of each in the data.
     classes: the class of each, or None.
+    texts: the text of each; None if the examples are not texts, or if the data cannot be opened.
   """
 
   query: str
@@ -41,6 +43,7 @@ class Found(NamedTuple):
   scores: tuple[float, ...]
   positions: tuple[int, ...]
   classes: tuple[str, ...] | None
+  texts: tuple[str, ...] | None = None
 
 
 class Corpus(NamedTuple):
@@ -58,6 +61,52 @@ class Corpus(NamedTuple):
   classes: Sequence[str] | None
   rows: Rows | None
 
+  def places(self) -> dict[str, int]:
+    """Returns the number of each example among `rows`, by its name."""
+    return {} if self.rows is None else {name: i for i, name in enumerate(self.rows.names)}
+
+
+def results_of(
+  queries: Sequence[str],
+  scores: np.ndarray,
+  positions: np.ndarray,
+  corpus: Corpus,
+  *,
+  texts: bool,
+) -> list[Found]:
+  """Returns the result of each query.
+
+  Args:
+    queries: q queries.
+    scores: [q, k], the cosines of the nearest examples.
+    positions: [q, k], their numbers in the data; −1 means that there is none.
+    corpus: the examples that were searched.
+    texts: whether the examples are texts.
+  """
+  places = corpus.places() if texts else {}
+
+  def text(name: str) -> str:
+    if corpus.rows is None or name not in places:
+      return ""
+    return gallery.decode(np.asarray(corpus.rows.row(places[name]))[0])
+
+  results = []
+  for query, own_scores, own_positions in zip(queries, scores, positions, strict=True):
+    pairs = zip(own_scores, own_positions, strict=True)
+    kept = [(float(score), int(i)) for score, i in pairs if i >= 0]
+    names = tuple(corpus.names[i] for _, i in kept)
+    results.append(
+      Found(
+        query,
+        names,
+        tuple(score for score, _ in kept),
+        tuple(i for _, i in kept),
+        None if corpus.classes is None else tuple(corpus.classes[i] or "" for _, i in kept),
+        tuple(map(text, names)) if places else None,
+      )
+    )
+  return results
+
 
 def draw(
   out: pathlib.Path, results: Sequence[Found], corpus: Corpus, position: Mapping[str, int]
@@ -70,7 +119,7 @@ def draw(
     corpus: the examples that were searched.
     position: the number of each example in the data, by its name.
   """
-  places = {} if corpus.rows is None else {name: i for i, name in enumerate(corpus.rows.names)}
+  places = corpus.places()
 
   def cell(name: str, caption: str) -> Cell:
     if corpus.rows is None or name not in places:
@@ -91,13 +140,15 @@ def draw(
       captions = [f"{score}  {of}" for score, of in zip(captions, result.classes, strict=True)]
     hits = [cell(*pair) for pair in zip(result.names, captions, strict=True)]
     answers.append(Answer(query, hits))
-  out.parent.mkdir(parents=True, exist_ok=True)
   if out.suffix.lower() == ".html":
-    write_bytes(out, to_html("Nearest examples", answers))
-    return
-  with warnings.catch_warnings():
-    warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
-    write_bytes(out, to_png(answers))
+    content = to_html("Nearest examples", answers)
+  else:
+    with warnings.catch_warnings():
+      warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+      content = to_png(answers)
+  with writing(out):
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(out, content)
 
 
 def _cell(inputs: Any, name: str, caption: str) -> Cell:

@@ -148,12 +148,11 @@ def _in_timm(spec: Any) -> str:
   Args:
     spec: the encoder as specified in a config: a ResNet or a ViT, or a part that contains one.
   """
-  normalization = "none"
+  normalization = weights.normalization_of(spec)
   while isinstance(spec.get("encoder"), dict):
-    normalization = spec.get("normalization", normalization)
     spec = spec["encoder"]
   images = "without a normalization"
-  if normalization != "none":
+  if normalization not in ("none", None):
     images = f"which must first be normalized: {json.dumps(normalization)}"
   text = (
     "They have timm's names and PyTorch's layout, without a classifier. A model of timm with the same "

@@ -13,7 +13,8 @@ from contrastax.data.dataset import labeled_only
 from contrastax.evaluation.finetune import labeled
 from contrastax.evaluation.transfer import fitted
 from contrastax.experiments import measures
-from contrastax.experiments.rows import image_options
+from contrastax.experiments.rows import image_options, input_fields
+from contrastax.training.load import FrozenEncoder
 
 NEIGHBORS = (20, 200)
 RECALLS = (1, 5, 10)
@@ -125,14 +126,14 @@ def fine_tuned(
   return {**rows, **differences}
 
 
-def splits(name: str, validation: int, shape: tuple[int, ...]) -> list[dict[str, Any]]:
+def splits(run: FrozenEncoder, name: str, validation: int) -> list[dict[str, Any]]:
   """Returns the splits of another, labeled data set, with images of the encoder's shape.
 
   Args:
+    run: an encoder of images.
     name: the name of the data set.
     validation: the number of training examples that the run holds out. If it is not 0, as many
       examples of this data set are held out too.
-    shape: the shape of the encoder's images.
 
   Returns:
     `inputs` and `label` of the training examples and of the test examples.
@@ -140,19 +141,20 @@ def splits(name: str, validation: int, shape: tuple[int, ...]) -> list[dict[str,
   Raises:
     UserError: the data set does not exist, has no labels, or has images that do not fit.
   """
+  shape = run.inputs.shape
   dataset = data.load(name, **image_options(name, shape))
   if "label" not in dataset.train:
     raise UserError(f"transfer is probed by labels; {name} has none")
-  if "image" not in dataset.train:
-    raise UserError(f"transfer needs images; {name} has no array 'image'")
+  field = input_fields(run, name, dataset.train, fix="give data with one of them only")
+  assert isinstance(field, str)  # The encoder has one input.
   if validation:
     dataset = data.hold_out(dataset, validation)
   dataset = labeled_only(dataset)
-  image_shape = dataset.train["image"].shape[1:]
+  image_shape = dataset.train[field].shape[1:]
   if image_shape != shape:
     print(f"{name}: images {image_shape} are converted to {shape}")
   return [
-    {"inputs": _fitted(split["image"], shape), "label": split["label"]}
+    {"inputs": _fitted(split[field], shape), "label": split["label"]}
     for split in (dataset.train, dataset.test)
   ]
 

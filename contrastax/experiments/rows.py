@@ -16,6 +16,7 @@ import numpy as np
 from contrastax import data
 from contrastax.core import UserError, named_leaves
 from contrastax.data.columns import Column
+from contrastax.data.index import checksum
 from contrastax.evaluation.embed import count_rows
 from contrastax.evaluation.transfer import fitted
 from contrastax.labels import NONE
@@ -87,6 +88,14 @@ class Rows:
       first += total
     return parts
 
+  def with_content(self, content: bytes) -> list[int]:
+    """Returns the numbers of the examples whose files have this content."""
+    codes = [
+      inputs.codes if isinstance(inputs, Column) else np.zeros(count_rows(inputs), np.uint64)
+      for inputs in self.splits.values()
+    ]
+    return np.flatnonzero(np.concatenate(codes) == np.uint64(checksum(content))).tolist()
+
   def row(self, number: int) -> Any:
     """Returns the inputs of one example, with an axis of examples."""
     for inputs in self.splits.values():
@@ -118,7 +127,7 @@ def open_rows(run: FrozenEncoder, name: str, field: str | None = None) -> Rows:
   if texts and "text_bytes" in data.complete(name, {}, name):
     given["text_bytes"] = max(texts)
   dataset = data.read(name, **given)
-  names = _field_names(run, name, dataset.train, field)
+  names = input_fields(run, name, dataset.train, field)
   splits = {
     split: fields_of(arrays, names, name)
     for split, arrays in (("train", dataset.train), ("test", dataset.test))
@@ -207,10 +216,25 @@ def content_of(inputs: Any) -> bytes:
   return code.digest()
 
 
-def _field_names(
-  run: FrozenEncoder, name: str, arrays: Mapping[str, Any], field: str | None
+def input_fields(
+  run: FrozenEncoder,
+  name: str,
+  arrays: Mapping[str, Any],
+  field: str | None = None,
+  fix: str = "give one by --field",
 ) -> str | tuple[str, ...]:
-  """Returns the field or the fields of the data that the encoder takes."""
+  """Returns the field or the fields of the data that the encoder takes.
+
+  Args:
+    run: the encoder.
+    name: the name of the data set, for messages.
+    arrays: {field: values} of a split.
+    field: the field. None means the field that the run was trained on, or the only one that fits.
+    fix: what a message advises if several fields fit.
+
+  Raises:
+    UserError: there is no such field, or several fields fit.
+  """
   if isinstance(run.inputs, Mapping):
     return tuple(run.inputs)
   known = [each for each in arrays if each != "label"]
@@ -225,8 +249,7 @@ def _field_names(
       )
     if len(fitting) > 1:
       raise UserError(
-        f"{name} has several fields that the encoder can take ({', '.join(fitting)}); give one by "
-        "--field"
+        f"{name} has several fields that the encoder can take ({', '.join(fitting)}); {fix}"
       )
     return fitting[0]
   fields_of(arrays, field, name)

@@ -17,9 +17,10 @@ from contrastax.core import UserError, check_integer
 from contrastax.data.folder import printable
 from contrastax.experiments import commandline
 from contrastax.experiments.cache import keep_programs
-from contrastax.experiments.found import Corpus, Found, draw
+from contrastax.experiments.found import Corpus, Found, draw, results_of
 from contrastax.experiments.rows import Rows, digest_of, embedded, open_rows
 from contrastax.experiments.vectors import read_index
+from contrastax.files import new_output
 from contrastax.nouns import nearest
 from contrastax.pairwise import cosine, top_k
 from contrastax.training.description import has_projection, read_content, shapes_of
@@ -32,8 +33,8 @@ HELP = """Finds the examples of a data set that are nearest to a query, by the c
   contrastax search runs/x --index=photos.npz --query=cats/12.jpg --query=b.jpg --k=20 --out=found.html
   contrastax search runs/clip --data=folder:photos --query="a cat on a sofa" --out=found.png
 
---query is the name of an example of the data, which is then left out of its own result; or else the
-path of an image file; or else a text, for a run with an encoder of texts. If a run has encoders of
+--query is the name of an example of the data; or else the path of an image file; or else a text, for
+a run with an encoder of texts. An example is left out of its own result. If a run has encoders of
 images and of texts, such as CLIP, one kind is found by the other, in the space after the projections.
 --query may be given several times.
 
@@ -42,7 +43,7 @@ as .npz or .parquet, and give this file as --index. For a search across kinds, e
 --data or, if it can be opened, the data set that the index was made from has the pictures.
 
 The search is exact. The names and the scores are printed. --out=FILE.html writes a page with the
-pictures, which is a single file; --out=FILE.png writes an image.
+pictures, which is a single file; --out=FILE.png writes an image. FILE must not exist yet.
 
   --k=10              the number of examples that are found
   --network=NAME      the encoder of the data, if it is not the evaluated one
@@ -55,6 +56,9 @@ pictures, which is a single file; --out=FILE.png writes an image.
 
 Exit status: 0 finished; 2 invalid input, explained in one line; 130 interrupted.
 """
+
+SHOWN = 80
+"""The largest number of characters of a text that is printed."""
 
 
 def main(argv: list[str]) -> int:
@@ -82,6 +86,8 @@ def _main(argv: list[str]) -> None:
   commandline.define_network(values)
   if not commandline.parse_run(argv, values, HELP, required=("query",)):
     return
+  if not (values.data or values.index):
+    raise UserError("search needs data or an index; give --data=folder:photos")
   keep_programs()
   found = search(
     values.workdir,
@@ -101,7 +107,8 @@ def _main(argv: list[str]) -> None:
     print(printable(result.query))
     for i, (name, score) in enumerate(zip(result.names, result.scores, strict=True)):
       of_class = f"  ({result.classes[i]})" if result.classes and result.classes[i] else ""
-      print(f"  {score:7.4f}  {printable(name)}{of_class}")
+      text = f"  {_shortened(result.texts[i])}" if result.texts else ""
+      print(f"  {score:7.4f}  {printable(name)}{of_class}{text}")
   if values.out:
     print(f"see {values.out}")
 
@@ -125,12 +132,13 @@ def search(
 
   Args:
     workdir: the folder of a run.
-    queries: a query or several. Each is the name of an example of the data, which is then left out of
-      its own result; or else the path of an image file; or else a text.
+    queries: a query or several. Each is the name of an example of the data, or else the path of an
+      image file, or else a text. An example is left out of its own result, also if its file is given
+      by another path.
     data: the name of the data set that is searched, see `data.load`. None needs an index.
     index: a .npz or .parquet file of `embed_data` with the vectors of the data. None embeds the data.
     k: the number of examples that are found. If there are fewer, all are.
-    out: a file for a grid of pictures, .html or .png, or None.
+    out: a file for a grid of pictures, .html or .png, which must not exist yet, or None.
     network: the encoder of the data. None means the evaluated one.
     projected: whether the vectors after the projection are compared. Between images and texts they
       always are.
@@ -145,7 +153,8 @@ def search(
     The result of each query.
 
   Raises:
-    UserError: the run, the data, the index or a query cannot be opened, or they do not fit.
+    UserError: the run, the data, the index or a query cannot be opened, they do not fit, or the file
+      exists or cannot be written.
 
   Example:
     >>> import contrastax
@@ -158,6 +167,7 @@ def search(
     raise UserError('search needs data or an index; give data="folder:photos"')
   if out is not None and pathlib.Path(out).suffix.lower() not in (".html", ".png"):
     raise UserError(f"the output {out} must end with .html or .png")
+  place = None if out is None else new_output(out)
   check_integer("k", k, 1)
   try:
     given = [queries] if isinstance(queries, str | os.PathLike) else queries
@@ -193,24 +203,12 @@ def search(
   vectors, excluded = _query_vectors(texts, corpus, position, encoders)
   count = min(k, len(corpus.names))
   scores, found = top_k(vectors, corpus.vectors, count, score=cosine(), exclude=excluded)
-  results = [
-    _found(query, np.asarray(own), np.asarray(where), corpus)
-    for query, own, where in zip(texts, scores, found, strict=True)
-  ]
-  if out is not None:
-    draw(pathlib.Path(out), results, corpus, position)
-  return results
-
-
-def _found(query: str, scores: np.ndarray, positions: np.ndarray, corpus: Corpus) -> Found:
-  kept = [(float(s), int(i)) for s, i in zip(scores, positions, strict=True) if i >= 0]
-  return Found(
-    query,
-    tuple(corpus.names[i] for _, i in kept),
-    tuple(score for score, _ in kept),
-    tuple(i for _, i in kept),
-    None if corpus.classes is None else tuple(corpus.classes[i] or "" for _, i in kept),
+  results = results_of(
+    texts, np.asarray(scores), np.asarray(found), corpus, texts=is_text(run.inputs)
   )
+  if place is not None:
+    draw(place, results, corpus, position)
+  return results
 
 
 def _query_vectors(
@@ -222,7 +220,7 @@ def _query_vectors(
   """Returns the vectors of the queries, and the position of each in the data or −1."""
   vectors, excluded = [], []
   for query in queries:
-    excluded.append(position.get(query, -1))
+    excluded.append(_place_of(query, corpus, position))
     if query in position:
       vectors.append(corpus.vectors[position[query]])
       continue
@@ -232,6 +230,22 @@ def _query_vectors(
       raise _unknown(query, position, [encoder.inputs for encoder in encoders])
     vectors.append(fitting[0](query))
   return np.stack(vectors), np.array(excluded)
+
+
+def _place_of(query: str, corpus: Corpus, position: Mapping[str, int]) -> int:
+  """Returns the number of the example that a query is: by its name, or by the content of its file.
+
+  The result is −1 if the query is none of the examples. Of several examples with this content, one
+  whose name ends the path is preferred.
+  """
+  if query in position:
+    return position[query]
+  if corpus.rows is None or not os.path.isfile(query):
+    return -1
+  path = pathlib.Path(query)
+  names = [corpus.rows.names[i] for i in corpus.rows.with_content(path.read_bytes())]
+  known = [name for name in names if name in position]
+  return position[max(known, key=str(path.resolve()).endswith)] if known else -1
 
 
 def _other_kind(folder: pathlib.Path, run: FrozenEncoder, queries: Sequence[str]) -> str | None:
@@ -268,8 +282,22 @@ def _unknown(query: str, names: Mapping[str, int], inputs: Sequence[Any]) -> Use
   ]
   taken = " or ".join(["the name of an example of the data", *kinds])
   close = nearest(query, names) if names else ""
-  hint = close if "did you mean" in close else ""
-  return UserError(f"the query {printable(query)!r} is not {taken}{hint}")
+  if "did you mean" in close:
+    fix = close
+  elif os.path.isfile(query):
+    fix = "; it is a file, so it needs a run with an encoder of images"
+  else:
+    example = next(iter(names), "")
+    fix = f"; there is no such file; the first name is {printable(example)!r}"
+    if not any(map(is_text, inputs)):
+      fix += "; a text needs a run with an encoder of texts, such as one of CLIP"
+  return UserError(f"the query {printable(query)!r} is not {taken}{fix}")
+
+
+def _shortened(text: str) -> str:
+  """Returns the start of a text in one line that a terminal can print."""
+  line = printable(" ".join(text.split()))
+  return line if len(line) <= SHOWN else f"{line[: SHOWN - 1]}…"
 
 
 def _check_index(path: Any, about: Mapping[str, Any], run: FrozenEncoder, projected: bool) -> None:

@@ -49,7 +49,10 @@ def resolved(config: ConfigDict, say: Callable[[str], object] = print) -> Config
       encoder = complete(Encoder, known.encoder, f"{where}.encoder")
     if normalization == "file":
       normalization = known.normalization or "none"
-    say(f"weights: {_facts(spec, known.prefix, encoder, normalization, where)}")
+    advice = ""
+    if spec["normalization"] == "file" and known.normalization is None:
+      advice = f", because the file does not state how; set {where}.normalization"
+    say(f"weights: {_facts(spec, known.prefix, encoder, normalization)}{advice}")
     return {
       **spec,
       "encoder": encoder,
@@ -63,7 +66,7 @@ def resolved(config: ConfigDict, say: Callable[[str], object] = print) -> Config
 
 
 def _facts(
-  spec: Mapping[str, Any], prefix: str, encoder: Mapping[str, Any], normalization: Any, where: str
+  spec: Mapping[str, Any], prefix: str, encoder: Mapping[str, Any], normalization: Any
 ) -> str:
   """Returns a line about a file of weights.
 
@@ -72,15 +75,12 @@ def _facts(
     prefix: the prefix of the names in the file.
     encoder: the spec of the encoder.
     normalization: the resolved normalization.
-    where: the path of the part in the config.
   """
   shown = ("depth", "width", "heads", "patch")
   arguments = ", ".join(f"{name}={encoder[name]}" for name in shown if name in encoder)
   removed = f", prefix {prefix!r} removed" if prefix else ""
   if normalization == "none":
     images = "images are not normalized"
-    if spec["normalization"] == "file":
-      images += f", because the file does not state how; set {where}.normalization"
   elif isinstance(normalization, str):
     images = f"images are normalized as {normalization!r}"
   else:

@@ -22,6 +22,8 @@ FILE = "encoder.json"
 REWRITTEN = "the command that started the run writes the file again"
 MOST_VALUES = 2**28
 """The largest number of values of one example. A file with a larger shape is refused."""
+MOST_BYTES = 2**20
+"""The largest size of an encoder.json. A larger file is refused."""
 MOST_LAYERS = 1000
 """The largest number of layers of a network. A file with more, which take minutes to build, is refused."""
 
@@ -91,6 +93,10 @@ def read_content(workdir: pathlib.Path) -> dict[str, Any]:
     UserError: there is no such file, it is damaged, or it is of an older version.
   """
   path = workdir / FILE
+  if path.is_file() and path.stat().st_size > MOST_BYTES:
+    raise UserError(
+      f"{path} has more than {MOST_BYTES:,} bytes, so it is not a file of this library"
+    )
   try:
     content = read_json(path, dict)
   except (FileNotFoundError, NotADirectoryError):
@@ -218,7 +224,7 @@ def _layers(spec: Any) -> int:
   """Returns the number of layers of a spec, or more: every depth, and the length of every list."""
   if isinstance(spec, Mapping):
     depth = spec.get("depth")
-    return sum(map(_layers, spec.values())) + (depth if type(depth) is int else 0)
+    return sum(map(_layers, spec.values())) + (abs(depth) if type(depth) is int else 0)
   return len(spec) + sum(map(_layers, spec)) if isinstance(spec, list | tuple) else 0
 
 

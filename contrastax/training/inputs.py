@@ -117,14 +117,17 @@ def _convert(spec: Any, inputs: Any, name: str, single: set[bool]) -> Any:
       for i, pair in enumerate(zip(spec, inputs, strict=True))
     )
   one = isinstance(inputs, str | os.PathLike | Image.Image)
-  single.add(one)
   items = [inputs] if one else inputs
   if isinstance(items, list | tuple):
     if not items:
       raise UserError(f"{name} must not be empty")
     if any(isinstance(item, str | os.PathLike | Image.Image) for item in items):
+      single.add(one)
       return _objects(spec, items, name)
-  return _array(spec, items, name)
+  array = _array(spec, items, name)
+  one = array.shape == spec.shape  # It is one image, without an axis of examples.
+  single.add(one)
+  return array[None] if one else array
 
 
 def _objects(spec: Spec, items: Sequence[Any], name: str) -> Any:
@@ -146,21 +149,35 @@ def _objects(spec: Spec, items: Sequence[Any], name: str) -> Any:
 
 
 def _array(spec: Spec, inputs: Any, name: str) -> Any:
-  """Returns an array or a column; raises UserError unless each example fits the spec."""
+  """Returns an array or a column of examples that fit the spec, or the array of one image.
+
+  Raises:
+    UserError: the inputs do not fit the spec.
+  """
+  given = inputs
   if not isinstance(inputs, Column):
     try:
       inputs = np.asarray(inputs)
     except ValueError:  # The rows have different shapes.
       fix = "; pass [Image.fromarray(x) for x in images]" if is_image(spec) else ""
       raise UserError(f"{name} must be an array; the examples have different shapes{fix}") from None
-  if inputs.shape[1:] != spec.shape:
+  if is_image(spec) and inputs.shape == spec.shape:
+    return inputs
+  if inputs.shape[1:] != spec.shape or not inputs.ndim:
     what = "images" if is_image(spec) else name
     expected, found = ", ".join(map(str, spec.shape)), list(inputs.shape)
+    if not found:
+      kind = type(given).__name__
+      raise UserError(f"this encoder takes {what} [n, {expected}], not {kind}; pass an array")
     fix = ""
     if (*found[1:], 1) == spec.shape:
       fix = ": pass images[..., None]"
     elif tuple(found) == spec.shape:
-      fix = ": pass images[None]" if is_image(spec) else ": pass it as one row, inputs[None]"
+      fix = ": pass it as one row, inputs[None]"
+    elif is_image(spec) and tuple(found[1:]) == (spec.shape[2], *spec.shape[:2]):
+      fix = ": pass images.transpose(0, 2, 3, 1)"
+    elif is_image(spec) and tuple(found) == (spec.shape[2], *spec.shape[:2]):
+      fix = ": pass image.transpose(1, 2, 0)"
     elif is_image(spec) and len(found) == 4 and inputs.dtype == np.uint8 and found[3] in (1, 3):
       squeezed = "[..., 0]" if found[3] == 1 else ""
       fix = f"; PIL images are resized: pass [Image.fromarray(x) for x in images{squeezed}]"

@@ -59,15 +59,15 @@ class FrozenEncoder:
 
     Args:
       inputs: an array [n, …] or a `data.Column`, or a tree of these, with the shapes that the encoder
-        was trained on. Images are uint8, or float in [0, 1]. For images it may also be a path or a
-        PIL image of any size, or a list of these; they are converted by the rule of
-        `data.decode.decode`. For bytes of texts it may be a text, or a list of texts; a text that is
+        was trained on. Images are uint8, or float in [0, 1]. For images it may also be an
+        array [h, w, c] of one image, a path or a PIL image of any size, or a list of paths and PIL
+        images; these are converted by the rule of `data.decode.decode`. For bytes of texts it may be a text, or a list of texts; a text that is
         longer than those of the run is cut.
       batch_size: number of inputs in one call of the encoder.
       bounded: whether float images must lie in [0, 1]. Use False for random views.
 
     Returns:
-      Embeddings, NumPy float32 [n, d]; [d] for one path, PIL image or text.
+      Embeddings, NumPy float32 [n, d]; [d] for one image [h, w, c], path, PIL image or text.
 
     Raises:
       UserError: the inputs have another structure, shape, type or range, or a file cannot be decoded.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 from typing import Any
 
@@ -30,7 +31,27 @@ def layout_of(spec: Any) -> str:
   return TIMM if isinstance(spec, dict) and spec.get("name") in ("resnet", "vit") else TREE
 
 
-def write_weights(folder: pathlib.Path, params: Params, state: State, layout: str) -> None:
+def normalization_of(spec: Any) -> Any:
+  """Returns how an encoder normalizes images in [0, 1], as `encoders.pretrained` takes it.
+
+  The result is None if a part of the user contains the network, because it may do anything.
+
+  Args:
+    spec: the encoder as specified in a config: a ResNet or a ViT, or a part that contains one.
+  """
+  normalization = "none"
+  while isinstance(spec.get("encoder"), dict):
+    if ":" in spec["name"]:
+      return None
+    normalization = spec.get("normalization", normalization)
+    spec = spec["encoder"]
+  # Without its file, which `contrastax.load` does not read, the encoder normalizes nothing.
+  return "none" if normalization == "file" else normalization
+
+
+def write_weights(
+  folder: pathlib.Path, params: Params, state: State, layout: str, normalization: Any = None
+) -> None:
   """Writes the parameters and the state of an encoder.
 
   Args:
@@ -38,6 +59,8 @@ def write_weights(folder: pathlib.Path, params: Params, state: State, layout: st
     params: the parameters.
     state: the state.
     layout: `TIMM` or `TREE`.
+    normalization: how the encoder normalizes images, see `normalization_of`; the file states it. None
+      means that it is not known.
   """
   from safetensors.numpy import save  # It is slow to import, as are the encoders.
 
@@ -48,7 +71,10 @@ def write_weights(folder: pathlib.Path, params: Params, state: State, layout: st
   else:
     leaves = named_leaves({"params": params, "state": state})
     arrays = {name: np.ascontiguousarray(leaf) for name, leaf in leaves}
-  write_bytes(folder / FILE, save(arrays, {"layout": layout, "format": "pt"}))
+  metadata = {"layout": layout, "format": "pt"}
+  if normalization is not None:
+    metadata["normalization"] = json.dumps(normalization)
+  write_bytes(folder / FILE, save(arrays, metadata))
 
 
 def read_weights(
