@@ -60,11 +60,18 @@ def image_column(
     files: the names and checksums of the images.
     shape: (height, width, channels) of the decoded images.
   """
-  # A change of the rule of decoding changes the images, and so their checksums.
-  codes = np.array([file.code for file in files], np.uint64) ^ np.uint64(RULE)
+  codes = np.array([image_code(file.code) for file in files], np.uint64)
   names = np.empty(len(files), object)
   names[:] = [file.name for file in files]
   return Column(Images(content, shape, codes, names), np.arange(len(files)))
+
+
+def image_code(code: int) -> int:
+  """Returns the checksum of a decoded image, which is computed from the checksum of its file.
+
+  A change of the rule of decoding changes the images, and so their checksums.
+  """
+  return code ^ RULE
 
 
 def image_shape(size: Any, channels: Any) -> tuple[int, int, int]:

@@ -16,6 +16,7 @@ import numpy as np
 from contrastax import data
 from contrastax.core import UserError, named_leaves
 from contrastax.data.columns import Column
+from contrastax.data.encoded import image_code
 from contrastax.data.index import checksum
 from contrastax.evaluation.embed import count_rows
 from contrastax.evaluation.transfer import fitted
@@ -94,7 +95,8 @@ class Rows:
       inputs.codes if isinstance(inputs, Column) else np.zeros(count_rows(inputs), np.uint64)
       for inputs in self.splits.values()
     ]
-    return np.flatnonzero(np.concatenate(codes) == np.uint64(checksum(content))).tolist()
+    code = np.uint64(image_code(checksum(content)))
+    return np.flatnonzero(np.concatenate(codes) == code).tolist()
 
   def row(self, number: int) -> Any:
     """Returns the inputs of one example, with an axis of examples."""
