@@ -11,6 +11,7 @@ import pytest
 
 import contrastax
 from contrastax import data, evaluation, views
+from contrastax.core import UserError
 from contrastax.experiments import measures, protocols, run
 from contrastax.experiments.evaluate import main
 from contrastax.reporting import table
@@ -180,6 +181,23 @@ def test_transfer_is_that_of_the_library(judged, runs):
   assert (found["knn_20"], *few, found["linear"]) == pytest.approx(expected)
 
 
+def test_transfer_to_images_in_a_field_of_another_name(runs, tmp_path):
+  encode, made = contrastax.load(runs[0]), data.load("made:8x8x1").train
+  other = {"photo": made["image"], "label": made["label"], "number": np.arange(len(made["label"]))}
+  np.savez(tmp_path / "one.npz", **other)
+  train, test = protocols.splits(encode, f"npz:{tmp_path}/one.npz", 0)
+  dataset = data.load(f"npz:{tmp_path}/one.npz")
+  for found, expected in ((train, dataset.train), (test, dataset.test)):
+    np.testing.assert_array_equal(found["inputs"], expected["photo"])
+    np.testing.assert_array_equal(found["label"], expected["label"])
+  np.savez(tmp_path / "two.npz", **other, back=made["image"])
+  with pytest.raises(UserError, match=r"several fields that the encoder can take \(back, photo\)"):
+    protocols.splits(encode, f"npz:{tmp_path}/two.npz", 0)
+  np.savez(tmp_path / "none.npz", label=made["label"], number=other["number"])
+  with pytest.raises(UserError, match=r"has no field that the encoder can take \(number\)"):
+    protocols.splits(encode, f"npz:{tmp_path}/none.npz", 0)
+
+
 def test_cka_of_two_runs(judged, runs, split):
   ours, theirs = (contrastax.load(workdir)(split.test["image"]) for workdir in runs)
   found = judged["cka"]
@@ -220,7 +238,10 @@ WRONG = {
     ["--workdir={b}", "--finetune"],
     "fine-tuning needs labels; npz:",
   ),
-  "channels": (["--workdir={a}", "--data=made:8x8x2"], "images of 2 channels cannot be given to"),
+  "channels": (
+    ["--workdir={a}", "--data=made:8x8x2"],
+    "the field 'image' is uint8 [200, 8, 8, 2]; the",
+  ),
   "no peer": (["--workdir={a}", "--against={here}"], "holds no run: it has no encoder.json"),
   "peer of another shape": (
     ["--workdir={a}", "--against={here}/other"],

@@ -1,5 +1,6 @@
 """The command `contrastax export`: every file gives the embeddings of the run, or nothing is written."""
 
+import errno
 import json
 import os
 import pathlib
@@ -17,16 +18,19 @@ from made_run import made_run, write_photos
 from safetensors.numpy import load_file
 
 import contrastax
-from contrastax import data, encoders
+from contrastax import data, encoders, files
 from contrastax.core import UserError
 from contrastax.data.licenses import license_of
 from contrastax.data.prepared.files import save
 from contrastax.data.shards import write_shards
+from contrastax.encoders.weight_files import read_weights
 from contrastax.experiments import artifacts, evaluate, run
 from contrastax.experiments.export import main
 from contrastax.experiments.model_card import _in_timm, model_card
 from contrastax.experiments.onnx_operations import rewritten
+from contrastax.training import weights
 from contrastax.training.load import FrozenEncoder
+from contrastax.training.weights import normalization_of
 
 CONFIG = pathlib.Path(__file__).parent.parent / "configs" / "digits_simclr.py"
 MODEL, HLO, ONNX = "model.safetensors", "model.stablehlo", "model.onnx"
@@ -152,6 +156,32 @@ def test_the_layout_of_the_parameters(family):
   else:
     leaves = len(jax.tree.leaves((encode.params, encode.state)))
     assert len(arrays) == leaves and all(key.startswith(("params/", "state/")) for key in arrays)
+
+
+def test_a_run_can_start_from_an_export(family):
+  """The file states how the encoder normalizes images, so the embeddings are the same."""
+  name, encode, folder, _ = family
+  if name not in ("resnet", "vit", "frozen"):
+    return
+  stated = read_weights(folder / MODEL, infer=False).normalization
+  assert stated == ("imagenet" if name == "frozen" else "none")
+  architecture = FAMILY[name][0].get("encoder", FAMILY[name][0])
+  make = {"resnet": encoders.resnet, "vit": encoders.vit}[architecture["name"]]
+  arguments = {key: value for key, value in architecture.items() if key != "name"}
+  start = encoders.pretrained(make(**arguments), folder / MODEL)
+  x = artifacts.examples_of(IMAGE)
+  params, state = start.init(jax.random.key(0), x / np.float32(255))
+  y, _ = start.apply(params, state, x / np.float32(255), key=None, train=False)
+  np.testing.assert_allclose(y, encode(x), rtol=1e-4, atol=1e-5)
+
+
+def test_a_normalization_is_stated_if_it_is_known():
+  resnet = FAMILY["resnet"][0]
+  within = {"name": "pretrained", "normalization": [[0.3], [0.5]], "encoder": resnet}
+  assert normalization_of(resnet) == "none"
+  assert normalization_of(within) == [[0.3], [0.5]]
+  assert normalization_of({"name": "chunked", "encoder": within}) == [[0.3], [0.5]]
+  assert normalization_of({"name": "mine:scaled", "encoder": resnet}) is None
 
 
 def test_the_model_card_has_the_normalization_and_the_positions():
@@ -353,6 +383,29 @@ def test_an_encoder_of_a_fixed_number_of_examples(tmp_path):
   written = contrastax.export(frozen(encoders.from_nnx(build), TREE["image"]), tmp_path / "x")
   assert written.missing.keys() == {HLO, ONNX} and written.errors.keys() == {MODEL}
   assert "use x.shape[0] in place of len(x)" in written.missing[HLO]
+
+
+@pytest.mark.parametrize("file", [MODEL, HLO, ONNX, "README.md"])
+def test_a_full_disk_is_reported_with_the_output(tmp_path, exported, monkeypatch, capsys, file):
+  def fail(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), f"{tmp_path}/.x.tmp/{file}")
+
+  original = pathlib.Path.write_bytes
+  module = {MODEL: weights, "README.md": files}.get(file)
+  if module is None:
+    monkeypatch.setattr(
+      pathlib.Path,
+      "write_bytes",
+      lambda path, content: fail() if path.name == file else original(path, content),
+    )
+  else:
+    monkeypatch.setattr(module, "write_bytes", fail)
+  assert main(["contrastax export", str(exported), f"--out={tmp_path}/x"]) == 2
+  (line,) = capsys.readouterr().err.splitlines()
+  assert line.startswith(
+    f"error: the output {tmp_path}/x cannot be written: the disk is full; free"
+  )
+  assert not any(tmp_path.iterdir())
 
 
 def test_a_diverged_encoder_is_refused(tmp_path):

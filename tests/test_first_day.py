@@ -162,6 +162,12 @@ def test_a_source_takes_no_data_set():
 def test_a_path_is_not_the_name_of_a_data_set(tmp_path):
   assert message(data.load, "mine.npz").endswith("did you mean 'npz:mine.npz'?")
   assert message(data.load, str(tmp_path)).endswith(f"did you mean {f'folder:{tmp_path}'!r}?")
+  assert message(data.load, "json:qa.jsonl").endswith("did you mean 'jsonl:qa.jsonl'?")
+  text = message(data.load, tmp_path)
+  assert "must be a str, not PosixPath" in text and text.endswith(f"give 'folder:{tmp_path}'")
+  assert "must be a str, not NoneType" in message(data.load, None)
+  text = message(data.load, f"webdataset:{tmp_path}")
+  assert text.endswith(f"give its tar files: webdataset:{tmp_path}/*.tar")
 
 
 def test_an_npz_file_with_another_name_of_the_images(tmp_path, capsys):

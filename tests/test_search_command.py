@@ -148,11 +148,12 @@ def test_the_encoder_of_queries_can_be_chosen(run, photos, files):
   options = {"data": f"folder:{photos}", "k": 3}
   chosen = contrastax.search(run, "a cat", query_network="other_encoder", **options)
   assert chosen == contrastax.search(run, "a cat", **options)
-  path = str(next(iter(files.values())))
+  name = next(iter(files))
+  path = str(files[name])
   (found,) = contrastax.search(run, path, query_network="encoder", **options)
   corpus = contrastax.load(run, projected=True)([*files.values()])
   query = contrastax.load(run, projected=True)(path)
-  assert list(found.names) == ranked(query, corpus, list(files))[0][:3]
+  assert list(found.names) == ranked(query, corpus, list(files), name)[0][:3]
   with pytest.raises(contrastax.UserError, match="is not the name of an example"):
     contrastax.search(run, path, query_network="other_encoder", **options)
 

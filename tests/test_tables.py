@@ -94,6 +94,13 @@ def test_images_are_relative_to_the_table_and_missing_ones_are_left_out(tmp_path
     data.read(f"{kind}:{path}", broken="fail")
 
 
+def test_urls_of_images_are_not_read(tmp_path, kind):
+  rows = [{"photo": "https://example.org/a.png"}, {"photo": "HTTP://example.org/b.jpg"}]
+  path = write_table(tmp_path / f"urls.{kind}", rows)
+  with pytest.raises(UserError, match="a.png: URLs are not read; download .*b.jpg: URLs are not"):
+    data.read(f"{kind}:{path}", broken="fail")
+
+
 def test_a_column_split_divides_the_examples(tmp_path, kind):
   rows = [{"text": str(i) + "a", "split": "test" if i % 3 == 0 else "train"} for i in range(6)]
   dataset = data.load(f"{kind}:{write_table(tmp_path / f't.{kind}', rows)}")
