@@ -117,8 +117,8 @@ def export(
   Args:
     run: the folder of a run, or the result of `contrastax.load`.
     out: the folder, which must not exist yet or must be empty.
-    network: see `contrastax.load`.
-    projected: see `contrastax.load`.
+    network: see `contrastax.load`; only if `run` is a folder.
+    projected: see `contrastax.load`; only if `run` is a folder.
     allow: see `contrastax.load`.
 
   Returns:
@@ -135,6 +135,10 @@ def export(
       ...
     contrastax.core.UserError: nowhere holds no run: it has no encoder.json
   """
+  if isinstance(run, FrozenEncoder) and (network is not None or projected):
+    raise UserError(
+      "network and projected select from the folder of a run; pass them to contrastax.load"
+    )
   folder = pathlib.Path(out).expanduser()
   if not (folder.is_dir() and not any(folder.iterdir())):
     new_output(out)
