@@ -107,7 +107,10 @@ def writing(out: str | os.PathLike) -> Iterator[None]:
     fault = (error.strerror or str(error)).lower()
     fix = "choose an --out in a folder that can be written"
     if error.errno == errno.ENOSPC:
-      fault, fix = "the disk is full", "free some space, or choose another --out"
+      fault, fix = (
+        "the disk is full",
+        "free some space and run the command again, or choose another --out",
+      )
     raise UserError(f"the output {out} cannot be written: {fault}; {fix}") from error
 
 

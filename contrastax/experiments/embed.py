@@ -37,10 +37,10 @@ HELP = """Embeds a data set and writes the vectors to a file.
   contrastax embed runs/clip --data=jsonl:captions.jsonl --out=texts.npz --network=other_encoder --projected
 
 --data is any name of a data set, see docs/data.md. Images are decoded to the size that the encoder
-takes; files that cannot be decoded are listed and left out. --out must not exist yet. Each row of the file has the name of the
-example (the path of its file, else its number), `split` if the data have several, `label` and `class`
-if the classes are known, and `vector`, in the order of the data. A csv file has a column for each
-number of the vector.
+takes; files that cannot be decoded are listed and left out. --out must not exist yet. Each row of the
+file has the name of the example (the path of its file, else its number), `split` if the data have
+several, `label` and `class` if the classes are known, and `vector`, in the order of the data. A csv
+file has a column for each number of the vector.
 
 Vectors are computed in parts, which are kept beside the file until it is complete. After an
 interruption the same command continues. A finished part is used only if the encoder, the options and
