@@ -272,7 +272,7 @@ def usage(workdir: pathlib.Path) -> list[Content]:
     f"encode = contrastax.load({json.dumps(place, ensure_ascii=False)})\n"
     "embeddings = encode(inputs)  # [n, d], NumPy float32"
   )
-  command = f"contrastax evaluate --workdir={shlex.quote(place)}"
+  command = f"contrastax evaluate {shlex.quote(place)}"
   return [
     element("p", "In Python:"),
     element("pre", element("code", lines)),

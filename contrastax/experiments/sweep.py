@@ -115,7 +115,7 @@ def _conclude(options: Options, argv: list[str], record: dict[str, Any]) -> None
     compared = [run["differences"] for name, run in result["runs"].items() if name != winner]
     close = sum(by in each and each[by]["high"] >= 0 for each in compared)
     if by in COLUMNS:
-      print(f"{close} of the {len(compared)} other runs are not clearly worse in {by}")
+      print(f"{_close(close, len(compared))} clearly worse in {by}")
   for name in diverged:
     print(f"diverged: {name}")
   count, size = len(summaries), summaries[winner]["examples"]["test"]
@@ -128,6 +128,13 @@ def _conclude(options: Options, argv: list[str], record: dict[str, Any]) -> None
   print(
     f"to train it on all training examples and evaluate it on the test examples:\n{format_command(command)}"
   )
+
+
+def _close(close: int, others: int) -> str:
+  """Returns the start of the sentence on how many of the other runs are close to the winner."""
+  if others == 1:
+    return "the other run is not" if close else "the other run is"
+  return f"{close} of the {others} other runs {'is' if close == 1 else 'are'} not"
 
 
 def _check(options: Options) -> None:
