@@ -111,6 +111,12 @@ def results(summary: Mapping[str, Any]) -> list[Content]:
 def geometry(summary: Mapping[str, Any]) -> list[Content]:
   """Returns the geometry of the spaces, with the meaning of each measure."""
   rows = summary["geometry"]
+  if all(row.get("alignment") == 0 for row in rows.values()):
+    # The two views of an example are equal: the method has no random views.
+    rows = {
+      row: {name: value for name, value in values.items() if name != "alignment"}
+      for row, values in rows.items()
+    }
   names = [name for name in GEOMETRY if name in rows["trained"]]
   return [
     table(rows, f"Geometry of the embeddings of {summary['judged_on']} examples"),
@@ -154,8 +160,32 @@ def measured(evaluation: Mapping[str, Any], steps: int) -> list[Content]:
   ]
 
 
-def curves(records: Sequence[Mapping[str, float]]) -> list[Content]:
-  """Returns a figure of each metric that changes during the run."""
+def too_few(records: Sequence[Mapping[str, float]], config: Mapping[str, Any]) -> Element | None:
+  """Returns a sentence if the loss has fewer than two records, which no curve can show, else None.
+
+  Args:
+    records: the records of metrics.jsonl.
+    config: the completed config.
+  """
+  count, steps = sum("loss" in record for record in records), config["steps"]
+  if count > 1:
+    return None
+  recorded = "recorded once" if count else "not recorded"
+  return element(
+    "p",
+    f"The metrics of training were {recorded}, and a curve needs two records or more: the run has "
+    f"{steps:,} steps, and log_every is {config['log_every']:,}. For curves, run again with "
+    f"--config.log_every={max(1, steps // 10)} in another --workdir.",
+  )
+
+
+def curves(records: Sequence[Mapping[str, float]], config: Mapping[str, Any]) -> list[Content]:
+  """Returns a figure of each metric that changes during the run.
+
+  Args:
+    records: the records of metrics.jsonl.
+    config: the completed config.
+  """
   series: dict[str, list[tuple[float, float]]] = {}
   for record in records:
     for name, value in record.items():
@@ -177,9 +207,10 @@ def curves(records: Sequence[Mapping[str, float]]) -> list[Content]:
         element("figcaption", meaning) if meaning else None,
       )
     )
+  fault = too_few(records, config)
   if not figures:
-    return [element("p", "No metric was recorded more than once.")]
-  return [element("div", figures, class_="curves")]
+    return [fault or element("p", "No metric changed during the run.")]
+  return [fault, element("div", figures, class_="curves")]
 
 
 def map_of(points: Mapping[str, Any], labels: Any, classes: Sequence[str]) -> list[Content]:

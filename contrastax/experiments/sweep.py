@@ -94,9 +94,9 @@ def _conclude(options: Options, argv: list[str], record: dict[str, Any]) -> None
   }
   diverged = [arm.name for arm in options.arms if arm.name not in summaries]
   if not summaries:
+    runs = "the run" if len(diverged) == 1 else f"all {len(diverged)} runs"
     raise TrainingDiverged(
-      f"all {len(diverged)} runs of the sweep have diverged; lower the learning rates, in a new "
-      "--workdir"
+      f"{runs} of the sweep diverged; lower the learning rates, in a new --workdir"
     )
   by, values = _values(summaries, options.by)
   knn = {
@@ -119,8 +119,9 @@ def _conclude(options: Options, argv: list[str], record: dict[str, Any]) -> None
   for name in diverged:
     print(f"diverged: {name}")
   count, size = len(summaries), summaries[winner]["examples"]["test"]
+  runs = "1 run" if count == 1 else f"{count} runs"
   print(
-    f"the best of {count} runs by {by} on {size:,} held-out training examples: {winner}, {values[winner]:.3f}"
+    f"the best of {runs} by {by} on {size:,} held-out training examples: {winner}, {values[winner]:.3f}"
   )
   (arm,) = (arm for arm in options.arms if arm.name == winner)
   final = {**arm.overrides, "validation": "0"}
@@ -134,6 +135,8 @@ def _close(close: int, others: int) -> str:
   """Returns the start of the sentence on how many of the other runs are close to the winner."""
   if others == 1:
     return "the other run is not" if close else "the other run is"
+  if not close:
+    return f"all {others} other runs are"
   return f"{close} of the {others} other runs {'is' if close == 1 else 'are'} not"
 
 

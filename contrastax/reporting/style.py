@@ -81,6 +81,6 @@ svg .dot { fill: var(--accent); }
 .row .wrong img, .row .wrong blockquote { border: 3px dashed var(--wrong); }
 .right .mark { color: var(--right); font-weight: 700; }
 .wrong .mark { color: var(--wrong); font-weight: 700; }
-.plate { background: #fff; padding: .5rem; border-radius: 6px; min-width: 60rem; display: block; width: 100%; }
+.plate { background: #fff; padding: .5rem; border-radius: 6px; min-width: 56rem; display: block; width: 100%; }
 @media print { nav { display: none; } .scroll { overflow: visible; } section { break-inside: avoid; } }
 """
