@@ -56,6 +56,7 @@ def verdict(summary: Mapping[str, Any]) -> list[str]:
   if trained is None:
     now, before = (summary["geometry"][row] for row in ("trained", "untrained"))
     return [
+      *_partners(summary),
       "The data have no labels, so no accuracy can be measured. The report describes the geometry "
       "of the space.",
       f"The effective rank of the embeddings is {_number(now['effective_rank'])}, and that of the "
@@ -96,6 +97,20 @@ def findings(
     *_left_out(faults),
     *_processes(processes),
   ]
+
+
+def _partners(summary: Mapping[str, Any]) -> Iterable[str]:
+  """Returns the sentence on the retrieval of partners, for a method with two inputs."""
+  if "partners" not in summary:
+    return
+  recall, count = summary["partners"]["recall"], summary["partners"]["examples"]
+  name = next(iter(recall["trained"]))
+  now, before = (recall[row][name] for row in ("trained", "untrained"))
+  if now is not None and before is not None:
+    yield (
+      f"{name[:1].upper()}{name[1:]} among {count:,} {summary['judged_on']} examples is "
+      f"{_percent(now)}, and {_percent(before)} with the untrained networks."
+    )
 
 
 def _compared(summary: Mapping[str, Any], row: str) -> str:

@@ -62,15 +62,22 @@ MAX_RECORDS = 400  # The number of points of a learning curve.
 
 
 def results(summary: Mapping[str, Any]) -> list[Content]:
-  """Returns the table of the run, and the differences of its rows."""
-  rows = summary["table"]
+  """Returns the tables of the run, and the differences of their rows."""
+  rows, partners = summary["table"], summary.get("partners")
+  retrieved = partners and table(
+    partners["recall"],
+    f"Retrieval of the partner, the other input of the same example, among the distinct inputs of "
+    f"{partners['examples']:,} {summary['judged_on']} examples: the share of inputs whose partner is "
+    "among the nearest k, by cosine.",
+  )
   if not rows:
     return [
+      retrieved,
       element(
         "p",
         "The data have no labels, so there are no probes. With labels for some examples, probes tell "
         "how well the classes can be read from the embeddings.",
-      )
+      ),
     ]
   half = summary["half_intervals"]
   shown = {
@@ -98,6 +105,7 @@ def results(summary: Mapping[str, Any]) -> list[Content]:
     for name in rows["trained"]
   }
   return [
+    retrieved,
     table(shown, caption, best=best),
     table(
       compared,
