@@ -31,7 +31,7 @@ def get_config(arg: str = "") -> ConfigDict:
     "name": "MoCo",
     "encoder": {"name": "resnet", "depth": 18, "width": 32},
     "projection": {"name": "projection", "widths": (128,), "out": 64},
-    "views": {"name": "simclr", "size": 64},
+    "views": {"name": "simclr"},
     "temperature": {"name": "fixed", "temperature": 0.2},
     "negatives": ({"name": "queue", "size": 1024},),
     "momentum": 0.99,

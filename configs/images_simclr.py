@@ -7,9 +7,9 @@ Images of any size in JPEG, PNG, WebP, GIF, BMP or TIFF files are decoded to 64Ã
 (--config.data.size). Subfolders are classes, which are used only to evaluate the embeddings; they
 may be missing. Without --config.data, generated images are used.
 
-The views are those of the paper (arXiv 2002.05709, appendix A). The batch size and the number of
-steps are for some thousand images on a CPU. On a GPU raise them: --config.batch_size=256
---config.steps=10000 --config.method.encoder.depth=18 --config.data.size=96.
+The views are those of the paper (arXiv 2002.05709, appendix A), and as large as the images. The
+batch size and the number of steps are for some thousand images on a CPU. On a GPU raise them:
+--config.data.size=96 --config.method.encoder.width=64 --config.batch_size=256 --config.steps=10000.
 """
 
 from ml_collections import ConfigDict
@@ -29,7 +29,7 @@ def get_config(arg: str = "") -> ConfigDict:
     "name": "SimCLR",
     "encoder": {"name": "resnet", "depth": 18, "width": 32},
     "projection": {"name": "projection", "widths": (128,), "out": 64},
-    "views": {"name": "simclr", "size": 64},
+    "views": {"name": "simclr"},
     "temperature": {"name": "fixed", "temperature": 0.2},
   }
   config.optimizer = {

@@ -31,7 +31,7 @@ def get_config(arg: str = "") -> ConfigDict:
     "name": "VICReg",
     "encoder": {"name": "resnet", "depth": 18, "width": 32},
     "projection": {"name": "projection", "widths": (256,), "out": 256},
-    "views": {"name": "simclr", "size": 64},
+    "views": {"name": "simclr"},
   }
   config.optimizer = {
     "name": "adamw",

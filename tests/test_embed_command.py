@@ -1,11 +1,13 @@
 """The command `contrastax embed`: what its files contain, and what an interruption leaves."""
 
 import csv
+import dataclasses
 import fcntl
 import json
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -108,6 +110,15 @@ def test_options_of_images_in_files_only():
   assert rows.image_options("folder:x", shape) == rows.image_options("csv:x", shape) == files
   assert rows.image_options("tfds:x", shape) == {"size": (8, 10)}
   assert rows.image_options("glyphs", shape) == rows.image_options("digits", shape) == {}
+
+
+def test_code_has_the_length_of_the_encoder(run):
+  """The functions of docstrings are cut at 256 bytes by default."""
+  encode = dataclasses.replace(
+    contrastax.load(run, network="other_encoder"), inputs=jax.ShapeDtypeStruct((400,), np.uint8)
+  )
+  opened = rows.open_rows(encode, "docstrings", "code")
+  assert {inputs.shape[1] for inputs in opened.splits.values()} == {400}
 
 
 def test_texts_of_another_length(tmp_path, run):

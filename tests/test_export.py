@@ -255,6 +255,12 @@ def test_the_code_of_the_model_card_runs(exported, monkeypatch):
     np.testing.assert_allclose(found, embeddings[0], rtol=1e-4, atol=1e-6)
 
 
+def test_a_loaded_encoder_is_exported_as_it_is(tmp_path, trained):
+  for options in ({"projected": True}, {"network": "projection"}):
+    with pytest.raises(UserError, match="pass them to contrastax.load"):
+      contrastax.export(contrastax.load(trained), tmp_path / "x", **options)
+
+
 def test_towers_of_texts_after_the_projection(tmp_path):
   workdir = made_run(tmp_path / "run")
   options = [f"--out={tmp_path}/texts", "--network=other_encoder", "--projected"]

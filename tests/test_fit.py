@@ -90,6 +90,20 @@ def test_numbers_of_numpy_and_another_thread(fitted, photos):
   assert results == [fitted]
 
 
+def test_a_small_folder_has_a_smaller_batch(tmp_path):
+  root = two_classes(tmp_path / "few", 25)
+  fitted = contrastax.fit(
+    f"folder:{root}", size=12, steps=2, workdir=tmp_path / "run", overrides=TINY
+  )
+  config = json.loads((fitted.workdir / "config.json").read_text())
+  assert config["batch_size"] == 16  # 20 training images
+
+
+def test_views_are_as_large_as_the_images(fitted):
+  config = json.loads((fitted.workdir / "config.json").read_text())
+  assert config["method"]["views"]["size"] is None and config["data"]["size"] == 12
+
+
 WRONG = {
   "method": ({"method": "simclrr"}, "fit has no method 'simclrr'; there are: moco, simclr, vicreg"),
   "data": ({"data": "photos"}, "no data set 'photos'"),

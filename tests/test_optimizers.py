@@ -420,7 +420,7 @@ def test_the_update_of_a_layer_is_scaled_by_its_distance_from_the_end(make, name
 
 def test_layer_wise_rates_of_an_encoder_without_layers_are_refused():
   optimizer = sgd(steps=10, learning_rate=0.1, layer_decay=0.5)
-  with pytest.raises(UserError, match="layer_decay needs an encoder with blocks or stages"):
+  with pytest.raises(UserError, match="layer_decay needs a trained encoder with blocks or stages"):
     optimizer.init(PARAMS)
   for decay in (0, -0.5, 1.5, math.nan):
     with pytest.raises(UserError, match="layer_decay must be above 0 and at most 1, not"):

@@ -62,7 +62,7 @@ def test_the_first_commands_of_the_readme(photos):
   assert [command[:2] for command in commands] == [
     ["contrastax", "run"], ["contrastax", "embed"], ["contrastax", "export"]
   ]  # fmt: skip
-  keys = SHORT | {"steps": 4, "batch_size": 8, "data.size": 12, "method.views.size": 12}
+  keys = SHORT | {"steps": 4, "batch_size": 8, "data.size": 12}
   keys["optimizer.warmup"] = 1
   commands[0] += [f"--config.{key}={value}" for key, value in keys.items()]
   for command in commands:

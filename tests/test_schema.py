@@ -15,7 +15,7 @@ CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.s
 REQUIRED = ("data", "batch_size", "steps", "method", "optimizer")
 # Required arguments of parts; methods need all their networks and views.
 NEEDED = {"fixed": ("temperature",), "queue": ("size",), "prototypes": ("count",),
-          "mochi": ("hard", "mixed", "with_anchor"), "simclr": ("size",), "mlp": ("widths",),
+          "mochi": ("hard", "mixed", "with_anchor"), "mlp": ("widths",),
           "cosine": ("start", "end"), "linear": ("start", "end")}  # fmt: skip
 NETWORKS = ("encoder", "projection", "predictor", "prototypes", "other_encoder", "views")
 

@@ -1,6 +1,10 @@
 """A stream has the batches of a resident source, and reads them when they are needed."""
 
 import json
+import os
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 
@@ -99,6 +103,30 @@ def test_the_threads_of_dropped_streams_end():
       break
     time.sleep(0.05)
   assert threading.active_count() <= before
+
+
+def test_the_exit_and_the_garbage_collector_close_a_stream_silently():
+  """The collector may run in a thread of the stream, which cannot wait for itself."""
+  script = """
+    import numpy as np
+    from contrastax import data
+
+    class Holder:
+      pass
+
+    for _ in range(100):
+      holder = Holder()
+      holder.source, holder.itself = data.Stream({"x": np.zeros((40, 3))}, batch_size=4), holder
+      for step in range(20):
+        holder.source.batch(step)
+  """
+  done = subprocess.run(
+    [sys.executable, "-c", textwrap.dedent(script)],
+    env={**os.environ, "JAX_PLATFORMS": "cpu"},
+    capture_output=True,
+    text=True,
+  )
+  assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_after_an_error_the_batches_are_those_of_their_steps(photos):

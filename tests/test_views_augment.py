@@ -342,3 +342,11 @@ def test_the_code_of_the_page_on_views_runs():
   for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
     exec(compile(block, page.name, "exec"), names)
   assert names["mixed"].shape == names["view"].shape == (4, 32, 32, 3)
+
+
+def test_without_a_size_a_view_has_the_shorter_side_of_the_images():
+  images = np.random.default_rng(0).integers(0, 256, (3, 20, 24, 3), np.uint8)
+  index = np.arange(3)
+  drawn = [views.simclr(size)(jax.random.key(0), images, index) for size in (None, 20)]
+  assert drawn[0].shape == (3, 20, 20, 3)
+  np.testing.assert_array_equal(*drawn)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from collections.abc import Mapping
 from typing import Any, Self
@@ -67,7 +68,9 @@ class Stream(OrderedSource):
 
   @override
   def _begin(self) -> None:
-    self._next, self._batches = 0, None
+    # The iterator of the batches that threads read ahead, or nothing.
+    self._next, self._ahead = 0, []
+    weakref.finalize(self, _close, self._ahead)
 
   @override
   def replace(
@@ -87,22 +90,15 @@ class Stream(OrderedSource):
     self._next = step + 1
     if step != expected:
       # Batches are read ahead only for a caller that takes one after another.
-      self._stop()
+      _close(self._ahead)
       return jax.device_put(_read(self._host_arrays, self._related, rows), self._sharding)
-    if self._batches is None:
-      self._batches = self._read_ahead(step)
-      self._close = weakref.finalize(self, self._batches.close)
+    if not self._ahead:
+      self._ahead.append(self._read_ahead(step))
     try:
-      return next(self._batches)
+      return next(self._ahead[0])
     except BaseException:
-      self._stop()  # The next batch of the iterator need not be that of the next step.
+      _close(self._ahead)  # The next batch of the iterator need not be that of the next step.
       raise
-
-  def _stop(self) -> None:
-    """Ends the threads that read ahead."""
-    if self._batches is not None:
-      self._close()
-      self._batches = None
 
   def _read_ahead(self, start: int) -> Any:
     """Returns an iterator of the batches from a step on, which threads read in advance."""
@@ -119,6 +115,16 @@ class Stream(OrderedSource):
         batches.to_iter_dataset(options), self._sharding, cpu_buffer_size=1, device_buffer_size=1
       )
     )
+
+
+def _close(ahead: list[Any]) -> None:
+  """Ends the threads that read ahead, and removes their iterator from the list."""
+  while ahead:
+    close = ahead.pop().close
+    if threading.current_thread() is threading.main_thread():
+      close()
+    else:  # The garbage collector may run in one of these threads, which cannot wait for itself.
+      threading.Thread(target=close).start()
 
 
 def _read(

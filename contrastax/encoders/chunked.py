@@ -62,7 +62,8 @@ def chunked(encoder: Encoder, n: int, *, batch_norm: Literal["per chunk"] | None
     if batch_norm is None and jax.tree.leaves(state):
       raise UserError(
         "chunked: the encoder has state, such as BatchNorm's, so its result depends on the "
-        f'chunks; to normalize each chunk separately, use chunked(encoder, {n}, batch_norm="per chunk")'
+        "chunks; to normalize each chunk separately, or if the state is only weights that are not trained, "
+        f'use chunked(encoder, {n}, batch_norm="per chunk")'
       )
     return state
 

@@ -68,13 +68,20 @@ class Parts(NamedTuple):
     return self.refresh.apply(self.source, self.refresh.arrays(self.method, state, self.source))
 
 
-def build(config: ConfigDict, mesh: Mesh, *, allow: Collection[str] | None = None) -> Parts:
+def build(
+  config: ConfigDict,
+  mesh: Mesh,
+  *,
+  allow: Collection[str] | None = None,
+  dataset: data.Dataset | None = None,
+) -> Parts:
   """Builds the parts that a config names.
 
   Args:
     config: the config, see `contrastax.experiments.schema`. Keys with a default may be missing.
     mesh: the devices.
     allow: the modules of the user that the config may name; None: all modules.
+    dataset: the data set of the config, if it is already open.
 
   Raises:
     UserError: the config is invalid, or a part cannot take its arguments.
@@ -85,7 +92,7 @@ def build(config: ConfigDict, mesh: Mesh, *, allow: Collection[str] | None = Non
       "config.validation renumbers the training examples, but config.related contains their numbers; "
       "set validation to 0"
     )
-  dataset = _dataset(values, allow)
+  dataset = open_dataset(values, allow) if dataset is None else dataset
   if values["validation"]:
     dataset = data.hold_out(dataset, values["validation"])
   stream = _streams(values["stream"], dataset)
@@ -185,8 +192,13 @@ def network_specs(config: ConfigDict, method: core.HasEvaluated) -> dict[str, di
   return entries
 
 
-def _dataset(values: Mapping[str, Any], allow: Collection[str] | None) -> data.Dataset:
-  """Loads the data set of a config, or calls the function of the user that its name refers to."""
+def open_dataset(values: Mapping[str, Any], allow: Collection[str] | None) -> data.Dataset:
+  """Loads the data set of a config, or calls the function of the user that its name refers to.
+
+  Args:
+    values: the completed config.
+    allow: see `build`.
+  """
   name = data_name(values)
   kind = name.partition(":")[0]
   if kind in data.KINDS or not PLACE.fullmatch(name):
@@ -218,6 +230,11 @@ def _fewer_training_examples(dataset: data.Dataset) -> data.Dataset:
   return dataset._replace(train=jax.tree.map(lambda x: x[rows], dataset.train))
 
 
+def power_of_two(count: int) -> int:
+  """Returns the largest power of two that is at most `count`."""
+  return 1 << (count.bit_length() - 1)
+
+
 def _streams(stream: bool | None, dataset: data.Dataset) -> bool:
   """Returns whether batches are read from disk while the run trains."""
   leaves = jax.tree.leaves(dataset[:2])
@@ -233,10 +250,16 @@ def _source(
   allow: Collection[str] | None,
 ) -> core.Source:
   size, seed, layout = values["batch_size"], values["seed"], training.sharded(mesh)
+  count = count_rows(train)
+  if values["order"] is None and size > count:
+    raise core.UserError(
+      f"batch_size must be between 1 and the data's {count}, not {size}; set config.batch_size to "
+      f"{power_of_two(count)}"
+    )
   related = {name: _array(train, field, name) for name, field in (values["related"] or {}).items()}
   if values["order"] is None:
     return kind(train, batch_size=size, seed=seed, related=related, sharding=layout)
-  given = {"size": count_rows(train), "batch_size": size, "seed": seed, "arrays": train}
+  given = {"size": count, "batch_size": size, "seed": seed, "arrays": train}
   order = assemble(data.Order, values["order"], "config.order", given=given, allow=allow)
   if order.batch_size != size:
     raise core.UserError(

@@ -22,7 +22,7 @@ from contrastax.core import TrainingDiverged, UserError
 from contrastax.experiments import examples
 from contrastax.experiments.grid import Arm, arms_of
 from contrastax.experiments.overrides import overridden
-from contrastax.experiments.schema import flat
+from contrastax.experiments.schema import FIELDS, flat
 
 # Parts of the messages with which Python, XLA, C++ and threads report insufficient memory.
 OUT_OF_MEMORY = (
@@ -127,7 +127,9 @@ def parse(argv: list[str], help_text: str) -> Options | None:
   try:
     rest = values(others)[1:]
   except flags.Error as error:
-    raise UserError(_line(error)) from None
+    name = getattr(error, "flagname", "")
+    fix = f": write --config.{name}=…" if name in FIELDS else ""
+    raise UserError(f"{_line(error)}{fix}") from None
   if rest:
     raise UserError(f"unexpected argument {rest[0]!r}; overrides are written --config.KEY=VALUE")
   if values.by is not None and not sweep:

@@ -117,8 +117,8 @@ def export(
   Args:
     run: the folder of a run, or the result of `contrastax.load`.
     out: the folder, which must not exist yet or must be empty.
-    network: see `contrastax.load`.
-    projected: see `contrastax.load`.
+    network: see `contrastax.load`; only if `run` is a folder.
+    projected: see `contrastax.load`; only if `run` is a folder.
     allow: see `contrastax.load`.
 
   Returns:
@@ -135,6 +135,10 @@ def export(
       ...
     contrastax.core.UserError: there is no folder nowhere; give the folder of a run
   """
+  if isinstance(run, FrozenEncoder) and (network is not None or projected):
+    raise UserError(
+      "network and projected select from the folder of a run; pass them to contrastax.load"
+    )
   folder = pathlib.Path(out).expanduser()
   if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
     raise UserError(f"the output {out} already exists; choose another --out, or remove it")

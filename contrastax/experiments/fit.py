@@ -15,11 +15,13 @@ from threadpoolctl import threadpool_limits
 
 from contrastax import reporting
 from contrastax.core import UserError, check_integer
+from contrastax.evaluation.embed import count_rows
 from contrastax.experiments import commandline, examples
-from contrastax.experiments.build import build
+from contrastax.experiments.build import build, open_dataset, power_of_two
 from contrastax.experiments.cache import keep_programs
 from contrastax.experiments.overrides import overridden
 from contrastax.experiments.run import run
+from contrastax.experiments.schema import completed
 from contrastax.experiments.weights import resolved
 from contrastax.experiments.workdir import Workdir
 from contrastax.files import read_json
@@ -81,11 +83,11 @@ def fit(
       config `images_METHOD`.
     config: the name or the path of another config, instead of `method`.
     workdir: the folder of the run. None means `runs/CONFIG_DATA`.
-    size: the side in pixels to which images in files are decoded, or (height, width). The views have
-      this size too.
+    size: the side in pixels to which images in files are decoded, or (height, width).
     steps: the number of training steps. None means that of the config. The warm-up of the learning
       rate keeps its share of the steps.
-    batch_size: the number of examples of one step. None means that of the config.
+    batch_size: the number of examples of one step. None means that of the config, or the largest
+      power of two that is at most the number of training examples.
     overrides: further keys of the config, such as {"method.temperature.temperature": 0.1}.
 
   Returns:
@@ -119,7 +121,7 @@ def fit(
   if steps is not None and "warmup" in base["optimizer"]:
     keys["optimizer.warmup"] = base["optimizer"]["warmup"] * steps // base["steps"]
   if size is not None:
-    keys |= {"data.size": size, "method.views.size": size}
+    keys["data.size"] = size
   keys = {key: value for key, value in keys.items() if value is not None} | dict(overrides or {})
   settings = ConfigDict(overridden(base, {key: _text(value) for key, value in keys.items()}))
   stem = re.sub(r"\W+", "_", f"{pathlib.Path(place).stem}_{data}").strip("_")
@@ -130,7 +132,13 @@ def fit(
   argv += [f"--config.{key}={_text(value)}" for key, value in keys.items()]
   with Stop() as stop, threadpool_limits(1, "blas"):
     settings = resolved(settings)
-    parts = build(settings, mesh)
+    values = completed(settings.to_dict())
+    dataset = open_dataset(values, None)
+    count = count_rows(dataset.train) - values["validation"]
+    if "batch_size" not in keys and 0 < count < settings.batch_size:
+      settings.batch_size = power_of_two(count)
+      argv.append(f"--config.batch_size={settings.batch_size}")
+    parts = build(settings, mesh, dataset=dataset)
     with Workdir(folder, settings, argv) as entered:
       run(settings, parts, mesh, entered, stop, argv)
   return Fitted(folder, read_json(folder / "summary.json", dict))

@@ -115,8 +115,9 @@ def open_rows(run: FrozenEncoder, name: str, field: str | None = None) -> Rows:
   texts = [leaf.shape[0] for leaf in leaves if is_text(leaf)]
   if images and images[0][2] in (1, 3):
     given |= image_options(name, images[0])
-  if texts and "text_bytes" in data.complete(name, {}, name):
-    given["text_bytes"] = max(texts)
+  if texts:
+    lengths = {"text_bytes", "code_bytes"} & data.complete(name, {}, name).keys()
+    given |= dict.fromkeys(lengths, max(texts))
   dataset = data.read(name, **given)
   names = _field_names(run, name, dataset.train, field)
   splits = {

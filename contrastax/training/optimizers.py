@@ -309,7 +309,10 @@ def _schedule(steps: int, learning_rate: float, warmup: int) -> optax.Schedule:
   if steps < 1:
     raise UserError(f"steps must be at least 1, not {steps}")
   if not 0 <= warmup < steps:
-    raise UserError(f"warmup must be at least 0 and below the run's {steps} steps, not {warmup}")
+    raise UserError(
+      f"warmup must be at least 0 and below the run's {steps} steps, not {warmup}; lower warmup, or "
+      "raise steps"
+    )
   if not learning_rate >= 0:
     raise UserError(f"learning_rate must be 0 or more, not {learning_rate}")
   start = 0.0 if warmup else learning_rate

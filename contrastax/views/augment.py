@@ -36,7 +36,8 @@ class augment:
   example. They depend neither on the position of the example in the batch nor on its device.
 
   Args:
-    size: side of the view in pixels. A crop smaller than `size` is enlarged.
+    size: side of the view in pixels. A crop smaller than `size` is enlarged. None means the shorter
+      side of the images.
     area: range of the crop's area, as a share of the image's area.
     ratio: range of the crop's aspect ratio, width / height.
     flip: probability of a left-right flip.
@@ -72,7 +73,7 @@ class augment:
     (2, 8, 8, 3)
   """
 
-  size: int
+  size: int | None = None
   area: tuple[float, float] = (0.08, 1.0)
   ratio: tuple[float, float] = (3 / 4, 4 / 3)
   flip: float = 0.5
@@ -95,7 +96,7 @@ class augment:
     for name in ("area", "ratio", "sigma", "mean", "std"):
       if not isinstance(getattr(self, name), tuple):
         raise UserError(f"augment: {name} must be a tuple, not {getattr(self, name)!r}")
-    check_crop("augment", self.size, self.area, self.ratio)
+    check_crop("augment", 1 if self.size is None else self.size, self.area, self.ratio)
     if not (isinstance(self.channels, int) and self.channels >= 1):
       raise UserError(f"augment: channels must be an integer, 1 or more, not {self.channels!r}")
     upper_bounds = {"hue": 0.5, "brightness": None, "contrast": None, "saturation": None}
@@ -117,7 +118,7 @@ class augment:
           f"augment: mean and std must have {self.channels} numbers each, not mean {self.mean} and "
           f"std {self.std}"
         )
-    if self.kernel is not None:
+    if self.kernel is not None and self.size is not None:
       check_kernel("augment", self.kernel, self.size)
 
   def __call__(self, key: Array, images: Array, index: Array) -> Array:
@@ -147,14 +148,15 @@ class augment:
     images = jnp.asarray(to_float(images))
     dtype = images.dtype
     images = images.astype(jnp.promote_types(dtype, jnp.float32))
+    size = min(images.shape[1:3]) if self.size is None else self.size
     drawn = self._sample(per_example(key, index), images.shape[1:3])
-    x = resized_crop(images, size=self.size, mirrored=drawn["mirrored"], **drawn["box"])
+    x = resized_crop(images, size=size, mirrored=drawn["mirrored"], **drawn["box"])
     if self.jitter and (self.brightness or self.contrast or self.saturation or self.hue):
       x = jitter(x, **drawn["jitter"])
     if self.gray:
       x = jnp.where(drawn["gray"][:, None, None, None], to_gray(x), x)
     if self.blur:
-      x = gaussian_blur(x, drawn["sigma"], kernel=self.kernel or 2 * (self.size // 20) + 1)
+      x = gaussian_blur(x, drawn["sigma"], kernel=self.kernel or 2 * (size // 20) + 1)
     if self.solarize:
       x = jnp.where(drawn["solarized"][:, None, None, None], solarize(x), x)
     if self.mean:

@@ -19,7 +19,7 @@ from contrastax.views.augment import COLOR_OPERATIONS, augment
 
 
 def simclr(
-  size: int,
+  size: int | None = None,
   *,
   strength: float = 1.0,
   blur: float = 0.5,
@@ -34,7 +34,7 @@ def simclr(
   appendix B.9).
 
   Args:
-    size: side of the view in pixels.
+    size: side of the view in pixels. None means the shorter side of the images.
     strength: s, the strength of the color jitter.
     blur: probability of the blur.
     area: range of the crop's area, as a share of the image's area.
