@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from images_on_disk import content, picture, write
 
-from contrastax import data
+from contrastax import data, reporting
 from contrastax.experiments import run
 from contrastax.experiments.findings import Finding, falling, findings, verdict
 from contrastax.experiments.paired import pack
@@ -324,6 +324,18 @@ def test_the_page_of_a_short_run_without_labels(tmp_path, monkeypatch):
   assert not (tmp_path / "run" / "figures" / "temperatures.png").exists()
 
 
+@pytest.mark.parametrize("records", [0, 1, 2])
+@pytest.mark.parametrize("each", [{}, {"examples": np.linspace(0.1, 0.2, 9)}])
+def test_figures_without_curves_are_left_out(tmp_path, records, each):
+  lines = [{"step": step, "temperature": 0.1 + step} for step in range(records)]
+  (tmp_path / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+  temperatures, curves = tmp_path / "temperatures.png", tmp_path / "learning_curves.png"
+  reporting.temperatures(tmp_path / "metrics.jsonl", each, None, temperatures)
+  reporting.learning_curves(tmp_path / "metrics.jsonl", curves)
+  assert temperatures.exists() == (records > 1 or bool(each))
+  assert curves.exists() == (records > 1)
+
+
 def test_whether_a_loss_still_falls():
   steps = np.arange(0, 400, 10.0)
   noise = np.random.default_rng(0).normal(size=len(steps))
@@ -368,6 +380,9 @@ def test_the_page_in_chromium(browser, workdir, page, width, scheme):
   assert sum(url.startswith("file:") for url in requests) == 1
   assert view.evaluate("document.documentElement.scrollWidth") <= width
   assert view.evaluate("document.scripts.length") == 0
+  # No word of a table is broken: a row of one word has the height of one line.
+  rows = "[...document.querySelectorAll('figure.table tbody th')].map(cell => cell.offsetHeight)"
+  assert max(view.evaluate(rows)) < 50
   loaded = "[...document.images].every(image => image.complete && image.naturalWidth > 0)"
   assert view.evaluate(loaded)
   style = "getComputedStyle(document.body)"
