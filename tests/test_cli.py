@@ -1,5 +1,6 @@
 """The command `contrastax`, from an empty folder, and what an import of the package loads."""
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -29,6 +30,16 @@ def test_an_unknown_command_is_one_line(capsys):
     "error: there is no command 'train'; the commands are run, evaluate, embed, search, export, "
     "compare, configs, prepare\n"
   )
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_ends_early_is_no_error(unbuffered):
+  reads = subprocess.Popen(["true"], stdin=subprocess.PIPE)
+  reads.wait()
+  command = [sys.executable, "-m", "contrastax", "compare", "--help"]
+  environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+  result = subprocess.run(command, stdout=reads.stdin, stderr=subprocess.PIPE, env=environment)
+  assert result.returncode == 128 + 13 and result.stderr == b""
 
 
 @pytest.mark.parametrize("command", COMMANDS)

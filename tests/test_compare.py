@@ -174,7 +174,7 @@ WRONG = {
   "nothing": ([], "needs two finished runs or more, and there is 0"),
   "one": (["a"], "needs two finished runs or more, and there is 1"),
   "one twice": (["a", "a"], "needs two finished runs or more, and there is 1"),
-  "no folder": (["a", "z"], "give the folders of runs"),
+  "no folder": (["a", "z"], "there is no folder "),
   "suffix": (["a", "b", "--out=x.csv"], "the name must end with .json, .html, .md"),
   "no folder for the file": (["a", "b", "--out=z/x.md"], "No such file or directory"),
   "an export": (["a", "b", "--to=export"], "--to=export is not a finished run"),

@@ -223,6 +223,7 @@ def test_an_unlabeled_run_is_judged_by_its_geometry(runs, capsys, monkeypatch):
 WRONG = {
   "no flag": ([], "a run is required; give its folder: "),
   "no run": (["--workdir={here}"], "holds no run: it has no config.json"),
+  "no folder": (["{here}/none"], "/none; give the folder of a run"),
   "file": (["--workdir={config}"], "holds no run: it has no config.json"),
   "unknown flag": (["--workdir={a}", "--fine_tune"], "Unknown command line flag 'fine_tune'"),
   "loose word": (["{a}", "loose"], "unexpected argument "),

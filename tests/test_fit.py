@@ -1,5 +1,6 @@
 """One call trains on a folder, and it is the same run as that of the command."""
 
+import dataclasses
 import json
 import pathlib
 import threading
@@ -46,6 +47,10 @@ def test_the_result_has_a_table_an_encoder_and_a_report(fitted, photos):
   assert vectors.shape == (40, 8) and np.isfinite(vectors).all()
   assert fitted.summary == json.loads((fitted.workdir / "summary.json").read_text())
   assert fitted.summary["steps"] == 4
+  knn = fitted.summary["table"]["trained"]["knn"]
+  assert repr(fitted).startswith(f"Fitted({str(fitted.workdir)!r}, knn={knn:.3f}, linear_1=0.")
+  unlabeled = dataclasses.replace(fitted, summary={"table": {}})
+  assert repr(unlabeled) == f"Fitted({str(fitted.workdir)!r})" and "summary" not in repr(fitted)
 
 
 def test_the_recorded_command_gives_the_same_run(fitted, photos):

@@ -151,20 +151,49 @@ def test_broken_files_are_listed_with_their_reasons_and_left_out(tmp_path, capsy
   root = broken_folder(tmp_path)
   dataset = data.read(f"folder:{root}")
   assert len(dataset.train["image"]) == 6
-  printed = capsys.readouterr().err
-  for line in (
-    f"{root}: 6 files left out",
+  lines = (
     "a/empty.png: the file is empty",
     "a/half.jpg: the file is truncated",
     "a/text.png: the file is not an image of a known format",
     "b/damaged.png: the file is damaged: ",
     "b/dead.png: no such file or directory",
     "b/loop.png: too many levels of symbolic links",
-  ):
-    assert line in printed
+  )
+  listed = index.faults(str(root))
+  assert len(listed) == 6
+  for found, expected in zip(listed, lines, strict=True):
+    assert found.startswith(expected)
+  printed = capsys.readouterr().err.splitlines()
+  assert printed[0] == f"{root}: 6 files left out"
+  assert [line.strip() for line in printed[1:6]] == listed[:5]
+  place = index.faults_file(str(root))
+  assert printed[6:] == [f"  1 more; all are listed in {place}"] and place.is_file()
   with pytest.raises(UserError) as error:
     data.read(f"folder:{root}", broken="fail")
   assert "6 files cannot be decoded (a/empty.png: the file is empty;" in str(error.value)
+
+
+def test_the_list_of_left_out_files_is_that_of_the_last_reading(tmp_path, monkeypatch, capsys):
+  root = two_classes(tmp_path / "photos", 4)
+  write(root, {"a/new\nline\u2028.png": b"", "a/b.png": b""})
+  for place in (str(root), "photos", "./photos"):
+    monkeypatch.chdir(tmp_path)
+    data.read(f"folder:{place}")
+    fault = "the file is empty"
+    assert index.faults(place) == [f"a/b.png: {fault}", rf"a/new\nline\u2028.png: {fault}"]
+    assert "more" not in capsys.readouterr().err
+  for name in ("a/new\nline\u2028.png", "a/b.png"):
+    (root / name).unlink()
+  data.read(f"folder:{root}")
+  assert index.faults("photos") == [] and index.faults("elsewhere") == []
+
+
+def test_a_list_that_cannot_be_written_is_not_named(tmp_path, monkeypatch, capsys):
+  root = broken_folder(tmp_path)
+  (tmp_path / "file").write_text("")
+  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+  data.read(f"folder:{root}")
+  assert capsys.readouterr().err.endswith("\n  1 more\n") and index.faults(str(root)) == []
 
 
 def test_a_loop_of_folders_is_listed_once(tmp_path):

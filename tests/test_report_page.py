@@ -9,8 +9,9 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from images_on_disk import content, picture, write
 
-from contrastax import data
+from contrastax import data, reporting
 from contrastax.experiments import run
 from contrastax.experiments.findings import Finding, falling, findings, verdict
 from contrastax.experiments.paired import pack
@@ -285,6 +286,56 @@ def test_few_test_examples_are_found():
   assert all(isinstance(finding, Finding) and finding.advice for finding in found)
 
 
+def test_a_short_run_is_the_first_explanation_of_a_low_accuracy():
+  good = facts_of()
+  swapped = {**good["correct"], "trained": good["correct"]["raw"], "untrained": good["correct"]["trained"]}  # fmt: skip
+  for steps, is_short in ((60, True), (100, False)):
+    found = findings(facts_of(correct=swapped), RUN | {"steps": steps}, STEADY, [])
+    (advice,) = (each.advice for each in found if "the untrained" in each.fact)
+    words = "The run was short: 3 epochs. First train for more steps, such as --config.steps=400."
+    assert advice.startswith(words) == is_short and "weaken them" in advice
+
+
+def test_without_labels_there_is_no_warning_about_accuracies():
+  few = facts_of()["examples"] | {"test": 40}
+  assert findings(facts_of(examples=few, table={}), RUN, STEADY, []) == []
+
+
+def test_left_out_files_are_counted_and_the_first_are_named():
+  faults = [f"{i}.png: the file is empty" for i in range(5)]
+  (one,) = findings(facts_of(), RUN, STEADY, [], faults[:1])
+  assert one.fact.startswith("1 file of the data was left out")
+  (found,) = findings(facts_of(), RUN, STEADY, [], faults)
+  assert found.fact.startswith("5 files of the data were left out")
+  assert "2.png: the file is empty; and 2 more" in found.advice and "3.png" not in found.advice
+
+
+def test_the_page_of_a_short_run_without_labels(tmp_path, monkeypatch):
+  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+  files = {f"{i}.png": content(picture(i, 8 + i, 8), "PNG") for i in range(40)}
+  write(tmp_path / "photos", files | {"<empty>.png": b""})
+  options = ("data.size=8", "data.channels=1", "log_every=20", "method.views.name=unchanged")
+  name = f"folder:{tmp_path / 'photos'}"
+  assert run.main(command(tmp_path / "run", name, *options)) == 0
+  shown = "".join(Reader((tmp_path / "run" / "report.html").read_text()).texts)
+  assert "1 file of the data was left out" in shown and "<empty>.png: the file is empty" in shown
+  assert shown.count("The metrics of training were") == 2  # the curves and the temperatures
+  assert "log_every is 20" in shown and "±" not in shown and "alignment" not in shown
+  assert not (tmp_path / "run" / "figures" / "temperatures.png").exists()
+
+
+@pytest.mark.parametrize("records", [0, 1, 2])
+@pytest.mark.parametrize("each", [{}, {"examples": np.linspace(0.1, 0.2, 9)}])
+def test_figures_without_curves_are_left_out(tmp_path, records, each):
+  lines = [{"step": step, "temperature": 0.1 + step} for step in range(records)]
+  (tmp_path / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+  temperatures, curves = tmp_path / "temperatures.png", tmp_path / "learning_curves.png"
+  reporting.temperatures(tmp_path / "metrics.jsonl", each, None, temperatures)
+  reporting.learning_curves(tmp_path / "metrics.jsonl", curves)
+  assert temperatures.exists() == (records > 1 or bool(each))
+  assert curves.exists() == (records > 1)
+
+
 def test_whether_a_loss_still_falls():
   steps = np.arange(0, 400, 10.0)
   noise = np.random.default_rng(0).normal(size=len(steps))
@@ -329,6 +380,9 @@ def test_the_page_in_chromium(browser, workdir, page, width, scheme):
   assert sum(url.startswith("file:") for url in requests) == 1
   assert view.evaluate("document.documentElement.scrollWidth") <= width
   assert view.evaluate("document.scripts.length") == 0
+  # No word of a table is broken: a row of one word has the height of one line.
+  rows = "[...document.querySelectorAll('figure.table tbody th')].map(cell => cell.offsetHeight)"
+  assert max(view.evaluate(rows)) < 50
   loaded = "[...document.images].every(image => image.complete && image.naturalWidth > 0)"
   assert view.evaluate(loaded)
   style = "getComputedStyle(document.body)"

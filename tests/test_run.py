@@ -147,8 +147,10 @@ def test_load_gives_the_encoder_of_the_run(reference):
 
 
 def test_load_of_no_run(tmp_path):
-  with pytest.raises(contrastax.UserError, match="holds no run"):
+  with pytest.raises(contrastax.UserError, match="holds no run: it has no encoder.json"):
     contrastax.load(tmp_path)
+  with pytest.raises(contrastax.UserError, match="there is no folder .*none; give the folder of a"):
+    contrastax.load(tmp_path / "none")
 
 
 def test_killed_and_stopped_runs_end_as_the_uninterrupted_one(reference, kept, tmp_path, capsys):

@@ -8,6 +8,7 @@ import pytest
 
 from contrastax.experiments import run
 from contrastax.experiments.grid import arm_name, split_values
+from contrastax.experiments.sweep import _close
 from contrastax.files import write_json
 
 CONFIG = pathlib.Path(__file__).parent.parent / "configs" / "digits_simclr.py"
@@ -119,7 +120,18 @@ def test_if_every_run_diverges_so_does_the_sweep(swept, tmp_path, capsys):
   record = json.loads((swept[0] / "sweep.json").read_text())
   write_json(folder / "sweep.json", {"runs": {bad.name: record["runs"][bad.name]}})
   assert run.main(command(folder, "--sweep.optimizer.learning_rate=1e30")) == 3
-  assert "all 1 runs of the sweep have diverged" in capsys.readouterr().err
+  assert "the run of the sweep diverged; lower the learning rates" in capsys.readouterr().err
+
+
+def test_the_sentence_on_close_runs_is_right_for_one_and_for_many():
+  found = [_close(*counts) for counts in ((0, 1), (1, 1), (0, 3), (1, 3), (2, 3))]
+  assert [f"{start} clearly worse in linear" for start in found] == [
+    "the other run is clearly worse in linear",
+    "the other run is not clearly worse in linear",
+    "all 3 other runs are clearly worse in linear",
+    "1 of the 3 other runs is not clearly worse in linear",
+    "2 of the 3 other runs are not clearly worse in linear",
+  ]
 
 
 def test_a_dry_run_lists_the_grid_and_writes_nothing(tmp_path, capsys):

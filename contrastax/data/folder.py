@@ -12,11 +12,11 @@ import numpy as np
 from contrastax.core import UserError
 from contrastax.data.dataset import Dataset
 from contrastax.data.encoded import image_column, image_shape
-from contrastax.data.index import index_folder
+from contrastax.data.index import index_folder, write_faults
 from contrastax.labels import NONE
 
 TRAIN, TEST = ("train", "training"), ("test", "val", "valid", "validation")
-SHOWN = 20  # faulty files that a message lists
+SHOWN = 5  # faulty files that a message lists
 
 
 def read_folder(
@@ -89,7 +89,7 @@ def number_classes(names: Sequence[str | None]) -> tuple[np.ndarray | None, tupl
 def report_faults(
   place: str, faults: Sequence[tuple[str, str]], broken: Literal["skip", "fail"]
 ) -> None:
-  """Prints which files are left out, and why.
+  """Prints the first files that are left out, and why, and writes the list of all; see `index.faults`.
 
   Args:
     place: the folder or file that was read.
@@ -101,11 +101,13 @@ def report_faults(
   """
   if broken not in ("skip", "fail"):
     raise UserError(f"broken must be 'skip' or 'fail', not {broken!r}")
+  lines = [f"{printable(name)}: {printable(reason)}" for name, reason in faults]
+  path = write_faults(place, lines)
   if not faults:
     return
-  lines = [f"{printable(name)}: {reason}" for name, reason in faults[:SHOWN]]
   more = len(faults) - SHOWN
-  lines += [f"{more:,} more"] if more > 0 else []
+  if more > 0:
+    lines = [*lines[:SHOWN], f"{more:,} more" + (f"; all are listed in {path}" if path else "")]
   files = "1 file" if len(faults) == 1 else f"{len(faults):,} files"
   if broken == "fail":
     raise UserError(

@@ -78,6 +78,7 @@ def read_hugging_face(
   image_columns: dict[str, Column] = {}
   keep = [True] * len(table)
   entries = {}
+  faults: list[tuple[str, str]] = []
   for name in images:
     entries[name] = contents = _Contents(root, table[name])
     time = max(file.stat().st_mtime_ns for files in splits.values() for file in files)
@@ -85,8 +86,8 @@ def read_hugging_face(
     owner = f"{root.absolute()}:{name}"
     contents.files = index_files(listed, contents, owner, verify=verify)
     keep = [kept and not file.fault for kept, file in zip(keep, contents.files, strict=True)]
-    faults = [(file.name, file.fault) for file in contents.files if file.fault]
-    report_faults(path, faults, broken)
+    faults += [(file.name, file.fault) for file in contents.files if file.fault]
+  report_faults(path, faults, broken)
   usable = [row for row, kept in enumerate(keep) if kept]
   if not usable:
     raise UserError(f"{path} has no row whose images can be decoded")

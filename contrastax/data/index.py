@@ -187,9 +187,55 @@ def _examined(file: File, content: Callable[[], bytes], verify: bool) -> File:
   return dataclasses.replace(file, decoded=decoded)
 
 
-def _place(owner: str) -> pathlib.Path:
+def faults_file(place: str) -> pathlib.Path:
+  """Returns the path of the list of the files of a data set that were left out.
+
+  Args:
+    place: the path of the data set, such as its folder.
+  """
+  return _place(str(pathlib.Path(place).expanduser().absolute()), "faults.txt")
+
+
+def faults(place: str) -> list[str]:
+  """Returns the files that were left out when a data set was last read, each with the reason.
+
+  Args:
+    place: the path of the data set, such as its folder.
+
+  Returns:
+    Lines such as "a/empty.png: the file is empty"; [] if no list was written.
+  """
+  try:
+    return faults_file(place).read_text("utf-8").splitlines()
+  except (OSError, ValueError):
+    return []
+
+
+def write_faults(place: str, lines: Sequence[str]) -> pathlib.Path | None:
+  """Writes the list of the files that were left out. Without lines, an earlier list is removed.
+
+  Args:
+    place: the path of the data set, such as its folder.
+    lines: the files with the reasons.
+
+  Returns:
+    The path of the list; None if there are no lines, or if the list cannot be written.
+  """
+  path = faults_file(place)
+  try:
+    if not lines:
+      path.unlink(missing_ok=True)
+      return None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, "".join(f"{line}\n" for line in lines).encode())
+  except OSError:
+    return None
+  return path
+
+
+def _place(owner: str, ending: str = f"{RULE}.npz") -> pathlib.Path:
   name = hashlib.sha256(os.fsencode(owner)).hexdigest()[:16]
-  return cache_folder() / "contrastax" / "folders" / f"{name}_{RULE}.npz"
+  return cache_folder() / "contrastax" / "folders" / f"{name}_{ending}"
 
 
 def _read(place: pathlib.Path) -> list[File]:

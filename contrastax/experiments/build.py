@@ -92,7 +92,8 @@ def build(
       "config.validation renumbers the training examples, but config.related contains their numbers; "
       "set validation to 0"
     )
-  dataset = open_dataset(values, allow) if dataset is None else dataset
+  if dataset is None:
+    dataset = open_dataset(values, allow)
   if values["validation"]:
     dataset = data.hold_out(dataset, values["validation"])
   stream = _streams(values["stream"], dataset)

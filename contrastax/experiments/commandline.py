@@ -71,6 +71,8 @@ def status(command: Callable[[], None]) -> int:
     return _failed(error)
   except TrainingDiverged as error:
     return _failed(error, 3)
+  except BrokenPipeError:  # `cli.main` handles it.
+    raise
   except OSError as error:
     if error.errno == errno.ENOSPC:
       return _failed("the disk is full; free some space and run the same command again")

@@ -121,7 +121,7 @@ def compare(folders: Sequence[pathlib.Path], to: pathlib.Path | None = None) -> 
 def _summary(place: pathlib.Path) -> dict[str, Any] | None:
   """Returns the summary.json of a finished run; None, with a printed line, for anything else."""
   if not place.exists():
-    raise UserError(f"there is no {_shown(place)}; give the folders of runs")
+    raise UserError(f"there is no folder {_shown(place)}; give the folder of a run")
   if not place.is_dir():
     print(f"{_shown(place)} is left out: it is not a folder")
     return None

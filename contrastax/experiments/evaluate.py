@@ -34,7 +34,7 @@ HELP = f"""Evaluates a run at its last checkpoint: probes, retrieval and geometr
   contrastax evaluate runs/digits_simclr --against=runs/other       compare with another run by CKA
   contrastax evaluate runs/digits_simclr --allow=mymodule           evaluate a run with parts of your own
 
-In a checkout, `python -m experiments.evaluate --workdir=…` is the same program. Flags may be
+In a checkout, `python -m experiments.evaluate runs/digits_simclr` is the same program. Flags may be
 combined. The data, the seed and the validation split are those of the run's config.json. The results
 are printed. They are also written, with the values of all draws, to evaluation.json in the run's
 folder, where they replace earlier results, and to report.html. The page "How is an encoder evaluated?" of the

@@ -133,7 +133,7 @@ def export(
     >>> contrastax.export("nowhere", "encoder")
     Traceback (most recent call last):
       ...
-    contrastax.core.UserError: nowhere holds no run: it has no encoder.json
+    contrastax.core.UserError: there is no folder nowhere; give the folder of a run
   """
   if isinstance(run, FrozenEncoder) and (network is not None or projected):
     raise UserError(

@@ -15,6 +15,10 @@ FEW_EXAMPLES = 200
 FALLING = 0.05
 """A loss falls at the end if its fall in the last quarter is above this share of its whole fall."""
 LEAST_RECORDS = 8
+FEW_EPOCHS = 5
+ENOUGH_EPOCHS = 20
+"""The number of epochs that the advice for a run of fewer than `FEW_EPOCHS` names."""
+SHOWN_FAULTS = 3
 COLUMN_NAMES = {
   "knn": "kNN",
   "linear_1": "the probe with 1 label per class",
@@ -52,6 +56,7 @@ def verdict(summary: Mapping[str, Any]) -> list[str]:
   if trained is None:
     now, before = (summary["geometry"][row] for row in ("trained", "untrained"))
     return [
+      *_partners(summary),
       "The data have no labels, so no accuracy can be measured. The report describes the geometry "
       "of the space.",
       f"The effective rank of the embeddings is {_number(now['effective_rank'])}, and that of the "
@@ -73,6 +78,7 @@ def findings(
   config: Mapping[str, Any],
   records: Sequence[Mapping[str, float]],
   processes: Sequence[Mapping[str, Any]],
+  faults: Sequence[str] = (),
 ) -> list[Finding]:
   """Returns what the user should look at.
 
@@ -81,14 +87,30 @@ def findings(
     config: the completed config.
     records: the records of metrics.jsonl.
     processes: the content of run.json.
+    faults: the files of the data that were left out, each with the reason.
   """
   return [
     *_collapse(summary["geometry"]["trained"]),
-    *_below(summary),
+    *_below(summary, config),
     *_training(config, records),
     *_amounts(summary, config),
+    *_left_out(faults),
     *_processes(processes),
   ]
+
+
+def _partners(summary: Mapping[str, Any]) -> Iterable[str]:
+  """Returns the sentence on the retrieval of partners, for a method with two inputs."""
+  if "partners" not in summary:
+    return
+  recall, count = summary["partners"]["recall"], summary["partners"]["examples"]
+  name = next(iter(recall["trained"]))
+  now, before = (recall[row][name] for row in ("trained", "untrained"))
+  if now is not None and before is not None:
+    yield (
+      f"{name[:1].upper()}{name[1:]} among {count:,} {summary['judged_on']} examples is "
+      f"{_percent(now)}, and {_percent(before)} with the untrained networks."
+    )
 
 
 def _compared(summary: Mapping[str, Any], row: str) -> str:
@@ -136,7 +158,16 @@ def _collapse(geometry: Mapping[str, float | None]) -> Iterable[Finding]:
     )
 
 
-def _below(summary: Mapping[str, Any]) -> Iterable[Finding]:
+def _below(summary: Mapping[str, Any], config: Mapping[str, Any]) -> Iterable[Finding]:
+  examples, batch_size = summary["examples"]["trained_on"], config["batch_size"]
+  epochs = config["steps"] * batch_size / examples
+  short = ""
+  if epochs < FEW_EPOCHS:
+    short = (
+      f"The run was short: {epochs:.2g} epochs. First train for more steps, such as "
+      f"--config.steps={math.ceil(ENOUGH_EPOCHS * examples / batch_size)}. If the encoder is still "
+      "below after that: "
+    )
   for row in ROW_NAMES:
     if row not in summary["table"]:
       continue
@@ -153,7 +184,8 @@ def _below(summary: Mapping[str, Any]) -> Iterable[Finding]:
         "raw": "The inputs themselves serve the classes better than the encoder does. Train longer, or "
         "use a larger encoder, weaker views, or more data.",
       }[row]
-      yield Finding(f"The trained encoder is below {ROW_NAMES[row]}: {texts}.", advice)
+      fact = f"The trained encoder is below {ROW_NAMES[row]}: {texts}."
+      yield Finding(fact, f"{short}{advice}" if row == "untrained" else advice)
 
 
 def _training(
@@ -209,7 +241,7 @@ def falling(losses: Sequence[tuple[float, float]]) -> float | None:
 
 def _amounts(summary: Mapping[str, Any], config: Mapping[str, Any]) -> Iterable[Finding]:
   count, examples = summary["examples"]["test"], summary["examples"]["trained_on"]
-  if count < FEW_EXAMPLES:
+  if count < FEW_EXAMPLES and summary["table"]:
     half = 0.98 / math.sqrt(count)
     yield Finding(
       f"There are only {count} {summary['judged_on']} examples.",
@@ -234,6 +266,20 @@ def _amounts(summary: Mapping[str, Any], config: Mapping[str, Any]) -> Iterable[
       "This is right for choosing a config. For the final result, run once with "
       "--config.validation=0 in another --workdir.",
     )
+
+
+def _left_out(faults: Sequence[str]) -> Iterable[Finding]:
+  if not faults:
+    return
+  files = (
+    "1 file of the data was" if len(faults) == 1 else f"{len(faults):,} files of the data were"
+  )
+  more = len(faults) - SHOWN_FAULTS
+  shown = "; ".join(faults[:SHOWN_FAULTS]) + (f"; and {more:,} more" if more > 0 else "")
+  yield Finding(
+    f"{files} left out, because they cannot be decoded.",
+    f"They are: {shown}. Repair them or remove them.",
+  )
 
 
 def _processes(processes: Sequence[Mapping[str, Any]]) -> Iterable[Finding]:

@@ -41,6 +41,11 @@ class Fitted:
   workdir: pathlib.Path
   summary: Mapping[str, Any]
 
+  def __repr__(self) -> str:
+    trained = self.summary["table"].get("trained", {})
+    values = [f"{name}={reporting.table.formatted(value)}" for name, value in trained.items()]
+    return f"Fitted({', '.join([repr(str(self.workdir)), *values])})"
+
   @property
   def table(self) -> str:
     """The table of accuracies as text; "" if the data have no labels."""

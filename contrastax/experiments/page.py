@@ -10,7 +10,8 @@ import jax
 import numpy as np
 
 from contrastax.core import HasEvaluated, UserError
-from contrastax.data import Column
+from contrastax.data import KINDS, Column
+from contrastax.data.index import faults
 from contrastax.evaluation.embed import count_rows
 from contrastax.experiments.build import Parts, inputs_of
 from contrastax.experiments.figures import figure
@@ -25,6 +26,7 @@ from contrastax.experiments.page_sections import (
   measured,
   results,
   settings,
+  too_few,
   usage,
 )
 from contrastax.experiments.schema import data_name
@@ -64,7 +66,8 @@ def _page(config: Mapping[str, Any], parts: Parts, workdir: pathlib.Path, encode
   summary = read_json(workdir / "summary.json", dict)
   records, _ = read_records(workdir / "metrics.jsonl")
   processes = _read(workdir / "run.json", list)
-  found = findings(summary, config, records, processes)
+  found = findings(summary, config, records, processes, _left_out(config))
+  few = too_few(records, config) if "temperatures" in summary else None
   items = [element("li", element("strong", finding.fact), " ", finding.advice) for finding in found]
   nothing = element("p", "Nothing unusual was found in the records of this run.")
   sections = [
@@ -72,12 +75,12 @@ def _page(config: Mapping[str, Any], parts: Parts, workdir: pathlib.Path, encode
     Section("results", "Results", results(summary)),
     Section("evaluation", "All measurements", measured(_read(workdir / "evaluation.json", dict), config["steps"])),
     Section("geometry", "Geometry of the space", geometry(summary)),
-    Section("curves", "Learning curves", curves(records)),
+    Section("curves", "Learning curves", curves(records, config)),
     Section("map", "Map of the space", _map(workdir, parts)),
     Section("neighbors", "Nearest neighbors", _neighbors(parts, encode, summary["judged_on"])),
     Section("views", "Views", _views(parts)),
     Section("negatives", "Negatives", charts(workdir, summary, "negatives")),
-    Section("temperatures", "Temperatures", charts(workdir, summary, "temperatures")),
+    Section("temperatures", "Temperatures", [few, *charts(workdir, summary, "temperatures")]),
     Section("usage", "Use the encoder", usage(workdir)),
     Section("config", "Config", settings(config)),
     Section("circumstances", "Circumstances", circumstances(processes, summary["train_seconds"])),
@@ -228,6 +231,12 @@ def _views(parts: Parts) -> list[Content]:
       )
     content += gallery.views(few, drawn, kind)
   return content
+
+
+def _left_out(config: Mapping[str, Any]) -> list[str]:
+  """Returns which files of the data were left out, and why."""
+  kind, _, place = data_name(config).removeprefix("words:").partition(":")
+  return faults(place) if kind in KINDS else []
 
 
 def _class_name(parts: Parts, label: int) -> str:

@@ -62,15 +62,22 @@ MAX_RECORDS = 400  # The number of points of a learning curve.
 
 
 def results(summary: Mapping[str, Any]) -> list[Content]:
-  """Returns the table of the run, and the differences of its rows."""
-  rows = summary["table"]
+  """Returns the tables of the run, and the differences of their rows."""
+  rows, partners = summary["table"], summary.get("partners")
+  retrieved = partners and table(
+    partners["recall"],
+    f"Retrieval of the partner, the other input of the same example, among the distinct inputs of "
+    f"{partners['examples']:,} {summary['judged_on']} examples: the share of inputs whose partner is "
+    "among the nearest k, by cosine.",
+  )
   if not rows:
     return [
+      retrieved,
       element(
         "p",
         "The data have no labels, so there are no probes. With labels for some examples, probes tell "
         "how well the classes can be read from the embeddings.",
-      )
+      ),
     ]
   half = summary["half_intervals"]
   shown = {
@@ -98,6 +105,7 @@ def results(summary: Mapping[str, Any]) -> list[Content]:
     for name in rows["trained"]
   }
   return [
+    retrieved,
     table(shown, caption, best=best),
     table(
       compared,
@@ -111,6 +119,12 @@ def results(summary: Mapping[str, Any]) -> list[Content]:
 def geometry(summary: Mapping[str, Any]) -> list[Content]:
   """Returns the geometry of the spaces, with the meaning of each measure."""
   rows = summary["geometry"]
+  if all(row.get("alignment") == 0 for row in rows.values()):
+    # The two views of an example are equal: the method has no random views.
+    rows = {
+      row: {name: value for name, value in values.items() if name != "alignment"}
+      for row, values in rows.items()
+    }
   names = [name for name in GEOMETRY if name in rows["trained"]]
   return [
     table(rows, f"Geometry of the embeddings of {summary['judged_on']} examples"),
@@ -154,8 +168,32 @@ def measured(evaluation: Mapping[str, Any], steps: int) -> list[Content]:
   ]
 
 
-def curves(records: Sequence[Mapping[str, float]]) -> list[Content]:
-  """Returns a figure of each metric that changes during the run."""
+def too_few(records: Sequence[Mapping[str, float]], config: Mapping[str, Any]) -> Element | None:
+  """Returns a sentence if the loss has fewer than two records, which no curve can show, else None.
+
+  Args:
+    records: the records of metrics.jsonl.
+    config: the completed config.
+  """
+  count, steps = sum("loss" in record for record in records), config["steps"]
+  if count > 1:
+    return None
+  recorded = "recorded once" if count else "not recorded"
+  return element(
+    "p",
+    f"The metrics of training were {recorded}, and a curve needs two records or more: the run has "
+    f"{steps:,} steps, and log_every is {config['log_every']:,}. For curves, run again with "
+    f"--config.log_every={max(1, steps // 10)} in another --workdir.",
+  )
+
+
+def curves(records: Sequence[Mapping[str, float]], config: Mapping[str, Any]) -> list[Content]:
+  """Returns a figure of each metric that changes during the run.
+
+  Args:
+    records: the records of metrics.jsonl.
+    config: the completed config.
+  """
   series: dict[str, list[tuple[float, float]]] = {}
   for record in records:
     for name, value in record.items():
@@ -177,9 +215,10 @@ def curves(records: Sequence[Mapping[str, float]]) -> list[Content]:
         element("figcaption", meaning) if meaning else None,
       )
     )
+  fault = too_few(records, config)
   if not figures:
-    return [element("p", "No metric was recorded more than once.")]
-  return [element("div", figures, class_="curves")]
+    return [fault or element("p", "No metric changed during the run.")]
+  return [fault, element("div", figures, class_="curves")]
 
 
 def map_of(points: Mapping[str, Any], labels: Any, classes: Sequence[str]) -> list[Content]:
@@ -272,7 +311,7 @@ def usage(workdir: pathlib.Path) -> list[Content]:
     f"encode = contrastax.load({json.dumps(place, ensure_ascii=False)})\n"
     "embeddings = encode(inputs)  # [n, d], NumPy float32"
   )
-  command = f"contrastax evaluate --workdir={shlex.quote(place)}"
+  command = f"contrastax evaluate {shlex.quote(place)}"
   return [
     element("p", "In Python:"),
     element("pre", element("code", lines)),

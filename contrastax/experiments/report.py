@@ -28,6 +28,7 @@ from contrastax.experiments.measures import (
   spaces,
 )
 from contrastax.experiments.paired import fingerprint, pack
+from contrastax.experiments.partners import partners
 from contrastax.experiments.schema import data_name
 from contrastax.files import make_folder, read_json, replace_damaged, write_json
 from contrastax.training.health import check_collapse
@@ -177,6 +178,10 @@ def finish(
     print(reporting.table.text(results))
   else:
     print("the data have no labels: no probes; the geometry of the space is in summary.json")
+  found = partners(parts.method, states, test)
+  if found is not None:
+    summary["partners"] = found
+    print(reporting.table.text(found["recall"]))
   figures, path = workdir / "figures", workdir / "summary.json"
   print(f"figures: drawing them in {figures}/", flush=True)
   make_folder(figures)

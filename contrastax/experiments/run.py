@@ -149,5 +149,5 @@ def run(
     f"see {workdir}/{page.NAME}, summary.json and figures/; "
     f"contrastax.load('{workdir}'{allow}) returns the encoder;\n"
     f"all measurements: {commandline.program(argv, 'evaluate')} "
-    f"--workdir={shlex.quote(str(workdir))}{flag}"
+    f"{shlex.quote(str(workdir))}{flag}"
   )

@@ -94,9 +94,9 @@ def _conclude(options: Options, argv: list[str], record: dict[str, Any]) -> None
   }
   diverged = [arm.name for arm in options.arms if arm.name not in summaries]
   if not summaries:
+    runs = "the run" if len(diverged) == 1 else f"all {len(diverged)} runs"
     raise TrainingDiverged(
-      f"all {len(diverged)} runs of the sweep have diverged; lower the learning rates, in a new "
-      "--workdir"
+      f"{runs} of the sweep diverged; lower the learning rates, in a new --workdir"
     )
   by, values = _values(summaries, options.by)
   knn = {
@@ -115,12 +115,13 @@ def _conclude(options: Options, argv: list[str], record: dict[str, Any]) -> None
     compared = [run["differences"] for name, run in result["runs"].items() if name != winner]
     close = sum(by in each and each[by]["high"] >= 0 for each in compared)
     if by in COLUMNS:
-      print(f"{close} of the {len(compared)} other runs are not clearly worse in {by}")
+      print(f"{_close(close, len(compared))} clearly worse in {by}")
   for name in diverged:
     print(f"diverged: {name}")
   count, size = len(summaries), summaries[winner]["examples"]["test"]
+  runs = "1 run" if count == 1 else f"{count} runs"
   print(
-    f"the best of {count} runs by {by} on {size:,} held-out training examples: {winner}, {values[winner]:.3f}"
+    f"the best of {runs} by {by} on {size:,} held-out training examples: {winner}, {values[winner]:.3f}"
   )
   (arm,) = (arm for arm in options.arms if arm.name == winner)
   final = {**arm.overrides, "validation": "0"}
@@ -128,6 +129,15 @@ def _conclude(options: Options, argv: list[str], record: dict[str, Any]) -> None
   print(
     f"to train it on all training examples and evaluate it on the test examples:\n{format_command(command)}"
   )
+
+
+def _close(close: int, others: int) -> str:
+  """Returns the start of the sentence on how many of the other runs are close to the winner."""
+  if others == 1:
+    return "the other run is not" if close else "the other run is"
+  if not close:
+    return f"all {others} other runs are"
+  return f"{close} of the {others} other runs {'is' if close == 1 else 'are'} not"
 
 
 def _check(options: Options) -> None:

@@ -121,6 +121,8 @@ def config_of(workdir: pathlib.Path) -> ConfigDict:
         f"{workdir} is a run that was started from code: it has no config.json, which this command "
         "needs; use contrastax.load(workdir, encoder=…) and contrastax.evaluation.probes"
       ) from None
+    if not workdir.exists():
+      raise UserError(f"there is no folder {workdir}; give the folder of a run") from None
     raise UserError(f"{workdir} holds no run: it has no config.json") from None
   except UserError:
     raise

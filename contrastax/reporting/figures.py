@@ -23,7 +23,7 @@ LONGEST_NAME = 40
 def learning_curves(metrics: pathlib.Path, path: pathlib.Path) -> None:
   """Draws the metrics of a run against the step, one panel per metric.
 
-  Constant metrics and damaged lines are left out.
+  Constant metrics and damaged lines are left out. If no metric changes, no file is written.
 
   Args:
     metrics: path of a metrics.jsonl.
@@ -37,8 +37,10 @@ def learning_curves(metrics: pathlib.Path, path: pathlib.Path) -> None:
     for name, value in values.items():
       series.setdefault(name, []).append((step, value))
   changing = {name: points for name, points in series.items() if len({v for _, v in points}) > 1}
+  if not changing:
+    return
   columns = 4
-  rows = max(1, -(-len(changing) // columns))
+  rows = -(-len(changing) // columns)
   wide, high = 3.2 * columns, 2.4 * rows + 0.2
   figure = Figure(figsize=(wide, high))
   # The margins are fixed, in inches, because a layout that measures all texts takes a second.

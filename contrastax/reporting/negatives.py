@@ -36,7 +36,7 @@ def hardness(ranked: RankedNegatives, path: pathlib.Path) -> None:
   if labeled:
     _false_by_rank(axes[1], ranked.false)
   for each in axes:
-    each.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=3, fontsize=8, frameon=False)
+    each.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=3, fontsize=9, frameon=False)
   figure.savefig(path, dpi=120)
 
 

@@ -31,7 +31,7 @@ figure.table { margin: 1.2rem 0; }
 .muted, figcaption { color: var(--muted); }
 nav ol { display: flex; flex-wrap: wrap; gap: .25rem 1.1rem; margin: 1.25rem 0 0; padding: 0; list-style: none; }
 .scroll { overflow-x: auto; max-width: 100%; margin: .4rem 0; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+table { overflow-wrap: normal; border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .35rem .8rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 thead th, thead td { border-bottom: 2px solid var(--line); }
 tbody th, .text th, .text td { text-align: left; }
@@ -57,7 +57,7 @@ svg text { fill: var(--muted); font-family: inherit; }
 svg .axis { stroke: var(--line); stroke-width: 1; }
 svg .curve { fill: none; stroke: var(--accent); stroke-width: 1.6; }
 svg .dot { fill: var(--accent); }
-.curves { display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: 1.5rem; }
+.curves { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(18rem, 100%), 1fr)); gap: 1.5rem; }
 .curves h3 { margin: 0 0 .3rem; font-size: .95rem; }
 .maps { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(20rem, 100%), 1fr)); gap: 1.25rem; }
 .maps svg { background: var(--card); border-radius: 6px; }
@@ -81,6 +81,6 @@ svg .dot { fill: var(--accent); }
 .row .wrong img, .row .wrong blockquote { border: 3px dashed var(--wrong); }
 .right .mark { color: var(--right); font-weight: 700; }
 .wrong .mark { color: var(--wrong); font-weight: 700; }
-.plate { background: #fff; padding: .5rem; border-radius: 6px; min-width: 42rem; display: block; width: 100%; }
+.plate { background: #fff; padding: .5rem; border-radius: 6px; min-width: 56rem; display: block; width: 100%; }
 @media print { nav { display: none; } .scroll { overflow: visible; } section { break-inside: avoid; } }
 """

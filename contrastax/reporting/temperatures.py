@@ -24,6 +24,8 @@ def temperatures(
 ) -> None:
   """Draws the temperature and the number of negatives over a run, and a histogram of temperatures.
 
+  A curve needs two records. Without curves and individual temperatures, no file is written.
+
   Args:
     metrics: path of a metrics.jsonl with `temperature` and `effective_negatives`, and for individual
       temperatures `eval/temperature_q05` … `eval/temperature_q95`.
@@ -35,36 +37,55 @@ def temperatures(
   from matplotlib.figure import Figure  # It is slow to import.
 
   lines, _ = read_records(metrics)
-  figure = Figure(figsize=(5 * (2 + bool(each)), 4), layout="constrained")
-  over_time, negatives, *last = figure.subplots(1, 2 + bool(each))
-  _line(over_time, lines, "temperature", "mean of the batch")
-  spans = [(a, b) for a, b in (("q05", "q95"), ("q25", "q75"))] if each else []
+  panels: list[Callable[[Any], None]] = []
+  if len(_series(lines, "temperature")[0]) > 1:
+    panels.append(lambda axes: _temperature(axes, lines, bounds if each else None, bool(each)))
+  if len(_series(lines, "effective_negatives")[0]) > 1:
+    panels.append(lambda axes: _negatives(axes, lines))
+  if each:
+    panels.append(lambda axes: _histogram(axes, each, bounds))
+  if not panels:
+    return
+  figure = Figure(figsize=(5 * len(panels), 4), layout="constrained")
+  for axes, draw in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+    draw(axes)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2, fontsize=9, frameon=False)
+  figure.savefig(path, dpi=120)
+
+
+def _temperature(
+  axes: Any, lines: list[dict[str, float]], bounds: tuple[float, float] | None, individual: bool
+) -> None:
+  """Draws the temperature against the step; with `individual`, also the quantiles of all examples."""
+  _line(axes, lines, "temperature", "mean of the batch")
+  spans = [(a, b) for a, b in (("q05", "q95"), ("q25", "q75"))] if individual else []
   for low, high in spans:
     steps, a = _series(lines, f"eval/temperature_{low}")
     _, b = _series(lines, f"eval/temperature_{high}")
     share = f"{int(low[1:])} to {int(high[1:])} % of all examples"
-    over_time.fill_between(steps, a, b, color="C0", alpha=0.2, label=share)
-  _bounds(over_time.axhline, bounds if each else None)
-  over_time.set_ylabel("temperature")
-  over_time.set_ylim(0)
-  _line(negatives, lines, "effective_negatives", "effective: perplexity of the softmax")
-  _line(negatives, lines, "negatives", "all")
-  negatives.set_ylabel("negatives")
-  negatives.set_yscale("log")
-  negatives.set_ylim(1)
-  for axes in (over_time, negatives):
-    axes.set_xlabel("step")
-    axes.grid(alpha=0.3)
-  for axes in last:
-    bins = np.histogram_bin_edges(np.concatenate(list(each.values())), 50)
-    for name, values in each.items():
-      axes.hist(values, bins, alpha=0.5, label=f"{name}, median {np.median(values):.3f}")
-    _bounds(axes.axvline, bounds)
-    axes.set_xlabel("temperature of an example at the end")
-    axes.set_ylabel("examples")
-  for axes in figure.axes:
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2, fontsize=8, frameon=False)
-  figure.savefig(path, dpi=120)
+    axes.fill_between(steps, a, b, color="C0", alpha=0.2, label=share)
+  _bounds(axes.axhline, bounds)
+  axes.set(xlabel="step", ylabel="temperature", ylim=(0, None))
+  axes.grid(alpha=0.3)
+
+
+def _negatives(axes: Any, lines: list[dict[str, float]]) -> None:
+  """Draws the number of negatives against the step."""
+  _line(axes, lines, "effective_negatives", "effective: perplexity of the softmax")
+  _line(axes, lines, "negatives", "all")
+  axes.set(xlabel="step", ylabel="negatives", yscale="log", ylim=(1, None))
+  axes.grid(alpha=0.3)
+
+
+def _histogram(
+  axes: Any, each: Mapping[str, np.ndarray], bounds: tuple[float, float] | None
+) -> None:
+  """Draws a histogram of the temperatures of all examples."""
+  bins = np.histogram_bin_edges(np.concatenate(list(each.values())), 50)
+  for name, values in each.items():
+    axes.hist(values, bins, alpha=0.5, label=f"{name}, median {np.median(values):.3f}")
+  _bounds(axes.axvline, bounds)
+  axes.set(xlabel="temperature of an example at the end", ylabel="examples")
 
 
 def extreme_temperatures(

@@ -100,6 +100,8 @@ def read_content(workdir: pathlib.Path) -> dict[str, Any]:
   try:
     content = read_json(path, dict)
   except (FileNotFoundError, NotADirectoryError):
+    if not workdir.exists():
+      raise UserError(f"there is no folder {workdir}; give the folder of a run") from None
     raise UserError(f"{workdir} holds no run: it has no {FILE}") from None
   except UserError as error:
     raise UserError(f"{error}; {REWRITTEN}") from None

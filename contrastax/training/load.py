@@ -122,7 +122,7 @@ def load(
     >>> contrastax.load("nowhere")
     Traceback (most recent call last):
       ...
-    contrastax.core.UserError: nowhere holds no run: it has no encoder.json
+    contrastax.core.UserError: there is no folder nowhere; give the folder of a run
   """
   workdir = pathlib.Path(workdir)
   content = read_content(workdir)
