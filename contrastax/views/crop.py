@@ -123,7 +123,7 @@ def sample_box(
   heights = jnp.round(jnp.sqrt(pixels / aspect)).astype(jnp.int32)
   fits = (widths > 0) & (widths <= columns) & (heights > 0) & (heights <= rows)
   any_fits = fits.any(1)
-  first = fits & (jnp.cumsum(fits, 1) == 1)
+  first = fits & (jnp.cumsum(fits, axis=1) == 1)
   middle_height = max(1, min(rows, round(columns / ratio[0])))
   middle_width = max(1, min(columns, round(rows * ratio[1])))
   height = jnp.where(any_fits, jnp.where(first, heights, 0).sum(1), middle_height)
