@@ -92,26 +92,25 @@ def build(
       "config.validation renumbers the training examples, but config.related contains their numbers; "
       "set validation to 0"
     )
-  if dataset is None:
-    dataset = open_dataset(values, allow)
+  examples: data.Dataset = open_dataset(values, allow) if dataset is None else dataset
   if values["validation"]:
-    dataset = data.hold_out(dataset, values["validation"])
-  stream = _streams(values["stream"], dataset)
+    examples = data.hold_out(examples, values["validation"])
+  stream = _streams(values["stream"], examples)
   if not stream:
-    dataset = columns.keep(dataset)
-  judged = _fewer_training_examples(labeled_only(dataset))
+    examples = columns.keep(examples)
+  judged = _fewer_training_examples(labeled_only(examples))
   if (count := count_rows(judged.test)) < MIN_TEST_EXAMPLES:
-    kind = "test examples" if judged.test is dataset.test else "test examples with a label"
+    kind = "test examples" if judged.test is examples.test else "test examples with a label"
     raise core.UserError(
       f"the data have {count} {kind}, which are too few to evaluate a space; give "
       f"{MIN_TEST_EXAMPLES} or more"
     )
-  if values["online_probe"] and not dataset.classes:
+  if values["online_probe"] and not examples.classes:
     raise core.UserError(
       "config.online_probe trains a linear probe, and the data have no labels; set "
       "config.online_probe to False"
     )
-  source = _source(values, dataset.train, data.Stream if stream else data.Resident, mesh, allow)
+  source = _source(values, examples.train, data.Stream if stream else data.Resident, mesh, allow)
   given = {
     "plan": pairwise.Plan(mesh=mesh),
     "examples": source.size,
@@ -122,7 +121,7 @@ def build(
   if random != values["method"]:
     from_scratch = assemble(core.Method, random, "config.method", given=given, allow=allow)
   return Parts(
-    dataset,
+    examples,
     source,
     method,
     assemble(
