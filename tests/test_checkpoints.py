@@ -30,7 +30,7 @@ def said():
 @pytest.fixture
 def folder(tmp_path, said):
   """Checkpoints 1, 2 and 3."""
-  checkpoints = Checkpoints(tmp_path, say=said.append)
+  checkpoints = Checkpoints(tmp_path, print_line=said.append)
   for step in (1, 2, 3):
     checkpoints.save(step, tree(step))
   checkpoints.wait()
@@ -44,7 +44,7 @@ def largest(path):
 
 def resumed(folder, said):
   """The step that a run would go on from, its arrays checked."""
-  checkpoints = Checkpoints(folder, say=said.append)
+  checkpoints = Checkpoints(folder, print_line=said.append)
   step = checkpoints.newest_intact(tidy=True)
   found = checkpoints.restore(step, tree(0))
   np.testing.assert_array_equal(found["params"]["w"], tree(step)["params"]["w"])
@@ -176,7 +176,7 @@ def test_a_file_in_the_place_of_a_checkpoint_is_one_line(folder):
 def test_a_damaged_step_can_be_saved_again(folder, said):
   largest(folder / "3").unlink()
   resumed(folder, said)
-  checkpoints = Checkpoints(folder, say=said.append)
+  checkpoints = Checkpoints(folder, print_line=said.append)
   checkpoints.save(3, tree(3))
   checkpoints.wait()
   assert checkpoints.newest_intact() == 3
@@ -186,7 +186,7 @@ def test_nothing_intact_is_an_error_and_nothing_is_lost(folder, said):
   for step in (1, 2, 3):
     largest(folder / str(step)).write_bytes(b"")
   with pytest.raises(UserError, match="none of the checkpoints in .* is intact"):
-    Checkpoints(folder, say=said.append).newest_intact(tidy=True)
+    Checkpoints(folder, print_line=said.append).newest_intact(tidy=True)
   assert sorted(p.name for p in folder.iterdir()) == ["1", "2", "3"]
 
 

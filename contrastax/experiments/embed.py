@@ -89,7 +89,7 @@ def _main(argv: list[str]) -> None:
     field=values.field,
     dtype=values.dtype,
     batch_size=values.batch_size,
-    say=print,
+    print_line=print,
   )
 
 
@@ -102,7 +102,7 @@ def embed_data(
   dtype: str = "float32",
   batch_size: int = 256,
   allow: Collection[str] = (),
-  say: Any = None,
+  print_line: Any = None,
 ) -> pathlib.Path:
   """Embeds a data set and writes the vectors to a file, as the command `contrastax embed` does.
 
@@ -115,7 +115,7 @@ def embed_data(
     dtype: "float32" or "float16".
     batch_size: the number of examples in one call of the encoder.
     allow: your own modules that the encoder may use, if `run` is a folder.
-    say: a function that is called with a line about the result, such as `print`, or None.
+    print_line: a function that is called with a line about the result, such as `print`, or None.
 
   Returns:
     The path of the file.
@@ -172,11 +172,11 @@ def embed_data(
     readers = [functools.partial(np.load, file, allow_pickle=False) for file in files]
     with writing(out):
       write_vectors(path, columns, readers, (len(rows), width), kind, about)
-  if say is not None:
+  if print_line is not None:
     reused = (
       f", {len(rows) - todo:,} of them from the interrupted command" if todo < len(rows) else ""
     )
-    say(
+    print_line(
       f"{path}: {len(rows):,} vectors of {width} numbers, {dtype}{reused}; "
       f"{todo / max(seconds, 1e-9):,.0f} examples/s"
     )

@@ -143,7 +143,7 @@ def _loading(run: FrozenEncoder, files: Collection[str]) -> str:
 
 
 def _in_timm(spec: Any) -> str:
-  """Returns what a user of timm needs to know.
+  """Describes how timm loads the parameters.
 
   Args:
     spec: the encoder as specified in a config: a ResNet or a ViT, or a part that contains one.

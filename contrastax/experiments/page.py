@@ -205,9 +205,9 @@ def _views(parts: Parts) -> list[Content]:
     element(
       "p",
       "Each row has a training example, with a blue frame, and random views of it, drawn as in "
-      "training. Training pulls the embeddings of the views of one example together, so the encoder "
-      "learns to ignore whatever differs between them. A view that hides what you want to "
-      "distinguish is too strong.",
+      "training. Training pulls the embeddings of the views of one example together, so the "
+      "embedding becomes independent of what differs between them. A view that removes the differences "
+      "between your classes is too strong.",
     )
   ]
   for number, recipe in enumerate(distinct, 1):

@@ -14,7 +14,7 @@ from contrastax.parts import complete
 from contrastax.training.description import changed
 
 
-def resolved(config: ConfigDict, say: Callable[[str], object] = print) -> ConfigDict:
+def resolved(config: ConfigDict, print_line: Callable[[str], object] = print) -> ConfigDict:
   """Returns the config with all that its files of weights determine.
 
   These are the encoder, the prefix and the normalization, unless the config states them, and the
@@ -23,7 +23,7 @@ def resolved(config: ConfigDict, say: Callable[[str], object] = print) -> Config
 
   Args:
     config: the completed config.
-    say: a function that prints a line about each file.
+    print_line: a function that prints a line about each file.
 
   Raises:
     UserError: a file cannot be read, or has another checksum than the config states.
@@ -52,7 +52,7 @@ def resolved(config: ConfigDict, say: Callable[[str], object] = print) -> Config
     advice = ""
     if spec["normalization"] == "file" and known.normalization is None:
       advice = f", because the file does not state how; set {where}.normalization"
-    say(f"weights: {_facts(spec, known.prefix, encoder, normalization)}{advice}")
+    print_line(f"weights: {_facts(spec, known.prefix, encoder, normalization)}{advice}")
     return {
       **spec,
       "encoder": encoder,

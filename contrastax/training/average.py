@@ -32,8 +32,8 @@ class with_average:
 
       average ← m_t average + (1 − m_t) weights,   m_t = min(decay, (1 + t) / (10 + t))
 
-  The average is updated after step t = 0, 1, … and starts as the first weights, which the smaller m_t
-  of the first steps lets it forget. It consists of the parameters and of the running statistics of
+  The average is updated after step t = 0, 1, … and starts as the first weights. The smaller m_t of the
+  first steps reduces their share quickly. It consists of the parameters and of the running statistics of
   BatchNorm. The training is exactly that without the average. `train` writes into the run that the
   average is evaluated, so `contrastax.load` returns it.
 

@@ -36,7 +36,7 @@ class Checkpoints:
   Args:
     directory: the folder of the checkpoints, which the first save creates.
     keep: the number of newest checkpoints that are kept.
-    say: function that prints a line about an incomplete or damaged checkpoint.
+    print_line: function that prints a line about an incomplete or damaged checkpoint.
 
   Example:
     >>> import tempfile
@@ -55,12 +55,16 @@ class Checkpoints:
   """
 
   def __init__(
-    self, directory: str | os.PathLike, *, keep: int = 3, say: Callable[[str], object] = print
+    self,
+    directory: str | os.PathLike,
+    *,
+    keep: int = 3,
+    print_line: Callable[[str], object] = print,
   ):
     import orbax.checkpoint as ocp  # It is slow to import.
 
     self._directory = pathlib.Path(directory).resolve()
-    self._keep, self._say = keep, say
+    self._keep, self._print_line = keep, print_line
     self._saving: int | None = None
     options = ocp.AsyncOptions(post_finalization_callback=self._finalize)
     self._orbax = ocp.AsyncCheckpointer(ocp.PyTreeCheckpointHandler(), async_options=options)
@@ -131,14 +135,16 @@ class Checkpoints:
     if tidy:
       for unfinished in self._directory.glob(f"*{UNFINISHED}*"):
         step = unfinished.name.partition(UNFINISHED)[0]
-        self._say(f"checkpoint {step} is incomplete: the run ended while saving it; it is removed")
+        self._print_line(
+          f"checkpoint {step} is incomplete: the run ended while saving it; it is removed"
+        )
         remove(unfinished)
     steps, damaged = self.steps(), []
     for step in steps:
       fault = _fault(self._directory / str(step))
       if fault is None:
         break
-      self._say(f"checkpoint {step} is not used: {fault}")
+      self._print_line(f"checkpoint {step} is not used: {fault}")
       damaged.append(step)
     if len(damaged) < len(steps):
       for step in damaged if tidy else ():

@@ -67,7 +67,7 @@ class Log:
     make_folder(board)
     purge = 0 if restored is None else restored + 1
     self._board = SummaryWriter(str(board), purge_step=purge)
-    self._loggers = [] if loggers is None else loggers.open(workdir, say)
+    self._loggers = [] if loggers is None else loggers.open(workdir, print_line)
     self._written = start
     self._progress = _Bar(start, steps) if sys.stderr.isatty() else _Lines(steps)
     self._health = Health(steps)
@@ -156,10 +156,10 @@ class Log:
       pace = f"  {rate:,.0f} images/s  {left} left"
     self._progress.show(step, f"loss {values['loss']:.3f}{pace}")
     for warning in self._health.warnings(step, values):
-      say(f"warning: {warning}")
+      print_line(f"warning: {warning}")
 
 
-def say(text: str) -> None:
+def print_line(text: str) -> None:
   """Prints a line without disturbing the progress bar. A closed terminal does not stop the run."""
   with contextlib.suppress(OSError):
     tqdm.write(text)
@@ -182,7 +182,7 @@ def cut(path: pathlib.Path, step: int | None) -> None:
     replace_damaged(path, f"{path} cannot be read: {str(error.strerror).lower()}")
     return
   if damaged:
-    say(f"warning: {path}: {damaged} damaged {'line' if damaged == 1 else 'lines'} dropped")
+    print_line(f"warning: {path}: {damaged} damaged {'line' if damaged == 1 else 'lines'} dropped")
   remaining = [record for record in records if step is not None and record["step"] <= step]
   if path.exists():
     write_text(path, "".join(json.dumps(record) + "\n" for record in remaining))
@@ -214,7 +214,7 @@ class _Lines:
   def show(self, step: int, text: str) -> None:
     if step >= self._next:
       self._next = step + self._steps / 20
-      say(f"step {step}/{self._steps}  {text}")
+      print_line(f"step {step}/{self._steps}  {text}")
 
   def close(self) -> None:
     pass

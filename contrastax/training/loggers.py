@@ -160,12 +160,12 @@ class Loggers:
           f"'contrastax[{name}]'"
         )
 
-  def open(self, workdir: pathlib.Path, say: Callable[[str], object]) -> list[Logger]:
+  def open(self, workdir: pathlib.Path, print_line: Callable[[str], object]) -> list[Logger]:
     """Opens the loggers for the run in a folder.
 
     Args:
       workdir: the folder of the run.
-      say: a function that prints a warning.
+      print_line: a function that prints a warning.
 
     Returns:
       The loggers. They raise no error: one that fails is switched off with a warning.
@@ -182,7 +182,7 @@ class Loggers:
       known = {}
     identities = {name: str(known.get(name) or uuid.uuid4().hex[:8]) for name in self.names}
     write_json(path, known | identities)
-    return [_Safe(name, identities[name], workdir, self.config, say) for name in self.names]
+    return [_Safe(name, identities[name], workdir, self.config, print_line) for name in self.names]
 
 
 class _Safe:
@@ -194,9 +194,9 @@ class _Safe:
     identity: str,
     workdir: pathlib.Path,
     config: Mapping[str, Any],
-    say: Callable[[str], object],
+    print_line: Callable[[str], object],
   ):
-    self._name, self._say = name, say
+    self._name, self._print_line = name, print_line
     self._logger: Logger | None = None
     self._logger = self._tried(lambda: KINDS[name](workdir, identity, config))
 
@@ -215,4 +215,4 @@ class _Safe:
     except Exception as error:
       self._logger = None
       fault = " ".join(str(error).split()) or type(error).__name__
-      self._say(f"warning: the logger {self._name} has failed and is switched off: {fault}")
+      self._print_line(f"warning: the logger {self._name} has failed and is switched off: {fault}")
