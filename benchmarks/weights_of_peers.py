@@ -6,7 +6,7 @@
 Small models of each library with random weights, and their embeddings of two random images, in float64.
 It takes seconds, and downloads nothing.
 
-Writes tests/golden/weights_of_peers.npz: `images` [2, 8, 8, 3]; for each model `MODEL/NAME`, its weights
+Writes tests/weights_of_peers.npz: `images` [2, 8, 8, 3]; for each model `MODEL/NAME`, its weights
 under the names of its library, and `MODEL`, its embeddings; `meta`, a JSON text with the versions.
 """
 
@@ -22,7 +22,7 @@ import torch
 import torchvision
 import transformers
 
-FILE = pathlib.Path(__file__).parent.parent / "tests" / "golden" / "weights_of_peers.npz"
+FILE = pathlib.Path(__file__).parent.parent / "tests" / "weights_of_peers.npz"
 WIDTH, SIDE, PATCH = 16, 8, 4
 HUGGING_FACE = {
   "hidden_size": WIDTH,

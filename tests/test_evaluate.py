@@ -285,4 +285,4 @@ def test_a_table_of_intervals_and_gaps():
 def test_help_helps(capsys):
   assert main(["evaluate", "--help"]) == 0
   flags = re.findall(r"--(\w+)", capsys.readouterr().out)
-  assert {"workdir", "finetune", "data", "against", "allow"} <= set(flags)
+  assert {"finetune", "data", "against", "allow"} <= set(flags)

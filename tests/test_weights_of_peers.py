@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 
 from contrastax.encoders import pretrained, vit
 
-GOLDEN = dict(np.load(pathlib.Path(__file__).parent / "golden" / "weights_of_peers.npz"))
+GOLDEN = dict(np.load(pathlib.Path(__file__).parent / "weights_of_peers.npz"))
 IMAGES, META = GOLDEN.pop("images"), json.loads(str(GOLDEN.pop("meta")))
 MODELS = [name for name in GOLDEN if "/" not in name]
 LEARNED = {"positions": "learned"}
