@@ -289,11 +289,12 @@ def test_few_test_examples_are_found():
 def test_a_short_run_is_the_first_explanation_of_a_low_accuracy():
   good = facts_of()
   swapped = {**good["correct"], "trained": good["correct"]["raw"], "untrained": good["correct"]["trained"]}  # fmt: skip
-  for steps, is_short in ((60, True), (100, False)):
+  for steps, is_short in ((60, True), (500, False)):
     found = findings(facts_of(correct=swapped), RUN | {"steps": steps}, STEADY, [])
     (advice,) = (each.advice for each in found if "the untrained" in each.fact)
     words = "The run was short: 3 epochs. First train for more steps, such as --config.steps=400."
     assert advice.startswith(words) == is_short and "weaken them" in advice
+    assert ("The run was short" in advice) == is_short
 
 
 def test_without_labels_there_is_no_warning_about_accuracies():

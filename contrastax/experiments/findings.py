@@ -15,9 +15,8 @@ FEW_EXAMPLES = 200
 FALLING = 0.05
 """A loss falls at the end if its fall in the last quarter is above this share of its whole fall."""
 LEAST_RECORDS = 8
-FEW_EPOCHS = 5
-ENOUGH_EPOCHS = 20
-"""The number of epochs that the advice for a run of fewer than `FEW_EPOCHS` names."""
+FEW_EPOCHS = 20
+"""A run of fewer epochs is short, and the advice names this number."""
 SHOWN_FAULTS = 3
 COLUMN_NAMES = {
   "knn": "kNN",
@@ -165,7 +164,7 @@ def _below(summary: Mapping[str, Any], config: Mapping[str, Any]) -> Iterable[Fi
   if epochs < FEW_EPOCHS:
     short = (
       f"The run was short: {epochs:.2g} epochs. First train for more steps, such as "
-      f"--config.steps={math.ceil(ENOUGH_EPOCHS * examples / batch_size)}. If the encoder is still "
+      f"--config.steps={math.ceil(FEW_EPOCHS * examples / batch_size)}. If the encoder is still "
       "below after that: "
     )
   for row in ROW_NAMES:
