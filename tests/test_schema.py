@@ -26,7 +26,7 @@ def whole(name):
 
 
 def places(value, path=()):
-  """The paths of all mappings in a config, but for that of names of one's own."""
+  """The paths of all mappings in a config except `related`, whose keys are names that a user chooses."""
   if path == ("related",):
     return
   if isinstance(value, dict):

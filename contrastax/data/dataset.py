@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -94,13 +94,23 @@ def split(arrays: dict[str, Any], count: int, classes: tuple[str, ...]) -> Datas
     before = is_test.sum()
     for column in columns:
       is_test &= ~np.isin(column.codes, column.codes[~is_test])
-  return Dataset(
-    _take(arrays, np.flatnonzero(~is_test)), _take(arrays, np.flatnonzero(is_test)), classes
-  )
+  return divide(arrays, is_test, classes)
 
 
-def _take(arrays: dict[str, Any], rows: np.ndarray) -> dict[str, Any]:
-  return jax.tree.map(lambda x: x[rows], arrays)
+def divide(arrays: Mapping[str, Any], is_test: np.ndarray, classes: tuple[str, ...]) -> Dataset:
+  """Returns the data set of these fields.
+
+  Args:
+    arrays: fields by name, with n examples.
+    is_test: [n], which examples are test examples.
+    classes: the names of the classes.
+  """
+  train, test = (_take(arrays, np.flatnonzero(rows)) for rows in (~is_test, is_test))
+  return Dataset(train, test, classes)
+
+
+def _take(arrays: Mapping[str, Any], rows: np.ndarray) -> dict[str, Any]:
+  return jax.tree.map(lambda x: x[rows], dict(arrays))
 
 
 def _size(arrays: dict[str, Any]) -> int:

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from contrastax.core import UserError, check_integer
-from contrastax.data.dataset import Dataset, cut, encode_texts
-from contrastax.data.splits import divide, frequent_classes, new_in_test, one_in
+from contrastax.data.dataset import Dataset, cut, divide, encode_texts
+from contrastax.data.splits import frequent_classes, new_in_test, one_in
 
 CODE_BYTES, TEXT_BYTES = 256, 96
 LEAST_WORDS = 3  # A shorter docstring describes no code.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -64,6 +65,11 @@ def image_column(
   names = np.empty(len(files), object)
   names[:] = [file.name for file in files]
   return Column(Images(content, shape, codes, names), np.arange(len(files)))
+
+
+def file_column(root: pathlib.Path, files: Sequence[File], shape: tuple[int, int, int]) -> Column:
+  """Returns the column of image files whose names are relative to a folder; see `image_column`."""
+  return image_column(lambda row: (root / files[row].name).read_bytes(), files, shape)
 
 
 def image_code(code: int) -> int:

@@ -10,8 +10,8 @@ from typing import Any, Literal
 import numpy as np
 
 from contrastax.core import UserError
-from contrastax.data.dataset import Dataset
-from contrastax.data.encoded import image_column, image_shape
+from contrastax.data.dataset import Dataset, divide
+from contrastax.data.encoded import file_column, image_shape
 from contrastax.data.index import index_folder, write_faults
 from contrastax.labels import NONE
 
@@ -52,7 +52,7 @@ def read_folder(
   parts_of_split = _splits(path, [pathlib.PurePath(file.name).parts for file in usable])
   if parts_of_split is not None:
     usable = [file for file in usable if pathlib.PurePath(file.name).parts[0] in parts_of_split]
-  image = image_column(lambda row: (root / usable[row].name).read_bytes(), usable, shape)
+  image = file_column(root, usable, shape)
   names = [pathlib.PurePath(file.name).parts for file in usable]
   depth = 0 if parts_of_split is None else 1
   label, classes = number_classes(
@@ -61,11 +61,7 @@ def read_folder(
   fields: dict[str, Any] = {"image": image} | ({} if label is None else {"label": label})
   if parts_of_split is None:
     return Dataset(fields, {}, classes)
-  is_train = np.array([parts[0] == parts_of_split[0] for parts in names])
-  train, test = (
-    {name: values[rows] for name, values in fields.items()} for rows in (is_train, ~is_train)
-  )
-  return Dataset(train, test, classes)
+  return divide(fields, np.array([parts[0] == parts_of_split[1] for parts in names]), classes)
 
 
 def number_classes(names: Sequence[str | None]) -> tuple[np.ndarray | None, tuple[str, ...]]:

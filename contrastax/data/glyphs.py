@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from contrastax.core import UserError, check_integer
-from contrastax.data.dataset import Dataset, encode_texts
-from contrastax.data.splits import divide, frequent_classes, one_in
+from contrastax.data.dataset import Dataset, divide, encode_texts
+from contrastax.data.splits import frequent_classes, one_in
 from contrastax.nouns import nearest
 
 FONTS = (

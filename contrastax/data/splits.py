@@ -7,11 +7,10 @@ version of the source has more or fewer examples.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from contrastax.data.dataset import Dataset
 from contrastax.labels import NONE
 
 
@@ -80,17 +79,3 @@ def frequent_classes(
   is_class = np.bincount(number[~held_out], minlength=len(names)) >= least
   renumbered = np.where(is_class, np.cumsum(is_class) - 1, NONE)
   return renumbered[number].astype(np.int32), tuple(names[is_class].tolist())
-
-
-def divide(
-  arrays: Mapping[str, np.ndarray], held_out: np.ndarray, classes: tuple[str, ...]
-) -> Dataset:
-  """Returns the data set of these fields.
-
-  Args:
-    arrays: fields by name, [n, …].
-    held_out: [n], which examples are test examples.
-    classes: the names of the classes.
-  """
-  train, test = ({name: rows[of] for name, rows in arrays.items()} for of in (~held_out, held_out))
-  return Dataset(train, test, classes)

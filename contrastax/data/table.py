@@ -10,10 +10,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from contrastax.core import UserError
-from contrastax.data.columns import Column
 from contrastax.data.dataset import Dataset
 from contrastax.data.decode import SUFFIXES
-from contrastax.data.encoded import image_column, image_shape
+from contrastax.data.encoded import file_column, image_shape
 from contrastax.data.folder import report_faults
 from contrastax.data.index import File, index_files, listed_file
 from contrastax.data.values import LABEL, SPLIT, Columns, dataset_of
@@ -81,13 +80,9 @@ def read_table(
     raise UserError(f"{path} has no row whose images can be decoded; correct the paths")
   table = {name: [values[row] for row in usable] for name, values in table.items()}
   columns_of_images = {
-    name: _image_column(root, [files[each] for each in table.pop(name)], shape) for name in images
+    name: file_column(root, [files[each] for each in table.pop(name)], shape) for name in images
   }
   return dataset_of(path, table, columns_of_images, text_bytes)
-
-
-def _image_column(root: pathlib.Path, files: Sequence[File], shape: tuple[int, int, int]) -> Column:
-  return image_column(lambda row: (root / files[row].name).read_bytes(), files, shape)
 
 
 def _read(path: str) -> Columns:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from contrastax.core import UserError, check_integer
-from contrastax.data.dataset import Dataset, encode_texts
+from contrastax.data.dataset import Dataset, divide, encode_texts
 from contrastax.data.folder import TEST, TRAIN, number_classes
 from contrastax.labels import NONE
 
@@ -61,10 +61,7 @@ def dataset_of(
     raise UserError(
       f"{place}: the column 'split' must contain 'train' and 'test' only, not {found}"
     )
-  train, test = (
-    {name: values[rows] for name, values in fields.items()} for rows in (is_train, is_test)
-  )
-  return Dataset(train, test, names)
+  return divide(fields, is_test, names)
 
 
 def _labels(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -79,20 +80,21 @@ def fitted(
   check_images("fitted: images", images)
   if images.shape[1:] == tuple(shape):
     return images
-  channels, (*size, expected) = images.shape[-1], shape
+  channels, expected = images.shape[-1], shape[-1]
   if channels != expected and {channels, expected} != {1, 3}:
     raise UserError(
       f"images of {channels} channels cannot be given to an encoder of {expected}; convert them to "
       f"{expected}"
     )
-
-  @jax.jit
-  def fit(images: Array) -> Array:
-    images = jnp.asarray(to_float(images))
-    if channels == 3 and expected == 1:
-      images = (images @ jnp.asarray(LUMA, images.dtype))[..., None]
-    images = jax.image.resize(images, (len(images), *size, images.shape[-1]), "linear")
-    return jnp.repeat(images, expected // images.shape[-1], -1)
-
   parts = [images[i : i + batch_size] for i in range(0, len(images), batch_size)]
-  return np.concatenate([np.asarray(fit(part), np.float32) for part in parts])
+  return np.concatenate([np.asarray(_fit(part, tuple(shape)), np.float32) for part in parts])
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _fit(images: Array, shape: tuple[int, int, int]) -> Array:
+  *size, expected = shape
+  images = jnp.asarray(to_float(images))
+  if images.shape[-1] == 3 and expected == 1:
+    images = (images @ jnp.asarray(LUMA, images.dtype))[..., None]
+  images = jax.image.resize(images, (len(images), *size, images.shape[-1]), "linear")
+  return jnp.repeat(images, expected // images.shape[-1], -1)

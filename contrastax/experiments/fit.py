@@ -21,7 +21,6 @@ from contrastax.experiments.build import build, open_dataset, power_of_two
 from contrastax.experiments.cache import keep_programs
 from contrastax.experiments.overrides import overridden
 from contrastax.experiments.run import run
-from contrastax.experiments.schema import completed
 from contrastax.experiments.weights import resolved
 from contrastax.experiments.workdir import Workdir
 from contrastax.files import read_json
@@ -132,7 +131,7 @@ def fit(
   argv += [f"--config.{key}={_text(value)}" for key, value in keys.items()]
   with Stop() as stop, threadpool_limits(1, "blas"):
     settings = resolved(settings)
-    values = completed(settings.to_dict())
+    values = settings.to_dict()
     dataset = open_dataset(values, None)
     count = count_rows(dataset.train) - values["validation"]
     if "batch_size" not in keys and 0 < count < settings.batch_size:

@@ -25,8 +25,6 @@ MEASURED = 2000
 """The largest number of examples whose geometry is measured."""
 RAW_SIDE = 32
 """The largest side in pixels of the images whose pixels are evaluated as a space."""
-BLOCK = 512
-"""The number of images that are resized at a time."""
 
 
 def first_rows(inputs: Any, count: int) -> Any:
@@ -66,11 +64,8 @@ def _pixels(inputs: Any) -> np.ndarray:
     return np.asarray(inputs, np.float32)
   _, height, width, channels = inputs.shape
   shape = (min(height, RAW_SIDE), min(width, RAW_SIDE), channels)
-  blocks = [
-    np.asarray(views.to_float(fitted(np.asarray(inputs[start : start + BLOCK]), shape)), np.float32)
-    for start in range(0, len(inputs), BLOCK)
-  ]
-  return np.concatenate(blocks)
+  pixels = in_batches(lambda batch: views.to_float(fitted(batch, shape)), inputs)
+  return np.asarray(pixels, np.float32)
 
 
 def few_labels(

@@ -113,15 +113,12 @@ def _write_parquet(
   vector = pa.list_(pa.from_numpy_dtype(dtype), shape[1])
   schema = pa.schema([*fields, ("vector", vector)], metadata={ABOUT: about})
   with ParquetWriter(path, schema) as writer:
-    start = 0
-    for part in parts:
-      rows = part()
+    for start, rows in _numbered(parts):
       stop = start + len(rows)
       arrays = [pa.array(columns[name][start:stop], kind) for name, kind in fields]
       flat = pa.array(rows.reshape(-1))
       arrays.append(pa.FixedSizeListArray.from_arrays(flat, shape[1]))
       writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
-      start = stop
 
 
 def _write_npz(
@@ -162,6 +159,7 @@ def _write_csv(
 
 
 def _numbered(parts: Sequence[Callable[[], np.ndarray]]) -> Iterator[tuple[int, np.ndarray]]:
+  """Yields the rows of each part with the number of the first one."""
   start = 0
   for part in parts:
     rows = part()

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from contrastax.core import UserError
-from contrastax.data.dataset import Dataset, cut, encode_texts
+from contrastax.data.dataset import Dataset, cut, divide, encode_texts
 from contrastax.data.prepared.files import Preparation
 from contrastax.data.prepared.packages import AS_USER, run
-from contrastax.data.splits import divide, frequent_classes, new_in_test, one_in
+from contrastax.data.splits import frequent_classes, new_in_test, one_in
 
 TEXT_BYTES, DESCRIPTION_BYTES = 80, 512
 HELD_OUT = 10  # One source package in so many has the test examples.

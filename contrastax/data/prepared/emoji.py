@@ -11,10 +11,10 @@ from xml.etree import ElementTree
 import numpy as np
 
 from contrastax.core import UserError
-from contrastax.data.dataset import Dataset, encode_texts
+from contrastax.data.dataset import Dataset, divide, encode_texts
 from contrastax.data.prepared.files import Preparation
 from contrastax.data.prepared.packages import debian
-from contrastax.data.splits import divide, frequent_classes, new_in_test, one_in
+from contrastax.data.splits import frequent_classes, new_in_test, one_in
 
 SIZE = 64
 HELD_OUT = 6  # One family in so many is a test family.

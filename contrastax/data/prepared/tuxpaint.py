@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from contrastax.core import UserError
-from contrastax.data.dataset import Dataset, encode_texts
+from contrastax.data.dataset import Dataset, divide, encode_texts
 from contrastax.data.prepared.files import Preparation
 from contrastax.data.prepared.packages import debian
-from contrastax.data.splits import divide, frequent_classes, one_in
+from contrastax.data.splits import frequent_classes, one_in
 
 SIZE = 64
 RATE, SECONDS = 16_000, 3

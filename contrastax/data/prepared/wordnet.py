@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from contrastax.core import UserError
-from contrastax.data.dataset import Dataset, cut, encode_texts
+from contrastax.data.dataset import Dataset, cut, divide, encode_texts
 from contrastax.data.prepared.files import Preparation
 from contrastax.data.prepared.packages import debian
-from contrastax.data.splits import divide, frequent_classes, new_in_test, one_in
+from contrastax.data.splits import frequent_classes, new_in_test, one_in
 
 WORD_BYTES, GLOSS_BYTES = 64, 160
 HELD_OUT = 10  # One first word in so many is a word of the test examples.
